@@ -1,0 +1,27 @@
+"""codecbench: which codec should carry the tensor when a network is split between a device and an edge server?
+
+The names below are all that a plugin needs. Importing them does not import torch.
+"""
+
+from codecbench.codec import (
+    Codec,
+    CodecbenchError,
+    DataError,
+    FitData,
+    PayloadError,
+    PluginError,
+    Side,
+    TensorSpec,
+    UsageError,
+)
+from codecbench.hookspecs import hookimpl
+from codecbench.link import Link, TcpRampLink
+from codecbench.plugins import manager
+from codecbench.workload import Metric, Subset, Workload
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Codec", "CodecbenchError", "DataError", "FitData", "Link", "Metric", "PayloadError", "PluginError", "Side",
+    "Subset", "TcpRampLink", "TensorSpec", "UsageError", "Workload", "hookimpl", "manager",
+]  # fmt: skip

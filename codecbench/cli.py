@@ -1,0 +1,325 @@
+"""The command line. Every error is one line; the exit status is 0 when all went well, 1 when a cell or a check failed,
+2 for a usage error."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from codecbench import __version__
+from codecbench.codec import CodecbenchError, UsageError
+from codecbench.config import DEFAULT_WORKLOAD, load
+from codecbench.plugins import codecs, links, manager, pick, suggestion, workloads
+
+app = typer.Typer(
+    name="codecbench", add_completion=False, no_args_is_help=True, rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Which codec should carry the tensor when a network is split between a device and an edge server?",
+)  # fmt: skip
+data_app = typer.Typer(help="Datasets beyond what ships with the package.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+
+DEFAULT_LINK = "wifi-450"
+DEFAULT_OUT = Path("codecbench-results")
+
+Plugins = Annotated[list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A .py file that registers more; repeatable.")]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", metavar="DIR", help="Where fetched datasets lie.")]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The results folder.")]
+WorkloadName = Annotated[str, typer.Option("--workload", metavar="W", help="A workload's name.")]
+
+
+class Kind(StrEnum):
+    """What `codecbench list` lists."""
+
+    CODECS = "codecs"
+    WORKLOADS = "workloads"
+    LINKS = "links"
+    SPLITS = "splits"
+
+
+class TableFormat(StrEnum):
+    """Formats of `codecbench table`."""
+
+    TEXT = "text"
+    MD = "md"
+    CSV = "csv"
+    LATEX = "latex"
+    HTML = "html"
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def _version(value: bool) -> None:
+    if value:
+        _print(f"codecbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")] = False,
+) -> None:
+    del version
+    # main() takes it from the arguments wherever it stands; it is declared here for the help text.
+    del debug
+
+
+@app.command()
+def run(
+    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Options from a TOML file; those given here win.", show_default=False)] = None,
+    workload: Annotated[str | None, typer.Option(metavar="W", help=f"A workload's name [default: {DEFAULT_WORKLOAD}].")] = None,
+    codec: Annotated[list[str] | None, typer.Option(metavar="NAME[:key=value,...]", help="A codec, at one point if given; repeatable [default: all].")] = None,
+    split: Annotated[list[str] | None, typer.Option(metavar="S", help="A split point; repeatable [default: the workload's].")] = None,
+    all_splits: Annotated[bool, typer.Option("--all-splits", help="Every place where one tensor crosses.")] = False,
+    preset: Annotated[str | None, typer.Option(metavar="quick|full", help="quick: 500 samples and the points that matter; full: everything [default: quick].")] = None,
+    samples: Annotated[str | None, typer.Option(metavar="N|all", help="Test samples [default: the preset's].")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of every fit [default: 0].")] = None,
+    plugin: Plugins = None,
+    data_dir: DataDir = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help=f"The results folder [default: {DEFAULT_OUT}].")] = None,
+    timeout_s: Annotated[float | None, typer.Option("--timeout-s", metavar="N", help="Time limit of one cell's accuracy pass [default: 300].")] = None,
+    max_fit_s: Annotated[float | None, typer.Option("--max-fit-s", metavar="N", help="Time after which a fit stops [default: 900].")] = None,
+    torch_device: Annotated[str | None, typer.Option("--torch-device", metavar="cpu|cuda", help="Where heads, tails and fits run [default: cpu].")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure cells again that have a record.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cells and an estimate of the time, and stop.")] = False,
+) -> None:
+    """Measure every codec at every split point, then print the table. A killed run resumes where it was."""
+    from codecbench.progress import reporter
+    from codecbench.run import Run
+
+    options = {
+        "workload": workload, "codec": codec, "split": split, "all_splits": all_splits, "preset": preset,
+        "samples": _sample_count(samples), "seed": seed, "plugin": plugin, "data_dir": data_dir, "out": out,
+        "timeout_s": timeout_s, "max_fit_s": max_fit_s, "torch_device": torch_device, "fresh": fresh,
+    }  # fmt: skip
+    settings = load(config, options)
+    with reporter() as report:
+        job = Run(settings, report)
+        if dry_run:
+            with job.pair:
+                _print(_plan_text(job))
+            return
+        summary = job.execute()
+    _say(f"{summary.ok} measured, {summary.skipped} skipped, {summary.failed} failed, {summary.present} already there")
+    if not (summary.ok or summary.skipped or summary.failed):
+        _say("nothing to do: every cell has a current record (--fresh measures again)")
+    for failure in summary.failures:
+        _say(f"failed: {failure}")
+    table(out=settings.out, plugin=list(settings.plugin), sample_set=job.sample_sets["test"], workload=settings.workload)
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+def _sample_count(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.isdecimal() else text
+
+
+def _plan_text(job: Any) -> str:
+    cells = job.plan()
+    lines = [f"{c.label}{f'  (skipped: {c.skip_reason})' if c.skip_reason else ''}" for c in cells]
+    minutes = job.estimate_s(cells) / 60
+    return "\n".join([*lines, f"{len(cells)} cells on {job.sample_sets['test']}, about {minutes:.1f} minutes"])
+
+
+@app.command()
+def table(
+    out: Out = DEFAULT_OUT,
+    budget: Annotated[float | None, typer.Option(metavar="X", help="Accepted loss in the metric's own unit [default: the workload's].")] = None,
+    link: Annotated[str, typer.Option(metavar="NAME", help="The network that bytes are turned into time with.")] = DEFAULT_LINK,
+    format: Annotated[TableFormat, typer.Option("--format", help="How to print it.")] = TableFormat.TEXT,
+    paper: Annotated[bool, typer.Option("--paper", help="Add the paper's published rows.")] = False,
+    workload: Annotated[str | None, typer.Option(metavar="W", help="Only this workload.")] = None,
+    sample_set: Annotated[str | None, typer.Option(metavar="ID", help="Only this sample set [default: the largest].")] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Print the comparison table of a results folder."""
+    from codecbench import table as tables
+    from codecbench.store import Store
+
+    pm = manager(plugin or ())
+    chosen = pick(links(pm), link, "link")
+    budgets = {name: kind.budget for name, kind in workloads(pm).items()}
+    records = Store(out).records()
+    if workload is not None:
+        records = [r for r in records if r.key.workload == workload]
+    built = tables.build(
+        records, budgets=budgets if budget is None else budget, link=chosen, paper=paper, sample_set=sample_set
+    )
+    width = shutil.get_terminal_size((120, 24)).columns
+    _print(tables.render(built, str(format), width))
+
+
+@app.command()
+def compare(
+    out_a: Annotated[Path, typer.Argument(metavar="OUT_A", help="A results folder.")],
+    out_b: Annotated[Path, typer.Argument(metavar="OUT_B", help="Another.")],
+    format: Annotated[TableFormat, typer.Option("--format", help="text or md.")] = TableFormat.TEXT,
+) -> None:
+    """Set two results folders side by side, cell by cell, with paired tests."""
+    from codecbench import compare as comparison
+    from codecbench.store import Store
+
+    _print(comparison.compare(Store(out_a), Store(out_b)).render(str(format)))
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(metavar="FILE.csv|FILE.parquet", help="Where to write; the ending tells the format.")],
+    out: Out = DEFAULT_OUT,
+) -> None:
+    """Write all records as one flat table, a row a cell."""
+    from codecbench import export as exporting
+    from codecbench.store import Store
+
+    rows = exporting.export(Store(out).records(), file)
+    _say(f"{rows} records written to {file}")
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    as_json: Annotated[bool, typer.Option("--json", help="An array of objects.")] = False,
+    workload: WorkloadName = DEFAULT_WORKLOAD,
+    plugin: Plugins = None,
+    data_dir: DataDir = None,
+) -> None:
+    """List what is installed."""
+    from codecbench import catalogue
+
+    pm = manager(plugin or ())
+    if kind is Kind.SPLITS:
+        rows = catalogue.split_rows(pick(workloads(pm), workload, "workload"), data_dir)
+    else:
+        rows = {
+            Kind.CODECS: lambda: catalogue.codec_rows(codecs(pm)),
+            Kind.WORKLOADS: lambda: catalogue.workload_rows(workloads(pm)),
+            Kind.LINKS: lambda: catalogue.link_rows(links(pm)),
+        }[kind]()
+    _print(json.dumps(rows, indent=1) if as_json else catalogue.text(rows))
+
+
+@app.command()
+def check(
+    codec: Annotated[str, typer.Argument(metavar="CODEC|FILE", help="A codec's name, or a plugin file: all its codecs.")],
+    update_golden: Annotated[bool, typer.Option("--update-golden", help="Write golden bitstreams that are missing or of an older version.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Hold a codec to the contract: run the conformance kit."""
+    from codecbench import testing
+
+    files = [Path(codec), *(plugin or [])] if codec.endswith(".py") else plugin or []
+    known = codecs(manager(files))
+    if codec.endswith(".py"):
+        chosen = [c for c in known.values() if Path(sys.modules[c.__module__].__file__ or "").resolve() == Path(codec).resolve()]
+    else:
+        chosen = [pick(known, codec, "codec")]
+    failed = 0
+    for item in chosen:
+        for outcome in testing.run_checks(item, update_golden=update_golden):
+            _print(outcome.line())
+            failed += outcome.status == "failed"
+    if failed:
+        _say(f"{failed} checks failed")
+        raise typer.Exit(1)
+
+
+@app.command("new-codec")
+def new_codec(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The codec's name: lower case, hyphens.")],
+    folder: Annotated[Path, typer.Option("--dir", metavar="DIR", help="Where to write.")] = Path(),
+) -> None:
+    """Write a working plugin and its test, to start from."""
+    from codecbench.scaffold import new_codec as write
+
+    for path in write(name, folder):
+        _say(f"wrote {path}")
+
+
+@data_app.command("get")
+def data_get(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A dataset's name.")],
+    data_dir: DataDir = None,
+    plugin: Plugins = None,
+) -> None:
+    """Fetch a dataset, check its sums, and put it where runs look for it."""
+    from codecbench.workload import data_places
+
+    known = {w.dataset: w for w in workloads(manager(plugin or ())).values() if w.dataset}
+    workload = pick(known, name, "dataset")
+    workload.fetch(data_places(data_dir)[0], _say)
+
+
+def _say(line: str) -> None:
+    """A line for the user that is no result."""
+    sys.stderr.write(line + "\n")
+
+
+@contextmanager
+def _one_line_errors(debug: bool) -> Iterator[None]:
+    try:
+        yield
+    except CodecbenchError as error:
+        if debug:
+            raise
+        _say(f"codecbench: {error}")
+        raise SystemExit(2) from error
+    except BrokenPipeError as error:
+        # The reader of our output has gone: nothing is left to say, and Python must not try at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from error
+    except (KeyboardInterrupt, typer.Abort) as error:
+        _say("codecbench: stopped; finished cells are kept, and the same command goes on from there")
+        raise SystemExit(130) from error
+    except Exception as error:
+        if hasattr(error, "format_message"):
+            _end_with_usage(error)
+        if debug:
+            raise
+        _say(f"codecbench: internal error, {type(error).__name__}: {error}; --debug shows where, please report it")
+        raise SystemExit(70) from error
+
+
+def _end_with_usage(error: Any) -> NoReturn:
+    """End as click would for its own errors, in one line. Typer may bring its own click, so no class is named here."""
+    text = " ".join(str(error.format_message()).split())
+    if type(error).__name__ == "NoArgsIsHelpError":
+        _print(error.format_message())
+        raise SystemExit(0)
+    if hasattr(error, "option_name") and hasattr(error, "possibilities"):
+        near = f"; did you mean {error.possibilities[0]}?" if error.possibilities else "; see --help"
+        text = f"no option {error.option_name}{near}"
+    elif text.startswith("No such command"):
+        wrong = text.split("'")[1]
+        text = f"no command {wrong!r}{suggestion(wrong, _command_names()) or '; see codecbench --help'}"
+    _say(f"codecbench: {text[0].lower()}{text[1:].rstrip('.')}")
+    raise SystemExit(2)
+
+
+def _command_names() -> list[str]:
+    return [c.name or (c.callback.__name__ if c.callback else "") for c in app.registered_commands] + ["data"]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point: run a command, and end with one line and a status where it cannot."""
+    words = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in words
+    with _one_line_errors(debug):
+        status = app(args=[word for word in words if word != "--debug"], prog_name="codecbench", standalone_mode=False)
+        if isinstance(status, int) and status:
+            raise SystemExit(status)
+
+
+if __name__ == "__main__":
+    main()

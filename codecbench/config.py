@@ -1,0 +1,116 @@
+"""What a run is asked to do: options of the command line, or a TOML file with the same names."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from codecbench.codec import UsageError
+from codecbench.plugins import BESIDE_CONFIG, suggestion
+
+DEFAULT_WORKLOAD = "cifar10-resnet20"
+QUICK_SAMPLES = 500
+
+
+class RunConfig(BaseModel):
+    """One run. Empty `codec` and `split` mean all; `samples` of None means the preset's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    workload: str = DEFAULT_WORKLOAD
+    codec: list[str] = []
+    split: list[str] = []
+    all_splits: bool = False
+    preset: Literal["quick", "full"] = "quick"
+    samples: Annotated[int, Field(gt=0)] | Literal["all"] | None = None
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    plugin: list[Path] = []
+    data_dir: Path | None = None
+    out: Path = Path("codecbench-results")
+    timeout_s: float = Field(default=300.0, gt=0)
+    max_fit_s: float = Field(default=900.0, gt=0)
+    torch_device: Literal["cpu", "cuda"] = "cpu"
+    fresh: bool = False
+
+    @property
+    def wanted_samples(self) -> int | None:
+        """Test samples to take, or None for all there are. Choice samples are as many, where there are enough."""
+        if self.samples is None:
+            return QUICK_SAMPLES if self.preset == "quick" else None
+        return None if self.samples == "all" else self.samples
+
+    @property
+    def timing_samples(self) -> int:
+        """Samples of the timing pass."""
+        return 24 if self.preset == "quick" else 64
+
+
+def load(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
+    """A run from a TOML file (or none) with the command line's options over it.
+
+    Paths in the file count from its folder; a `codecbench_plugin.py` beside it is loaded too. Raises UsageError that
+    names the file, the key and the allowed ones.
+    """
+    values: dict[str, Any] = {}
+    label = "options"
+    if path is not None:
+        label = str(path)
+        try:
+            values = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path} is not TOML: {error}") from error
+        values = _from_folder(values, path.parent)
+        beside = path.parent / BESIDE_CONFIG
+        if beside.exists():
+            values["plugin"] = [*values.get("plugin", []), beside]
+    values.update({key: value for key, value in options.items() if value not in (None, [], False)})
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(f"{label}: {_explain(error)}") from error
+
+
+def _from_folder(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    resolved = dict(values)
+    for key in ("data_dir", "out"):
+        if isinstance(values.get(key), str):
+            resolved[key] = folder / values[key]
+    if isinstance(values.get("plugin"), list):
+        resolved["plugin"] = [folder / p if isinstance(p, str) else p for p in values["plugin"]]
+    return resolved
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = str(first["loc"][0])
+    allowed = list(RunConfig.model_fields)
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {key!r}{suggestion(key, allowed)}; allowed are {', '.join(allowed)}"
+    return f"{key}: {first['msg'].lower()}, got {first['input']!r}"
+
+
+def parse_codec(text: str) -> tuple[str, dict[str, Any]]:
+    """`NAME` or `NAME:key=value,key=value` as a name and constructor arguments; values are JSON scalars or text."""
+    name, _, arguments = text.partition(":")
+    point: dict[str, Any] = {}
+    for part in filter(None, arguments.split(",")):
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"codec {text!r}: {part!r} is not key=value; write NAME:key=value,key=value")
+        point[key.strip()] = _scalar(value.strip())
+    return name.strip(), point
+
+
+def _scalar(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, (bool, int, float, str)) else text

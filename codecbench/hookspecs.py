@@ -1,0 +1,47 @@
+"""The hooks that a plugin may implement, and the markers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pluggy import HookimplMarker, HookspecMarker
+
+from codecbench.codec import Codec
+from codecbench.link import Link
+from codecbench.workload import Workload
+
+hookspec = HookspecMarker("codecbench")
+hookimpl = HookimplMarker("codecbench")
+
+
+@hookspec
+def codecbench_register_codecs() -> Iterable[type[Codec]]:
+    """Codec classes to benchmark.
+
+    @hookimpl
+    def codecbench_register_codecs():
+        return [Zlib]
+    """
+    return ()
+
+
+@hookspec
+def codecbench_register_workloads() -> Iterable[type[Workload]]:
+    """Workload classes: a trained model with its data, metric and split points.
+
+    @hookimpl
+    def codecbench_register_workloads():
+        return [Cifar10ResNet20]
+    """
+    return ()
+
+
+@hookspec
+def codecbench_register_links() -> Iterable[Link]:
+    """Network models that turn payload bytes into seconds.
+
+    @hookimpl
+    def codecbench_register_links():
+        return [TcpRampLink("my-wifi", round_trip_s=0.005, bandwidth_bit_per_s=50e6)]
+    """
+    return ()

@@ -1,0 +1,244 @@
+"""Blocks of cells to text, Markdown, LaTeX and HTML: tabulate's rows under a thin layer of spanning headers.
+
+A block is a table whose columns come in titled groups. Cells are plain text; escaping, and the looks of marks and
+footnotes, belong to the format. What the cells mean is none of this module's business.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tabulate import DataRow, TableFormat, tabulate
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Plain text, the marks that follow it (each one character), and the numbers of its footnotes."""
+
+    text: str = ""
+    marks: str = ""
+    notes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Group:
+    """Neighbouring columns under one title. `alignments` holds "left" or "right", one a heading."""
+
+    title: str
+    headings: tuple[str, ...]
+    alignments: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of a label and cells: the cells of all groups, side by side. `stub` heads the labels."""
+
+    stub: str
+    groups: tuple[Group, ...]
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+
+    @property
+    def alignments(self) -> list[str]:
+        """Of every column, the labels' first."""
+        return ["left", *(alignment for group in self.groups for alignment in group.alignments)]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A titled stack of blocks with remarks, the meaning of the marks used, and numbered footnotes."""
+
+    title: str
+    blocks: tuple[Block, ...]
+    remarks: tuple[str, ...] = ()
+    marks: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+_MARKDOWN_SPECIAL = re.compile(r"([\\`*_|~]|(?<=\])\()")
+_LATEX_SPECIAL = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", '"': "''", "[": "{[}", "]": "{]}",
+}  # fmt: skip
+_LATEX_MARKS = {"†": r"\dagger", "‡": r"\ddagger", "~": r"\sim", "*": r"\ast"}
+_MINUS = re.compile(r"(?<![\w.)\]])-(?=\d)")
+_LATEX_ROW = TableFormat(
+    lineabove=None,
+    linebelowheader=None,
+    linebetweenrows=None,
+    linebelow=None,
+    headerrow=None,
+    datarow=DataRow("", " & ", r" \\"),
+    padding=0,
+    with_header_hide=None,
+)
+
+
+def text_width(block: Block) -> int:
+    """Columns of a terminal that the block needs as text."""
+    return max(map(len, _text_lines(block)))
+
+
+def text(document: Document, width: int) -> str:
+    """Aligned columns for a terminal. Blocks are not wrapped, prose is."""
+    paragraphs = [textwrap.wrap(document.title, width)]
+    paragraphs += [_text_lines(block) for block in document.blocks]
+    foot = [
+        *document.remarks,
+        *(f"{mark} {meaning}" for mark, meaning in document.marks),
+        *(f"[{number}] {note}" for number, note in enumerate(document.notes, 1)),
+    ]
+    paragraphs += [[line for remark in foot for line in textwrap.wrap(remark, width, subsequent_indent="  ")]]
+    return "\n\n".join("\n".join(lines) for lines in paragraphs if lines) + "\n"
+
+
+def _text_lines(block: Block) -> list[str]:
+    rows = [[label, *(_text_cell(cell) for cell in cells)] for label, cells in block.rows]
+    lines = _tabulate(block, rows, [block.stub, *_headings(block)], "simple").split("\n")
+    rule = lines[1]
+    starts = [match.start() for match in re.finditer(r"-+", rule)]
+    spans = ""
+    column = 1
+    for group in block.groups:
+        spans = spans.ljust(starts[column]) + group.title
+        column += len(group.headings)
+    return [line.rstrip() for line in (spans, *lines)]
+
+
+def _text_cell(cell: Cell) -> str:
+    notes = "".join(f"[{number}]" for number in cell.notes)
+    return " ".join(part for part in (cell.text, cell.marks + notes) if part)
+
+
+def markdown(document: Document) -> str:
+    """GitHub's tables. They have no spanning headers, so a group's title stands above its first heading."""
+    parts = [f"**{_markdown_text(document.title)}**"]
+    for block in document.blocks:
+        headings = [_markdown_text(block.stub)]
+        for group in block.groups:
+            titles = [f"**{_markdown_text(group.title)}**", *[""] * (len(group.headings) - 1)]
+            headings += [
+                f"{title}<br>{_markdown_text(heading)}" for title, heading in zip(titles, group.headings, strict=True)
+            ]
+        rows = [
+            [_markdown_text(label), *(_markup_cell(cell, _markdown_text) for cell in cells)]
+            for label, cells in block.rows
+        ]
+        parts.append(_tabulate(block, rows, headings, "pipe"))
+    foot = [f"- {_markdown_text(remark)}" for remark in document.remarks]
+    foot += [f"- {_markdown_text(mark)} {_markdown_text(meaning)}" for mark, meaning in document.marks]
+    foot += [f"- <sup>{number}</sup> {_markdown_text(note)}" for number, note in enumerate(document.notes, 1)]
+    return "\n\n".join([*parts, "\n".join(foot)]).rstrip() + "\n"
+
+
+def _markdown_text(plain: str) -> str:
+    return _MARKDOWN_SPECIAL.sub(r"\\\1", plain.replace("&", "&amp;").replace("<", "&lt;"))
+
+
+def _markup_cell(cell: Cell, escape: Callable[[str], str]) -> str:
+    """A cell of Markdown or HTML: both take `<sup>`."""
+    notes = ",".join(map(str, cell.notes))
+    marked = " ".join(escape(part) for part in (cell.text, cell.marks) if part)
+    return f"{marked}<sup>{notes}</sup>" if notes else marked
+
+
+def html_section(document: Document) -> str:
+    """A `<section>` with a heading, one table a block, and a list of remarks. No style, no script."""
+    parts = ['<section class="codecbench-table">', f"<h3>{html.escape(document.title)}</h3>"]
+    for block in document.blocks:
+        rows = [
+            [html.escape(label), *(_markup_cell(cell, html.escape) for cell in cells)] for label, cells in block.rows
+        ]
+        headings = [html.escape(heading) for heading in (block.stub, *_headings(block))]
+        spans = "".join(
+            f'<th colspan="{len(group.headings)}" scope="colgroup">{html.escape(group.title)}</th>'
+            for group in block.groups
+        )
+        table = _tabulate(block, rows, headings, "unsafehtml")
+        parts.append(table.replace("<thead>\n", f"<thead>\n<tr><th></th>{spans}</tr>\n", 1))
+    foot = [html.escape(remark) for remark in document.remarks]
+    foot += [f"{html.escape(mark)} {html.escape(meaning)}" for mark, meaning in document.marks]
+    foot += [f"<sup>{number}</sup> {html.escape(note)}" for number, note in enumerate(document.notes, 1)]
+    parts += ["<ul>", *(f"<li>{remark}</li>" for remark in foot), "</ul>"] if foot else []
+    return "\n".join([*parts, "</section>"]) + "\n"
+
+
+def latex(document: Document) -> str:
+    """A `table*` float in booktabs style, to be input into a document that loads booktabs and graphicx."""
+    lines = [
+        r"% \usepackage{booktabs,graphicx}",
+        r"\begin{table*}",
+        r"\centering",
+        rf"\caption{{{_latex_text(document.title)}}}",
+        r"\resizebox{\textwidth}{!}{%",  # all blocks at once, so that they keep one scale
+        r"\begin{tabular}{@{}l@{}}",
+    ]
+    for number, block in enumerate(document.blocks):
+        lines += [r"\\[1ex]"] if number else []
+        lines += _latex_tabular(block)
+    lines += [r"\end{tabular}}"]
+    foot = [_latex_text(remark) for remark in document.remarks]
+    foot += [f"{_latex_marks(mark)} {_latex_text(meaning)}" for mark, meaning in document.marks]
+    foot += [rf"\textsuperscript{{{number}}} {_latex_text(note)}" for number, note in enumerate(document.notes, 1)]
+    if foot:
+        lines += [r"\par\medskip", r"\begin{minipage}{\textwidth}\footnotesize\raggedright"]
+        lines += [rf"{remark}\par" for remark in foot]
+        lines += [r"\end{minipage}"]
+    return "\n".join([*lines, r"\end{table*}"]) + "\n"
+
+
+def _latex_tabular(block: Block) -> list[str]:
+    columns = "".join(alignment[0] for alignment in block.alignments)
+    spans, rules, first = [], [], 2
+    for group in block.groups:
+        last = first + len(group.headings) - 1
+        spans.append(rf"\multicolumn{{{len(group.headings)}}}{{c}}{{{_latex_text(group.title)}}}")
+        rules.append(rf"\cmidrule(lr){{{first}-{last}}}")
+        first = last + 1
+    headings = " & ".join(map(_latex_text, (block.stub, *_headings(block))))
+    rows = [[_latex_text(label), *map(_latex_cell, cells)] for label, cells in block.rows]
+    return [
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        rf" & {' & '.join(spans)} \\",
+        "".join(rules),
+        rf"{headings} \\",
+        r"\midrule",
+        _tabulate(block, rows, (), _LATEX_ROW),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
+def _latex_cell(cell: Cell) -> str:
+    notes = rf"\textsuperscript{{{','.join(map(str, cell.notes))}}}" if cell.notes else ""
+    marks = f" {_latex_marks(cell.marks)}" if cell.marks else ""
+    return f"{_latex_text(cell.text)}{marks}{notes}"
+
+
+def _latex_text(plain: str) -> str:
+    pieces = _MINUS.split(plain)
+    return "$-$".join("".join(_LATEX_SPECIAL.get(character, character) for character in piece) for piece in pieces)
+
+
+def _latex_marks(marks: str) -> str:
+    return f"${''.join(_LATEX_MARKS[mark] for mark in marks)}$"
+
+
+def _headings(block: Block) -> list[str]:
+    return [heading for group in block.groups for heading in group.headings]
+
+
+def _tabulate(block: Block, rows: Sequence[Sequence[str]], headings: Sequence[str], tablefmt: str | TableFormat) -> str:
+    """Rows and rules by tabulate, with text left as it is: "1e3" and " 7" are no numbers here."""
+    return tabulate(
+        rows,
+        headers=headings,
+        tablefmt=tablefmt,
+        colalign=block.alignments if rows else None,
+        disable_numparse=True,
+    )

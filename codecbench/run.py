@@ -1,0 +1,584 @@
+"""The loop over cells: what is skipped, resumed, fitted, measured and recorded.
+
+For each split: the heads run once; every cell's accuracy pass runs on the test samples and on the choice samples; then
+one timing pass goes through all cells of the split sample by sample, so that drift of the machine hits all alike.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from codecbench import __version__, measure, states
+from codecbench.cell import CellKey, point_label, row_label, sample_set_id
+from codecbench.codec import Codec, CodecbenchError, DataError, TensorSpec, UsageError
+from codecbench.config import RunConfig, parse_codec
+from codecbench.pair import Pair, WorkloadRef, chunks, run_heads, split_outputs
+from codecbench.plugins import codecs, manager, pick, reference, source_sha256, suggestion, workloads
+from codecbench.record import (
+    Cost,
+    Key,
+    Provenance,
+    Quality,
+    Record,
+    Samples,
+    Seconds,
+    Size,
+    TensorGroup,
+    Time,
+)
+from codecbench.stats import payload_summary, summarise_choice, summarise_task
+from codecbench.store import Store
+from codecbench.worker import Worker, WorkerDied, WorkerError, WorkerTimeout, unpack_arrays
+from codecbench.workload import Subset, Workload
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FIT_SAMPLES = 4000
+WARM_UP = 3
+SCORED: tuple[Subset, ...] = ("test", "choice")
+
+
+class Reporter(Protocol):
+    """Where a run says what it does."""
+
+    def plan(self, cells: int) -> None:
+        """How many cells will be worked on."""
+
+    def working(self, text: str) -> None:
+        """What is being done now."""
+
+    def done(self, status: str, text: str) -> None:
+        """One cell has ended."""
+
+    def say(self, line: str) -> None:
+        """A line for the user."""
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell with what is needed to run it."""
+
+    key: CellKey
+    codec: type[Codec]
+    spec: TensorSpec
+    skip_reason: str | None
+
+    @property
+    def label(self) -> str:
+        """`split codec point`, for people."""
+        return " ".join(filter(None, (self.key.split, self.key.codec, point_label(self.key.point))))
+
+
+@dataclass
+class Summary:
+    """How a run ended: cells by status, those that were there already, and those measured again as stale."""
+
+    ok: int = 0
+    skipped: int = 0
+    failed: int = 0
+    present: int = 0
+    stale: int = 0
+    failures: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Scores:
+    """Per-sample outcomes of a subset."""
+
+    numerators: NDArray[np.float64]
+    denominators: NDArray[np.float64]
+
+
+@dataclass
+class _Measured:
+    """A cell between its accuracy pass and its record."""
+
+    cell: PlannedCell
+    state: states.FittedState
+    columns: Mapping[str, NDArray[Any]]
+    samples: Samples
+    handles: tuple[int, int] = (0, 0)
+    generation: int = -1
+    seconds: dict[str, list[float]] = field(default_factory=lambda: {"encode_s": [], "decode_s": [], "tail_s": []})
+    cost: Cost | None = None
+    failure: str | None = None
+
+
+class Run:
+    """One run of a configuration. `plan()` lists its cells; `execute()` does the work."""
+
+    def __init__(self, config: RunConfig, reporter: Reporter) -> None:
+        self.config = config
+        self.reporter = reporter
+        pm = manager(config.plugin)
+        self.workload_class = pick(workloads(pm), config.workload, "workload")
+        self.workload: Workload = self.workload_class(config.data_dir)
+        self.codecs = codecs(pm)
+        self.asked = self._asked_codecs()
+        self.ids: dict[Subset, list[int]] = {s: list(self.workload.sample_ids(s)) for s in ("fit", "choice", "test")}
+        self.counts = self._counts()
+        self.sample_sets = {s: sample_set_id(s, self.ids[s][:n]) for s, n in self.counts.items()}
+        self.store = Store(config.out)
+        self.ref = WorkloadRef(reference(self.workload_class), config.data_dir, config.torch_device)
+        self.pair = Pair(self.ref, {s: self.counts[s] for s in SCORED})
+        self.targets: dict[Subset, list[Any]] = {}
+        self.uncompressed: dict[Subset, _Scores] = {}
+        self.forward_s = 0.0
+        self.weights_sha256 = self.workload.weights_sha256()
+        self.started_utc = measure.utc_now()
+
+    def _asked_codecs(self) -> list[tuple[type[Codec], dict[str, Any] | None]]:
+        """Codec classes with the one point asked for, or None for the preset's points."""
+        if not self.config.codec:
+            return [(codec, None) for codec in self.codecs.values()]
+        asked = [parse_codec(text) for text in self.config.codec]
+        return [(pick(self.codecs, name, "codec"), point or None) for name, point in asked]
+
+    def _counts(self) -> dict[Subset, int]:
+        wanted, there = self.config.wanted_samples, len(self.ids["test"])
+        if wanted is not None and wanted > there:
+            fetch = f"; run 'codecbench data get {self.workload.dataset}' for more" if self.workload.dataset else ""
+            raise UsageError(f"--samples {wanted}: workload {self.workload.name!r} has {there} test samples{fetch}")
+        test = there if wanted is None else wanted
+        return {
+            "test": test, "choice": min(test, len(self.ids["choice"])), "fit": min(FIT_SAMPLES, len(self.ids["fit"])),
+        }  # fmt: skip
+
+    # --- the grid -----------------------------------------------------------------------------------------------
+
+    def plan(self) -> list[PlannedCell]:
+        """Every cell of this configuration, in the order in which it will run."""
+        _ = self.pair.device
+        cuts = self.pair.cuts
+        return [cell for split in self._splits(cuts) for cell in self._cells(split, cuts[split])]
+
+    def _splits(self, cuts: Mapping[str, TensorSpec]) -> list[str]:
+        wanted = self.config.split or (cuts if self.config.all_splits else self.workload.default_splits)
+        for name in wanted:
+            if name not in cuts:
+                hint = suggestion(name, cuts) or f"; see 'codecbench list splits --workload {self.workload.name}'"
+                raise UsageError(f"no split point {name!r}{hint}")
+        return list(dict.fromkeys(wanted))
+
+    def _cells(self, split: str, spec: TensorSpec) -> list[PlannedCell]:
+        cells: dict[str, PlannedCell] = {}
+        for codec, point in self.asked:
+            for full in self._points(codec, spec, point):
+                key = CellKey(
+                    self.workload.name, split, codec.name, codec.version, full, self.config.seed,
+                    self.sample_sets["test"],
+                )  # fmt: skip
+                cells[key.cell] = PlannedCell(key, codec, spec, _skip_reason(codec, spec, full))
+        return list(cells.values())
+
+    def _points(
+        self, codec: type[Codec], spec: TensorSpec, point: dict[str, Any] | None
+    ) -> list[dict[str, Any]]:
+        defaults = codec.point_defaults(spec)
+        if point is not None:
+            for key in point:
+                if key not in defaults:
+                    takes = ", ".join(defaults) or "none"
+                    raise UsageError(f"codec {codec.name!r} has no argument {key!r}{suggestion(key, defaults)}; it takes: {takes}")
+            return [{**defaults, **point}]
+        points = codec.quick_points_for(spec) if self.config.preset == "quick" else codec.points_for(spec)
+        return [{**defaults, **p} for p in points]
+
+    # --- the work -----------------------------------------------------------------------------------------------
+
+    def execute(self) -> Summary:
+        """Measure every cell that has no current record. Raises CodecbenchError where the run cannot go on."""
+        summary = Summary()
+        with self.store.locked(), self.pair:
+            todo = [cell for cell in self.plan() if not self._is_present(cell, summary)]
+            self.reporter.plan(len(todo))
+            by_split: dict[str, list[PlannedCell]] = {}
+            for cell in todo:
+                by_split.setdefault(cell.key.split, []).append(cell)
+            for split, cells in by_split.items():
+                self._run_split(split, cells, summary)
+        return summary
+
+    def estimate_s(self, cells: Sequence[PlannedCell]) -> float:
+        """A rough time for these cells, from one forward pass of the model and a second of work around each cell."""
+        reply = self.pair.device.call("whole", {"subset": "test", "positions": list(range(min(32, self.counts["test"])))})
+        sample_s = reply.fields["forward_s"] / min(32, self.counts["test"])
+        samples = sum(self.counts[s] for s in SCORED)
+        running = [c for c in cells if c.skip_reason is None]
+        return len(running) * (1.0 + sample_s * (samples + 2 * self.config.timing_samples)) + 6.0
+
+    def _is_present(self, cell: PlannedCell, summary: Summary) -> bool:
+        try:
+            record = self.store.find(cell.key)
+        except DataError as error:
+            self.reporter.say(f"{error}; measuring the cell again")
+            record = None
+        if record is None:
+            return False
+        if self.config.fresh:
+            self.store.discard(cell.key)
+            return False
+        if not self._is_current(cell, record.provenance.source_hash, record.provenance.weights_hash):
+            self.reporter.say(f"{cell.label}: the codec's source or the weights have changed; measuring it again")
+            self.store.discard(cell.key)
+            summary.stale += 1
+            return False
+        if record.status == "failed":
+            return False
+        summary.present += 1
+        return True
+
+    def _is_current(self, cell: PlannedCell, source_hash: str, weights_hash: str) -> bool:
+        return source_hash == source_sha256(cell.codec) and weights_hash == self.weights_sha256
+
+    def _run_split(self, split: str, cells: list[PlannedCell], summary: Summary) -> None:
+        for cell in cells:
+            if cell.skip_reason is not None:
+                self._commit(cell, summary, "skipped", cell.skip_reason)
+        running = [c for c in cells if c.skip_reason is None]
+        if not running:
+            return
+        self.reporter.working(f"{split}: running the model up to here")
+        self._score_uncompressed()
+        self.pair.use_split(split)
+        measured: list[_Measured] = []
+        for cell in running:
+            self.reporter.working(cell.label)
+            try:
+                measured.append(self._accuracy_of(cell))
+            except CodecbenchError as error:
+                self._fail(cell, summary, error)
+        self._time(split, measured)
+        for item in measured:
+            if item.failure is not None:
+                self._commit(item.cell, summary, "failed", item.failure)
+            else:
+                self._commit_ok(item, summary)
+
+    def _fail(self, cell: PlannedCell, summary: Summary, error: CodecbenchError) -> None:
+        if isinstance(error, DataError) and not isinstance(error, WorkerError):
+            raise error
+        if isinstance(error, (WorkerTimeout, WorkerDied)):
+            self.pair.replace()
+        self._commit(cell, summary, "failed", str(error))
+
+    def _score_uncompressed(self) -> None:
+        """Run the uncut model over the same samples in the same chunks."""
+        if self.uncompressed:
+            return
+        for subset in SCORED:
+            positions = list(range(self.counts[subset]))
+            self.targets[subset] = self.workload.targets(subset, positions)
+            outputs: list[tuple[Any, ...]] = []
+            for chunk in chunks(self.counts[subset]):
+                reply = self.pair.device.call("whole", {"subset": subset, "positions": chunk}, timeout_s=3600)
+                outputs += split_outputs(reply)[0]
+                self.forward_s += reply.fields["forward_s"] if subset == "test" else 0.0
+            self.uncompressed[subset] = self._score(subset, outputs)
+
+    def _score(self, subset: Subset, outputs: Sequence[tuple[Any, ...]]) -> _Scores:
+        import numpy as np
+
+        pairs = [self.workload.score(o, t) for o, t in zip(outputs, self.targets[subset], strict=True)]
+        numerators, denominators = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
+        return _Scores(numerators, denominators)
+
+    # --- accuracy -----------------------------------------------------------------------------------------------
+
+    def _accuracy_of(self, cell: PlannedCell) -> _Measured:
+        state = self._state_of(cell)
+        partial = self.store.partial(cell.key)
+        if partial is not None:
+            columns, values, samples = partial
+            if self._is_current(cell, values["source_hash"], values["weights_hash"]) and not self.config.fresh:
+                return _Measured(cell, state, columns, samples)
+        deadline = measure.Deadline(self.config.timeout_s)
+        handles = self._open(cell, state, deadline)
+        columns = self._columns(cell, [self.accuracy_pass(handles, s, cell, deadline) for s in SCORED])
+        values = {"source_hash": source_sha256(cell.codec), "weights_hash": self.weights_sha256}
+        samples = self.store.write_samples(cell.key, columns, values)
+        return _Measured(cell, state, columns, samples, handles, self.pair.generation)
+
+    def _open(self, cell: PlannedCell, state: states.FittedState, deadline: measure.Deadline) -> tuple[int, int]:
+        ref, point = reference(cell.codec), cell.key.point
+        device, edge = self.pair.device, self.pair.edge
+        return (
+            device.open_codec(ref, cell.spec, point, "device", state.device, timeout_s=deadline.remaining_s()),
+            edge.open_codec(ref, cell.spec, point, "edge", state.edge, timeout_s=deadline.remaining_s()),
+        )
+
+    def accuracy_pass(
+        self, handles: tuple[int, int], subset: Subset, cell: PlannedCell, deadline: measure.Deadline
+    ) -> dict[str, NDArray[Any]]:
+        """Encode, carry, decode, run the tail and score every sample of a subset; returns its columns.
+
+        The device encodes the next chunk while the edge decodes the last.
+        """
+        import numpy as np
+
+        device, edge = self.pair.device, self.pair.edge
+        keep = cell.spec.image and subset == "test"
+        outputs: list[tuple[Any, ...]] = []
+        sizes: list[int] = []
+        quality: list[tuple[float, float]] = []
+        groups = chunks(self.counts[subset])
+
+        def ask(chunk: int) -> None:
+            device.send("encode", {"handle": handles[0], "subset": subset, "chunk": chunk})
+
+        ask(0)
+        for chunk, positions in enumerate(groups):
+            payloads = _receive(device, deadline)
+            if chunk + 1 < len(groups):
+                ask(chunk + 1)
+            sizes += [len(p) for p in payloads.blobs]
+            try:
+                edge.send("decode", {"handle": handles[1], "keep": keep}, payloads.blobs)
+                reply = _receive(edge, deadline)
+            except CodecbenchError:
+                self._drain(device, deadline)
+                raise
+            part, rest = split_outputs(reply)
+            outputs += part
+            if keep:
+                decoded = unpack_arrays(reply.fields["decoded"], rest)
+                originals = self.workload.inputs(subset, positions)
+                quality += [image_quality(a, b) for a, b in zip(originals, decoded, strict=True)]
+        scores, plain = self._score(subset, outputs), self.uncompressed[subset]
+        columns: dict[str, NDArray[Any]] = {
+            "subset": np.array([subset] * len(sizes)),
+            "sample_id": np.array(self.ids[subset][: len(sizes)], dtype=np.int64),
+            "payload_bytes": np.array(sizes, dtype=np.int64),
+            "numerator": scores.numerators, "denominator": scores.denominators,
+            "uncompressed_numerator": plain.numerators, "uncompressed_denominator": plain.denominators,
+        }  # fmt: skip
+        if cell.spec.image:
+            missing = [(float("nan"), float("nan"))] * len(sizes)
+            columns["psnr_db"], columns["ssim"] = np.array(quality or missing, dtype=np.float64).T
+        return columns
+
+    def _drain(self, device: Worker, deadline: measure.Deadline) -> None:
+        """Take the answer that is still under way, so that the device can serve the next cell."""
+        if device.pending:
+            try:
+                _receive(device, deadline)
+            except CodecbenchError:
+                self.pair.replace()
+
+    def _columns(self, cell: PlannedCell, parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+        import numpy as np
+
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    # --- fitting ------------------------------------------------------------------------------------------------
+
+    def _state_of(self, cell: PlannedCell) -> states.FittedState:
+        """The cell's fitted state: found, or fitted now in a process of its own."""
+        point = dict(cell.key.point)
+        if not cell.codec.needs_fit(cell.spec, **point):
+            return states.FittedState()
+        key = states.fit_key(
+            self.weights_sha256, self.sample_sets["fit"], cell.key.split, cell.codec, point, cell.key.seed
+        )
+        found = states.find(cell.codec, key)
+        if found is not None:
+            return found
+        self.reporter.working(f"{cell.label}: fitting")
+        state = self._fit(cell)
+        states.keep(key, state)
+        return state
+
+    def _fit(self, cell: PlannedCell) -> states.FittedState:
+        import tempfile
+
+        count = self.counts["fit"]
+        with Worker("fit", threads=measure.cores()) as worker, tempfile.TemporaryDirectory() as folder:
+            self.ref.set_up(worker)
+            worker.call("split", {"split": cell.key.split})
+            run_heads(worker, cell.spec, {"fit": count}, Path(folder) / "fit")
+            fields = {
+                "codec": reference(cell.codec), "point": dict(cell.key.point), "seed": cell.key.seed,
+                "max_s": self.config.max_fit_s, "chunks": chunks(count),
+            }  # fmt: skip
+            reply = worker.call(
+                "fit", fields, timeout_s=1.5 * self.config.max_fit_s + self.config.timeout_s,
+                on_progress=lambda share, text: self.reporter.working(f"{cell.label}: fitting, {share:.0%} {text}"),
+            )  # fmt: skip
+            return states.FittedState(reply.blobs[0], reply.blobs[1], reply.fields["fit_s"])
+
+    # --- timing -------------------------------------------------------------------------------------------------
+
+    def _time(self, split: str, measured: list[_Measured]) -> None:
+        """Time head, encode, decode and tail, one sample at a time, the cells taking turns."""
+        if not measured:
+            return
+        self.reporter.working(f"{split}: timing")
+        self.pair.set_threads(1)
+        try:
+            self._head_s: list[float] = []
+            self._head_cost = self.pair.device.call("head_cost", {"subset": "test", "position": 0}).fields
+            for item in measured:
+                self._guarded(item, self._cost_of)
+            for turn in range(WARM_UP + self.config.timing_samples):
+                position = turn % self.counts["test"]
+                reply = self.pair.device.call("time_head", {"subset": "test", "position": position})
+                self._head_s += [reply.fields["head_s"]] if turn >= WARM_UP else []
+                # Each turn starts with another cell, so that none always follows the same one.
+                start = turn % len(measured)
+                for item in measured[start:] + measured[:start]:
+                    self._guarded(item, lambda i, p=position, t=turn: self._time_one(i, p, keep=t >= WARM_UP))  # type: ignore[misc]
+        finally:
+            self.pair.set_threads(measure.cores())
+
+    def _guarded(self, item: _Measured, step: Any) -> None:
+        if item.failure is not None:
+            return
+        try:
+            if item.generation != self.pair.generation:
+                item.handles = self._open(item.cell, item.state, measure.Deadline(self.config.timeout_s))
+                item.generation = self.pair.generation
+            step(item)
+        except (WorkerTimeout, WorkerDied) as error:
+            item.failure = str(error)
+            self.pair.replace()
+            self.pair.set_threads(1)
+        except CodecbenchError as error:
+            item.failure = str(error)
+
+    def _cost_of(self, item: _Measured) -> None:
+        fields = {"handle": item.handles[0], "subset": "test", "position": 0}
+        encoder = self.pair.device.call("encoder_cost", fields, timeout_s=self.config.timeout_s).fields
+        peaks = [p for p in (self._head_cost["head_peak_bytes"], encoder["encoder_peak_bytes"]) if p is not None]
+        item.cost = Cost(**self._head_cost, **encoder, device_peak_bytes=max(peaks, default=None))
+
+    def _time_one(self, item: _Measured, position: int, *, keep: bool) -> None:
+        timeout_s = self.config.timeout_s
+        fields = {"handle": item.handles[0], "subset": "test", "position": position}
+        encoded = self.pair.device.call("time_encode", fields, timeout_s=timeout_s)
+        decoded = self.pair.edge.call("time_decode", {"handle": item.handles[1]}, encoded.blobs, timeout_s=timeout_s)
+        if keep:
+            item.seconds["encode_s"].append(encoded.fields["encode_s"])
+            item.seconds["decode_s"].append(decoded.fields["decode_s"])
+            item.seconds["tail_s"].append(decoded.fields["tail_s"])
+
+    # --- records ------------------------------------------------------------------------------------------------
+
+    def _commit(self, cell: PlannedCell, summary: Summary, status: Any, reason: str) -> None:
+        record = Record(
+            cell=cell.key.cell, status=status, reason=reason, key=Key(**cell.key.to_json()),
+            row=row_label(cell.codec, cell.key.point), provenance=self._provenance(cell),
+        )  # fmt: skip
+        self.store.discard(cell.key)
+        self._finish(cell, record, summary)
+
+    def _commit_ok(self, item: _Measured, summary: Summary) -> None:
+        cell = item.cell
+        metric = self.workload.metric
+        test, choice = (_rows(item.columns, subset) for subset in SCORED)
+        times = {name: _seconds(values) for name, values in item.seconds.items()}
+        record = Record(
+            cell=cell.key.cell,
+            status="ok",
+            key=Key(**cell.key.to_json()),
+            row=row_label(cell.codec, cell.key.point),
+            tensor=TensorGroup(
+                shape=list(cell.spec.shape), dtype=cell.spec.dtype,
+                raw_bytes=self.pair.raw_bytes["test"] / self.counts["test"],
+            ),
+            size=Size(
+                payload_bytes=payload_summary(test["payload_bytes"]),
+                device_state_bytes=len(item.state.device), edge_state_bytes=len(item.state.edge),
+            ),
+            time=Time(head_s=_seconds(self._head_s), fit_s=item.state.fit_s, **times),
+            cost=item.cost,
+            task=summarise_task(metric, *(test[name] for name in OUTCOMES)),
+            choice=summarise_choice(
+                metric, self.sample_sets["choice"], choice["payload_bytes"], *(choice[name] for name in OUTCOMES)
+            ),
+            quality=_quality(test) if cell.spec.image else None,
+            samples=item.samples,
+            provenance=self._provenance(cell),
+        )  # fmt: skip
+        self._finish(cell, record, summary)
+
+    def _finish(self, cell: PlannedCell, record: Record, summary: Summary) -> None:
+        self.store.write(cell.key, record)
+        setattr(summary, record.status, getattr(summary, record.status) + 1)
+        if record.status == "failed":
+            summary.failures.append(f"{cell.label}: {record.reason}")
+        self.reporter.done(record.status, f"{cell.label}: {record.reason}" if record.reason else cell.label)
+
+    def _provenance(self, cell: PlannedCell) -> Provenance:
+        commit, dirty = measure.git_state()
+        return Provenance(
+            codecbench=__version__, plugin=_plugin_label(cell.codec), source_hash=source_sha256(cell.codec),
+            weights_hash=self.weights_sha256, threads=1, torch_device=self.config.torch_device, git=commit,
+            dirty=dirty, command=self._command(cell), started_utc=self.started_utc, **measure.machine(),
+        )  # fmt: skip
+
+    def _command(self, cell: PlannedCell) -> str:
+        """The command that makes this cell again. Plugin files are named without their folders."""
+        key = cell.key
+        codec = f"{key.codec}:{point_label(key.point)}" if key.point else key.codec
+        parts = ["codecbench run", f"--workload {key.workload}", f"--codec {codec}", f"--split {key.split}"]
+        parts += [f"--preset {self.config.preset}", f"--samples {self.counts['test']}", f"--seed {key.seed}"]
+        parts += [f"--plugin {path.name}" for path in self.config.plugin]
+        parts += [f"--torch-device {self.config.torch_device}"] if self.config.torch_device != "cpu" else []
+        return " ".join(parts)
+
+
+OUTCOMES = ("numerator", "denominator", "uncompressed_numerator", "uncompressed_denominator")
+
+
+def _skip_reason(codec: type[Codec], spec: TensorSpec, point: Mapping[str, Any]) -> str | None:
+    reason = codec.unavailable()
+    return reason if reason is not None else codec.skip_reason(spec, **point)
+
+
+def _receive(worker: Worker, deadline: measure.Deadline) -> Any:
+    return worker.receive(timeout_s=deadline.remaining_s())
+
+
+def _rows(columns: Mapping[str, NDArray[Any]], subset: Subset) -> dict[str, NDArray[Any]]:
+    keep = columns["subset"] == subset
+    return {name: values[keep] for name, values in columns.items()}
+
+
+def _seconds(values: list[float]) -> Seconds:
+    return Seconds(median=measure.percentile(values, 0.5), p95=measure.percentile(values, 0.95), n=len(values))
+
+
+def image_quality(original: NDArray[Any], decoded: NDArray[Any]) -> tuple[float, float]:
+    """PSNR in dB (inf where equal) and SSIM of one (channels, height, width) image with values 0 to 1."""
+    import numpy as np
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+    if np.array_equal(original, decoded):
+        return float("inf"), 1.0
+    psnr = peak_signal_noise_ratio(original, decoded, data_range=1.0)
+    window = min(7, *(n - 1 + n % 2 for n in original.shape[1:]))
+    ssim = structural_similarity(original, decoded, data_range=1.0, channel_axis=0, win_size=window)
+    return float(psnr), float(ssim)
+
+
+def _quality(test: Mapping[str, NDArray[Any]]) -> Quality:
+    import numpy as np
+
+    inexact = test["psnr_db"][np.isfinite(test["psnr_db"])]
+    return Quality(psnr_db=float(inexact.mean()) if inexact.size else None, ssim=float(test["ssim"].mean()))
+
+
+def _plugin_label(codec: type[Codec]) -> str:
+    """Distribution and version of the codec's package, or the name of its single file."""
+    top = codec.__module__.partition(".")[0]
+    names = packages_distributions().get(top)
+    if names:
+        return f"{names[0]} {version(names[0])} ({codec.__module__})"
+    return f"file {Path(inspect.getsourcefile(codec) or codec.__module__).name}"

@@ -1,0 +1,158 @@
+"""The conformance kit: what every codec is held to, as pytest ids or as a list of outcomes.
+
+A plugin author writes
+
+    from codecbench.testing import parametrize_codec
+    from mycodec import MyCodec
+
+    @parametrize_codec(MyCodec)
+    def test_conformance(check):
+        check()
+
+and gets one test id for each check at each spec and point, such as `zlib[level=3]-(4, 8, 8)-check_same_bytes`.
+`codecbench check` prints the same outcomes. docs/kit.md has what each check asks and what the kit cannot see.
+
+A check that builds on another is skipped, with the other's name, where that one fails: one fault gives one failure.
+Importing this module imports neither torch nor pytest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from codecbench import kit_checks
+from codecbench.codec import Codec, TensorSpec, UsageError
+from codecbench.kit_cases import CHECKS, Check, CheckFailed, Kit, Outcome, Subject, subject_label
+from codecbench.kit_golden import Golden, golden_files, golden_path
+from codecbench.plugins import pick
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+__all__ = ["CHECKS", "CheckFailed", "Outcome", "parametrize_codec", "run_checks", "write_golden"]
+
+
+def run_checks(
+    codecs: type[Codec] | Sequence[type[Codec]],
+    *,
+    specs: Sequence[TensorSpec] | None = None,
+    expected_failed_checks: Mapping[str, str] | None = None,
+    update_golden: bool = False,
+    on_outcome: Callable[[Outcome], None] = lambda _: None,
+) -> list[Outcome]:
+    """Every outcome of every check of these codecs; `on_outcome` is told each as it comes.
+
+    `update_golden` first writes the golden files that are missing or of an older version. `expected_failed_checks` gives, by check, the reason for which a failure is accepted: its status is then
+    `expected`. Raises UsageError for a name in it that is no check.
+    """
+    expected = _known_checks(expected_failed_checks)
+    for codec in _as_list(codecs) if update_golden else ():
+        write_golden(codec, specs=specs)
+    kit = Kit(_as_list(codecs), specs)
+    outcomes: list[Outcome] = []
+
+    def add(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        on_outcome(outcome)
+
+    try:
+        for skip in kit.skips:
+            add(skip)
+        for check, subject in kit.subjects():
+            add(_expect(kit.outcome(check, subject), expected))
+    finally:
+        kit.close()
+    return outcomes
+
+
+def parametrize_codec(
+    codecs: type[Codec] | Sequence[type[Codec]],
+    *,
+    specs: Sequence[TensorSpec] | None = None,
+    expected_failed_checks: Mapping[str, str] | None = None,
+) -> pytest.MarkDecorator:
+    """Make a pytest decorator: one test for each check of these codecs, given to the test function as `check`.
+
+    `specs` replaces DEFAULT_SPECS. `expected_failed_checks` gives, by check, the reason for which a failure is
+    accepted; such a test is marked xfail. Raises UsageError for a name in it that is no check.
+    """
+    import pytest
+
+    expected = _known_checks(expected_failed_checks)
+    kit = Kit(_as_list(codecs), specs)
+    tests = [pytest.param(_Skip(outcome), id=outcome.id) for outcome in kit.skips]
+    for check, subject in kit.subjects():
+        reason = expected.get(check.name)
+        marks = [pytest.mark.xfail(reason=reason, strict=False)] if reason else []
+        tests.append(pytest.param(_Run(kit, check, subject), id=f"{subject_label(subject)}-{check.name}", marks=marks))
+    return pytest.mark.parametrize("check", tests)
+
+
+@dataclass(frozen=True)
+class _Run:
+    kit: Kit
+    check: Check
+    subject: Subject
+
+    def __call__(self) -> None:
+        outcome = self.kit.outcome(self.check, self.subject)
+        if outcome.status == "failed":
+            raise CheckFailed(outcome.reason) from outcome.error
+        if outcome.status == "skipped":
+            _Skip(outcome)()
+
+
+@dataclass(frozen=True)
+class _Skip:
+    outcome: Outcome
+
+    def __call__(self) -> None:
+        import pytest
+
+        pytest.skip(self.outcome.reason)
+
+
+def write_golden(codec: type[Codec], *, specs: Sequence[TensorSpec] | None = None) -> list[Path]:
+    """Write the golden files that are missing or of another version, and return their paths.
+
+    Files of the present version are never replaced; those of other versions are removed. A case that does not encode
+    and decode as it should gets none. Raises UsageError where a file of the present version no longer decodes the same:
+    the version has to be raised first.
+    """
+    found = {path: Golden.read(path) for path in golden_files(codec)}
+    present = [path for path, golden in found.items() if golden.version == codec.version]
+    kit = Kit([codec], specs)
+    for path in present:
+        change = kit_checks.golden_change(kit, codec, found[path])
+        if change:
+            raise UsageError(f"{path.name}: {change}; raise {codec.name}'s version before new golden files are written")
+    for path in found.keys() - present:
+        path.unlink()
+    written = []
+    for case in kit.cases:
+        path = golden_path(codec, case.spec, case.point)
+        if path not in present and kit.outcome(CHECKS["check_decode_gives_tensor"], case).status == "passed":
+            kit_checks.golden_of(case).write(path)
+            written.append(path)
+    return written
+
+
+def _as_list(codecs: type[Codec] | Sequence[type[Codec]]) -> list[type[Codec]]:
+    return [codecs] if isinstance(codecs, type) else list(codecs)
+
+
+def _known_checks(expected: Mapping[str, str] | None) -> Mapping[str, str]:
+    for name in expected or {}:
+        pick(CHECKS, name, "check")
+    return expected or {}
+
+
+def _expect(outcome: Outcome, expected: Mapping[str, str]) -> Outcome:
+    if outcome.status != "failed" or outcome.check not in expected:
+        return outcome
+    reason = f"{expected[outcome.check]} ({outcome.reason})"
+    return Outcome(outcome.subject, outcome.check, "expected", reason, outcome.error)

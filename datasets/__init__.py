@@ -1,0 +1,1 @@
+"""The workloads that come with codecbench: one module or folder each."""

@@ -1,0 +1,138 @@
+"""The workload `cifar10-resnet20`: CIFAR-10 photographs, 32 x 32 pixels, classified by a ResNet-20.
+
+The README beside this file tells where the pictures and the weights come from. Importing this module imports neither
+torch nor numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from codecbench import DataError, Metric, Subset, TensorSpec, Workload, hookimpl
+from codecbench.workload import data_places
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import nn
+
+Part: TypeAlias = Literal["train", "test"]
+
+
+class Cifar10ResNet20(Workload):
+    """Top-1 of a ResNet-20 on CIFAR-10, cut at the input, behind the stem or behind one of the three stages.
+
+    7,000 images ship with the package: 2,000 of the test set; 1,000 training images that neither the network nor any
+    codec learned from, on which operating points are chosen; and 4,000 training images to fit codecs on. Once the
+    whole set has been fetched, `test` and `fit` go on behind the shipped images, so a run of the first n samples is the
+    same with it and without.
+    """
+
+    name = "cifar10-resnet20"
+    metric = Metric("top-1", "%", higher_is_better=True, scale=100.0, binary=True)
+    default_splits = ("input", "stem", "stage1", "stage2", "stage3")
+    budget = 1.1
+    dataset = "cifar10"
+
+    @property
+    def input_spec(self) -> TensorSpec:
+        """RGB pixels k/255, before normalisation, which is the first module of the network."""
+        return TensorSpec((3, 32, 32), image=True)
+
+    def build_model(self) -> nn.Module:
+        """The trained ResNet-20: (N, 3, 32, 32) pixels to (N, 10) logits. Raises DataError for damaged weights."""
+        from safetensors.torch import load
+
+        from codecbench_datasets.cifar10.data import CURE_SHIPPED, WEIGHTS, checked_bytes
+        from codecbench_datasets.cifar10.model import ResNet20
+
+        weights = load(checked_bytes(WEIGHTS, self.weights_sha256(), CURE_SHIPPED))
+        model = ResNet20()
+        # The counters of batch normalisation matter in training only and are not kept.
+        wanted = {key for key in model.state_dict() if not key.endswith("num_batches_tracked")}
+        if wanted != weights.keys():
+            odd = min(wanted ^ weights.keys())
+            raise DataError(f"{WEIGHTS} holds no ResNet-20: {odd!r} is missing or too much; {CURE_SHIPPED}")
+        model.load_state_dict(weights, strict=False)
+        return model.eval()
+
+    def weights_sha256(self) -> str:
+        """SHA-256 of the weight file, as recorded beside it; `build_model` checks the file against it."""
+        from codecbench_datasets.cifar10.data import CURE_SHIPPED, WEIGHTS, read_json
+
+        return str(read_json(WEIGHTS.with_suffix(".json"), CURE_SHIPPED)["sha256"])
+
+    def sample_ids(self, subset: Subset) -> Sequence[int]:
+        """Official indices: through training batches 1 to 5 for `fit` and `choice`, through the test batch else."""
+        ids: list[int] = self._indices(subset).tolist()
+        return ids
+
+    def inputs(self, subset: Subset, positions: Sequence[int]) -> list[NDArray[Any]]:
+        """Images as float32 (3, 32, 32), values k/255."""
+        import numpy as np
+
+        images, _ = self._samples(subset, positions)
+        return list(np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(255))
+
+    def targets(self, subset: Subset, positions: Sequence[int]) -> list[Any]:
+        """Class labels, 0 to 9."""
+        _, labels = self._samples(subset, positions)
+        return list(labels.tolist())
+
+    def score(self, output: tuple[NDArray[Any], ...], target: Any) -> tuple[float, float]:
+        """1 over 1 where the greatest of the ten logits is the label's, else 0 over 1."""
+        return float(int(output[0].argmax()) == target), 1.0
+
+    @classmethod
+    def fetch(cls, data_dir: Path, say: Callable[[str], None]) -> None:
+        """Fetch all 60,000 images into `data_dir`/cifar10, checking sums; nothing where they are there already."""
+        from codecbench_datasets.cifar10.fetch import fetch
+
+        fetch(data_dir, say)
+
+    def _full_place(self) -> Path | None:
+        """The data folder that holds the whole set, or None where it has not been fetched."""
+        from codecbench_datasets.cifar10.data import is_fetched
+
+        return next((place for place in data_places(self.data_dir) if is_fetched(place)), None)
+
+    def _indices(self, subset: Subset) -> NDArray[np.int64]:
+        from codecbench_datasets.cifar10.data import ordered_indices
+
+        part, kept = _slice(subset)
+        return ordered_indices(part, whole=self._full_place() is not None)[kept]
+
+    def _samples(self, subset: Subset, positions: Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Images and labels, read from the whole set only where the shipped images do not suffice."""
+        import numpy as np
+
+        from codecbench_datasets.cifar10.data import load_full, load_shipped
+
+        part, kept = _slice(subset)
+        images, labels = load_shipped(part)
+        images, labels = images[kept], labels[kept]
+        chosen = np.asarray(positions, dtype=np.int64)
+        place = self._full_place()
+        if place is not None and chosen.max(initial=-1) >= len(labels):
+            images, labels = load_full(part, place)
+            chosen = self._indices(subset)[chosen]
+        return images[chosen], labels[chosen]
+
+
+def _slice(subset: Subset) -> tuple[Part, slice]:
+    """The part of CIFAR-10 that a subset is cut from, and which of its ordered images belong to it."""
+    from codecbench_datasets.cifar10.data import HELD_OUT_COUNT
+
+    if subset == "test":
+        return "test", slice(None)
+    if subset == "choice":
+        return "train", slice(HELD_OUT_COUNT)
+    return "train", slice(HELD_OUT_COUNT, None)
+
+
+@hookimpl
+def codecbench_register_workloads() -> Iterable[type[Workload]]:
+    """Register the workload."""
+    return [Cifar10ResNet20]

@@ -1,0 +1,260 @@
+"""Rewrite the generated parts of README.md and docs/*.md: `python docs/generate.py`, or `--check` to see them current.
+
+A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`. Numbers come from the records under
+results/, the command line from its own definitions, the hooks from their specifications. Nothing is typed by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeAlias, get_args, get_type_hints
+
+import typer
+from typer.models import ArgumentInfo, OptionInfo
+
+from codecbench import cli, hookspecs, table
+from codecbench.codec import CodecbenchError, DataError, UsageError
+from codecbench.config import DEFAULT_WORKLOAD
+from codecbench.plugins import links, manager, pick, workloads
+from codecbench.record import Record
+from codecbench.store import Store
+
+ROOT = Path(__file__).resolve().parents[1]
+PAPER_ROWS = (("Offload-Intp", "interpolation"), ("Offload-Lossy", "jpeg-huffman"))
+"""Rows of the paper's Table 1, and the codecs of ours that do the same."""
+
+Generator: TypeAlias = Callable[[Path], str]
+
+_BLOCK = re.compile(r"^<!-- generated: (\S+) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
+_MARKER = re.compile(r"^<!-- (?:generated: .*|end) -->$", re.MULTILINE)
+
+
+def main_table(root: Path) -> str:
+    """The default workload's table for its own budget."""
+    return _default_table(root).render("md")
+
+
+def published_table(root: Path) -> str:
+    """The paper's table of the same kind of metric."""
+    tables = _tables(_records(root), paper=True)
+    return next(found for found in tables if found.source == "paper").render("md")
+
+
+def paper_ratios(root: Path) -> str:
+    """Size relative to raw float32, as published and as measured: at the input, and the range over the features."""
+    published = table.paper_tables()[0][1]
+    ours = _default_table(root)
+    lines = ["| codec | paper, input | ours, input | paper, features | ours, features |", "|---|--:|--:|--:|--:|"]
+    for theirs, name in PAPER_ROWS:
+        if name in ours.rows:
+            cells = [
+                *(_input_share(found, row) for found, row in ((published, theirs), (ours, name))),
+                *(_feature_shares(found, row) for found, row in ((published, theirs), (ours, name))),
+            ]
+            lines.append(f"| `{name}` ({theirs}) | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def facts(root: Path) -> str:
+    """What was run, where, and with what."""
+    records = _records(root)
+    shown = _default_table(root)
+    counts = Counter(record.status for record in records)
+    where = records[0].provenance
+    outcomes = ", ".join(f"{counts[status]} {status}" for status in ("ok", "skipped", "failed") if counts[status])
+    packages = ", ".join(f"{name} {where.packages[name]}" for name in ("torch", "numpy") if name in where.packages)
+    return (
+        f"{len(records)} cells ({outcomes}) on {shown.context['n']} test samples. "
+        f"{where.cpu}, {where.cores} cores, {where.threads} used by each step; Python {where.python}, {packages}.\n"
+    )
+
+
+def command_line(root: Path) -> str:
+    """A heading and a table of arguments for every command."""
+    del root
+    return "\n".join(_command(words, callback) for words, callback in _commands(cli.app, "codecbench"))
+
+
+def hooks(root: Path) -> str:
+    """A heading, the specification and an example for every hook."""
+    del root
+    return "\n".join(_hook(name, function) for name, function in hook_functions().items())
+
+
+GENERATORS: dict[str, Generator] = {
+    "table": main_table,
+    "paper-table": published_table,
+    "paper-ratios": paper_ratios,
+    "facts": facts,
+    "cli": command_line,
+    "hooks": hooks,
+}
+
+
+def hook_functions() -> dict[str, Callable[..., Any]]:
+    """Every hook specification by name, in the order of the source."""
+    return {
+        name: item
+        for name, item in vars(hookspecs).items()
+        if inspect.isfunction(item) and name.startswith("codecbench_")
+    }
+
+
+def pages(root: Path) -> list[Path]:
+    """The files that may hold generated parts."""
+    return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+
+
+def refreshed(text: str, root: Path, label: str) -> str:
+    """The text with every generated part made anew.
+
+    Raises UsageError for a part of unknown name, or a marker without its partner.
+    """
+    markers = len(_MARKER.findall(text))
+    blocks = len(_BLOCK.findall(text))
+    if markers != 2 * blocks:
+        raise UsageError(f"{label}: {blocks} generated parts but {markers} markers; each part needs a start and an end")
+
+    def made_anew(match: re.Match[str]) -> str:
+        body = pick(GENERATORS, match[1], "generated part")(root)
+        return f"<!-- generated: {match[1]} -->\n{body}<!-- end -->"
+
+    return _BLOCK.sub(made_anew, text)
+
+
+def stale(root: Path) -> dict[Path, str]:
+    """Pages whose generated parts are not current, with the text that they should have."""
+    found = {}
+    for page in pages(root):
+        text = page.read_text(encoding="utf-8")
+        wanted = refreshed(text, root, str(page.relative_to(root)))
+        if wanted != text:
+            found[page] = wanted
+    return found
+
+
+def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    """Rewrite stale pages and return 0; with --check, name them and return 1 where there are any."""
+    parser = argparse.ArgumentParser(description="Rewrite the generated parts of README.md and docs/*.md.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a page is stale")
+    check = parser.parse_args(arguments).check
+    try:
+        found = stale(root)
+    except CodecbenchError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    for page, text in found.items():
+        if not check:
+            page.write_text(text, encoding="utf-8")
+        sys.stdout.write(
+            f"{page.relative_to(root)} {'is stale; run python docs/generate.py' if check else 'rewritten'}\n"
+        )
+    return 1 if check and found else 0
+
+
+def _records(root: Path) -> list[Record]:
+    records = Store(root / "results").records()
+    if not records:
+        raise DataError("results/ holds no records; run `codecbench run --out results` first")
+    return records
+
+
+def _tables(records: Sequence[Record], paper: bool = False) -> list[table.Table]:
+    pm = manager()
+    budgets = {name: kind.budget for name, kind in workloads(pm).items()}
+    return table.build(records, budgets=budgets, link=links(pm)[cli.DEFAULT_LINK], paper=paper)
+
+
+def _default_table(root: Path) -> table.Table:
+    found = {built.workload: built for built in _tables(_records(root))}
+    return pick(found, DEFAULT_WORKLOAD, "workload in results/")
+
+
+def _input_share(found: table.Table, row: str) -> str:
+    entry = found.entries[row, "input"]
+    return f"{_percent(entry)} %{f' {entry.marks}' if entry.marks else ''}" if entry.status == "ok" else entry.status
+
+
+def _feature_shares(found: table.Table, row: str) -> str:
+    entries = [found.entries[row, split] for split in found.splits if split != "input"]
+    measured = sorted((e for e in entries if e.status == "ok"), key=lambda e: e.payload_percent or 0.0)
+    if not measured:
+        return "-"
+    marks = "".join(dict.fromkeys("".join(entry.marks for entry in measured)))
+    return f"{_percent(measured[0])}-{_percent(measured[-1])} %{f' {marks}' if marks else ''}"
+
+
+def _percent(entry: table.Entry) -> str:
+    return f"{entry.payload_percent:.2g}"
+
+
+def _commands(app: typer.Typer, words: str) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """How each command is called, and its function; groups come after plain commands."""
+    for info in app.registered_commands:
+        if info.callback:
+            yield f"{words} {info.name or info.callback.__name__}", info.callback
+    for group in app.registered_groups:
+        if group.typer_instance:
+            yield from _commands(group.typer_instance, f"{words} {group.name}")
+
+
+def _command(words: str, callback: Callable[..., Any]) -> str:
+    parameters = list(_parameters(callback))
+    arguments = "".join(f" {usage}" for usage, _, is_option in parameters if not is_option)
+    options = " [OPTIONS]" if any(is_option for _, _, is_option in parameters) else ""
+    lines = [f"## `{words}`", "", inspect.getdoc(callback) or "", ""]
+    lines += ["```", f"{words}{arguments}{options}", "```", ""]
+    if parameters:
+        lines += ["| | |", "|---|---|"]
+        lines += [f"| `{_piped(usage)}` | {_piped(text)} |" for usage, text, _ in parameters]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _parameters(callback: Callable[..., Any]) -> Iterator[tuple[str, str, bool]]:
+    """How each parameter is written, what it means, and whether it is an option."""
+    signature = inspect.signature(callback).parameters
+    for name, hint in get_type_hints(callback, include_extras=True).items():
+        for info in getattr(hint, "__metadata__", ()):
+            if isinstance(info, ArgumentInfo):
+                yield info.metavar or name.upper(), info.help or "", False
+            elif isinstance(info, OptionInfo):
+                # Inside Annotated, typer keeps the first declared name where a default would stand.
+                declared = [word for word in (info.default, *(info.param_decls or ())) if isinstance(word, str)]
+                names = ", ".join(declared or [f"--{name.replace('_', '-')}"])
+                usage = f"{names} {info.metavar or _choices(hint)}".rstrip()
+                yield usage, f"{info.help or ''}{_default(signature[name].default)}", True
+
+
+def _default(value: Any) -> str:
+    """The default, where it is one to speak of."""
+    return "" if value in (None, False, inspect.Parameter.empty) else f" [default: {value}]"
+
+
+def _choices(hint: Any) -> str:
+    """What an enumeration allows."""
+    kind = get_args(hint)[0]
+    return "|".join(member.value for member in kind) if isinstance(kind, type) and issubclass(kind, Enum) else ""
+
+
+def _piped(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _hook(name: str, function: Callable[..., Any]) -> str:
+    prose, at, example = (inspect.getdoc(function) or "").partition("@hookimpl")
+    returns = str(inspect.signature(function).return_annotation)
+    lines = [f"## `{name}`", "", prose.strip(), "", f"Returns `{returns}`.", ""]
+    if at:
+        lines += ["```python", f"{at}{example}".rstrip(), "```", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,168 @@
+"""The seal refuses what could carry a sample past the payload, and lets imports work."""
+
+# Each way of reaching out is written as a codec might write it.
+# ruff: noqa: PTH123, PTH207, PTH208, SIM115
+
+from __future__ import annotations
+
+import ctypes
+import glob
+import mmap
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+from multiprocessing import shared_memory
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from codecbench.guard import GuardError, sealed
+
+REFUSED = {
+    "read": lambda folder: (folder / "seen.bin").read_bytes(),
+    "write": lambda folder: (folder / "new.bin").write_bytes(b"x"),
+    "write a file that looks like a module": lambda folder: (folder / "new.py").write_bytes(b"x"),
+    "append": lambda folder: (folder / "seen.bin").open("ab"),
+    "update": lambda folder: (folder / "module.py").open("r+b"),
+    "os.open": lambda folder: os.open(folder / "seen.bin", os.O_RDONLY),
+    "os.open to create": lambda folder: os.open(folder / "new.so", os.O_CREAT | os.O_RDWR),
+    "open a descriptor": lambda folder: os.fdopen(0),
+    "relative path": lambda folder: open(os.path.relpath(folder / "seen.bin"), "rb"),
+    "bytes path": lambda folder: open(os.fsencode(folder / "seen.bin"), "rb"),
+    "np.load": lambda folder: np.load(folder / "seen.npy"),
+    "np.save": lambda folder: np.save(folder / "new.npy", np.zeros(3)),
+    "np.memmap": lambda folder: np.memmap(folder / "seen.npy"),
+    "fromfile": lambda folder: np.fromfile(folder / "seen.npy"),
+    "socket": lambda folder: socket.socket(),
+    "host name look-up": lambda folder: socket.getaddrinfo("localhost", 80),
+    "subprocess": lambda folder: subprocess.Popen(["true"]),
+    "os.system": lambda folder: os.system("true"),
+    "exec": lambda folder: os.execv("/bin/true", ["true"]),
+    "posix_spawn": lambda folder: os.posix_spawn("/bin/true", ["true"], {}),
+    "fork": lambda folder: os.fork(),
+    "shared memory": lambda folder: shared_memory.SharedMemory(create=True, size=16),
+    "mmap of a descriptor": lambda folder: mmap.mmap(0, 16),
+    "C library": lambda folder: ctypes.CDLL("libc.so.6"),
+    "the process itself": lambda folder: ctypes.CDLL(None),
+    "listdir": lambda folder: os.listdir(folder),
+    "scandir": lambda folder: os.scandir(folder),
+    "glob": lambda folder: glob.glob(f"{folder}/*"),
+    "Path.glob": lambda folder: list(folder.glob("*")),
+    "mkdir": lambda folder: (folder / "new").mkdir(),
+    "rename": lambda folder: (folder / "seen.bin").rename(folder / "new"),
+    "remove": lambda folder: (folder / "seen.bin").unlink(),
+    "symlink": lambda folder: (folder / "new").symlink_to(folder / "seen.bin"),
+    "touch": lambda folder: os.utime(folder / "seen.bin", (1, 2)),
+    "chdir": lambda folder: os.chdir(folder),
+    "truncate": lambda folder: os.truncate(folder / "seen.bin", 1),
+    "copy": lambda folder: shutil.copy(folder / "seen.bin", folder / "new"),
+    "temporary file": lambda folder: tempfile.NamedTemporaryFile(),
+    "temporary folder": lambda folder: tempfile.mkdtemp(),
+    "sqlite": lambda folder: sqlite3.connect(":memory:"),
+    "extended attribute": lambda folder: os.setxattr(folder / "seen.bin", "user.x", b"x"),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "seen.bin").write_bytes(b"secret")
+    (tmp_path / "module.py").write_text("VALUE = 3\n")
+    np.save(tmp_path / "seen.npy", np.zeros(3))
+    return tmp_path
+
+
+@pytest.mark.parametrize("reach", REFUSED.values(), ids=list(REFUSED))
+def test_refused(reach, folder):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with sealed(), pytest.raises(GuardError):
+        reach(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_the_text_names_event_and_path(folder):
+    with sealed(), pytest.raises(GuardError, match=r"^open of '.*seen\.bin': a codec may reach nothing but"):
+        (folder / "seen.bin").read_bytes()
+
+
+def test_open_again_afterwards_even_after_an_error(folder):
+    with pytest.raises(ZeroDivisionError), sealed():
+        raise ZeroDivisionError
+    assert (folder / "seen.bin").read_bytes() == b"secret"
+
+
+def test_nests(folder):
+    with sealed():
+        with sealed():
+            pass
+        with pytest.raises(GuardError):
+            (folder / "seen.bin").read_bytes()
+
+
+def test_holds_on_other_threads(folder):
+    caught: list[BaseException] = []
+
+    def reach() -> None:
+        try:
+            (folder / "seen.bin").read_bytes()
+        except GuardError as error:
+            caught.append(error)
+
+    with sealed():
+        thread = threading.Thread(target=reach)
+        thread.start()
+        thread.join()
+    assert len(caught) == 1
+
+
+def test_imports_work_and_write_no_bytecode(folder, monkeypatch):
+    monkeypatch.syspath_prepend(folder)
+    before = sys.dont_write_bytecode
+    with sealed():
+        import module
+
+        assert module.VALUE == 3
+    assert not (folder / "__pycache__").exists()
+    assert sys.dont_write_bytecode == before
+
+
+def test_allowed():
+    with sealed():
+        Path("/dev/urandom").open("rb").close()
+        Path(os.devnull).open("w").close()
+        mmap.mmap(-1, 16).close()
+        os.urandom(4)
+        print("printing is no channel between the sides")
+
+
+LATE_IMPORTS = """
+from codecbench.guard import sealed
+with sealed():
+    import io
+    import numpy as np
+    import torch
+    import PIL.Image
+    import safetensors.torch
+    import scipy.fft
+    from skimage.transform import resize
+    resize(np.zeros((8, 8)), (4, 4), anti_aliasing=True)
+    torch.nn.Conv2d(1, 2, 3)(torch.zeros(1, 1, 8, 8))
+    stream = io.BytesIO()
+    PIL.Image.fromarray(np.zeros((8, 8), np.uint8)).save(stream, "JPEG")
+    PIL.Image.open(io.BytesIO(stream.getvalue())).load()
+"""
+
+
+def test_libraries_may_be_imported_late():
+    done = subprocess.run(
+        [sys.executable, "-W", "error::ImportWarning", "-c", LATE_IMPORTS],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

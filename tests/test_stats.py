@@ -1,0 +1,220 @@
+"""Intervals and tests: against scipy, against known values, and by their coverage."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as reference
+
+from codecbench import stats
+from codecbench.workload import Metric
+
+TOP1 = Metric("top-1", "%", higher_is_better=True, scale=100.0, binary=True)
+WER = Metric("WER", "", higher_is_better=False, decimals=3)
+
+
+def binary(n: int, share: float, seed: int = 0) -> np.ndarray:
+    return (np.random.default_rng(seed).random(n) < share).astype(float)
+
+
+def words(n: int, rate: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(5, 40, n)
+    return rng.binomial(lengths, rate).astype(float), lengths.astype(float)
+
+
+def test_interval_of_right_or_wrong_agrees_with_scipy() -> None:
+    right = binary(400, 0.85)
+    expected = reference.bootstrap(
+        (right,), np.mean, method="percentile", n_resamples=5000, rng=np.random.default_rng(1)
+    ).confidence_interval
+    low, high = stats.bootstrap_interval(100.0, right, np.ones(400), resamples=5000)
+    assert low == pytest.approx(100 * expected.low, abs=0.4)
+    assert high == pytest.approx(100 * expected.high, abs=0.4)
+
+
+def test_interval_of_a_ratio_of_sums_agrees_with_scipy() -> None:
+    edits, lengths = words(300, 0.1)
+    expected = reference.bootstrap(
+        (edits, lengths),
+        lambda e, n, axis: e.sum(axis) / n.sum(axis),
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        n_resamples=5000,
+        rng=np.random.default_rng(1),
+    ).confidence_interval
+    low, high = stats.bootstrap_interval(1.0, edits, lengths, resamples=5000)
+    assert low == pytest.approx(expected.low, abs=0.001)
+    assert high == pytest.approx(expected.high, abs=0.001)
+
+
+def test_interval_narrows_with_the_level() -> None:
+    right = binary(400, 0.85)
+    low, high = stats.bootstrap_interval(100.0, right, np.ones(400))
+    low_50, high_50 = stats.bootstrap_interval(100.0, right, np.ones(400), level=0.5)
+    assert low < low_50 < high_50 < high
+
+
+def test_the_two_ways_of_resampling_agree() -> None:
+    right = binary(300, 0.7)
+    jittered = right + np.random.default_rng(0).normal(0, 1e-9, 300)  # all rows distinct: drawn sample by sample
+    low, high = stats.bootstrap_interval(100.0, right, np.ones(300), resamples=8000)
+    low_distinct, high_distinct = stats.bootstrap_interval(100.0, jittered, np.ones(300), resamples=8000)
+    assert (low_distinct, high_distinct) == pytest.approx((low, high), abs=0.5)
+
+
+def test_same_seed_same_interval_other_seed_another() -> None:
+    edits, lengths = words(200, 0.1)
+    first = stats.bootstrap_interval(1.0, edits, lengths, seed=3)
+    assert stats.bootstrap_interval(1.0, edits, lengths, seed=3) == first
+    assert stats.bootstrap_interval(1.0, edits, lengths, seed=4) != first
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(0)
+    trials, truth = 300, 80.0
+    hits = 0
+    for trial in range(trials):
+        low, high = stats.bootstrap_interval(100.0, rng.random(200) < 0.8, np.ones(200), resamples=500, seed=trial)
+        hits += low <= truth <= high
+    # A percentile interval covers a little less than its level on 200 samples.
+    assert 0.90 <= hits / trials <= 0.98
+
+
+def test_paired_change_is_narrower_than_an_unpaired_one_would_be() -> None:
+    uncompressed = binary(500, 0.9)
+    coded = uncompressed.copy()
+    coded[:5] = 0
+    change, low, high = stats.paired_change(100.0, coded, np.ones(500), uncompressed, np.ones(500))
+    value_low, value_high = stats.bootstrap_interval(100.0, coded, np.ones(500))
+    assert change == pytest.approx(100 * (coded.mean() - uncompressed.mean()))
+    assert low < change < high <= 0
+    assert high - low < (value_high - value_low) / 2
+
+
+def test_paired_change_of_equal_outcomes_is_exactly_none() -> None:
+    edits, lengths = words(100, 0.2)
+    assert stats.paired_change(1.0, edits, lengths, edits, lengths) == (0.0, 0.0, 0.0)
+    assert stats.paired_bootstrap_p(1.0, edits, lengths, edits, lengths) == 1.0
+
+
+def test_paired_bootstrap_p_sees_a_clear_change_and_no_other() -> None:
+    edits, lengths = words(200, 0.1)
+    assert stats.paired_bootstrap_p(1.0, edits + 1, lengths, edits, lengths) == pytest.approx(2 / 2001)
+    shuffled = np.random.default_rng(5).permutation(np.repeat([1.0, -1.0], 100))
+    assert stats.paired_bootstrap_p(1.0, edits + 2 + shuffled, lengths, edits + 2, lengths) > 0.3
+
+
+def test_paired_bootstrap_p_is_seldom_small_without_a_change() -> None:
+    rng = np.random.default_rng(0)
+    n, trials = 100, 200
+    ones = np.ones(n)
+    small = 0
+    for trial in range(trials):
+        a, b = rng.normal(1, 1, n), rng.normal(1, 1, n)
+        small += stats.paired_bootstrap_p(1.0, a, ones, b, ones, resamples=400, seed=trial) < 0.05
+    assert small / trials < 0.11
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+def test_mcnemar_is_the_binomial_test_of_the_discordant_samples(pairs: list[tuple[bool, bool]]) -> None:
+    a, b = zip(*pairs, strict=True)
+    only_a = sum(x and not y for x, y in pairs)
+    discordant = sum(x != y for x, y in pairs)
+    expected = reference.binomtest(only_a, discordant).pvalue if discordant else 1.0
+    assert stats.mcnemar_p(a, b) == pytest.approx(expected)
+    assert stats.mcnemar_p(b, a) == stats.mcnemar_p(a, b)
+
+
+def test_mcnemar_known_values() -> None:
+    wins = [True] * 6
+    assert stats.mcnemar_p(wins, [False] * 6) == pytest.approx(2 / 64)
+    assert stats.mcnemar_p([True] * 10 + [False] * 2, [False] * 10 + [True] * 2) == pytest.approx(2 * 79 / 4096)
+
+
+def test_mcnemar_stays_exact_for_thousands_of_samples() -> None:
+    a = np.repeat([True, False], [5200, 4800])
+    assert stats.mcnemar_p(a, ~a) == pytest.approx(reference.binomtest(5200, 10_000).pvalue, rel=1e-9)
+
+
+def test_mcnemar_refuses_outcomes_that_are_not_paired() -> None:
+    with pytest.raises(ValueError, match="3 and 2"):
+        stats.mcnemar_p([1, 1, 0], [1, 0])
+
+
+def test_task_of_right_or_wrong_outcomes() -> None:
+    uncompressed = binary(300, 0.9)
+    coded = uncompressed.copy()
+    coded[:30] = 0
+    task = stats.summarise_task(TOP1, coded, np.ones(300), uncompressed, np.ones(300))
+    assert (task.metric, task.unit, task.n, task.scale, task.decimals) == ("top-1", "%", 300, 100.0, 1)
+    assert task.value == pytest.approx(100 * coded.mean())
+    assert task.uncompressed == pytest.approx(100 * uncompressed.mean())
+    assert task.change == pytest.approx(task.value - task.uncompressed)
+    assert task.low < task.value < task.high
+    assert task.change_low < task.change < task.change_high
+    assert task.test == "mcnemar"
+    assert task.p_value == stats.mcnemar_p(coded > 0, uncompressed > 0)
+
+
+def test_task_of_a_ratio_of_sums() -> None:
+    edits, lengths = words(200, 0.1)
+    worse = edits + (np.arange(200) % 3 == 0)
+    task = stats.summarise_task(WER, worse, lengths, edits, lengths)
+    assert task.value == pytest.approx(worse.sum() / lengths.sum())
+    assert task.test == "paired-bootstrap"
+    assert task.p_value == stats.paired_bootstrap_p(1.0, worse, lengths, edits, lengths)
+    assert (task.change, task.change_low, task.change_high) == pytest.approx(
+        stats.paired_change(1.0, worse, lengths, edits, lengths)
+    )
+    assert (task.low, task.high) == pytest.approx(stats.bootstrap_interval(1.0, worse, lengths))
+
+
+@pytest.mark.parametrize("right", [0.0, 1.0])
+def test_task_of_one_sample(right: float) -> None:
+    task = stats.summarise_task(TOP1, [right], [1.0], [1.0], [1.0])
+    assert (task.low, task.value, task.high) == (100 * right,) * 3
+    assert task.p_value == 1.0
+
+
+def test_task_where_all_are_right_has_no_width() -> None:
+    task = stats.summarise_task(TOP1, np.ones(50), np.ones(50), np.ones(50), np.ones(50))
+    assert (task.low, task.value, task.high) == (100.0, 100.0, 100.0)
+    assert (task.change_low, task.change, task.change_high) == (0.0, 0.0, 0.0)
+
+
+def test_silent_samples_do_not_break_the_ratio() -> None:
+    low, high = stats.bootstrap_interval(1.0, [0.0, 1.0], [0.0, 2.0])
+    assert (low, high) == (0.5, 0.5)
+    assert np.isnan(stats.bootstrap_interval(1.0, [0.0], [0.0])).all()
+
+
+def test_choice_summary() -> None:
+    uncompressed = binary(100, 0.9)
+    coded = uncompressed.copy()
+    coded[:10] = 0
+    choice = stats.summarise_choice(
+        TOP1, "choice-100-x", np.arange(100), coded, np.ones(100), uncompressed, np.ones(100)
+    )
+    assert choice.payload_mean_bytes == 49.5
+    assert (choice.sample_set, choice.n) == ("choice-100-x", 100)
+    assert choice.change == pytest.approx(100 * (coded.mean() - uncompressed.mean()))
+    assert choice.change_low < choice.change < choice.change_high
+
+
+def test_payload_summary() -> None:
+    summary = stats.payload_summary(np.arange(101))
+    assert (summary.mean, summary.median, summary.p95, summary.min, summary.max) == (50.0, 50.0, 95.0, 0, 100)
+
+
+def test_no_samples_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no payload"):
+        stats.payload_summary([])
+    with pytest.raises(ValueError, match="at least 1"):
+        stats.bootstrap_interval(1.0, [], [])
+
+
+def test_columns_of_unequal_length_are_an_error() -> None:
+    with pytest.raises(ValueError, match="one common length"):
+        stats.bootstrap_interval(1.0, [1.0, 1.0], [1.0])

@@ -1,4 +1,4 @@
-"""codecbench: which codec should carry the tensor when a network is split between a device and an edge server?
+"""A benchmark of the codecs that carry a tensor from a device to an edge server in split inference.
 
 The names below are all that a plugin needs. Importing them does not import torch.
 """

@@ -1,5 +1,7 @@
-"""The command line. Every error is one line; the exit status is 0 when all went well, 1 when a cell or a check failed,
-2 for a usage error."""
+"""The command line.
+
+Every error is one line. The exit status is 0 when all went well, 1 when a cell or a check failed, 2 for a usage error.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from codecbench import __version__
-from codecbench.codec import CodecbenchError, UsageError
+from codecbench.codec import CodecbenchError
 from codecbench.config import DEFAULT_WORKLOAD, load
 from codecbench.plugins import codecs, links, manager, pick, suggestion, workloads
 
@@ -31,7 +33,9 @@ app.add_typer(data_app, name="data")
 DEFAULT_LINK = "wifi-450"
 DEFAULT_OUT = Path("codecbench-results")
 
-Plugins = Annotated[list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A .py file that registers more; repeatable.")]
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A .py file that registers more; repeatable.")
+]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", metavar="DIR", help="Where fetched datasets lie.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The results folder.")]
 WorkloadName = Annotated[str, typer.Option("--workload", metavar="W", help="A workload's name.")]
@@ -56,6 +60,13 @@ class TableFormat(StrEnum):
     HTML = "html"
 
 
+class ComparisonFormat(StrEnum):
+    """Formats of `codecbench compare`."""
+
+    TEXT = "text"
+    MD = "md"
+
+
 def _print(text: str) -> None:
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
@@ -68,7 +79,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")] = False,
 ) -> None:
     del version
@@ -78,22 +91,52 @@ def _root(
 
 @app.command()
 def run(
-    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Options from a TOML file; those given here win.", show_default=False)] = None,
-    workload: Annotated[str | None, typer.Option(metavar="W", help=f"A workload's name [default: {DEFAULT_WORKLOAD}].")] = None,
-    codec: Annotated[list[str] | None, typer.Option(metavar="NAME[:key=value,...]", help="A codec, at one point if given; repeatable [default: all].")] = None,
-    split: Annotated[list[str] | None, typer.Option(metavar="S", help="A split point; repeatable [default: the workload's].")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[CONFIG.toml]", help="Options from a TOML file; those given here win.", show_default=False
+        ),
+    ] = None,
+    workload: Annotated[
+        str | None, typer.Option(metavar="W", help=f"A workload's name [default: {DEFAULT_WORKLOAD}].")
+    ] = None,
+    codec: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[:key=value,...]", help="A codec, at one point if given; repeatable [default: all]."),
+    ] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(metavar="S", help="A split point; repeatable [default: the workload's].")
+    ] = None,
     all_splits: Annotated[bool, typer.Option("--all-splits", help="Every place where one tensor crosses.")] = False,
-    preset: Annotated[str | None, typer.Option(metavar="quick|full", help="quick: 500 samples and the points that matter; full: everything [default: quick].")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="quick|full",
+            help="quick: 500 samples and the points that matter; full: everything [default: quick].",
+        ),
+    ] = None,
     samples: Annotated[str | None, typer.Option(metavar="N|all", help="Test samples [default: the preset's].")] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of every fit [default: 0].")] = None,
     plugin: Plugins = None,
     data_dir: DataDir = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help=f"The results folder [default: {DEFAULT_OUT}].")] = None,
-    timeout_s: Annotated[float | None, typer.Option("--timeout-s", metavar="N", help="Time limit of one cell's accuracy pass [default: 300].")] = None,
-    max_fit_s: Annotated[float | None, typer.Option("--max-fit-s", metavar="N", help="Time after which a fit stops [default: 900].")] = None,
-    torch_device: Annotated[str | None, typer.Option("--torch-device", metavar="cpu|cuda", help="Where heads, tails and fits run [default: cpu].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help=f"The results folder [default: {DEFAULT_OUT}].")
+    ] = None,
+    timeout_s: Annotated[
+        float | None,
+        typer.Option("--timeout-s", metavar="N", help="Time limit of one cell's accuracy pass [default: 300]."),
+    ] = None,
+    max_fit_s: Annotated[
+        float | None, typer.Option("--max-fit-s", metavar="N", help="Time after which a fit stops [default: 900].")
+    ] = None,
+    torch_device: Annotated[
+        str | None,
+        typer.Option("--torch-device", metavar="cpu|cuda", help="Where heads, tails and fits run [default: cpu]."),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure cells again that have a record.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cells and an estimate of the time, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the cells and an estimate of the time, and stop.")
+    ] = False,
 ) -> None:
     """Measure every codec at every split point, then print the table. A killed run resumes where it was."""
     from codecbench.progress import reporter
@@ -117,8 +160,10 @@ def run(
         _say("nothing to do: every cell has a current record (--fresh measures again)")
     for failure in summary.failures:
         _say(f"failed: {failure}")
-    table(out=settings.out, plugin=list(settings.plugin), sample_set=job.sample_sets["test"], workload=settings.workload)
-    if summary.failed:
+    table(
+        out=settings.out, plugin=list(settings.plugin), sample_set=job.sample_sets["test"], workload=settings.workload
+    )
+    if summary.failures:
         raise typer.Exit(1)
 
 
@@ -136,12 +181,19 @@ def _plan_text(job: Any) -> str:
 @app.command()
 def table(
     out: Out = DEFAULT_OUT,
-    budget: Annotated[float | None, typer.Option(metavar="X", help="Accepted loss in the metric's own unit [default: the workload's].")] = None,
-    link: Annotated[str, typer.Option(metavar="NAME", help="The network that bytes are turned into time with.")] = DEFAULT_LINK,
-    format: Annotated[TableFormat, typer.Option("--format", help="How to print it.")] = TableFormat.TEXT,
+    budget: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Accepted loss in the metric's own unit [default: the workload's]."),
+    ] = None,
+    link: Annotated[
+        str, typer.Option(metavar="NAME", help="The network that bytes are turned into time with.")
+    ] = DEFAULT_LINK,
+    format_: Annotated[TableFormat, typer.Option("--format", help="How to print it.")] = TableFormat.TEXT,
     paper: Annotated[bool, typer.Option("--paper", help="Add the paper's published rows.")] = False,
     workload: Annotated[str | None, typer.Option(metavar="W", help="Only this workload.")] = None,
-    sample_set: Annotated[str | None, typer.Option(metavar="ID", help="Only this sample set [default: the largest].")] = None,
+    sample_set: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only this sample set [default: the largest].")
+    ] = None,
     plugin: Plugins = None,
 ) -> None:
     """Print the comparison table of a results folder."""
@@ -158,25 +210,27 @@ def table(
         records, budgets=budgets if budget is None else budget, link=chosen, paper=paper, sample_set=sample_set
     )
     width = shutil.get_terminal_size((120, 24)).columns
-    _print(tables.render(built, str(format), width))
+    _print(tables.render(built, str(format_), width))
 
 
 @app.command()
 def compare(
     out_a: Annotated[Path, typer.Argument(metavar="OUT_A", help="A results folder.")],
     out_b: Annotated[Path, typer.Argument(metavar="OUT_B", help="Another.")],
-    format: Annotated[TableFormat, typer.Option("--format", help="text or md.")] = TableFormat.TEXT,
+    format_: Annotated[ComparisonFormat, typer.Option("--format", help="How to print it.")] = ComparisonFormat.TEXT,
 ) -> None:
     """Set two results folders side by side, cell by cell, with paired tests."""
     from codecbench import compare as comparison
     from codecbench.store import Store
 
-    _print(comparison.compare(Store(out_a), Store(out_b)).render(str(format)))
+    _print(comparison.compare(Store(out_a), Store(out_b)).render(str(format_)))
 
 
 @app.command()
 def export(
-    file: Annotated[Path, typer.Argument(metavar="FILE.csv|FILE.parquet", help="Where to write; the ending tells the format.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.csv|FILE.parquet", help="Where to write; the ending tells the format.")
+    ],
     out: Out = DEFAULT_OUT,
 ) -> None:
     """Write all records as one flat table, a row a cell."""
@@ -212,8 +266,12 @@ def list_(
 
 @app.command()
 def check(
-    codec: Annotated[str, typer.Argument(metavar="CODEC|FILE", help="A codec's name, or a plugin file: all its codecs.")],
-    update_golden: Annotated[bool, typer.Option("--update-golden", help="Write golden bitstreams that are missing or of an older version.")] = False,
+    codec: Annotated[
+        str, typer.Argument(metavar="CODEC|FILE", help="A codec's name, or a plugin file: all its codecs.")
+    ],
+    update_golden: Annotated[
+        bool, typer.Option("--update-golden", help="Write golden bitstreams that are missing or of an older version.")
+    ] = False,
     plugin: Plugins = None,
 ) -> None:
     """Hold a codec to the contract: run the conformance kit."""
@@ -222,16 +280,17 @@ def check(
     files = [Path(codec), *(plugin or [])] if codec.endswith(".py") else plugin or []
     known = codecs(manager(files))
     if codec.endswith(".py"):
-        chosen = [c for c in known.values() if Path(sys.modules[c.__module__].__file__ or "").resolve() == Path(codec).resolve()]
+        chosen = [
+            c
+            for c in known.values()
+            if Path(sys.modules[c.__module__].__file__ or "").resolve() == Path(codec).resolve()
+        ]
     else:
         chosen = [pick(known, codec, "codec")]
-    failed = 0
-    for item in chosen:
-        for outcome in testing.run_checks(item, update_golden=update_golden):
-            _print(outcome.line())
-            failed += outcome.status == "failed"
+    outcomes = testing.run_checks(chosen, update_golden=update_golden, on_outcome=lambda o: _print(o.line()))
+    failed = sum(outcome.status == "failed" for outcome in outcomes)
+    _say(f"{len(outcomes)} checks, {failed} failed")
     if failed:
-        _say(f"{failed} checks failed")
         raise typer.Exit(1)
 
 
@@ -287,7 +346,8 @@ def _one_line_errors(debug: bool) -> Iterator[None]:
             _end_with_usage(error)
         if debug:
             raise
-        _say(f"codecbench: internal error, {type(error).__name__}: {error}; --debug shows where, please report it")
+        reason = " ".join(str(error).split())
+        _say(f"codecbench: internal error, {type(error).__name__}: {reason}; --debug shows where, please report it")
         raise SystemExit(70) from error
 
 

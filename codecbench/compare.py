@@ -187,14 +187,13 @@ def _cells(pair: CellPair) -> tuple[layout.Cell, ...]:
     if not (a.size and b.size and a.task and b.task):
         raise DataError(f"{_label(a)} is 'ok' but lacks measurements; delete its record and run again")
     digits = a.task.decimals
-    change = f"{pair.change:+.{digits}f} [{pair.change_low:+.{digits}f}, {pair.change_high:+.{digits}f}]"
     texts = (
         f"{a.size.payload_bytes.mean:,.0f}",
         f"{b.size.payload_bytes.mean:,.0f}",
         f"{pair.payload_ratio:.3f}",
         f"{a.task.value:.{digits}f}",
         f"{b.task.value:.{digits}f}",
-        change,
+        layout.with_interval(pair.change, pair.change_low, pair.change_high, f"+.{digits}f"),
         f"{pair.p_value:.2g}",
         _ratio_text(pair.encode_ratio),
         _ratio_text(pair.decode_ratio),

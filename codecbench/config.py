@@ -67,14 +67,20 @@ def load(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"{path} is not TOML: {error}") from error
         values = _from_folder(values, path.parent)
-        beside = path.parent / BESIDE_CONFIG
-        if beside.exists():
-            values["plugin"] = [*values.get("plugin", []), beside]
-    values.update({key: value for key, value in options.items() if value not in (None, [], False)})
+    # By identity: a seed of 0 is an option like any other, and a limit of 0 must be refused, not passed over.
+    values.update({key: value for key, value in options.items() if _is_given(value)})
     try:
-        return RunConfig.model_validate(values)
+        config = RunConfig.model_validate(values)
     except ValidationError as error:
         raise UsageError(f"{label}: {_explain(error)}") from error
+    beside = path.parent / BESIDE_CONFIG if path is not None else None
+    if beside is None or not beside.exists() or beside.resolve() in [p.resolve() for p in config.plugin]:
+        return config
+    return config.model_copy(update={"plugin": [*config.plugin, beside]})
+
+
+def _is_given(option: Any) -> bool:
+    return option is not None and option is not False and option != []
 
 
 def _from_folder(values: dict[str, Any], folder: Path) -> dict[str, Any]:

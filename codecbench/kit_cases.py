@@ -33,11 +33,11 @@ Status: TypeAlias = Literal["passed", "failed", "skipped", "expected"]
 """`expected` is a failure that `expected_failed_checks` announced."""
 
 
-class CheckFailed(AssertionError):  # noqa: N818 - named for the outcome
+class CheckFailed(AssertionError):
     """The codec breaks the contract. The text says how, and where to look."""
 
 
-class CheckSkipped(Exception):  # noqa: N818 - named for the outcome
+class CheckSkipped(Exception):
     """The check says nothing about this codec. The text says why."""
 
 

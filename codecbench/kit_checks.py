@@ -18,14 +18,15 @@ from codecbench.kit_cases import Case, CheckFailed, CheckSkipped, Kit, check_of,
 from codecbench.kit_damage import damaged
 from codecbench.kit_golden import Golden, golden_files, golden_folder, golden_path
 from codecbench.kit_samples import extremes, spec_label
-from codecbench.measure import process_status_bytes, timed
-from codecbench.worker import CodecFailure, Worker, WorkerDied, WorkerTimeout
+from codecbench.measure import Deadline, process_cpu_s, process_status_bytes
+from codecbench.worker import CodecFailure, Worker, WorkerDied
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 HANG_FACTOR = 3.0
 HANG_SLACK_S = 2.0
+IDLE_FACTOR = 20.0
 MEMORY_FACTOR = 1.5
 MEMORY_TENSORS = 16
 MEMORY_SLACK_BYTES = 64 << 20
@@ -367,21 +368,22 @@ def check_other_process(kit: Kit, case: Case) -> None:
 def check_damaged_payloads(kit: Kit, case: Case) -> None:
     """Truncated, altered, random and inflating payloads raise, or decode to a tensor that fits the spec.
 
-    They never crash the process, take over 3 times a valid decode and 2 s, or allocate over 1.5 times what a valid
-    decode does and 16 times the tensor (and 64 MiB: allocators take memory from the system in large steps).
+    They never crash the process, compute for over 3 times a valid decode and 2 s, or allocate over 1.5 times what a
+    valid decode does and 16 times the tensor (and 64 MiB: allocators take memory from the system in large steps).
     """
     edge = kit.edge()
     handle = open_side(edge, case, "edge")
     before_bytes = process_status_bytes("VmSize", edge.pid)
-    _, valid_s = timed(lambda: edge.decode(handle, case.payloads, batched=False))
-    timeout_s = HANG_FACTOR * valid_s / len(case.payloads) + HANG_SLACK_S
+    before_s = process_cpu_s(edge.pid)
+    edge.decode(handle, case.payloads, batched=False)
+    limit_s = HANG_FACTOR * (process_cpu_s(edge.pid) - before_s) / len(case.payloads) + HANG_SLACK_S
     limit_bytes = None
     if before_bytes is not None:
         valid_bytes = _peak_bytes(edge) - before_bytes
         slack_bytes = MEMORY_TENSORS * case.spec.nbytes + MEMORY_SLACK_BYTES
         limit_bytes = before_bytes + int(MEMORY_FACTOR * valid_bytes) + slack_bytes
     for what, payload in damaged(case.payloads):
-        fault = _fault(edge, handle, payload, timeout_s)
+        fault = _fault(edge, handle, payload, limit_s)
         require(fault is None, f"{what}: {fault}")
         if limit_bytes is not None and _peak_bytes(edge) > limit_bytes:
             grown_bytes = _peak_bytes(edge) - (before_bytes or 0)
@@ -395,21 +397,35 @@ def _peak_bytes(worker: Worker) -> int:
     return process_status_bytes("VmPeak", worker.pid) or 0
 
 
-def _fault(edge: Worker, handle: int, payload: bytes, timeout_s: float) -> str | None:
+def _fault(edge: Worker, handle: int, payload: bytes, limit_s: float) -> str | None:
     """What is wrong with how a damaged payload was taken, or None."""
     try:
-        edge.decode(handle, [payload], batched=False, timeout_s=timeout_s)
+        edge.send("decode_arrays", {"handle": handle, "batched": False}, [payload])
+        if _hangs(edge, limit_s):
+            edge.close()
+            return f"decode hangs: no answer after {limit_s:.1f} s of processor time"
+        edge.receive()
     except PayloadError as error:
         no_memory = re.search(r"can't allocate memory|bad_alloc|MemoryError", str(error))
         return f"decode asks for more memory than there is ({error})" if no_memory else None
     except CodecFailure as error:
         # Altered float32 values may be NaN in a tensor that is else as it should be.
         return None if "not finite" in str(error) else str(error)
-    except WorkerTimeout:
-        return f"decode hangs: no answer after {timeout_s:.1f} s"
     except WorkerDied as error:
         return f"decode ends the process: {error}"
     return None
+
+
+def _hangs(edge: Worker, limit_s: float) -> bool:
+    """Whether the answer takes more processor time than the limit, or IDLE_FACTOR times that on the clock.
+
+    Processor time is what counts: a busy machine makes no codec hang. The clock catches one that sleeps.
+    """
+    began_s, deadline = process_cpu_s(edge.pid), Deadline(IDLE_FACTOR * limit_s)
+    while not edge.answered(0.05):
+        if process_cpu_s(edge.pid) - began_s > limit_s or deadline.remaining_s() == 0:
+            return True
+    return False
 
 
 def _refusal(error: BaseException | None) -> GuardError | None:

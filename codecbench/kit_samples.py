@@ -66,7 +66,7 @@ def extremes(spec: TensorSpec) -> dict[str, Tensor]:
 
     def one_value(others: NDArray[Any], value: float) -> NDArray[Any]:
         changed = others.copy()
-        changed.flat[changed.size // 2 :][:1] = value
+        changed.reshape(-1)[changed.size // 2 :][:1] = value
         return changed
 
     made = {
@@ -163,6 +163,8 @@ def _sample(spec: TensorSpec, index: int, seed: int) -> NDArray[Any]:
     if spec.dtype.startswith("float"):
         return smooth.astype(spec.dtype)
     lowest, highest = _value_range(spec)
+    if lowest == 0:
+        smooth = np.abs(smooth)
     return np.clip(np.round(smooth * 20), lowest, highest).astype(spec.dtype)
 
 

@@ -78,13 +78,30 @@ _LATEX_ROW = TableFormat(
 )
 
 
+def with_interval(value: float | None, low: float | None, high: float | None, spec: str) -> str:
+    """A number with its interval, `90.2 [87.4, 92.8]`, in the given format; alone where a bound is None.
+
+    None becomes a hyphen, and what rounds to zero has no sign.
+    """
+    if value is None:
+        return "-"
+    if low is None or high is None:
+        return _signed(value, spec)
+    return f"{_signed(value, spec)} [{_signed(low, spec)}, {_signed(high, spec)}]"
+
+
+def _signed(value: float, spec: str) -> str:
+    rounded = format(value, spec)
+    return rounded.lstrip("+-") if float(rounded) == 0 else rounded
+
+
 def text_width(block: Block) -> int:
     """Columns of a terminal that the block needs as text."""
     return max(map(len, _text_lines(block)))
 
 
 def text(document: Document, width: int) -> str:
-    """Aligned columns for a terminal. Blocks are not wrapped, prose is."""
+    """Aligned columns for a terminal. Blocks are not wrapped; prose is, at `width`."""
     paragraphs = [textwrap.wrap(document.title, width)]
     paragraphs += [_text_lines(block) for block in document.blocks]
     foot = [

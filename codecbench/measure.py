@@ -39,8 +39,9 @@ def timed(step: Callable[[], Result]) -> tuple[Result, float]:
 class Deadline:
     """A moment some seconds ahead."""
 
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        self._end = time.monotonic() + limit_s
 
     def remaining_s(self) -> float:
         """Seconds left; 0 once it has passed."""
@@ -90,7 +91,7 @@ def tensor_peak_bytes(step: Callable[[], Any]) -> int:
     live: dict[int, int] = {}
     peak = 0
 
-    class Tracker(TorchDispatchMode):
+    class Tracker(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignore]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             nonlocal peak
             result = func(*args, **(kwargs or {}))
@@ -104,7 +105,7 @@ def tensor_peak_bytes(step: Callable[[], Any]) -> int:
                         peak = max(peak, sum(live.values()))
             return result
 
-    with Tracker():
+    with Tracker():  # type: ignore[no-untyped-call, unused-ignore]
         step()
     return peak
 
@@ -149,6 +150,17 @@ def process_status_bytes(field: str, pid: int | str = "self") -> int | None:
         if line.startswith(field + ":"):
             return int(line.split()[1]) * 1024
     return None
+
+
+def process_cpu_s(pid: int) -> float:
+    """Seconds that a process has computed, in its own code and in the kernel; 0 once it has ended."""
+    import psutil
+
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)
 
 
 def in_fresh_process(step: Callable[[], int | None], timeout_s: float = 60.0) -> int | None:
@@ -241,7 +253,11 @@ def git_state() -> tuple[str | None, bool | None]:
     def git(*arguments: str) -> str | None:
         try:
             done = subprocess.run(  # noqa: S603 - fixed arguments
-                ["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=20, check=True  # noqa: S607
+                ["git", "-C", str(here), *arguments],  # noqa: S607 - git from the PATH is what the user has
+                capture_output=True,
+                text=True,
+                timeout=20,
+                check=True,
             )
         except (OSError, subprocess.SubprocessError):
             return None
@@ -250,7 +266,10 @@ def git_state() -> tuple[str | None, bool | None]:
     # An installed copy inside somebody else's repository must not borrow its commit.
     if git("ls-files", "--error-unmatch", "measure.py") is None:
         return None, None
-    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no", "--", ".", "../plugins", "../datasets")
+    commit, changes = (
+        git("rev-parse", "HEAD"),
+        git("status", "--porcelain", "--untracked-files=no", "--", ".", "../plugins", "../datasets"),
+    )
     return commit, None if changes is None else bool(changes)
 
 

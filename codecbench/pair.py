@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -50,12 +51,13 @@ class Pair:
         self.workload = workload
         self.counts = counts
         self.generation = 0
+        self.edge_threads = cores()
         self.cuts: dict[str, TensorSpec] = {}
         self.weights_sha256 = ""
         self.raw_bytes: dict[str, int] = {}
         self._workers: dict[Role, Worker] = {}
         self._split: str | None = None
-        self._folder = Path(tempfile.mkdtemp(prefix="codecbench-activations-"))
+        self._folder: Path | None = None
 
     def __enter__(self) -> Pair:
         return self
@@ -65,7 +67,8 @@ class Pair:
     ) -> None:
         for worker in self._workers.values():
             worker.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
     def device(self) -> Worker:
@@ -82,7 +85,7 @@ class Pair:
         self._split = split
         self.generation += 1
         for role, worker in self._workers.items():
-            if not worker.closed:
+            if worker.alive:
                 self._prepare(role, worker)
 
     def replace(self) -> None:
@@ -91,21 +94,48 @@ class Pair:
             worker.close()
         self.generation += 1
 
-    def set_threads(self, count: int) -> None:
-        """Torch threads of both processes."""
-        for worker in (self.device, self.edge):
-            worker.call("threads", {"threads": count})
+    @contextmanager
+    def single_threaded(self) -> Iterator[None]:
+        """One torch thread in both processes for the length of a block; else the edge has one for each core.
+
+        The device has one but for heads and uncut models: it encodes while the edge works.
+        """
+        self.edge_threads = 1
+        self.edge.call("threads", {"threads": 1})
+        try:
+            yield
+        finally:
+            self.edge_threads = cores()
+            self.edge.call("threads", {"threads": cores()})
+
+    @contextmanager
+    def all_cores(self, worker: Worker) -> Iterator[None]:
+        """A torch thread for each core in a device process, for the length of a block."""
+        worker.call("threads", {"threads": cores()})
+        yield
+        if not worker.closed:
+            worker.call("threads", {"threads": 1})
 
     def _worker(self, role: Role) -> Worker:
         worker = self._workers.get(role)
-        if worker is None or worker.closed:
-            worker = Worker(role, threads=cores())
-            self._workers[role] = worker
+        if worker is None or not worker.alive:
+            if worker is not None:
+                worker.close()
+                self.generation += 1
+            worker = self._workers[role] = self._started(role)
+        return worker
+
+    def _started(self, role: Role) -> Worker:
+        worker = Worker(role, threads=self.edge_threads if role == "edge" else 1)
+        try:
             reply = self.workload.set_up(worker)
             self.cuts = {cut["name"]: TensorSpec.from_json(cut["spec"]) for cut in reply.fields["cuts"]}
             self.weights_sha256 = reply.fields["weights_sha256"]
             if self._split is not None:
                 self._prepare(role, worker)
+        except BaseException:
+            worker.close()
+            raise
         return worker
 
     def _prepare(self, role: Role, worker: Worker) -> None:
@@ -113,6 +143,7 @@ class Pair:
         worker.call("close_codecs")
         worker.call("split", {"split": self._split})
         if role == "device":
+            self._folder = self._folder or Path(tempfile.mkdtemp(prefix="codecbench-activations-"))
             self.raw_bytes = run_heads(worker, self.cuts[self._split], self.counts, self._folder)
 
 

@@ -23,6 +23,8 @@ from codecbench.workload import Workload
 
 GROUP = "codecbench"
 BESIDE_CONFIG = "codecbench_plugin.py"
+FILE_PREFIX = "codecbench_file_"
+"""How the names of modules begin that were loaded from single files."""
 
 Named = TypeVar("Named")
 
@@ -38,7 +40,7 @@ def manager(plugin_files: Sequence[Path] = (), *, with_entry_points: bool = True
         for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
             try:
                 module = entry.load()
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise PluginError(f"plugin {entry.name!r} ({entry.value}): {_where(error)}") from error
             _register(pm, module, entry.name)
     for path in plugin_files:
@@ -51,7 +53,7 @@ def load_file(path: Path) -> ModuleType:
     path = Path(path).resolve()
     if not path.is_file():
         raise PluginError(f"no plugin file {path}; give the path of a .py file")
-    name = f"codecbench_file_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    name = f"{FILE_PREFIX}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
@@ -61,7 +63,7 @@ def load_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise PluginError(f"plugin {path} does not import: {_where(error)}") from error
     return module
@@ -74,7 +76,7 @@ def _where(error: BaseException) -> str:
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
     frame = frames[-1] if frames else None
     place = f"{frame.filename}, line {frame.lineno}: " if frame else ""
-    return f"{place}{type(error).__name__}: {error}"
+    return f"{place}{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _register(pm: pluggy.PluginManager, module: ModuleType, label: str) -> None:
@@ -83,18 +85,21 @@ def _register(pm: pluggy.PluginManager, module: ModuleType, label: str) -> None:
         pm.check_pending()
     except pluggy.PluginValidationError as error:
         hooks = [name for name in vars(hookspecs) if name.startswith("codecbench_register")]
-        wrong = next((n for n in vars(module) if n.startswith("codecbench_") and n not in hooks), "")
+        marked = [n for n, item in vars(module).items() if hasattr(item, f"{GROUP}_impl")]
+        wrong = next((n for n in marked if n not in hooks), "")
         reason = f"unknown hook {wrong!r}{suggestion(wrong, hooks)}" if wrong else " ".join(str(error).split())
         raise PluginError(f"plugin {label}: {reason}") from error
     except ValueError as error:
         raise PluginError(f"plugin {label} is loaded twice; name it once") from error
     if not pm.get_hookcallers(module):
-        raise PluginError(f"plugin {label} registers nothing; decorate a codecbench_register_... function with @hookimpl")
+        raise PluginError(
+            f"plugin {label} registers nothing; decorate a codecbench_register_... function with @hookimpl"
+        )
 
 
 def codecs(pm: pluggy.PluginManager) -> dict[str, type[Codec]]:
     """Every registered codec class by name, sorted. Raises PluginError for a name used twice or an unusable class."""
-    found = _collect(pm.hook.codecbench_register_codecs(), "codec", Codec)
+    found = _collect(_registered(pm, "codecbench_register_codecs"), "codec", Codec)
     for codec in found.values():
         _check_codec(codec)
     return found
@@ -102,22 +107,34 @@ def codecs(pm: pluggy.PluginManager) -> dict[str, type[Codec]]:
 
 def workloads(pm: pluggy.PluginManager) -> dict[str, type[Workload]]:
     """Every registered workload class by name, sorted. Raises PluginError for a name used twice."""
-    return _collect(pm.hook.codecbench_register_workloads(), "workload", Workload)
+    return _collect(_registered(pm, "codecbench_register_workloads"), "workload", Workload)
 
 
 def links(pm: pluggy.PluginManager) -> dict[str, Link]:
     """Every registered link by name, sorted. Raises PluginError for a name used twice."""
     found: dict[str, Link] = {}
-    for link in _flatten(pm.hook.codecbench_register_links()):
+    for link in _registered(pm, "codecbench_register_links"):
         if not isinstance(link, Link):
             raise PluginError(f"codecbench_register_links gave {link!r}, which is not a Link")
         _add(found, link.name, link, "link")
     return dict(sorted(found.items()))
 
 
-def _collect(results: Iterable[Any], kind: str, base: type[Named]) -> dict[str, type[Named]]:
-    found: dict[str, type[Named]] = {}
-    for item in _flatten(results):
+def _registered(pm: pluggy.PluginManager, hook: str) -> list[Any]:
+    """Everything that the plugins' implementations of a hook give. Raises PluginError, naming file and line."""
+    try:
+        results = getattr(pm.hook, hook)()
+        wrong = [result for result in results if isinstance(result, type) or not isinstance(result, Iterable)]
+        if not wrong:
+            return [item for result in results for item in result]
+    except Exception as error:
+        raise PluginError(f"{hook} failed: {_where(error)}") from error
+    raise PluginError(f"{hook} gave {wrong[0]!r}; it must return a list, [{getattr(wrong[0], '__name__', '...')}]")
+
+
+def _collect(items: Iterable[Any], kind: str, base: type[Any]) -> dict[str, type[Any]]:
+    found: dict[str, type[Any]] = {}
+    for item in items:
         if not (isinstance(item, type) and issubclass(item, base)):
             raise PluginError(f"codecbench_register_{kind}s gave {item!r}, which is not a subclass of {base.__name__}")
         name = getattr(item, "name", None)
@@ -129,19 +146,15 @@ def _collect(results: Iterable[Any], kind: str, base: type[Named]) -> dict[str, 
 
 def _add(found: dict[str, Any], name: str, item: Any, kind: str) -> None:
     if name in found and found[name] is not item:
-        raise PluginError(
-            f"{kind} name {name!r} is used by {_label(found[name])} and {_label(item)}; rename one"
-        )
+        raise PluginError(f"{kind} name {name!r} is used by {_label(found[name])} and {_label(item)}; rename one")
     found[name] = item
-
-
-def _flatten(results: Iterable[Any]) -> Iterable[Any]:
-    for result in results:
-        yield from result
 
 
 def _label(item: Any) -> str:
     kind = item if isinstance(item, type) else type(item)
+    module = sys.modules.get(kind.__module__)
+    if kind.__module__.startswith(FILE_PREFIX) and module is not None:
+        return f"{module.__file__}:{kind.__qualname__}"
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
@@ -151,6 +164,19 @@ def _check_codec(codec: type[Codec]) -> None:
         raise PluginError(f"{_label(codec)} does not define {missing}")
     if not isinstance(codec.version, int) or codec.version < 1:
         raise PluginError(f"{_label(codec)} needs an integer version of at least 1, not {codec.version!r}")
+    check_points(codec, codec.points)
+
+
+def check_points(codec: type[Codec], points: Any) -> None:
+    """Raise PluginError unless these are operating points: one mapping or more, of names to JSON scalars."""
+    if not isinstance(points, (tuple, list)) or not points or not all(isinstance(p, Mapping) for p in points):
+        raise PluginError(f'{_label(codec)}: points is a tuple of mappings like ({{"level": 1}},), not {points!r}')
+    for point in points:
+        for key, value in point.items():
+            if not isinstance(value, (bool, int, float, str)):
+                raise PluginError(
+                    f"{_label(codec)}: {key}={value!r} in a point is no JSON scalar; use a number or text"
+                )
 
 
 def pick(catalogue: Mapping[str, Named], name: str, kind: str) -> Named:
@@ -162,7 +188,7 @@ def pick(catalogue: Mapping[str, Named], name: str, kind: str) -> Named:
 
 
 def suggestion(wrong: str, known: Iterable[str]) -> str:
-    """"; did you mean 'right'?" for the nearest known name, or nothing."""
+    """The nearest known name, as the end of an error line (`; did you mean 'right'?`), or nothing."""
     near = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""
 
@@ -183,15 +209,17 @@ def reference(item: type[Any]) -> str:
     except (ImportError, ValueError):
         spec = None
     importable = spec is not None and spec.origin is not None and Path(spec.origin).resolve() == path
-    importable = importable and not item.__module__.startswith("codecbench_file_")
+    importable = importable and not item.__module__.startswith(FILE_PREFIX)
     return f"{item.__module__ if importable else path}:{item.__qualname__}"
 
 
 def resolve(text: str) -> Any:
     """The class that `reference` named. Raises PluginError where it is not there."""
     place, _, qualname = text.rpartition(":")
-    module = load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    item: Any = module
+    try:
+        item: Any = load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    except ImportError as error:
+        raise PluginError(f"module {place} does not import: {_where(error)}") from error
     for part in qualname.split("."):
         item = getattr(item, part, None)
     if not isinstance(item, type):

@@ -1,1 +1,125 @@
-"""pytest fixtures for plugin authors (entry point `pytest11`). Importing this module imports neither torch nor a codec."""
+"""The fixture `codec_benchmark`: pytest-benchmark for codecs (entry point `pytest11`).
+
+A plugin author times encode and decode of his codec in two lines:
+
+    def test_speed(codec_benchmark):
+        codec_benchmark(MyCodec)
+
+and compares with `pytest --benchmark-only`. Importing this module imports neither torch nor a codec; without
+pytest-benchmark the fixture says what to install, and nothing else changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+
+from codecbench.codec import Codec, TensorSpec, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Step = Literal["encode", "decode"]
+
+
+class CodecBenchmark:
+    """Times one step of a codec, single-threaded, and notes what it carried.
+
+    `extra_info` of the result holds codec, version, point, spec, split, step, payload_bytes and throughput_mb_per_s
+    (10^6 bytes of plain tensor a second, by the median). Results are grouped by split and step.
+    """
+
+    def __init__(self, benchmark: Any, step: Step) -> None:
+        self._benchmark = benchmark
+        self.step = step
+
+    def __call__(
+        self,
+        codec: type[Codec],
+        *,
+        spec: TensorSpec | None = None,
+        point: Mapping[str, Any] | None = None,
+        x: Tensor | None = None,
+        split: str | None = None,
+    ) -> None:
+        """Time the step on `x`, or on a synthetic sample of `spec`.
+
+        `spec` defaults to a feature map, else to the first of the kit's specs that the codec takes; `point` to the
+        middle one; `split` names the group and defaults to the spec. A point that needs a fit gets one on synthetic
+        data, which is not timed. Skips where the codec gives a reason. Raises UsageError for `x` without its spec.
+        """
+        from codecbench.kit_cases import Case, Kit
+        from codecbench.kit_samples import samples, spec_label
+        from codecbench.measure import torch_threads
+
+        if x is not None and spec is None:
+            raise UsageError("codec_benchmark was given x but no spec; give both")
+        missing = codec.unavailable()
+        if missing:
+            pytest.skip(missing)
+        spec, point = _choose(codec, spec, point)
+        case = Case(Kit([]), codec, spec, point)
+        sample = samples(spec, 1)[0] if x is None else x
+        device, edge = case.side("device"), case.side("edge")
+        payload = device.encode(sample)
+        split = split or spec_label(spec)
+        self._benchmark.group = f"{split}: {self.step}"
+        self._benchmark.extra_info.update(
+            codec=codec.name, version=codec.version, point=dict(point), spec=spec.to_json(), split=split,
+            step=self.step, payload_bytes=len(payload),
+        )  # fmt: skip
+        with torch_threads(1):
+            if self.step == "encode":
+                self._benchmark(device.encode, sample)
+            else:
+                self._benchmark(edge.decode, payload)
+        self._note_throughput(sample.nbytes)
+
+    def _note_throughput(self, tensor_bytes: int) -> None:
+        stats = self._benchmark.stats
+        if stats is not None:  # None under --benchmark-disable, which calls once and times nothing
+            self._benchmark.extra_info["throughput_mb_per_s"] = tensor_bytes / stats.stats.median / 1e6
+
+
+FEATURE_MAP = TensorSpec((16, 32, 32))
+"""What is timed unless something else is asked for: 64 KiB, the size of a small network's early features."""
+
+
+def _choose(
+    codec: type[Codec], spec: TensorSpec | None, point: Mapping[str, Any] | None
+) -> tuple[TensorSpec, Mapping[str, Any]]:
+    """The spec and point to time. Skips the test, with the codec's last reason, where it takes none."""
+    from codecbench.kit_samples import DEFAULT_SPECS
+
+    reason: str | None = None
+    for candidate in (spec,) if spec else (FEATURE_MAP, *DEFAULT_SPECS):
+        points = [point] if point is not None else _from_the_middle(codec.points_for(candidate))
+        for chosen in points:
+            reason = codec.skip_reason(candidate, **chosen)
+            if reason is None:
+                return candidate, chosen
+    pytest.skip(reason or f"{codec.name} has no point for this tensor")
+
+
+def _from_the_middle(points: tuple[Mapping[str, Any], ...]) -> list[Mapping[str, Any]]:
+    """The points by distance from the middle one."""
+    middle = len(points) // 2
+    return [points[i] for i in sorted(range(len(points)), key=lambda i: abs(i - middle))]
+
+
+if find_spec("pytest_benchmark"):
+
+    @pytest.fixture(params=["encode", "decode"])
+    def codec_benchmark(request: pytest.FixtureRequest, benchmark: Any) -> CodecBenchmark:
+        """Time a codec: `codec_benchmark(MyCodec)`. Runs the test twice, once to time encode and once decode."""
+        return CodecBenchmark(benchmark, request.param)
+
+else:
+
+    @pytest.fixture
+    def codec_benchmark() -> CodecBenchmark:
+        """Say what is missing."""
+        raise UsageError("codec_benchmark needs pytest-benchmark; run: pip install pytest-benchmark")

@@ -12,6 +12,10 @@ from codecbench.codec import DataError
 SCHEMA = 1
 
 
+class NewerSchemaError(DataError):
+    """A record that a later codecbench wrote. It must not be overwritten."""
+
+
 class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -64,7 +68,7 @@ class Seconds(_Group):
 
 
 class Time(_Group):
-    """Seconds a sample, single-threaded unless provenance says otherwise; `fit_s` once, null where nothing is fitted."""
+    """Seconds a sample, on one thread unless provenance says otherwise; `fit_s` once, null where nothing is fitted."""
 
     head_s: Seconds
     encode_s: Seconds
@@ -207,7 +211,9 @@ def parse(text: str, label: str) -> Record:
     if not isinstance(schema, int):
         raise DataError(f"{label} has no integer 'schema'; it is no codecbench record")
     if schema > SCHEMA:
-        raise DataError(f"{label} has schema {schema}, newer than this codecbench reads ({SCHEMA}); upgrade codecbench")
+        raise NewerSchemaError(
+            f"{label} has schema {schema}, newer than this codecbench reads ({SCHEMA}); upgrade codecbench"
+        )
     try:
         return Record.model_validate(values)
     except ValidationError as error:

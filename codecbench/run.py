@@ -7,21 +7,23 @@ one timing pass goes through all cells of the split sample by sample, so that dr
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from codecbench import __version__, measure, states
 from codecbench.cell import CellKey, point_label, row_label, sample_set_id
 from codecbench.codec import Codec, CodecbenchError, DataError, TensorSpec, UsageError
 from codecbench.config import RunConfig, parse_codec
 from codecbench.pair import Pair, WorkloadRef, chunks, run_heads, split_outputs
-from codecbench.plugins import codecs, manager, pick, reference, source_sha256, suggestion, workloads
+from codecbench.plugins import check_points, codecs, manager, pick, reference, source_sha256, suggestion, workloads
 from codecbench.record import (
     Cost,
     Key,
+    NewerSchemaError,
     Provenance,
     Quality,
     Record,
@@ -33,12 +35,14 @@ from codecbench.record import (
 )
 from codecbench.stats import payload_summary, summarise_choice, summarise_task
 from codecbench.store import Store
-from codecbench.worker import Worker, WorkerDied, WorkerError, WorkerTimeout, unpack_arrays
+from codecbench.worker import CodecFailure, Reply, Worker, WorkerError, WorkerTimeout, one_line, unpack_arrays
 from codecbench.workload import Subset, Workload
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+Answer = TypeVar("Answer")
 
 FIT_SAMPLES = 4000
 WARM_UP = 3
@@ -63,12 +67,13 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell with what is needed to run it."""
+    """A cell with what is needed to run it. `fault` is what the codec raised when it was asked about this tensor."""
 
     key: CellKey
     codec: type[Codec]
     spec: TensorSpec
     skip_reason: str | None
+    fault: str | None = None
 
     @property
     def label(self) -> str:
@@ -130,7 +135,6 @@ class Run:
         self.pair = Pair(self.ref, {s: self.counts[s] for s in SCORED})
         self.targets: dict[Subset, list[Any]] = {}
         self.uncompressed: dict[Subset, _Scores] = {}
-        self.forward_s = 0.0
         self.weights_sha256 = self.workload.weights_sha256()
         self.started_utc = measure.utc_now()
 
@@ -169,26 +173,29 @@ class Run:
 
     def _cells(self, split: str, spec: TensorSpec) -> list[PlannedCell]:
         cells: dict[str, PlannedCell] = {}
-        for codec, point in self.asked:
-            for full in self._points(codec, spec, point):
+        for codec, asked in self.asked:
+            points, fault = _asking(self._points, codec, spec, asked)
+            for point in points or [{}]:
                 key = CellKey(
-                    self.workload.name, split, codec.name, codec.version, full, self.config.seed,
+                    self.workload.name, split, codec.name, codec.version, point, self.config.seed,
                     self.sample_sets["test"],
                 )  # fmt: skip
-                cells[key.cell] = PlannedCell(key, codec, spec, _skip_reason(codec, spec, full))
+                reason, fault_here = (None, fault) if fault else _asking(_skip_reason, codec, spec, point)
+                cells[key.cell] = PlannedCell(key, codec, spec, reason, fault_here)
         return list(cells.values())
 
-    def _points(
-        self, codec: type[Codec], spec: TensorSpec, point: dict[str, Any] | None
-    ) -> list[dict[str, Any]]:
+    def _points(self, codec: type[Codec], spec: TensorSpec, point: dict[str, Any] | None) -> list[dict[str, Any]]:
         defaults = codec.point_defaults(spec)
         if point is not None:
             for key in point:
                 if key not in defaults:
                     takes = ", ".join(defaults) or "none"
-                    raise UsageError(f"codec {codec.name!r} has no argument {key!r}{suggestion(key, defaults)}; it takes: {takes}")
-            return [{**defaults, **point}]
+                    raise UsageError(
+                        f"codec {codec.name!r} has no argument {key!r}{suggestion(key, defaults)}; it takes: {takes}"
+                    )
+            return [{**defaults, **{key: _like(defaults[key], value) for key, value in point.items()}}]
         points = codec.quick_points_for(spec) if self.config.preset == "quick" else codec.points_for(spec)
+        check_points(codec, points)
         return [{**defaults, **p} for p in points]
 
     # --- the work -----------------------------------------------------------------------------------------------
@@ -208,8 +215,9 @@ class Run:
 
     def estimate_s(self, cells: Sequence[PlannedCell]) -> float:
         """A rough time for these cells, from one forward pass of the model and a second of work around each cell."""
-        reply = self.pair.device.call("whole", {"subset": "test", "positions": list(range(min(32, self.counts["test"])))})
-        sample_s = reply.fields["forward_s"] / min(32, self.counts["test"])
+        count = min(32, self.counts["test"])
+        reply = self.pair.device.call("whole", {"subset": "test", "positions": list(range(count))})
+        sample_s = float(reply.fields["forward_s"]) / count
         samples = sum(self.counts[s] for s in SCORED)
         running = [c for c in cells if c.skip_reason is None]
         return len(running) * (1.0 + sample_s * (samples + 2 * self.config.timing_samples)) + 6.0
@@ -217,6 +225,8 @@ class Run:
     def _is_present(self, cell: PlannedCell, summary: Summary) -> bool:
         try:
             record = self.store.find(cell.key)
+        except NewerSchemaError:
+            raise
         except DataError as error:
             self.reporter.say(f"{error}; measuring the cell again")
             record = None
@@ -230,9 +240,11 @@ class Run:
             self.store.discard(cell.key)
             summary.stale += 1
             return False
-        if record.status == "failed":
-            return False
+        if record.status == "skipped" and cell.skip_reason is None:
+            return False  # what was missing then, an optional package say, is there now
         summary.present += 1
+        if record.status == "failed":
+            summary.failures.append(f"{cell.label}: {record.reason} (in an earlier run; --fresh tries again)")
         return True
 
     def _is_current(self, cell: PlannedCell, source_hash: str, weights_hash: str) -> bool:
@@ -240,14 +252,15 @@ class Run:
 
     def _run_split(self, split: str, cells: list[PlannedCell], summary: Summary) -> None:
         for cell in cells:
-            if cell.skip_reason is not None:
+            if cell.fault is not None:
+                self._commit(cell, summary, "failed", cell.fault)
+            elif cell.skip_reason is not None:
                 self._commit(cell, summary, "skipped", cell.skip_reason)
-        running = [c for c in cells if c.skip_reason is None]
+        running = [c for c in cells if c.skip_reason is None and c.fault is None]
         if not running:
             return
         self.reporter.working(f"{split}: running the model up to here")
-        self._score_uncompressed()
-        self.pair.use_split(split)
+        self.prepare(split)
         measured: list[_Measured] = []
         for cell in running:
             self.reporter.working(cell.label)
@@ -265,23 +278,29 @@ class Run:
     def _fail(self, cell: PlannedCell, summary: Summary, error: CodecbenchError) -> None:
         if isinstance(error, DataError) and not isinstance(error, WorkerError):
             raise error
-        if isinstance(error, (WorkerTimeout, WorkerDied)):
-            self.pair.replace()
+        # Whatever the codec left in the processes, memory above all, must not meet the next cell.
+        self.pair.replace()
         self._commit(cell, summary, "failed", str(error))
 
-    def _score_uncompressed(self) -> None:
-        """Run the uncut model over the same samples in the same chunks."""
-        if self.uncompressed:
-            return
-        for subset in SCORED:
-            positions = list(range(self.counts[subset]))
-            self.targets[subset] = self.workload.targets(subset, positions)
-            outputs: list[tuple[Any, ...]] = []
-            for chunk in chunks(self.counts[subset]):
-                reply = self.pair.device.call("whole", {"subset": subset, "positions": chunk}, timeout_s=3600)
-                outputs += split_outputs(reply)[0]
-                self.forward_s += reply.fields["forward_s"] if subset == "test" else 0.0
+    def prepare(self, split: str) -> None:
+        """Set both processes up for a split, and score the uncut model on the same samples in the same chunks, once."""
+        for subset in SCORED if not self.uncompressed else ():
+            self.targets[subset] = self.workload.targets(subset, list(range(self.counts[subset])))
+            outputs, _ = self.run_uncut(subset)
             self.uncompressed[subset] = self._score(subset, outputs)
+        self.pair.use_split(split)
+
+    def run_uncut(self, subset: Subset) -> tuple[list[tuple[Any, ...]], float]:
+        """Outputs of the uncut model on a subset's samples, and the seconds of its batched forward passes alone."""
+        outputs: list[tuple[Any, ...]] = []
+        forward_s = 0.0
+        device = self.pair.device
+        with self.pair.all_cores(device):
+            for chunk in chunks(self.counts[subset]):
+                reply = device.call("whole", {"subset": subset, "positions": chunk}, timeout_s=3600)
+                outputs += split_outputs(reply)[0]
+                forward_s += reply.fields["forward_s"]
+        return outputs, forward_s
 
     def _score(self, subset: Subset, outputs: Sequence[tuple[Any, ...]]) -> _Scores:
         import numpy as np
@@ -299,14 +318,20 @@ class Run:
             columns, values, samples = partial
             if self._is_current(cell, values["source_hash"], values["weights_hash"]) and not self.config.fresh:
                 return _Measured(cell, state, columns, samples)
-        deadline = measure.Deadline(self.config.timeout_s)
-        handles = self._open(cell, state, deadline)
+        deadline = self._deadline()
+        handles = self.open_codec(cell, state, deadline)
         columns = self._columns(cell, [self.accuracy_pass(handles, s, cell, deadline) for s in SCORED])
         values = {"source_hash": source_sha256(cell.codec), "weights_hash": self.weights_sha256}
         samples = self.store.write_samples(cell.key, columns, values)
         return _Measured(cell, state, columns, samples, handles, self.pair.generation)
 
-    def _open(self, cell: PlannedCell, state: states.FittedState, deadline: measure.Deadline) -> tuple[int, int]:
+    def _deadline(self) -> measure.Deadline:
+        """The cell's time limit, from when both processes stand ready: that they had to start anew is not its fault."""
+        _ = self.pair.device, self.pair.edge
+        return measure.Deadline(self.config.timeout_s)
+
+    def open_codec(self, cell: PlannedCell, state: states.FittedState, deadline: measure.Deadline) -> tuple[int, int]:
+        """Handles to fresh instances in the device and the edge process, restored from a state."""
         ref, point = reference(cell.codec), cell.key.point
         device, edge = self.pair.device, self.pair.edge
         return (
@@ -382,7 +407,10 @@ class Run:
     def _state_of(self, cell: PlannedCell) -> states.FittedState:
         """The cell's fitted state: found, or fitted now in a process of its own."""
         point = dict(cell.key.point)
-        if not cell.codec.needs_fit(cell.spec, **point):
+        needed, fault = _asking(cell.codec.needs_fit, cell.spec, **point)
+        if fault is not None:
+            raise CodecFailure(fault)
+        if not needed:
             return states.FittedState()
         key = states.fit_key(
             self.weights_sha256, self.sample_sets["fit"], cell.key.split, cell.codec, point, cell.key.seed
@@ -394,6 +422,13 @@ class Run:
         state = self._fit(cell)
         states.keep(key, state)
         return state
+
+    def _unfitted_state(self, cell: PlannedCell) -> states.FittedState:
+        if cell.codec.export is Codec.export:
+            return states.FittedState()
+        fields = {"codec": reference(cell.codec), "spec": cell.spec.to_json(), "point": dict(cell.key.point)}
+        reply = self.pair.device.call("export", fields, timeout_s=self.config.timeout_s)
+        return states.FittedState(reply.blobs[0], reply.blobs[1])
 
     def _fit(self, cell: PlannedCell) -> states.FittedState:
         import tempfile
@@ -420,37 +455,36 @@ class Run:
         if not measured:
             return
         self.reporter.working(f"{split}: timing")
-        self.pair.set_threads(1)
-        try:
+        with self.pair.single_threaded():
             self._head_s: list[float] = []
             self._head_cost = self.pair.device.call("head_cost", {"subset": "test", "position": 0}).fields
             for item in measured:
                 self._guarded(item, self._cost_of)
             for turn in range(WARM_UP + self.config.timing_samples):
-                position = turn % self.counts["test"]
-                reply = self.pair.device.call("time_head", {"subset": "test", "position": position})
-                self._head_s += [reply.fields["head_s"]] if turn >= WARM_UP else []
-                # Each turn starts with another cell, so that none always follows the same one.
-                start = turn % len(measured)
-                for item in measured[start:] + measured[:start]:
-                    self._guarded(item, lambda i, p=position, t=turn: self._time_one(i, p, keep=t >= WARM_UP))  # type: ignore[misc]
-        finally:
-            self.pair.set_threads(measure.cores())
+                self._time_turn(measured, turn)
 
-    def _guarded(self, item: _Measured, step: Any) -> None:
+    def _time_turn(self, measured: list[_Measured], turn: int) -> None:
+        """One sample through the head and through every cell. Each turn starts with another cell."""
+        keep, position = turn >= WARM_UP, turn % self.counts["test"]
+        reply = self.pair.device.call("time_head", {"subset": "test", "position": position})
+        if keep:
+            self._head_s.append(reply.fields["head_s"])
+        start = turn % len(measured)
+        for item in measured[start:] + measured[:start]:
+            self._guarded(item, lambda i: self._time_one(i, position, keep=keep))
+
+    def _guarded(self, item: _Measured, step: Callable[[_Measured], None]) -> None:
         if item.failure is not None:
             return
         try:
+            deadline = self._deadline()
             if item.generation != self.pair.generation:
-                item.handles = self._open(item.cell, item.state, measure.Deadline(self.config.timeout_s))
+                item.handles = self.open_codec(item.cell, item.state, deadline)
                 item.generation = self.pair.generation
             step(item)
-        except (WorkerTimeout, WorkerDied) as error:
-            item.failure = str(error)
-            self.pair.replace()
-            self.pair.set_threads(1)
         except CodecbenchError as error:
             item.failure = str(error)
+            self.pair.replace()
 
     def _cost_of(self, item: _Measured) -> None:
         fields = {"handle": item.handles[0], "subset": "test", "position": 0}
@@ -542,8 +576,31 @@ def _skip_reason(codec: type[Codec], spec: TensorSpec, point: Mapping[str, Any])
     return reason if reason is not None else codec.skip_reason(spec, **point)
 
 
-def _receive(worker: Worker, deadline: measure.Deadline) -> Any:
-    return worker.receive(timeout_s=deadline.remaining_s())
+def _asking(question: Callable[..., Answer], *about: Any, **point: Any) -> tuple[Answer | None, str | None]:
+    """What a codec's class says when it is asked about a tensor, or what it raised, in one line.
+
+    Errors of the user and of the contract pass through; any other costs the codec's own cells only.
+    """
+    try:
+        return question(*about, **point), None
+    except CodecbenchError:
+        raise
+    except Exception as error:
+        return None, f"asked about this tensor, the codec raised {one_line(error)}"
+
+
+def _like(default: Any, value: Any) -> Any:
+    """A whole number given where a point has a fraction is the same operating point: 1 is 1.0."""
+    return float(value) if type(default) is float and type(value) is int else value
+
+
+def _receive(worker: Worker, deadline: measure.Deadline) -> Reply:
+    try:
+        return worker.receive(timeout_s=deadline.remaining_s())
+    except WorkerTimeout as error:
+        raise WorkerTimeout(
+            f"no answer from the {worker.role} process within the cell's limit of {deadline.limit_s:g} s (--timeout-s)"
+        ) from error
 
 
 def _rows(columns: Mapping[str, NDArray[Any]], subset: Subset) -> dict[str, NDArray[Any]]:
@@ -562,9 +619,11 @@ def image_quality(original: NDArray[Any], decoded: NDArray[Any]) -> tuple[float,
 
     if np.array_equal(original, decoded):
         return float("inf"), 1.0
-    psnr = peak_signal_noise_ratio(original, decoded, data_range=1.0)
+    psnr: Any = peak_signal_noise_ratio(original, decoded, data_range=1.0)  # type: ignore[no-untyped-call, unused-ignore]
     window = min(7, *(n - 1 + n % 2 for n in original.shape[1:]))
-    ssim = structural_similarity(original, decoded, data_range=1.0, channel_axis=0, win_size=window)
+    ssim: Any = structural_similarity(  # type: ignore[no-untyped-call, unused-ignore]
+        original, decoded, data_range=1.0, channel_axis=0, win_size=window
+    )
     return float(psnr), float(ssim)
 
 
@@ -575,6 +634,7 @@ def _quality(test: Mapping[str, NDArray[Any]]) -> Quality:
     return Quality(psnr_db=float(inexact.mean()) if inexact.size else None, ssim=float(test["ssim"].mean()))
 
 
+@lru_cache
 def _plugin_label(codec: type[Codec]) -> str:
     """Distribution and version of the codec's package, or the name of its single file."""
     top = codec.__module__.partition(".")[0]

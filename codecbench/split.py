@@ -52,16 +52,18 @@ class SplitModel:
 
     def __init__(self, model: nn.Module, probes: Sequence[Tensor], input_spec: TensorSpec) -> None:
         self.model = model.eval()
-        try:
-            self.traced = fx.symbolic_trace(self.model)
-        except Exception as error:
-            raise PluginError(f"torch.fx cannot trace {type(model).__name__}: {error}; remove data-dependent control flow") from error
+        self.traced = _traced(self.model)
         _drop_unused_items(self.traced)
         self.nodes = list(self.traced.graph.nodes)
         self.probes = probes
         self.input_spec = input_spec
         values = [_node_values(self.traced, probe) for probe in probes]
         self._values = {node: [v[node] for v in values] for node in values[0]}
+        inputs = [node for node in self.nodes if node.op == "placeholder"]
+        if len(inputs) != 1:
+            raise PluginError(f"the model takes {len(inputs)} inputs; a workload's model takes one tensor")
+        self._dependent = _dependent_on(inputs[0], self.nodes)
+        self._position = {node: i for i, node in enumerate(self.nodes)}
         self.cuts = {cut.name: cut for cut in self._find_cuts()}
 
     def cut(self, name: str) -> Cut:
@@ -73,10 +75,12 @@ class SplitModel:
     def split(self, name: str) -> tuple[nn.Module, nn.Module]:
         """Head and tail at a cut; they share the model's weights. Raises PluginError unless they equal the model.
 
-        `tail(head(x))` is checked to be bit-equal to `model(x)` on the probes.
+        `tail(head(x))` is checked to be bit-equal to `model(x)` on the probes. The tail leaves its input as it is.
         """
         cut = self.cut(name)
         head, tail = self._head(cut), self._tail(cut)
+        if self._writes_to_its_input(head, tail):
+            tail = self._tail(cut, copy=True)
         with torch.inference_mode():
             for probe in self.probes:
                 whole, parts = _leaves(self.model(probe.clone())), _leaves(tail(head(probe.clone()).clone()))
@@ -85,29 +89,24 @@ class SplitModel:
         return head, tail
 
     def _find_cuts(self) -> list[Cut]:
-        inputs = [node for node in self.nodes if node.op == "placeholder"]
-        if len(inputs) != 1:
-            raise PluginError(f"the model takes {len(inputs)} inputs; a workload's model takes one tensor")
-        dependent = _dependent_on(inputs[0], self.nodes)
-        position = {node: i for i, node in enumerate(self.nodes)}
-        last_use = {node: max((position[user] for user in node.users), default=-1) for node in self.nodes}
+        last_use = {node: max((self._position[user] for user in node.users), default=-1) for node in self.nodes}
         scopes = _last_in_scope(self.nodes)
         found: dict[fx.Node, Cut] = {}
         names: set[str] = set()
         for i, node in enumerate(self.nodes[:-1]):
-            live = [n for n in self.nodes[: i + 1] if n in dependent and last_use[n] > i]
+            live = [n for n in self.nodes[: i + 1] if n in self._dependent and last_use[n] > i]
             tensors = [n for n in live if self._is_tensor(n)]
             if len(tensors) != 1 or tensors[0] in found or node.op == "output":
                 continue
             crossing = tensors[0]
             shapes = self._shapes(crossing, [n for n in live if n is not crossing])
             spec = self._spec(crossing)
-            if shapes is None or spec is None:
+            if shapes is None or spec is None or not self._stands_alone(crossing, shapes):
                 continue
-            name = INPUT if crossing is inputs[0] else scopes.get(crossing) or _inner_name(crossing)
+            name = INPUT if crossing.op == "placeholder" else scopes.get(crossing) or _inner_name(crossing)
             name = name if name not in names else crossing.name
             names.add(name)
-            found[crossing] = Cut(name, self.input_spec if name == INPUT else spec, crossing, shapes)
+            found[crossing] = Cut(name, self.input_spec if crossing.op == "placeholder" else spec, crossing, shapes)
         return list(found.values())
 
     def _is_tensor(self, node: fx.Node) -> bool:
@@ -146,6 +145,33 @@ class SplitModel:
         shape = tuple(None if len(n) > 1 else next(iter(n)) for n in lengths)
         return TensorSpec(shape, dtype, max_length=varying[0] if varying else None)
 
+    def _tail_nodes(self, crossing: fx.Node, shapes: dict[fx.Node, Any]) -> list[fx.Node]:
+        """What the tail runs, in execution order: what the output needs, down to the crossing tensor and the shapes.
+
+        Constants computed before the cut are among it. So are nodes that nobody uses but that may write in place.
+        """
+        needed: set[fx.Node] = set()
+        for node in reversed(self.nodes):
+            if node is crossing or node in shapes:
+                continue
+            ours = self._position[node] > self._position[crossing] or node not in self._dependent
+            if node.op == "output" or not needed.isdisjoint(node.users) or (ours and _may_write(node)):
+                needed.add(node)
+        return [node for node in self.nodes if node in needed]
+
+    def _stands_alone(self, crossing: fx.Node, shapes: dict[fx.Node, Any]) -> bool:
+        """Whether the tail runs without anything that the head computes, but for the crossing tensor and the shapes."""
+        tail = self._tail_nodes(crossing, shapes)
+        return all(self._position[n] > self._position[crossing] for n in tail if n in self._dependent)
+
+    def _writes_to_its_input(self, head: nn.Module, tail: nn.Module) -> bool:
+        """Whether the tail starts with something like an in-place ReLU, which would change the codec's tensor."""
+        with torch.no_grad():
+            crossing = head(self.probes[0].clone()).clone()
+            before = crossing._version
+            tail(crossing)
+            return bool(crossing._version != before)
+
     def _head(self, cut: Cut) -> nn.Module:
         graph = fx.Graph()
         copies: dict[fx.Node, fx.Node] = {}
@@ -156,9 +182,10 @@ class SplitModel:
         graph.output(copies[cut.node])
         return _module(self.traced, graph)
 
-    def _tail(self, cut: Cut) -> nn.Module:
+    def _tail(self, cut: Cut, *, copy: bool = False) -> nn.Module:
         graph = fx.Graph()
         crossing = graph.placeholder("crossing")
+        crossing = graph.call_method("clone", (crossing,)) if copy else crossing
         copies: dict[fx.Node, Any] = {cut.node: crossing}
 
         def from_shape(part: Any) -> Any:
@@ -168,28 +195,36 @@ class SplitModel:
 
         for node, part in cut.shapes.items():
             copies[node] = from_shape(part)
-        after = self.nodes[self.nodes.index(cut.node) + 1 :]
-        for node in _needed(after, set(copies), self.nodes):
+        for node in self._tail_nodes(cut.node, cut.shapes):
             # Mapping arguments, not whole nodes, lets a constant take the place of a shape node.
             copies[node] = _copy(graph, node, lambda n: copies[n])
         return _module(self.traced, graph)
 
 
 def _copy(graph: fx.Graph, node: fx.Node, get: Callable[[fx.Node], Any]) -> fx.Node:
-    args = fx.node.map_arg(node.args, get)
-    kwargs = fx.node.map_arg(node.kwargs, get)
+    args: Any = fx.node.map_arg(node.args, get)
+    kwargs: Any = fx.node.map_arg(node.kwargs, get)
     if node.op == "output":
-        return graph.output(args[0])
+        output: fx.Node = graph.output(args[0])
+        return output
     return graph.create_node(node.op, node.target, args, kwargs, node.name)
 
 
-def _needed(after: list[fx.Node], given: set[fx.Node], nodes: list[fx.Node]) -> list[fx.Node]:
-    """The nodes behind the cut, and the constants before it that they use, in execution order."""
-    wanted = set(after)
-    for node in reversed(nodes):
-        if node in wanted:
-            wanted.update(n for n in node.all_input_nodes if n not in given)
-    return [node for node in nodes if node in wanted and node not in given]
+def _may_write(node: fx.Node) -> bool:
+    """Whether a node may work by changing a tensor in place, so that it counts although nobody uses its result."""
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    in_place = name == "setitem" or (name.endswith("_") and not name.endswith("__"))
+    return node.op == "call_module" or in_place or not {"inplace", "out"}.isdisjoint(node.kwargs)
+
+
+def _traced(model: nn.Module) -> fx.GraphModule:
+    try:
+        return fx.symbolic_trace(model)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise PluginError(
+            f"torch.fx cannot trace {type(model).__name__}: {reason}; remove data-dependent control flow"
+        ) from error
 
 
 def _module(traced: fx.GraphModule, graph: fx.Graph) -> nn.Module:
@@ -258,8 +293,12 @@ def _node_values(traced: fx.GraphModule, probe: Tensor) -> dict[fx.Node, Any]:
             values[n] = torch.utils._pytree.tree_map(_shadow, result)
             return result
 
-    with torch.inference_mode():
-        Recorder(traced).run(probe.clone())
+    try:
+        with torch.inference_mode():
+            Recorder(traced).run(probe.clone())
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise PluginError(f"the model does not run on an input of shape {tuple(probe.shape)}: {reason}") from error
     return values
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from codecbench.cell import digest
-from codecbench.codec import Codec
+from codecbench.codec import Codec, DataError, PluginError
 
 
 @dataclass(frozen=True)
@@ -45,20 +45,28 @@ def find(codec: type[Codec], key: str) -> FittedState | None:
     if cached is not None or codec.checkpoints is None:
         return cached
     package, _, folder = codec.checkpoints.partition(":")
-    return _read(Path(str(files(package))) / folder / key)
+    try:
+        return _read(Path(str(files(package))) / folder / key)
+    except ImportError as error:
+        raise PluginError(f"codec {codec.name!r}: checkpoints {codec.checkpoints!r} name no package") from error
 
 
 def keep(key: str, state: FittedState) -> None:
-    """Put a state into the user cache, whole or not at all."""
+    """Put a state into the user cache, whole or not at all. Raises DataError where the cache is not writable."""
     parent = cache_folder()
-    parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=parent))
-    (temporary / "device.state").write_bytes(state.device)
-    (temporary / "edge.state").write_bytes(state.edge)
-    info = {"fit_s": state.fit_s, "sha256": _sum(state.device, state.edge)}
-    (temporary / "info.json").write_text(json.dumps(info) + "\n")
-    shutil.rmtree(parent / key, ignore_errors=True)
-    temporary.replace(parent / key)
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=parent) as folder:
+            whole = Path(folder) / key
+            whole.mkdir()
+            (whole / "device.state").write_bytes(state.device)
+            (whole / "edge.state").write_bytes(state.edge)
+            info = {"fit_s": state.fit_s, "sha256": _sum(state.device, state.edge)}
+            (whole / "info.json").write_text(json.dumps(info) + "\n")
+            shutil.rmtree(parent / key, ignore_errors=True)
+            whole.replace(parent / key)
+    except OSError as error:
+        raise DataError(f"cannot write to {parent} ({error.strerror}); make room or set XDG_CACHE_HOME") from error
 
 
 def _read(folder: Path) -> FittedState | None:
@@ -67,7 +75,8 @@ def _read(folder: Path) -> FittedState | None:
         device, edge = (folder / "device.state").read_bytes(), (folder / "edge.state").read_bytes()
     except (OSError, ValueError):
         return None
-    return FittedState(device, edge, info["fit_s"]) if info.get("sha256") == _sum(device, edge) else None
+    whole = isinstance(info, dict) and info.get("sha256") == _sum(device, edge)
+    return FittedState(device, edge, info.get("fit_s")) if whole else None
 
 
 def _sum(device: bytes, edge: bytes) -> str:

@@ -36,7 +36,7 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for writing, creating it. Raises UsageError where it is not writable or another run has it."""
+        """Hold the folder for writing, creating it. Raises UsageError where it is not writable or held by another."""
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             lock = (self.out / ".lock").open("w")
@@ -46,7 +46,9 @@ class Store:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise UsageError(f"another run is writing to {self.out}; wait for it or choose another --out") from error
+                raise UsageError(
+                    f"another run is writing to {self.out}; wait for it or choose another --out"
+                ) from error
             for left_over in self.out.rglob("*.tmp"):
                 left_over.unlink()
             yield
@@ -56,14 +58,14 @@ class Store:
         if not self.out.is_dir():
             raise UsageError(f"no results in {self.out}; run 'codecbench run --out {self.out}' first")
         paths = sorted(p for p in self.out.rglob("*.json") if len(p.relative_to(self.out).parts) == 3)
-        return [parse(p.read_text(), str(p)) for p in paths]
+        return [_read(p) for p in paths]
 
     def find(self, key: CellKey) -> Record | None:
         """The record of a cell, or None where there is none or it lost its samples. Raises DataError if unreadable."""
         path = self._path(key, ".json")
         if not path.exists():
             return None
-        record = parse(path.read_text(), str(path))
+        record = _read(path)
         if record.samples is not None:
             samples = path.with_name(record.samples.file)
             if not samples.exists() or _sha256(samples) != record.samples.sha256:
@@ -84,7 +86,9 @@ class Store:
         path = self._path(key, ".json").with_name(record.samples.file)
         found = _sha256(path) if path.exists() else "no file"
         if found != record.samples.sha256:
-            raise DataError(f"{path} is damaged: expected sha256 {record.samples.sha256}, found {found}; run the cell again")
+            raise DataError(
+                f"{path} is damaged: expected sha256 {record.samples.sha256}, found {found}; run the cell again"
+            )
         return _columns(pq.read_table(path))
 
     def write_samples(
@@ -143,7 +147,17 @@ class Store:
         except OSError as error:
             temporary.unlink(missing_ok=True)
             cause = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
-            raise DataError(f"cannot write {path}: {cause}; earlier records are kept, so run the same command again") from error
+            raise DataError(
+                f"cannot write {path}: {cause}; earlier records are kept, so run the same command again"
+            ) from error
+
+
+def _read(path: Path) -> Record:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({error}); delete it and run again") from error
+    return parse(text, str(path))
 
 
 def _columns(table: Any) -> dict[str, NDArray[Any]]:

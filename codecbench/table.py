@@ -161,12 +161,12 @@ class Table:
             return (layout.Cell(text, notes=numbers), layout.Cell(), layout.Cell(), layout.Cell())
         low, high = (None, None) if intervals == "none" else (entry.low, entry.high)
         change_low, change_high = (entry.change_low, entry.change_high) if intervals == "all" else (None, None)
-        change = _with_interval(entry.change, change_low, change_high, f"+.{self.decimals}f")
+        change = layout.with_interval(entry.change, change_low, change_high, f"+.{self.decimals}f")
         marks = entry.marks + (_CHANGED if intervals != "all" and entry.changed else "")
         return (
             layout.Cell(_with_percent(self._payload(entry.payload_bytes), entry.payload_percent)),
             layout.Cell(_with_percent(_short(entry.network_ms), entry.network_percent)),
-            layout.Cell(_with_interval(entry.value, low, high, f".{self.decimals}f")),
+            layout.Cell(layout.with_interval(entry.value, low, high, f".{self.decimals}f")),
             layout.Cell(change, marks, numbers),
         )
 
@@ -231,7 +231,7 @@ def _fitting_text(table: Table, width: int | None) -> str:
         document = table.document(splits_per_block, intervals)
         if all(layout.text_width(block) <= width for block in document.blocks):
             break
-    return layout.text(document, width)
+    return layout.text(document, min(width, _PROSE_WIDTH))
 
 
 def _csv(tables: Sequence[Table]) -> str:
@@ -529,20 +529,6 @@ def _short(number: float | None) -> str:
 
 def _with_percent(text: str, percent: float | None) -> str:
     return text if percent is None else f"{text} ({_short(percent)})"
-
-
-def _with_interval(value: float | None, low: float | None, high: float | None, spec: str) -> str:
-    if value is None:
-        return "-"
-    if low is None or high is None:
-        return _signed(value, spec)
-    return f"{_signed(value, spec)} [{_signed(low, spec)}, {_signed(high, spec)}]"
-
-
-def _signed(value: float, spec: str) -> str:
-    """The number, with no sign where it rounds to zero."""
-    text = format(value, spec)
-    return text.lstrip("+-") if float(text) == 0 else text
 
 
 def paper_tables() -> list[tuple[bool, Table]]:

@@ -46,8 +46,9 @@ def run_checks(
 ) -> list[Outcome]:
     """Every outcome of every check of these codecs; `on_outcome` is told each as it comes.
 
-    `update_golden` first writes the golden files that are missing or of an older version. `expected_failed_checks` gives, by check, the reason for which a failure is accepted: its status is then
-    `expected`. Raises UsageError for a name in it that is no check.
+    `update_golden` first writes the golden files that are missing or of an older version. `expected_failed_checks`
+    gives, by check, the reason for which a failure is accepted: its status is then `expected`. Raises UsageError for a
+    name in it that is no check.
     """
     expected = _known_checks(expected_failed_checks)
     for codec in _as_list(codecs) if update_golden else ():

@@ -29,7 +29,6 @@ from codecbench.measure import Deadline, memory_bytes
 from codecbench.workload import data_places
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 Role: TypeAlias = Literal["device", "edge", "fit"]
@@ -62,6 +61,12 @@ class Reply:
     blobs: list[bytes]
 
 
+def one_line(error: BaseException | None) -> str:
+    """An error's kind and text in one line of at most 300 characters."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__
+
+
 def pack_frame(fields: Mapping[str, Any], blobs: Sequence[bytes] = ()) -> bytes:
     """A frame: length of the JSON, the JSON with the lengths of the byte strings, the byte strings."""
     header = json.dumps({**fields, "blob_bytes": [len(b) for b in blobs]}).encode()
@@ -88,9 +93,7 @@ def unpack_arrays(headers: Sequence[Mapping[str, Any]], blobs: Sequence[bytes]) 
     """The inverse of `pack_arrays`."""
     import numpy as np
 
-    return [
-        np.frombuffer(blob, dtype=h["dtype"]).reshape(h["shape"]) for h, blob in zip(headers, blobs, strict=True)
-    ]
+    return [np.frombuffer(blob, dtype=h["dtype"]).reshape(h["shape"]) for h, blob in zip(headers, blobs, strict=True)]
 
 
 class Worker:
@@ -126,6 +129,11 @@ class Worker:
         """The process's number, for reading what the system tells of it."""
         return self._process.pid
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs: it is not closed and has not ended by itself."""
+        return not self.closed and self._process.poll() is None
+
     def __enter__(self) -> Worker:
         return self
 
@@ -156,6 +164,13 @@ class Worker:
         except OSError as error:
             raise self._died() from error
         self.pending = True
+
+    def answered(self, wait_s: float) -> bool:
+        """Whether there is something to receive, waiting for it up to this long."""
+        try:
+            return self._connection.poll(wait_s)
+        except (OSError, EOFError):
+            return True  # `receive` tells why the process ended
 
     def receive(
         self, *, timeout_s: float = DEFAULT_TIMEOUT_S, on_progress: Callable[[float, str], None] | None = None
@@ -237,16 +252,17 @@ def _error(kind: str, message: str) -> CodecbenchError:
 
 
 def _environment(role: Role, home: Path) -> dict[str, str]:
-    """The parent's environment, with home and temporary folders replaced and Python's own search paths kept.
+    """The parent's environment, with home and temporary folders replaced and modules found where the parent does.
 
     Only the roles that read inputs learn where datasets lie.
     """
     env = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "CODECBENCH_"))}
-    python_path = os.environ.get("PYTHONPATH", "")
-    if python_path:
-        env["PYTHONPATH"] = os.pathsep.join(str(Path(p).resolve()) for p in python_path.split(os.pathsep) if p)
+    # A codec under test may lie in a folder that only pytest or a script put on the path.
+    env["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(str(Path(p).resolve()) for p in sys.path))
     if role != "edge":
         env["CODECBENCH_DATA"] = os.pathsep.join(str(place.resolve()) for place in data_places())
+    # Two processes share the cores: threads that wait must sleep, not spin.
+    env.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     env.update(HOME=str(home), TMPDIR=str(home), PYTHONUSERBASE=site.getuserbase(), PYTHONDONTWRITEBYTECODE="1")
     return env
 

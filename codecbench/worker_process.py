@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecbench import measure
-from codecbench.codec import Batch, Codec, CodecbenchError, FitData, PayloadError, TensorSpec
+from codecbench.codec import Batch, Codec, CodecbenchError, FitData, PayloadError, TensorSpec, UsageError
 from codecbench.guard import sealed
 from codecbench.plugins import resolve
-from codecbench.worker import Reply, Role, pack_arrays, pack_frame, unpack_arrays, unpack_frame
+from codecbench.worker import Reply, Role, one_line, pack_arrays, pack_frame, unpack_arrays, unpack_frame
 from codecbench.workload import Subset, Workload
 
 if TYPE_CHECKING:
@@ -130,16 +130,17 @@ class Session:
         data_dir = request.fields["data_dir"]
         self.workload = resolve(request.fields["workload"])(Path(data_dir) if data_dir else None)
         self.torch_device = request.fields["torch_device"]
-        model = self.workload.build_model()
-        self.split_model = SplitModel(model, _probes(self.workload.input_spec), self.workload.input_spec)
+        if self.torch_device == "cuda" and not torch.cuda.is_available():
+            raise UsageError("this machine has no CUDA device that torch can use; leave out --torch-device cuda")
+        model = self.workload.build_model().to(self.torch_device)
+        probes = [p.to(self.torch_device) for p in _probes(self.workload.input_spec)]
+        self.split_model = SplitModel(model, probes, self.workload.input_spec)
         cuts = [{"name": c.name, "spec": c.spec.to_json()} for c in self.split_model.cuts.values()]
-        self.split_model.model.to(torch.device(self.torch_device))
         return {"cuts": cuts, "weights_sha256": self.workload.weights_sha256()}, ()
 
     def op_split(self, request: Reply) -> Answer:
         """Choose the split point whose head or tail this worker runs."""
         assert self.split_model is not None
-        self.split_model.probes = [p.to(self.torch_device) for p in self.split_model.probes]
         self.head, self.tail = self.split_model.split(request.fields["split"])
         return {}, ()
 
@@ -154,6 +155,13 @@ class Session:
         self.codecs[self.opened] = codec
         return {"handle": self.opened}, ()
 
+    def op_export(self, request: Reply) -> Answer:
+        """Both sides' states of a codec that keeps one without a fit."""
+        fields = request.fields
+        with self._codec_call("export"):
+            codec: Codec = resolve(fields["codec"])(TensorSpec.from_json(fields["spec"]), **fields["point"])
+            return {}, _bytes_only([codec.export("device"), codec.export("edge")], "export")
+
     def op_close_codecs(self, _request: Reply) -> Answer:
         """Forget every instance."""
         self.codecs.clear()
@@ -167,7 +175,9 @@ class Session:
         assert self.split_model is not None
         inputs = self.workload.inputs(request.fields["subset"], request.fields["positions"])
         outputs, seconds = measure.timed(lambda: self._run(self.split_model.model, _tensors(inputs)))  # type: ignore[union-attr]
-        return {**_pack_outputs(outputs), "forward_s": seconds}, [b for sample in outputs for b in pack_arrays(sample)[1]]
+        return {**_pack_outputs(outputs), "forward_s": seconds}, [
+            b for sample in outputs for b in pack_arrays(sample)[1]
+        ]
 
     def op_head(self, request: Reply) -> Answer:
         """Run the head on one chunk of inputs and keep its activations in the folder."""
@@ -204,9 +214,7 @@ class Session:
             payloads = codec.encode_batch(xs) if batched else [codec.encode(x) for x in xs]
         if not isinstance(payloads, list) or len(payloads) != len(xs):
             raise _CodecRaised(f"encode_batch gave no list of {len(xs)} payloads")
-        wrong = next((p for p in payloads if not isinstance(p, bytes)), None)
-        if wrong is not None:
-            raise _CodecRaised(f"encode gave {type(wrong).__name__}, not bytes")
+        _bytes_only(payloads, "encode")
         if any(not np.array_equal(x.numpy(), s, equal_nan=True) for x, s in zip(xs, samples, strict=True)):
             raise _CodecRaised("encode changed its input")
         return payloads
@@ -326,7 +334,7 @@ class Session:
         assert self.tail is not None
         spec = self.activations.spec
         torch.manual_seed(fields["seed"])
-        np.random.seed(fields["seed"] % 2**32)  # noqa: NPY002 - codecs may use the global generator
+        np.random.seed(fields["seed"] % 2**32)
         codec: Codec = resolve(fields["codec"])(spec, **fields["point"])
         data = self._fit_data(fields)
 
@@ -336,9 +344,7 @@ class Session:
 
         with self._codec_call("fit"):
             states, fit_s = measure.timed(run)
-        if not all(isinstance(s, bytes) for s in states):
-            raise _CodecRaised("export gave no bytes")
-        return {"fit_s": fit_s}, states
+        return {"fit_s": fit_s}, _bytes_only(states, "export")
 
     def _fit_data(self, fields: dict[str, Any]) -> FitData:
         assert self.activations is not None
@@ -420,12 +426,6 @@ class Session:
             raise _CodecRaised(f"{step}: {one_line(error)}") from error
 
 
-def one_line(error: BaseException | None) -> str:
-    """An error's kind and text in one line of at most 300 characters."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__
-
-
 @contextmanager
 def _inference() -> Iterator[None]:
     import torch
@@ -453,7 +453,13 @@ def _probes(spec: TensorSpec) -> list[Tensor]:
     dtype = getattr(torch, spec.dtype)
     probes = []
     for batch, share in ((2, 1.0), (3, 0.5)):
-        shape = [batch, *(max(1, round(n * share)) if known is None else n for n, known in zip(spec.max_shape, spec.shape, strict=True))]
+        shape = [
+            batch,
+            *(
+                max(1, round(n * share)) if known is None else n
+                for n, known in zip(spec.max_shape, spec.shape, strict=True)
+            ),
+        ]
         probes.append(torch.rand(shape, generator=generator).to(dtype))
     return probes
 

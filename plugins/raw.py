@@ -13,42 +13,44 @@ if TYPE_CHECKING:
 
 
 class Raw(Codec):
-    """Values as they are (`native`: the paper's accounting), or one byte a pixel at an image input (`uint8`).
+    """Values as they are (`values` names the tensor's own dtype), or one byte a pixel at an image input (`uint8`).
 
     Both are exact. Where an axis varies, its length comes first as a variable-length integer.
     """
 
     name = "raw"
-    points = ({"values": "native"},)
+    points = ({"values": "float32"},)
     tags = frozenset({"lossless"})
+    row_per_point = True
 
     values: str
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
         """`uint8` exists only where the values are k/255."""
-        return ({"values": "uint8"}, {"values": "native"}) if spec.image else cls.points
+        own = {"values": spec.dtype}
+        return ({"values": "uint8"}, own) if spec.image else (own,)
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
-        """`uint8` needs an image."""
-        values = point.get("values", "native")
-        if values not in ("uint8", "native"):
-            return f"values is 'native' or 'uint8', not {values!r}"
-        if values == "uint8" and not spec.image:
+        """The tensor's own dtype fits everywhere; `uint8` needs an image."""
+        values = point.get("values", spec.dtype)
+        if values == spec.dtype or (values == "uint8" and spec.image):
+            return None
+        if values == "uint8":
             return f"uint8 is exact at an image input only, got {spec.dtype} {spec.shape}"
-        return None
+        return f"values is {spec.dtype!r}, or 'uint8' at an image input, not {values!r}"
 
     def encode(self, x: Tensor) -> bytes:
         """Header of the varying axis, then the values, row-major and little-endian."""
-        if self.values == "uint8":
+        if self.values != self.spec.dtype:
             return to_pixels(x.numpy()).tobytes()
         values = x.numpy()
         return write_shape(self.spec, x.shape) + values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
 
     def decode(self, payload: bytes) -> Tensor:
         """The same values."""
-        if self.values == "uint8":
+        if self.values != self.spec.dtype:
             return self.decode_batch([payload])[0]
         shape, body = read_shape(self.spec, payload)
         return self.spec.from_buffer(body, shape)
@@ -58,7 +60,7 @@ class Raw(Codec):
         import numpy as np
         import torch
 
-        if self.values != "uint8":
+        if self.values == self.spec.dtype:
             return super().decode_batch(payloads)
         shape = self.spec.max_shape
         pixel_count = TensorSpec(shape, "uint8").nbytes

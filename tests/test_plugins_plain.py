@@ -194,7 +194,7 @@ def test_finer_points_err_less(name: str, spec: TensorSpec) -> None:
     ("name", "spec", "point", "reason"),
     [
         ("raw", FEATURES, {"values": "uint8"}, "image input only"),
-        ("raw", IMAGE, {"values": "int4"}, "'native' or 'uint8'"),
+        ("raw", IMAGE, {"values": "int4"}, "'float32', or 'uint8'"),
         ("interpolation", IMAGE, {"scale": 1.5}, "at most 1"),
         ("interpolation", TensorSpec((4, 4), "int64"), {}, "floating-point"),
         ("interpolation", TensorSpec(()), {}, "needs an axis"),
@@ -242,7 +242,7 @@ def test_raw_keeps_every_bit_pattern_of_a_float() -> None:
     assert torch.equal(codec.decode(codec.encode(patterns.view(torch.float32))).view(torch.int32), patterns)
 
 
-@pytest.mark.parametrize(("values", "pixel_bytes"), [("uint8", 1), ("native", 4)])
+@pytest.mark.parametrize(("values", "pixel_bytes"), [("uint8", 1), ("float32", 4)])
 def test_raw_images(values: str, pixel_bytes: int) -> None:
     codec, x = CODECS["raw"](IMAGE, values=values), sample(IMAGE)
     assert len(codec.encode(x)) == 3072 * pixel_bytes

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html.parser import HTMLParser
 
 import pytest
+from codecbench_plugins.raw import Raw
 from factories import CPU, LINK, make_record
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,6 @@ from codecbench.cell import row_label
 from codecbench.codec import DataError, UsageError
 from codecbench.record import Record
 from codecbench.table import Table
-from codecbench_plugins.raw import Raw
 
 RAW_BYTES = {"input": 12_288, "stem": 65_536, "stage1": 65_536, "stage2": 32_768, "stage3": 16_384}
 
@@ -452,6 +452,21 @@ def test_csv_of_several_tables_has_one_header() -> None:
     assert text.count("payload_bytes") == 1
     sources = [line["source"] for line in csv.DictReader(io.StringIO(text))]
     assert sources.count("paper") == 30
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(159.2, "159"), (60.5, "60.5"), (3.14, "3.1"), (0.974, "0.97"), (0.0123, "0.012"), (0, "0"), (99.97, "100")],
+)
+def test_short_numbers(number: float, text: str) -> None:
+    record = jpeg("input", 50, RAW_BYTES["input"] * number / 100, -0.5)
+    assert f"({text})" in build_one([record]).render("text")
+
+
+def test_a_number_that_rounds_to_zero_has_no_sign() -> None:
+    assert layout.with_interval(-0.01, -1.0, 0.04, "+.1f") == "0.0 [-1.0, 0.0]"
+    assert layout.with_interval(0.06, None, None, "+.1f") == "+0.1"
+    assert layout.with_interval(None, None, None, ".1f") == "-"
 
 
 def test_row_label_names_the_point_only_where_the_codec_asks_for_it() -> None:

@@ -1,0 +1,47 @@
+"""What the harness itself costs, beside the plain model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codecbench.config import load
+from codecbench.measure import Deadline
+from codecbench.progress import Lines
+from codecbench.run import Run
+from codecbench.states import FittedState
+
+
+@pytest.mark.benchmark(group="harness")
+def test_accuracy_pass_beside_plain_forward(benchmark: Any, tmp_path: Path) -> None:
+    """2,000 samples through `raw` at the input, workers warm, over the uncut model's batched forward time.
+
+    `extra_info` holds both medians and `overhead`, their ratio. The rounds alternate, so drift hits both.
+    """
+    options = {"codec": ["raw:values=float32"], "split": ["input"], "samples": 2000, "out": tmp_path}
+    job = Run(load(None, options), Lines())
+    with job.pair:
+        (cell,) = job.plan()
+        job.prepare("input")
+        handles = job.open_codec(cell, FittedState(), Deadline(60))
+        forward_s: list[float] = []
+
+        def plain_forward() -> None:
+            forward_s.append(job.run_uncut("test")[1])
+
+        def accuracy_pass() -> None:
+            columns = job.accuracy_pass(handles, "test", cell, Deadline(600))
+            assert (columns["numerator"] == columns["uncompressed_numerator"]).all()
+
+        accuracy_pass()
+        plain_forward()
+        forward_s.clear()
+        benchmark.pedantic(accuracy_pass, setup=plain_forward, rounds=5)
+    plain_s = sorted(forward_s)[len(forward_s) // 2]
+    benchmark.extra_info.update(
+        samples=2000, plain_forward_s=plain_s, overhead=benchmark.stats.stats.median / plain_s
+    )  # fmt: skip
+    print(f"\naccuracy pass {benchmark.stats.stats.median:.2f} s, plain forward {plain_s:.2f} s, "
+          f"ratio {benchmark.stats.stats.median / plain_s:.2f}")  # fmt: skip

@@ -22,7 +22,7 @@ class SharedInfo(Info):
     def compare(
         self, value: Any, section: str, sub_section: str | None = None
     ) -> AbstractContextManager[tuple[bool, Any]]:
-        """Compare with what is kept, as `Info` does. Changed dependencies or another Python still rebuild the folder."""
+        """Compare with what is kept. Changed dependencies or another Python still rebuild the folder."""
         if section == ToxEnv.__name__:
             value = {**value, "name": "shared"}
         return super().compare(value, section, sub_section)

@@ -57,9 +57,7 @@ def load(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
     names the file, the key and the allowed ones.
     """
     values: dict[str, Any] = {}
-    label = "options"
     if path is not None:
-        label = str(path)
         try:
             values = tomllib.loads(path.read_text())
         except OSError as error:
@@ -67,12 +65,11 @@ def load(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"{path} is not TOML: {error}") from error
         values = _from_folder(values, path.parent)
-    # By identity: a seed of 0 is an option like any other, and a limit of 0 must be refused, not passed over.
-    values.update({key: value for key, value in options.items() if _is_given(value)})
+    given = {key: value for key, value in options.items() if _is_given(value)}
     try:
-        config = RunConfig.model_validate(values)
+        config = RunConfig.model_validate({**values, **given})
     except ValidationError as error:
-        raise UsageError(f"{label}: {_explain(error)}") from error
+        raise UsageError(_explain(error, path, given)) from error
     beside = path.parent / BESIDE_CONFIG if path is not None else None
     if beside is None or not beside.exists() or beside.resolve() in [p.resolve() for p in config.plugin]:
         return config
@@ -80,6 +77,7 @@ def load(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
 
 
 def _is_given(option: Any) -> bool:
+    """Whether an option was used. By identity: a seed of 0 is one, and a time limit of 0 must be refused, not missed."""
     return option is not None and option is not False and option != []
 
 
@@ -93,13 +91,15 @@ def _from_folder(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     return resolved
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, path: Path | None, given: Mapping[str, Any]) -> str:
+    """The first thing wrong, with the option or the file's key that it is wrong in."""
     first = error.errors()[0]
     key = str(first["loc"][0])
     allowed = list(RunConfig.model_fields)
     if first["type"] == "extra_forbidden":
-        return f"unknown key {key!r}{suggestion(key, allowed)}; allowed are {', '.join(allowed)}"
-    return f"{key}: {first['msg'].lower()}, got {first['input']!r}"
+        return f"{path}: unknown key {key!r}{suggestion(key, allowed)}; allowed are {', '.join(allowed)}"
+    place = f"--{key.replace('_', '-')}" if key in given else f"{path}: {key}"
+    return f"{place}: {first['msg'].lower()}, got {first['input']!r}"
 
 
 def parse_codec(text: str) -> tuple[str, dict[str, Any]]:

@@ -23,7 +23,7 @@ def damaged(payloads: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:
             flipped = bytearray(payload)
             flipped[position] ^= 1 << rng.randrange(8)
             yield f"with a bit flipped in byte {position}", bytes(flipped)
-    for length in (4, 64, len(valid)):
+    for length in (4, 64, max(1, len(valid))):
         yield f"of {length} random bytes", rng.randbytes(length)
     for start in range(min(4, len(valid))):
         # A size read from here, in whatever byte order or coding, is about as large as it can be.

@@ -103,7 +103,7 @@ class SplitModel:
             spec = self._spec(crossing)
             if shapes is None or spec is None or not self._stands_alone(crossing, shapes):
                 continue
-            name = INPUT if crossing.op == "placeholder" else scopes.get(crossing) or _inner_name(crossing)
+            name = INPUT if crossing.op == "placeholder" else scopes.get(_source_of(crossing)) or _inner_name(crossing)
             name = name if name not in names else crossing.name
             names.add(name)
             found[crossing] = Cut(name, self.input_spec if crossing.op == "placeholder" else spec, crossing, shapes)
@@ -275,6 +275,12 @@ def _last_in_scope(nodes: list[fx.Node]) -> dict[fx.Node, str]:
         if scope and (node not in names or len(scope) < len(names[node])):
             names[node] = scope
     return names
+
+
+def _source_of(node: fx.Node) -> fx.Node:
+    """The node that made the tuple of which this one is an item, or the node itself."""
+    made = node.args[0] if node.target is operator.getitem else node
+    return made if isinstance(made, fx.Node) else node
 
 
 def _inner_name(node: fx.Node) -> str:

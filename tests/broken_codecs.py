@@ -302,10 +302,11 @@ class DatasetSmuggler(Plain):
     name = "broken-smuggler-dataset"
 
     def images(self):
-        import codecbench_datasets.cifar10 as shipped
         import numpy as np
         import torch
         from PIL import Image
+
+        import codecbench_datasets.cifar10 as shipped
 
         with open(Path(shipped.__file__).parent / "data" / "test.png", "rb") as file, Image.open(file) as picture:  # noqa: PTH123
             pixels = np.asarray(picture)
@@ -663,4 +664,5 @@ def _torch():
 
 @hookimpl
 def codecbench_register_codecs():
-    return sorted({codec for pair in PAIRS for codec in pair[1:]}, key=lambda codec: codec.name)
+    """All but those whose class attributes are at fault: the registry refuses some of them."""
+    return sorted({c for pair in PAIRS for c in pair[1:] if pair[0] != "check_metadata"}, key=lambda c: c.name)

@@ -115,8 +115,7 @@ def test_the_dataset_smuggler_would_get_through_without_the_guard():
 
 def test_broken_codecs_load_as_a_plugin():
     found = codecs(manager([BROKEN_FILE], with_entry_points=False))
-    assert found["broken-hangs"].name == "broken-hangs"
-    assert len(found) == len({codec for pair in PAIRS for codec in pair[1:]})
+    assert {pair[1].name for pair in PAIRS if pair[0] != "check_metadata"} <= found.keys()
 
 
 # --- how the kit is called -------------------------------------------------------------------------------------------
@@ -135,9 +134,7 @@ def test_ids_name_codec_point_spec_and_check():
 
 
 def test_a_skipped_point_is_seen_with_its_reason():
-    (skip,) = [
-        p for id_, p in by_id(parametrize_codec(broken.VectorsOnly, specs=[FEATURES])).items() if "all_" in id_
-    ]
+    (skip,) = [p for id_, p in by_id(parametrize_codec(broken.VectorsOnly, specs=[FEATURES])).items() if "all_" in id_]
     assert skip.id == "sound-vectors-only[level=2]-(4, 8, 8)-all_checks"
     with pytest.raises(pytest.skip.Exception, match="level 2 needs a vector"):
         skip.values[0]()
@@ -416,7 +413,8 @@ def test_the_clock_of_a_fit_is_virtual_and_runs_out():
 def test_damage_repeats_and_changes_something(payloads):
     found = list(damaged(payloads))
     assert found == list(damaged(payloads))
-    assert all(payload not in payloads[:1] for what, payload in found if "byte" in what) or len(payloads) > 1
+    if len(payloads) == 1:
+        assert payloads[0] not in [payload for what, payload in found if "random" not in what]
     assert len({what for what, _ in found}) >= 7
 
 

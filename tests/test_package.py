@@ -57,7 +57,12 @@ def test_every_module_but_those_of_the_workers_imports_without_torch(tmp_path: P
     names += [f"codecbench_plugins.{path.stem}" for path in (ROOT / "plugins").glob("*.py")]
     names += ["codecbench_datasets.cifar10"]
     wanted = sorted(name for name in names if name != "codecbench.split" and not name.endswith("__init__"))
-    code = f"import importlib, sys\nfor name in {wanted!r}:\n importlib.import_module(name)\n assert 'torch' not in sys.modules, name"
+    code = f"""
+import importlib, sys
+for name in {wanted!r}:
+    importlib.import_module(name)
+    assert "torch" not in sys.modules, name
+"""
     python(code, tmp_path)
     assert len(wanted) > 25
 
@@ -88,8 +93,8 @@ def test_the_wheel_holds_every_file_and_nothing_else(tmp_path: Path) -> None:
     for name in ("pyproject.toml", "README.md", "LICENSE", *FOLDERS):
         whole = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         whole(ROOT / name, source / name)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), "."]
-    done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=300)
+    build = ["pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), "."]
+    done = subprocess.run([sys.executable, "-m", *build], cwd=source, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("*.whl")
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}

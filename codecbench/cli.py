@@ -362,13 +362,10 @@ def _end_with_usage(error: Any) -> NoReturn:
         text = f"no option {error.option_name}{near}"
     elif text.startswith("No such command"):
         wrong = text.split("'")[1]
-        text = f"no command {wrong!r}{suggestion(wrong, _command_names()) or '; see codecbench --help'}"
+        known = list(getattr(error.ctx.command, "commands", {}))
+        text = f"no command {wrong!r}{suggestion(wrong, known) or f'; see {error.ctx.command_path} --help'}"
     _say(f"codecbench: {text[0].lower()}{text[1:].rstrip('.')}")
     raise SystemExit(2)
-
-
-def _command_names() -> list[str]:
-    return [c.name or (c.callback.__name__ if c.callback else "") for c in app.registered_commands] + ["data"]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -377,6 +374,8 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in words
     with _one_line_errors(debug):
         status = app(args=[word for word in words if word != "--debug"], prog_name="codecbench", standalone_mode=False)
+        # Here, where a reader that has gone is no error; at exit it would be one.
+        sys.stdout.flush()
         if isinstance(status, int) and status:
             raise SystemExit(status)
 

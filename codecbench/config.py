@@ -77,7 +77,7 @@ def load(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
 
 
 def _is_given(option: Any) -> bool:
-    """Whether an option was used. By identity: a seed of 0 is one, and a time limit of 0 must be refused, not missed."""
+    """Whether an option was used. By identity: a seed of 0 is one; a time limit of 0 is refused, not passed over."""
     return option is not None and option is not False and option != []
 
 

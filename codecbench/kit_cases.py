@@ -19,7 +19,7 @@ from codecbench.codec import Codec, CodecbenchError, Side, TensorSpec
 from codecbench.guard import sealed
 from codecbench.kit_samples import DEFAULT_SPECS, fit_data, samples, spec_label
 from codecbench.plugins import reference
-from codecbench.worker import Worker
+from codecbench.worker import Worker, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -336,12 +336,6 @@ def open_side(worker: Worker, case: Case, side: Side) -> int:
 def subject_label(subject: Subject) -> str:
     """A codec's name, or a case's label."""
     return subject.label if isinstance(subject, Case) else subject.name
-
-
-def one_line(error: BaseException) -> str:
-    """An exception's kind and text in one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__
 
 
 def to_tensor(values: Any) -> Tensor:

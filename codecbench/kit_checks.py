@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from codecbench.cell import point_label
 from codecbench.codec import Codec, PayloadError, TensorSpec
 from codecbench.guard import GuardError, sealed
-from codecbench.kit_cases import Case, CheckFailed, CheckSkipped, Kit, check_of, one_line, open_side, require, to_tensor
+from codecbench.kit_cases import Case, CheckFailed, CheckSkipped, Kit, check_of, open_side, require, to_tensor
 from codecbench.kit_damage import damaged
 from codecbench.kit_golden import Golden, golden_files, golden_folder, golden_path
 from codecbench.kit_samples import extremes, spec_label
 from codecbench.measure import Deadline, process_cpu_s, process_status_bytes
-from codecbench.worker import CodecFailure, Worker, WorkerDied
+from codecbench.worker import CodecFailure, Worker, WorkerDied, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -229,6 +229,7 @@ class Run:
             raise
         except DataError as error:
             self.reporter.say(f"{error}; measuring the cell again")
+            self.store.discard(cell.key)
             record = None
         if record is None:
             return False

@@ -57,11 +57,11 @@ class SplitModel:
         self.nodes = list(self.traced.graph.nodes)
         self.probes = probes
         self.input_spec = input_spec
-        values = [_node_values(self.traced, probe) for probe in probes]
-        self._values = {node: [v[node] for v in values] for node in values[0]}
         inputs = [node for node in self.nodes if node.op == "placeholder"]
         if len(inputs) != 1:
             raise PluginError(f"the model takes {len(inputs)} inputs; a workload's model takes one tensor")
+        values = [_node_values(self.traced, probe) for probe in probes]
+        self._values = {node: [v[node] for v in values] for node in values[0]}
         self._dependent = _dependent_on(inputs[0], self.nodes)
         self._position = {node: i for i, node in enumerate(self.nodes)}
         self.cuts = {cut.name: cut for cut in self._find_cuts()}

@@ -61,15 +61,19 @@ class Store:
         return [_read(p) for p in paths]
 
     def find(self, key: CellKey) -> Record | None:
-        """The record of a cell, or None where there is none or it lost its samples. Raises DataError if unreadable."""
+        """The record of a cell, or None where there is none or it lost its samples.
+
+        Raises DataError where the record is unreadable or its samples are damaged.
+        """
         path = self._path(key, ".json")
         if not path.exists():
             return None
         record = _read(path)
         if record.samples is not None:
             samples = path.with_name(record.samples.file)
-            if not samples.exists() or _sha256(samples) != record.samples.sha256:
+            if not samples.exists():
                 return None
+            _check_sum(samples, record.samples.sha256)
         return record
 
     def samples(self, record: Record) -> dict[str, NDArray[Any]]:
@@ -84,11 +88,7 @@ class Store:
             raise DataError(f"cell {record.cell} ({record.status}) has no samples")
         key = CellKey(**record.key.model_dump())
         path = self._path(key, ".json").with_name(record.samples.file)
-        found = _sha256(path) if path.exists() else "no file"
-        if found != record.samples.sha256:
-            raise DataError(
-                f"{path} is damaged: expected sha256 {record.samples.sha256}, found {found}; run the cell again"
-            )
+        _check_sum(path, record.samples.sha256)
         return _columns(pq.read_table(path))
 
     def write_samples(
@@ -162,6 +162,12 @@ def _read(path: Path) -> Record:
 
 def _columns(table: Any) -> dict[str, NDArray[Any]]:
     return {name: table.column(name).to_numpy() for name in table.column_names}
+
+
+def _check_sum(path: Path, expected: str) -> None:
+    found = _sha256(path) if path.exists() else "no file"
+    if found != expected:
+        raise DataError(f"{path} is damaged: expected sha256 {expected}, found {found}; run the cell again")
 
 
 def _sha256(path: Path) -> str:

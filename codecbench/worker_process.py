@@ -426,6 +426,14 @@ class Session:
             raise _CodecRaised(f"{step}: {one_line(error)}") from error
 
 
+def _bytes_only(values: Sequence[Any], step: str) -> Sequence[bytes]:
+    """The values, once all are known to be bytes."""
+    wrong = next((v for v in values if not isinstance(v, bytes)), None)
+    if wrong is not None:
+        raise _CodecRaised(f"{step} gave {type(wrong).__name__}, not bytes")
+    return values
+
+
 @contextmanager
 def _inference() -> Iterator[None]:
     import torch

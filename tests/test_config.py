@@ -1,0 +1,180 @@
+"""A run's configuration: TOML files, options over them, and what is wrong with either in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codecbench.codec import UsageError
+from codecbench.config import RunConfig, load, parse_codec
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a configuration file."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "mine.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def refused(path: Path | None, options: dict[str, Any] | None = None) -> str:
+    with pytest.raises(UsageError) as caught:
+        load(path, options or {})
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_nothing_given_is_the_quick_preset() -> None:
+    config = load(None, {"workload": None, "codec": [], "all_splits": False})
+    assert config == RunConfig()
+    assert (config.workload, config.wanted_samples, config.timing_samples) == ("cifar10-resnet20", 500, 24)
+
+
+@pytest.mark.parametrize(
+    ("options", "samples"),
+    [
+        ({"preset": "full"}, None),
+        ({"preset": "full", "samples": 10}, 10),
+        ({"samples": "all"}, None),
+        ({"samples": 7}, 7),
+    ],
+)
+def test_samples(options: dict[str, Any], samples: int | None) -> None:
+    assert load(None, options).wanted_samples == samples
+
+
+def test_every_key_may_stand_in_the_file(write: Write) -> None:
+    path = write(
+        """
+        workload = "tiny"
+        codec = ["raw", "steady:bits=16"]
+        split = ["input"]
+        all_splits = true
+        preset = "full"
+        samples = 12
+        seed = 3
+        plugin = ["a.py", "sub/b.py"]
+        data_dir = "data"
+        out = "results"
+        timeout_s = 1.5
+        max_fit_s = 2
+        torch_device = "cuda"
+        fresh = true
+        """
+    )
+    config = load(path, {})
+    folder = path.parent
+    assert config.model_dump() == {
+        "workload": "tiny", "codec": ["raw", "steady:bits=16"], "split": ["input"], "all_splits": True,
+        "preset": "full", "samples": 12, "seed": 3, "plugin": [folder / "a.py", folder / "sub" / "b.py"],
+        "data_dir": folder / "data", "out": folder / "results", "timeout_s": 1.5, "max_fit_s": 2.0,
+        "torch_device": "cuda", "fresh": True,
+    }  # fmt: skip
+    assert set(config.model_dump()) == set(RunConfig.model_fields)
+
+
+def test_options_win_over_the_file_also_where_they_are_zero(write: Write) -> None:
+    path = write('seed = 5\nworkload = "tiny"\nout = "there"')
+    config = load(path, {"seed": 0, "workload": None, "out": Path("here"), "fresh": False, "codec": []})
+    assert (config.seed, config.workload, config.out) == (0, "tiny", Path("here"))
+
+
+def test_a_plugin_beside_the_file_is_loaded_too(write: Write) -> None:
+    path = write('plugin = ["other.py"]')
+    beside = path.parent / "codecbench_plugin.py"
+    assert load(path, {}).plugin == [path.parent / "other.py"]
+    beside.write_text("")
+    assert load(path, {}).plugin == [path.parent / "other.py", beside]
+    assert load(path, {"plugin": [Path("mine.py")]}).plugin == [Path("mine.py"), beside]
+    assert load(path, {"plugin": [beside]}).plugin == [beside]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("smaples = 3", "unknown key 'smaples'; did you mean 'samples'?; allowed are workload, codec, split"),
+        ("zzz = 3", "unknown key 'zzz'; allowed are workload, codec, split, all_splits, preset, samples, seed"),
+        ('samples = "some"', "samples: "),
+        ("samples = 0", "samples: input should be greater than 0, got 0"),
+        ("seed = -1", "seed: input should be greater than or equal to 0, got -1"),
+        ('preset = "slow"', "preset: input should be 'quick' or 'full', got 'slow'"),
+        ('torch_device = "tpu"', "torch_device: input should be 'cpu' or 'cuda'"),
+        ("timeout_s = 0", "timeout_s: input should be greater than 0"),
+        ('plugin = "mine.py"', "plugin: input should be a valid list"),
+        ("codec = [3]", "codec: input should be a valid string, got 3"),
+        ("out = 3", "out: input is not a valid path"),
+        ("samples = ", "is not TOML: "),
+        ("[[", "is not TOML: "),
+    ],
+)
+def test_a_wrong_key_or_value_names_file_and_key(write: Write, text: str, reason: str) -> None:
+    path = write(text)
+    message = refused(path)
+    assert message.startswith(str(path))
+    assert reason in message
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"samples": 0}, "--samples: input should be greater than 0, got 0"),
+        ({"timeout_s": 0.0}, "--timeout-s: input should be greater than 0, got 0.0"),
+        ({"seed": 2**32}, "--seed: input should be less than 4294967296"),
+    ],
+)
+def test_a_wrong_option_is_named_as_it_is_written(write: Write, options: dict[str, Any], reason: str) -> None:
+    assert refused(None, options).startswith(reason)
+    assert refused(write("samples = 3"), options).startswith(reason)
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    assert refused(tmp_path / "none.toml") == f"cannot read {tmp_path / 'none.toml'}: No such file or directory"
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    assert "is not TOML" in refused(tmp_path / "binary.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "point"),
+    [
+        ("raw", "raw", {}),
+        ("raw:", "raw", {}),
+        ("zlib:level=3", "zlib", {"level": 3}),
+        ("jpeg: quality = 50 , shared=true,", "jpeg", {"quality": 50, "shared": True}),
+        (
+            "x:scale=0.5,mode=fast,none=null,list=[1]",
+            "x",
+            {"scale": 0.5, "mode": "fast", "none": "null", "list": "[1]"},
+        ),
+        ("x:path=a=b", "x", {"path": "a=b"}),
+    ],
+)
+def test_a_codec_with_arguments(text: str, name: str, point: dict[str, Any]) -> None:
+    assert parse_codec(text) == (name, point)
+
+
+@pytest.mark.parametrize("text", ["x:level", "x:=3", "x: =3", "x:a=1,b"])
+def test_arguments_that_are_none(text: str) -> None:
+    with pytest.raises(UsageError, match=r"is not key=value; write NAME:key=value,key=value"):
+        parse_codec(text)
+
+
+SCALARS = st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), SCALARS))
+def test_a_point_as_json_reads_back(point: dict[str, Any]) -> None:
+    import json
+
+    text = ",".join(f"{key}={json.dumps(value)}" for key, value in point.items())
+    assert parse_codec(f"x:{text}") == ("x", point)

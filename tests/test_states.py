@@ -1,0 +1,129 @@
+"""Fitted states: found in the user's cache, then among shipped ones, whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codecbench import states
+from codecbench.codec import Codec, DataError, PluginError, TensorSpec
+from codecbench.states import FittedState, fit_key
+
+STATE = FittedState(b"for the device", b"for the edge", 1.5)
+KEY = "0123abcd"
+
+
+class Learned(Codec):
+    name = "learned"
+
+    def fit(self, data: Any) -> None:
+        self.fitted = True
+
+    def encode(self, x: Any) -> bytes:
+        return b""
+
+    def decode(self, payload: bytes) -> Any:
+        return None
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return states.cache_folder()
+
+
+def test_the_cache_lies_where_the_user_wants_it(cache: Path, tmp_path: Path) -> None:
+    assert tmp_path in cache.parents
+
+
+def test_what_is_kept_is_found(cache: Path) -> None:
+    assert states.find(Learned, KEY) is None
+    states.keep(KEY, STATE)
+    assert states.find(Learned, KEY) == STATE
+    assert states.find(Learned, "other") is None
+    assert [p.name for p in cache.iterdir()] == [KEY]
+
+
+def test_keeping_again_replaces(cache: Path) -> None:
+    states.keep(KEY, STATE)
+    states.keep(KEY, FittedState(b"new", b"", None))
+    assert states.find(Learned, KEY) == FittedState(b"new", b"", None)
+    assert [p.name for p in cache.iterdir()] == [KEY]
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("device.state", b"altered"), ("edge.state", b""), ("info.json", b"{"), ("info.json", b"[]"),
+        ("info.json", b"{}"), ("info.json", b"\xff"),
+    ],
+)  # fmt: skip
+def test_a_damaged_state_is_not_used(cache: Path, file: str, content: bytes) -> None:
+    states.keep(KEY, STATE)
+    (cache / KEY / file).write_bytes(content)
+    assert states.find(Learned, KEY) is None
+
+
+@pytest.mark.parametrize("file", ["device.state", "edge.state", "info.json"])
+def test_half_a_state_is_not_used(cache: Path, file: str) -> None:
+    states.keep(KEY, STATE)
+    (cache / KEY / file).unlink()
+    assert states.find(Learned, KEY) is None
+
+
+def test_shipped_states_come_after_the_cache(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "shipping_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(Learned, "checkpoints", "shipping_package:checkpoints")
+    states.keep(KEY, STATE)
+    (package / "checkpoints").mkdir()
+    (cache / KEY).rename(package / "checkpoints" / KEY)
+    assert states.find(Learned, KEY) == STATE
+    states.keep(KEY, FittedState(b"mine", b"", 2.0))
+    found = states.find(Learned, KEY)
+    assert found is not None
+    assert found.device == b"mine"
+
+
+def test_checkpoints_in_a_package_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Learned, "checkpoints", "no_such_package:checkpoints")
+    with pytest.raises(PluginError, match="codec 'learned': checkpoints 'no_such_package:checkpoints' name no package"):
+        states.find(Learned, KEY)
+
+
+def test_a_full_disk_is_one_line(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(DataError, match=r"cannot write to .*states \(No space left on device\); make room"):
+        states.keep(KEY, STATE)
+    assert not list(cache.iterdir())
+
+
+def key(**changes: Any) -> str:
+    class Version(Learned):
+        name = changes.get("codec", "learned")
+        version = changes.get("version", 1)
+
+    names = ("weights", "fit_set", "split")
+    parts = [changes.get(name, name) for name in names]
+    return fit_key(*parts, Version, changes.get("point", {"bits": 4}), changes.get("seed", 0))
+
+
+def test_a_state_is_named_by_all_that_it_depends_on() -> None:
+    assert key() == key()
+    changes: list[dict[str, Any]] = [
+        {"weights": "x"}, {"fit_set": "x"}, {"split": "x"}, {"codec": "x"}, {"version": 2}, {"point": {"bits": 5}},
+        {"seed": 1},
+    ]  # fmt: skip
+    assert len({key(**change) for change in changes} | {key()}) == len(changes) + 1
+
+
+def test_the_class_needs_a_fit() -> None:
+    assert Learned.needs_fit(TensorSpec((1,)))

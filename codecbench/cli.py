@@ -32,6 +32,8 @@ app.add_typer(data_app, name="data")
 
 DEFAULT_LINK = "wifi-450"
 DEFAULT_OUT = Path("codecbench-results")
+INTERRUPTED = 130
+"""The exit status of a command that was stopped by Ctrl-C."""
 
 Plugins = Annotated[
     list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A .py file that registers more; repeatable.")
@@ -68,7 +70,14 @@ class ComparisonFormat(StrEnum):
 
 
 def _print(text: str) -> None:
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    """Write a result. Where the reader has gone (`codecbench list codecs | head -1`), end in silence."""
+    try:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would try once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
 
 
 def _version(value: bool) -> None:
@@ -334,13 +343,9 @@ def _one_line_errors(debug: bool) -> Iterator[None]:
             raise
         _say(f"codecbench: {error}")
         raise SystemExit(2) from error
-    except BrokenPipeError as error:
-        # The reader of our output has gone: nothing is left to say, and Python must not try at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from error
     except (KeyboardInterrupt, typer.Abort) as error:
         _say("codecbench: stopped; finished cells are kept, and the same command goes on from there")
-        raise SystemExit(130) from error
+        raise SystemExit(INTERRUPTED) from error
     except Exception as error:
         if hasattr(error, "format_message"):
             _end_with_usage(error)
@@ -353,7 +358,7 @@ def _one_line_errors(debug: bool) -> Iterator[None]:
 
 def _end_with_usage(error: Any) -> NoReturn:
     """End as click would for its own errors, in one line. Typer may bring its own click, so no class is named here."""
-    text = " ".join(str(error.format_message()).split())
+    text = " ".join(str(error.format_message()).split()).replace("Value error, ", "")
     if type(error).__name__ == "NoArgsIsHelpError":
         _print(error.format_message())
         raise SystemExit(0)
@@ -374,8 +379,8 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in words
     with _one_line_errors(debug):
         status = app(args=[word for word in words if word != "--debug"], prog_name="codecbench", standalone_mode=False)
-        # Here, where a reader that has gone is no error; at exit it would be one.
-        sys.stdout.flush()
+        if status == INTERRUPTED:
+            raise KeyboardInterrupt  # which Typer, by its version, turns into this status or into an Abort
         if isinstance(status, int) and status:
             raise SystemExit(status)
 

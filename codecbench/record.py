@@ -81,7 +81,7 @@ class Cost(_Group):
     """On-device cost of one sample. Null means not countable, never zero.
 
     `head_peak_bytes` is the greatest sum of live tensor storage while the head runs, `encoder_peak_bytes` the growth
-    of a fresh process while it encodes, `device_peak_bytes` the greater of the two.
+    of a fresh process while it encodes once more, `device_peak_bytes` the greater of the two.
     """
 
     head_flop: int | None

@@ -264,8 +264,14 @@ class Session:
             with sealed():
                 codec.encode(x)
 
+        def growth() -> int | None:
+            # Once before, so that the program's own pages, which a forked process maps when it first needs them, are
+            # not counted as the codec's: some megabytes.
+            encode()
+            return measure.process_growth_bytes(encode)
+
         with measure.torch_threads(1):
-            peak = measure.in_fresh_process(lambda: measure.process_growth_bytes(encode))
+            peak = measure.in_fresh_process(growth)
         return {"encoder_flop": flop or None, "encoder_parameters": parameters, "encoder_peak_bytes": peak}, ()
 
     # --- edge ---------------------------------------------------------------------------------------------------

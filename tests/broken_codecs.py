@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import struct
+import sys
 import tempfile
 import zlib
 from pathlib import Path
@@ -234,7 +235,7 @@ class FitsFromFile(Scaled):
     name = "broken-fit-from-file"
 
     def fit(self, data):
-        self.mean = float(Path("/etc/hostname").stat().st_size + len(Path("/etc/hostname").read_bytes()))
+        self.mean = float(len(Path(sys.executable).read_bytes()))
 
 
 @breaks("check_fit_without_time", Scaled)

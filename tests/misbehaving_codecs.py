@@ -9,7 +9,6 @@ import ctypes
 import json
 import os
 import sys
-import threading
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -81,16 +80,6 @@ class Segfaults(Misbehaving):
 
     def encode(self, x: Tensor) -> bytes:
         return ctypes.string_at(0)
-
-
-class SegfaultsLater(Misbehaving):
-    """Works, and ends the process from a thread a moment after."""
-
-    name = "segfaults-later"
-
-    def encode(self, x: Tensor) -> bytes:
-        threading.Timer(0.05, ctypes.string_at, (0,)).start()
-        return super().encode(x)
 
 
 class Exits(Misbehaving):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 import zlib
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -75,7 +75,7 @@ def reason(outcomes, codec):
     [
         (broken.FileSmuggler, r"^open of '.*' for writing: a codec may reach nothing but"),
         (broken.DatasetSmuggler, r"^open of '.*test\.png': a codec may reach nothing but"),
-        (broken.FitsFromFile, r"open of '/etc/hostname'"),
+        (broken.FitsFromFile, r"^the codec raised GuardError: open of '.*python"),
         (
             broken.ClassAttributeSmuggler,
             r"^in an edge process that has only the payload: PayloadError: decode: KeyError",
@@ -93,8 +93,6 @@ def reason(outcomes, codec):
     ids=lambda value: getattr(value, "name", None),
 )
 def test_the_reason_says_what_to_mend(codec, text, outcomes):
-    import re
-
     assert re.search(text, reason(outcomes, codec))
 
 
@@ -299,7 +297,6 @@ def test_golden_files_keep_what_they_are_given(tmp_path_factory, shape, dtype, p
     golden = Golden("any", 3, TensorSpec(shape, dtype), point, state, payload, values)
     golden.write(path)
     again = Golden.read(path)
-    assert replace(again, values=values) != again  # compared by identity, so field by field below
     assert (again.codec, again.version, again.spec, again.point) == ("any", 3, golden.spec, point)
     assert (again.edge_state, again.payload) == (state, payload)
     assert np.array_equal(again.values, values)

@@ -366,25 +366,24 @@ def test_a_skipped_cell_whose_reason_has_gone_is_measured(tmp_path: Path, shared
 
 
 def test_a_bad_codec_costs_its_own_cell_only(tmp_path: Path, shared: KeptPair) -> None:
-    bad = ("raises-when-asked", "segfaults", "raises-in-decode", "hangs-in-decode", "segfaults-later")
-    summary, heard = run(tmp_path, *bad, "steady", timeout_s=3.0)
+    bad = ("raises-when-asked", "segfaults", "raises-in-decode", "hangs-in-decode")
+    summary, heard = run(tmp_path, *bad, "steady", timeout_s=10.0)
     reasons = {r.key.codec: r.reason or "" for r in Store(tmp_path).records() if r.status == "failed"}
-    assert set(bad[:4]) <= set(reasons) <= set(bad)
+    assert reasons.keys() == set(bad)
     assert reasons["raises-when-asked"] == (
         "asked about this tensor, the codec raised ZeroDivisionError: division by zero"
     )
     assert reasons["segfaults"] == "the device process was killed by SIGSEGV"
     assert reasons["raises-in-decode"] == "decode: KeyError: 'table'"
     assert reasons["hangs-in-decode"] == (
-        "no answer from the edge process within the cell's limit of 3 s (--timeout-s)"
+        "no answer from the edge process within the cell's limit of 10 s (--timeout-s)"
     )
-    # The one that crashes a moment later may get its own cell done; the good ones come through whatever it did.
     assert [r.status for r in Store(tmp_path).records() if r.key.codec == "steady"] == ["ok", "ok"]
     assert summary.failed == len(reasons)
     assert sorted(summary.failures) == sorted(f"stem {codec}: {reason}" for codec, reason in reasons.items())
     assert not [r.samples for r in Store(tmp_path).records() if r.status == "failed" and r.samples]
 
-    again, heard = run(tmp_path, "raises-in-decode", timeout_s=3.0)
+    again, heard = run(tmp_path, "raises-in-decode", timeout_s=10.0)
     assert (again.failed, again.present, heard.cells) == (0, 1, 0)
     assert again.failures == [
         "stem raises-in-decode: decode: KeyError: 'table' (in an earlier run; --fresh tries again)"

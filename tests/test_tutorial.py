@@ -66,6 +66,8 @@ def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
         assert doctest.OutputChecker().check_output(step.content, done.stdout, LOOSE), f"{step.name}\n{done.stdout}"
         assert done.returncode == (1 if FAILING_CHECK in step.content else 0), f"{step.name}\n{done.stdout}"
     assert len(outputs) == 7
-    shares = [float(re.search(r"\(([\d.]+)\)", row(output, "half"))[1]) for output in (outputs[2], outputs[5], outputs[6])]
+    shares = [
+        float(re.search(r"\(([\d.]+)\)", row(output, "half"))[1]) for output in (outputs[2], outputs[5], outputs[6])
+    ]
     assert shares[0] == 50
     assert shares[2] <= shares[1] < 50, "the knob saves bytes, and a greater budget never costs any"

@@ -374,7 +374,7 @@ def test_a_bad_codec_costs_its_own_cell_only(tmp_path: Path, shared: KeptPair) -
         "asked about this tensor, the codec raised ZeroDivisionError: division by zero"
     )
     assert reasons["segfaults"] == "the device process was killed by SIGSEGV"
-    assert reasons["raises-in-decode"] == "decode: KeyError: 'table'"
+    assert reasons["raises-in-decode"] == "PayloadError: decode: KeyError: 'table'"
     assert reasons["hangs-in-decode"] == (
         "no answer from the edge process within the cell's limit of 10 s (--timeout-s)"
     )
@@ -386,7 +386,7 @@ def test_a_bad_codec_costs_its_own_cell_only(tmp_path: Path, shared: KeptPair) -
     again, heard = run(tmp_path, "raises-in-decode", timeout_s=10.0)
     assert (again.failed, again.present, heard.cells) == (0, 1, 0)
     assert again.failures == [
-        "stem raises-in-decode: decode: KeyError: 'table' (in an earlier run; --fresh tries again)"
+        "stem raises-in-decode: PayloadError: decode: KeyError: 'table' (in an earlier run; --fresh tries again)"
     ]
 
 
@@ -563,7 +563,7 @@ def exists(out: Path, ending: str) -> bool:
     return any(True for _ in out.rglob(f"*{ending}"))
 
 
-@pytest.mark.parametrize("moment", [".lock", ".parquet", ".json"])
+@pytest.mark.parametrize("moment", [pytest.param(".lock", marks=pytest.mark.slow), ".parquet", ".json"])
 def test_a_killed_run_goes_on_where_it_was(
     tmp_path: Path, undisturbed: tuple[dict[str, Any], float], moment: str
 ) -> None:

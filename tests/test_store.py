@@ -174,7 +174,7 @@ def test_a_failed_write_loses_nothing(store: Store, monkeypatch: pytest.MonkeyPa
 def test_one_run_at_a_time(store: Store) -> None:
     with (
         store.locked(),
-        pytest.raises(UsageError, match="another run is writing to .*; wait for it or choose another --out"),
+        pytest.raises(UsageError, match=r"another run is writing to .*; wait for it or choose another --out"),
         Store(store.out).locked(),
     ):
         pass

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from html.parser import HTMLParser
 
 import pytest
-from codecbench_plugins.raw import Raw
 from factories import CPU, LINK, make_record
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +16,7 @@ from codecbench.cell import row_label
 from codecbench.codec import DataError, UsageError
 from codecbench.record import Record
 from codecbench.table import Table
+from codecbench_plugins.raw import Raw
 
 RAW_BYTES = {"input": 12_288, "stem": 65_536, "stage1": 65_536, "stage2": 32_768, "stage3": 16_384}
 

@@ -22,8 +22,12 @@ class Lines:
         """Remember how many there will be."""
         self.total = cells
 
+    def stage(self, text: str) -> None:
+        """A line for what takes a while and is not one cell."""
+        self.say(text)
+
     def working(self, text: str) -> None:
-        """Say nothing: lines are for what has ended."""
+        """Say nothing: cells have a line when they have ended."""
 
     def done(self, status: str, text: str) -> None:
         """`[3/50] ok input raw`."""
@@ -46,6 +50,10 @@ class Bar:
     def plan(self, cells: int) -> None:
         """Set the bar's length."""
         self.progress.update(self.task, total=cells)
+
+    def stage(self, text: str) -> None:
+        """Show the text beside the bar."""
+        self.working(text)
 
     def working(self, text: str) -> None:
         """Show the text beside the bar."""

@@ -55,8 +55,11 @@ class Reporter(Protocol):
     def plan(self, cells: int) -> None:
         """How many cells will be worked on."""
 
+    def stage(self, text: str) -> None:
+        """What begins now, for a whole split."""
+
     def working(self, text: str) -> None:
-        """What is being done now."""
+        """What is being done now, for one cell."""
 
     def done(self, status: str, text: str) -> None:
         """One cell has ended."""
@@ -260,7 +263,7 @@ class Run:
         running = [c for c in cells if c.skip_reason is None and c.fault is None]
         if not running:
             return
-        self.reporter.working(f"{split}: running the model up to here")
+        self.reporter.stage(f"{split}: {len(running)} cells, {self.counts['test']} test samples")
         self.prepare(split)
         measured: list[_Measured] = []
         for cell in running:
@@ -279,8 +282,6 @@ class Run:
     def _fail(self, cell: PlannedCell, summary: Summary, error: CodecbenchError) -> None:
         if isinstance(error, DataError) and not isinstance(error, WorkerError):
             raise error
-        # Whatever the codec left in the processes, memory above all, must not meet the next cell.
-        self.pair.replace()
         self._commit(cell, summary, "failed", str(error))
 
     def prepare(self, split: str) -> None:
@@ -319,9 +320,14 @@ class Run:
             columns, values, samples = partial
             if self._is_current(cell, values["source_hash"], values["weights_hash"]) and not self.config.fresh:
                 return _Measured(cell, state, columns, samples)
-        deadline = self._deadline()
-        handles = self.open_codec(cell, state, deadline)
-        columns = self._columns(cell, [self.accuracy_pass(handles, s, cell, deadline) for s in SCORED])
+        try:
+            deadline = self._deadline()
+            handles = self.open_codec(cell, state, deadline)
+            columns = self._columns(cell, [self.accuracy_pass(handles, s, cell, deadline) for s in SCORED])
+        except CodecbenchError:
+            # Whatever the codec left in the processes, memory above all, must not meet the next cell.
+            self.pair.replace()
+            raise
         values = {"source_hash": source_sha256(cell.codec), "weights_hash": self.weights_sha256}
         samples = self.store.write_samples(cell.key, columns, values)
         return _Measured(cell, state, columns, samples, handles, self.pair.generation)
@@ -455,7 +461,7 @@ class Run:
         """Time head, encode, decode and tail, one sample at a time, the cells taking turns."""
         if not measured:
             return
-        self.reporter.working(f"{split}: timing")
+        self.reporter.stage(f"{split}: timing")
         with self.pair.single_threaded():
             self._head_s: list[float] = []
             self._head_cost = self.pair.device.call("head_cost", {"subset": "test", "position": 0}).fields

@@ -62,9 +62,9 @@ class JpegHuffman(Codec):
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
         """A file as everybody writes it, and two without its header; small images bear less than features do."""
-        shared = (90, 98) if spec.image else (75, 90)
+        own, shared = (95, (90, 95)) if spec.image else (75, (75, 90))
         return (
-            {"quality": 75, "tables": "own"},
+            {"quality": own, "tables": "own"},
             *({"quality": quality, "tables": "shared"} for quality in shared),
         )
 

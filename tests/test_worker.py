@@ -239,7 +239,7 @@ def test_a_process_killed_from_outside_says_what_may_have_happened() -> None:
 
 
 def test_a_codec_that_takes_all_memory_meets_the_limit() -> None:
-    with Worker("device", memory_limit_bytes=2 << 30) as worker:
+    with Worker("device", memory_limit_bytes=1 << 30) as worker:
         handle = open_codec(worker, "Hoards")
         with pytest.raises((CodecFailure, WorkerDied), match=r"memory|SIG"):
             worker.encode(handle, SAMPLES)

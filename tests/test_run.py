@@ -112,10 +112,11 @@ def record_of(out: Path, codec: str, split: str = "stem") -> Record:
 
 
 def lasting(text: str) -> dict[str, Any]:
-    """A record without its timings, and without what a process's memory happened to be."""
+    """A record without its timings, what a process's memory happened to be, and the state of the checkout meanwhile."""
     values: dict[str, Any] = json.loads(text)
     values.pop("time")
-    values["provenance"].pop("started_utc")
+    for part in ("started_utc", "git", "dirty"):
+        values["provenance"].pop(part)
     for part in ("encoder_peak_bytes", "device_peak_bytes"):
         (values["cost"] or {}).pop(part, None)
     return values

@@ -103,7 +103,8 @@ class SplitModel:
             spec = self._spec(crossing)
             if shapes is None or spec is None or not self._stands_alone(crossing, shapes):
                 continue
-            name = INPUT if crossing.op == "placeholder" else scopes.get(_source_of(crossing)) or _inner_name(crossing)
+            name = scopes.get(crossing) or scopes.get(_source_of(crossing)) or _inner_name(crossing)
+            name = INPUT if crossing.op == "placeholder" else name
             name = name if name not in names else crossing.name
             names.add(name)
             found[crossing] = Cut(name, self.input_spec if crossing.op == "placeholder" else spec, crossing, shapes)
@@ -166,7 +167,8 @@ class SplitModel:
 
     def _writes_to_its_input(self, head: nn.Module, tail: nn.Module) -> bool:
         """Whether the tail starts with something like an in-place ReLU, which would change the codec's tensor."""
-        with torch.no_grad():
+        # Inference tensors have no version to compare, and the caller may be in that mode.
+        with torch.inference_mode(mode=False), torch.no_grad():
             crossing = head(self.probes[0].clone()).clone()
             before = crossing._version
             tail(crossing)

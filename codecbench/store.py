@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PARTIAL = b"codecbench"
+
+_CELL_STEM = re.compile(r"-[0-9a-f]{12}$")
+"""How the name of a record's file ends: with the cell's hash."""
 
 
 class Store:
@@ -54,10 +58,10 @@ class Store:
             yield
 
     def records(self) -> list[Record]:
-        """Every record, ordered by file name. Raises DataError where one cannot be read."""
+        """Every record, ordered by file name; other files may lie beside them. Raises DataError for an unreadable one."""
         if not self.out.is_dir():
             raise UsageError(f"no results in {self.out}; run 'codecbench run --out {self.out}' first")
-        paths = sorted(p for p in self.out.rglob("*.json") if len(p.relative_to(self.out).parts) == 3)
+        paths = sorted(p for p in self.out.glob("*/*/*.json") if _CELL_STEM.search(p.stem))
         return [_read(p) for p in paths]
 
     def find(self, key: CellKey) -> Record | None:

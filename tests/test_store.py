@@ -62,6 +62,9 @@ def test_records_come_by_file_name_and_other_files_are_left_alone(store: Store) 
     second, first = put(store, "stem"), put(store, "input")
     (store.out / "notes.json").write_text("mine")
     (store.out / "table.md").write_text("mine")
+    benchmarks = store.out / "benchmarks" / "a-machine"
+    benchmarks.mkdir(parents=True)
+    (benchmarks / "0001_before.json").write_text("pytest-benchmark's")
     assert store.records() == [first, second]
 
 

@@ -58,7 +58,7 @@ class Store:
             yield
 
     def records(self) -> list[Record]:
-        """Every record, ordered by file name; other files may lie beside them. Raises DataError for an unreadable one."""
+        """Every record by file name; other files may lie beside them. Raises DataError where one cannot be read."""
         if not self.out.is_dir():
             raise UsageError(f"no results in {self.out}; run 'codecbench run --out {self.out}' first")
         paths = sorted(p for p in self.out.glob("*/*/*.json") if _CELL_STEM.search(p.stem))

@@ -418,7 +418,7 @@ class Run:
         if fault is not None:
             raise CodecFailure(fault)
         if not needed:
-            return states.FittedState()
+            return self._unfitted_state(cell)
         key = states.fit_key(
             self.weights_sha256, self.sample_sets["fit"], cell.key.split, cell.codec, point, cell.key.seed
         )

@@ -218,6 +218,17 @@ def test_costs_are_null_where_nothing_was_counted(measured: Path) -> None:
     assert cost.device_peak_bytes == max(cost.head_peak_bytes, cost.encoder_peak_bytes or 0)
 
 
+def test_state_that_needs_no_fit_is_exported_and_billed(tmp_path: Path) -> None:
+    options = {
+        "workload": "tiny", "plugin": [WORKLOAD], "codec": ["jpeg-huffman:quality=50,tables=shared"],
+        "split": ["input"], "samples": 4, "out": tmp_path / "out",
+    }  # fmt: skip
+    assert Run(RunConfig.model_validate(options), Heard()).execute().ok == 1
+    (record,) = Store(tmp_path / "out").records()
+    assert record.size is not None
+    assert record.size.device_state_bytes == record.size.edge_state_bytes > 300
+
+
 def test_a_skip_is_recorded_with_its_reason(measured: Path) -> None:
     record = record_of(measured, "skips-input", "input")
     assert (record.status, record.reason) == ("skipped", "takes no images")

@@ -65,10 +65,9 @@ def point_label(point: Mapping[str, Any]) -> str:
 
 
 def row_label(codec: type[Codec], point: Mapping[str, Any]) -> str:
-    """The row of a table in which a point competes: `jpeg-huffman`, or `raw (uint8)` where each point has its own."""
-    if not codec.row_per_point or not point:
-        return codec.name
-    return f"{codec.name} ({', '.join(str(value) for value in point.values())})"
+    """The row of a table in which a point competes: `zlib`, or `raw (uint8)` where `rows_by` names an argument."""
+    values = [str(point[key]) for key in codec.rows_by if key in point]
+    return f"{codec.name} ({', '.join(values)})" if values else codec.name
 
 
 def sample_set_id(subset: str, sample_ids: list[int]) -> str:

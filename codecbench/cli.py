@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -21,6 +21,9 @@ from codecbench import __version__
 from codecbench.codec import CodecbenchError
 from codecbench.config import DEFAULT_WORKLOAD, load
 from codecbench.plugins import codecs, links, manager, pick, suggestion, workloads
+
+if TYPE_CHECKING:
+    from codecbench.record import Record
 
 app = typer.Typer(
     name="codecbench", add_completion=False, no_args_is_help=True, rich_markup_mode=None,
@@ -176,6 +179,54 @@ def run(
         raise typer.Exit(1)
 
 
+@app.command()
+def fit(
+    workload: Annotated[
+        str | None, typer.Option(metavar="W", help=f"A workload's name [default: {DEFAULT_WORKLOAD}].")
+    ] = None,
+    codec: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[:key=value,...]", help="A codec, at one point if given; repeatable [default: all]."),
+    ] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(metavar="S", help="A split point; repeatable [default: the workload's].")
+    ] = None,
+    all_splits: Annotated[bool, typer.Option("--all-splits", help="Every place where one tensor crosses.")] = False,
+    preset: Annotated[
+        str, typer.Option(metavar="quick|full", help="quick: the points that matter; full: all of them.")
+    ] = "full",
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of every fit [default: 0].")] = None,
+    plugin: Plugins = None,
+    data_dir: DataDir = None,
+    into: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write states to DIR/<codec>, to ship them [default: the user's cache]."),
+    ] = None,
+    max_fit_s: Annotated[
+        float | None, typer.Option("--max-fit-s", metavar="N", help="Time after which a fit stops [default: 900].")
+    ] = None,
+    torch_device: Annotated[
+        str | None, typer.Option("--torch-device", metavar="cpu|cuda", help="Where fits run [default: cpu].")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Fit again what has a state.")] = False,
+) -> None:
+    """Fit codecs on training data, once, and keep their states; `run` fits what is missing by itself."""
+    from codecbench.progress import reporter
+    from codecbench.run import Run
+
+    options = {
+        "workload": workload, "codec": codec, "split": split, "all_splits": all_splits, "preset": preset, "seed": seed,
+        "plugin": plugin, "data_dir": data_dir, "max_fit_s": max_fit_s, "torch_device": torch_device, "fresh": fresh,
+    }  # fmt: skip
+    with reporter() as report:
+        summary = Run(load(None, options), report).fit(into)
+    _say(f"{summary.fitted} fitted, {len(summary.failures)} failed, {summary.present} already there")
+    for failure in summary.failures:
+        _say(f"failed: {failure}")
+    if summary.failures:
+        raise typer.Exit(1)
+
+
 def _sample_count(text: str | None) -> int | str | None:
     return int(text) if text is not None and text.isdecimal() else text
 
@@ -199,13 +250,19 @@ def table(
     ] = DEFAULT_LINK,
     format_: Annotated[TableFormat, typer.Option("--format", help="How to print it.")] = TableFormat.TEXT,
     paper: Annotated[bool, typer.Option("--paper", help="Add the paper's published rows.")] = False,
+    points: Annotated[
+        bool, typer.Option("--points", help="Every operating point, beside its Shannon bound; no budget, no link.")
+    ] = False,
     workload: Annotated[str | None, typer.Option(metavar="W", help="Only this workload.")] = None,
+    codec: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this codec; repeatable.")] = None,
+    split: Annotated[list[str] | None, typer.Option(metavar="S", help="Only this split point; repeatable.")] = None,
     sample_set: Annotated[
         str | None, typer.Option(metavar="ID", help="Only this sample set [default: the largest].")
     ] = None,
     plugin: Plugins = None,
 ) -> None:
     """Print the comparison table of a results folder."""
+    from codecbench import curves
     from codecbench import table as tables
     from codecbench.store import Store
 
@@ -213,13 +270,25 @@ def table(
     chosen = pick(links(pm), link, "link")
     budgets = {name: kind.budget for name, kind in workloads(pm).items()}
     records = Store(out).records()
-    if workload is not None:
-        records = [r for r in records if r.key.workload == workload]
+    for field, wanted in (("workload", [workload] if workload else None), ("codec", codec), ("split", split)):
+        records = _only(records, field, wanted)
+    if points:
+        built_curves = curves.build(records, sample_set=sample_set)
+        _print(curves.render(built_curves, str(format_), shutil.get_terminal_size((120, 24)).columns))
+        return
     built = tables.build(
         records, budgets=budgets if budget is None else budget, link=chosen, paper=paper, sample_set=sample_set
     )
     width = shutil.get_terminal_size((120, 24)).columns
     _print(tables.render(built, str(format_), width))
+
+
+def _only(records: list[Record], field: str, wanted: list[str] | None) -> list[Record]:
+    """The records whose key has one of these values, or all. Raises UsageError for a value that none has."""
+    there = {str(getattr(record.key, field)): None for record in records}
+    for name in wanted or ():
+        pick(there, name, f"{field} in these records:")
+    return [record for record in records if not wanted or getattr(record.key, field) in wanted]
 
 
 @app.command()

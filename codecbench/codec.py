@@ -188,8 +188,8 @@ class Codec(ABC):
     """Operating points: constructor arguments, coarse to fine. Values are JSON scalars."""
     tags: ClassVar[frozenset[str]] = frozenset()
     """"lossless": decode returns the input exactly, and the kit holds it to that. "learned": fit trains a network."""
-    row_per_point: ClassVar[bool] = False
-    """Whether tables give each point a row of its own, labelled by its values, rather than choose one for a budget."""
+    rows_by: ClassVar[tuple[str, ...]] = ()
+    """Arguments by whose values tables part the points into rows, as in "raw (uint8)"; a row shows one point."""
     checkpoints: ClassVar[str | None] = None
     """Package resource folder with shipped fitted states, as "package:folder"."""
 
@@ -270,6 +270,15 @@ class Codec(ABC):
         A damaged payload may raise anything; it must not crash, hang, or allocate far beyond a valid decode: check
         sizes found in the payload before use.
         """
+
+    def bound_bytes(self, x: Tensor) -> float | None:
+        """Shannon bound, in bytes, of what `encode` sends of `x`: the sum of -log2 of its symbols' probabilities.
+
+        For codecs that code their symbols by a prior which both sides hold; what is sent beside the symbols counts in
+        full. Never billed, never timed: it stands beside the payload's bytes and shows how good the entropy coder is.
+        Default: None.
+        """
+        return None
 
     def encode_batch(self, xs: Sequence[Tensor]) -> list[bytes]:
         """Many samples to their payloads, the same bytes as one by one. Default: a loop; override for speed."""

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from codecbench.bits import write_shape
 from codecbench.cell import point_label
 from codecbench.codec import Codec, PayloadError, TensorSpec
 from codecbench.guard import GuardError, sealed
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 HANG_FACTOR = 3.0
 HANG_SLACK_S = 2.0
 IDLE_FACTOR = 20.0
+BOUND_FACTOR = 1.01
+BOUND_SLACK_BYTES = 4
 MEMORY_FACTOR = 1.5
 MEMORY_TENSORS = 16
 MEMORY_SLACK_BYTES = 64 << 20
@@ -279,6 +282,25 @@ def _require_fits(case: Case, decoded: object, x: Tensor) -> None:
     require(decoded.device.type == "cpu", f"decode gives a tensor on {decoded.device}, not on the CPU")
     finite = not decoded.is_floating_point() or bool(torch.isfinite(decoded).all())
     require(finite, "decode gives values that are not finite")
+
+
+@check_of(
+    needs=("check_encode_gives_bytes", "check_input_unmodified"),
+    applies=lambda case: case.codec.bound_bytes is not Codec.bound_bytes,
+)
+def check_bound(_kit: Kit, case: Case) -> None:
+    """Where `bound_bytes` gives a Shannon bound, no payload is over it by more than 1 % and 4 bytes.
+
+    The length of an axis that varies comes on top.
+    """
+    device = case.side("device")
+    for x, payload in zip(case.samples, case.payloads, strict=True):
+        bound = device.bound_bytes(x)
+        if bound is None:
+            raise CheckSkipped("no bound is given at this point")
+        require(math.isfinite(bound) and bound >= 0, f"bound_bytes gives {bound}, no number of bytes")
+        allowed = len(write_shape(case.spec, x.shape)) + BOUND_FACTOR * bound + BOUND_SLACK_BYTES
+        require(len(payload) <= allowed, f"{len(payload)} bytes for a bound of {bound:.1f}; at most {allowed:.1f} pass")
 
 
 @check_of(needs=("check_decode_gives_tensor",), applies=lambda case: "lossless" in case.codec.tags)

@@ -81,6 +81,16 @@ def warm_flop_counter() -> None:
     count_flop(lambda: torch.zeros(1) + 1)
 
 
+@lru_cache(maxsize=1)
+def settle_collector() -> None:
+    """Take what is alive now out of the garbage collector's sight, once.
+
+    A collection in a forked child would touch, and so copy, the page of every object: half a second with torch loaded.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def tensor_peak_bytes(step: Callable[[], Any]) -> int:
     """The greatest sum of live storages that torch operators created during a step, in bytes."""
     import weakref

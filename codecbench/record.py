@@ -51,7 +51,10 @@ class PayloadBytes(_Group):
 
 
 class Size(_Group):
-    """What crosses (`payload_bytes`), and what both sides hold beforehand."""
+    """What crosses (`payload_bytes`), and what both sides hold beforehand.
+
+    `estimated_bytes` is the mean Shannon bound of the payloads, where the codec gives one: a yardstick, never a size.
+    """
 
     payload_bytes: PayloadBytes
     device_state_bytes: int

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
@@ -18,8 +18,10 @@ from codecbench import __version__, measure, states
 from codecbench.cell import CellKey, point_label, row_label, sample_set_id
 from codecbench.codec import Codec, CodecbenchError, DataError, TensorSpec, UsageError
 from codecbench.config import RunConfig, parse_codec
-from codecbench.pair import Pair, WorkloadRef, chunks, run_heads, split_outputs
+from codecbench.fitting import Fitter
+from codecbench.pair import Pair, WorkloadRef, chunks, split_outputs
 from codecbench.plugins import check_points, codecs, manager, pick, reference, source_sha256, suggestion, workloads
+from codecbench.quality import psnr_db, ssim
 from codecbench.record import (
     Cost,
     Key,
@@ -97,6 +99,15 @@ class Summary:
 
 
 @dataclass
+class FitSummary:
+    """How fits ended: those made, those that were there already, and what failed."""
+
+    fitted: int = 0
+    present: int = 0
+    failures: list[str] = field(default_factory=list)
+
+
+@dataclass
 class _Scores:
     """Per-sample outcomes of a subset."""
 
@@ -136,6 +147,7 @@ class Run:
         self.store = Store(config.out)
         self.ref = WorkloadRef(reference(self.workload_class), config.data_dir, config.torch_device)
         self.pair = Pair(self.ref, {s: self.counts[s] for s in SCORED})
+        self.fitter = Fitter(self.ref, self.counts["fit"])
         self.targets: dict[Subset, list[Any]] = {}
         self.uncompressed: dict[Subset, _Scores] = {}
         self.weights_sha256 = self.workload.weights_sha256()
@@ -206,7 +218,7 @@ class Run:
     def execute(self) -> Summary:
         """Measure every cell that has no current record. Raises CodecbenchError where the run cannot go on."""
         summary = Summary()
-        with self.store.locked(), self.pair:
+        with self.store.locked(), self.pair, self.fitter:
             todo = [cell for cell in self.plan() if not self._is_present(cell, summary)]
             self.reporter.plan(len(todo))
             by_split: dict[str, list[PlannedCell]] = {}
@@ -314,6 +326,8 @@ class Run:
     # --- accuracy -----------------------------------------------------------------------------------------------
 
     def _accuracy_of(self, cell: PlannedCell) -> _Measured:
+        import numpy as np
+
         state = self._state_of(cell)
         partial = self.store.partial(cell.key)
         if partial is not None:
@@ -323,7 +337,11 @@ class Run:
         try:
             deadline = self._deadline()
             handles = self.open_codec(cell, state, deadline)
-            columns = self._columns(cell, [self.accuracy_pass(handles, s, cell, deadline) for s in SCORED])
+            parts = [self.accuracy_pass(handles, s, cell, deadline) for s in SCORED]
+            if cell.codec.bound_bytes is not Codec.bound_bytes:
+                for subset, part in zip(SCORED, parts, strict=True):
+                    part["bound_bytes"] = self._bounds(handles[0], subset, deadline)
+            columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         except CodecbenchError:
             # Whatever the codec left in the processes, memory above all, must not meet the next cell.
             self.pair.replace()
@@ -359,7 +377,7 @@ class Run:
         keep = cell.spec.image and subset == "test"
         outputs: list[tuple[Any, ...]] = []
         sizes: list[int] = []
-        quality: list[tuple[float, float]] = []
+        quality: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
         groups = chunks(self.counts[subset])
 
         def ask(chunk: int) -> None:
@@ -382,7 +400,8 @@ class Run:
             if keep:
                 decoded = unpack_arrays(reply.fields["decoded"], rest)
                 originals = self.workload.inputs(subset, positions)
-                quality += [image_quality(a, b) for a, b in zip(originals, decoded, strict=True)]
+                pictures = np.stack(originals), np.stack(decoded)
+                quality.append((psnr_db(*pictures), ssim(*pictures)))
         scores, plain = self._score(subset, outputs), self.uncompressed[subset]
         columns: dict[str, NDArray[Any]] = {
             "subset": np.array([subset] * len(sizes)),
@@ -392,8 +411,9 @@ class Run:
             "uncompressed_numerator": plain.numerators, "uncompressed_denominator": plain.denominators,
         }  # fmt: skip
         if cell.spec.image:
-            missing = [(float("nan"), float("nan"))] * len(sizes)
-            columns["psnr_db"], columns["ssim"] = np.array(quality or missing, dtype=np.float64).T
+            missing = np.full(len(sizes), np.nan)
+            columns["psnr_db"] = np.concatenate([psnr for psnr, _ in quality]) if keep else missing
+            columns["ssim"] = np.concatenate([similarity for _, similarity in quality]) if keep else missing
         return columns
 
     def _drain(self, device: Worker, deadline: measure.Deadline) -> None:
@@ -404,24 +424,73 @@ class Run:
             except CodecbenchError:
                 self.pair.replace()
 
-    def _columns(self, cell: PlannedCell, parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    def _bounds(self, handle: int, subset: Subset, deadline: measure.Deadline) -> NDArray[np.float64]:
+        """The Shannon bound of each sample's payload; not a number where the codec gives none."""
         import numpy as np
 
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        bounds: list[float | None] = []
+        for chunk, _ in enumerate(chunks(self.counts[subset])):
+            self.pair.device.send("bound", {"handle": handle, "subset": subset, "chunk": chunk})
+            bounds += _receive(self.pair.device, deadline).fields["bound_bytes"]
+        return np.array([float("nan") if b is None else b for b in bounds], dtype=np.float64)
 
     # --- fitting ------------------------------------------------------------------------------------------------
 
+    def fit(self, into: Path | None = None) -> FitSummary:
+        """Fit every point of this configuration that needs it and has no state yet, and measure nothing.
+
+        States go to the user cache, or to `into`/<codec>, from where a package can ship them. Those that are there are
+        left alone, unless the configuration says `fresh`. A fit that fails is counted, and the others go on.
+        """
+        summary = FitSummary()
+        with self.pair, self.fitter:
+            cells = [cell for cell in self.plan() if self._is_fitted(cell)]
+            self.reporter.plan(len(cells))
+            for cell in cells:
+                self.reporter.working(f"{cell.label}: fitting")
+                try:
+                    self._fit_into(cell, into, summary)
+                except CodecbenchError as error:
+                    if isinstance(error, DataError):
+                        raise
+                    summary.failures.append(f"{cell.label}: {error}")
+                    self.reporter.done("failed", f"{cell.label}: {error}")
+        return summary
+
+    def _is_fitted(self, cell: PlannedCell) -> bool:
+        """Whether this cell's codec takes the tensor and has something to learn."""
+        if cell.fault is not None or cell.skip_reason is not None:
+            return False
+        return bool(_asking(cell.codec.needs_fit, cell.spec, **cell.key.point)[0])
+
+    def _fit_into(self, cell: PlannedCell, into: Path | None, summary: FitSummary) -> None:
+        folder = into / cell.codec.name if into is not None else None
+        key = self._fit_key(cell)
+        there = states.read(folder, key) if folder is not None else states.find(cell.codec, key)
+        if there is not None and not self.config.fresh:
+            summary.present += 1
+            self.reporter.done("ok", f"{cell.label}: there already")
+            return
+        state = self._fit(cell)
+        states.keep(key, state, folder)
+        summary.fitted += 1
+        sizes = f"{len(state.device):,} and {len(state.edge):,} bytes"
+        self.reporter.done("ok", f"{cell.label}: fitted in {state.fit_s:.1f} s, {sizes}")
+
+    def _fit_key(self, cell: PlannedCell) -> str:
+        key = cell.key
+        return states.fit_key(
+            self.weights_sha256, self.sample_sets["fit"], key.split, cell.codec, dict(key.point), key.seed
+        )
+
     def _state_of(self, cell: PlannedCell) -> states.FittedState:
         """The cell's fitted state: found, or fitted now in a process of its own."""
-        point = dict(cell.key.point)
-        needed, fault = _asking(cell.codec.needs_fit, cell.spec, **point)
+        needed, fault = _asking(cell.codec.needs_fit, cell.spec, **cell.key.point)
         if fault is not None:
             raise CodecFailure(fault)
         if not needed:
             return self._unfitted_state(cell)
-        key = states.fit_key(
-            self.weights_sha256, self.sample_sets["fit"], cell.key.split, cell.codec, point, cell.key.seed
-        )
+        key = self._fit_key(cell)
         found = states.find(cell.codec, key)
         if found is not None:
             return found
@@ -438,22 +507,14 @@ class Run:
         return states.FittedState(reply.blobs[0], reply.blobs[1])
 
     def _fit(self, cell: PlannedCell) -> states.FittedState:
-        import tempfile
-
-        count = self.counts["fit"]
-        with Worker("fit", threads=measure.cores()) as worker, tempfile.TemporaryDirectory() as folder:
-            self.ref.set_up(worker)
-            worker.call("split", {"split": cell.key.split})
-            run_heads(worker, cell.spec, {"fit": count}, Path(folder) / "fit")
-            fields = {
-                "codec": reference(cell.codec), "point": dict(cell.key.point), "seed": cell.key.seed,
-                "max_s": self.config.max_fit_s, "chunks": chunks(count),
-            }  # fmt: skip
-            reply = worker.call(
-                "fit", fields, timeout_s=1.5 * self.config.max_fit_s + self.config.timeout_s,
-                on_progress=lambda share, text: self.reporter.working(f"{cell.label}: fitting, {share:.0%} {text}"),
-            )  # fmt: skip
-            return states.FittedState(reply.blobs[0], reply.blobs[1], reply.fields["fit_s"])
+        key = cell.key
+        state = self.fitter.fit(
+            cell.codec, cell.spec, key.split, key.point, key.seed,
+            max_s=self.config.max_fit_s, timeout_s=1.5 * self.config.max_fit_s + self.config.timeout_s,
+            on_progress=lambda share, text: self.reporter.working(f"{cell.label}: fitting, {share:.0%} {text}"),
+        )  # fmt: skip
+        about = {**key.to_json(), "sample_set": self.sample_sets["fit"]}
+        return replace(state, about=about)
 
     # --- timing -------------------------------------------------------------------------------------------------
 
@@ -536,6 +597,7 @@ class Run:
             size=Size(
                 payload_bytes=payload_summary(test["payload_bytes"]),
                 device_state_bytes=len(item.state.device), edge_state_bytes=len(item.state.edge),
+                estimated_bytes=_mean_bound(test),
             ),
             time=Time(head_s=_seconds(self._head_s), fit_s=item.state.fit_s, **times),
             cost=item.cost,
@@ -619,19 +681,12 @@ def _seconds(values: list[float]) -> Seconds:
     return Seconds(median=measure.percentile(values, 0.5), p95=measure.percentile(values, 0.95), n=len(values))
 
 
-def image_quality(original: NDArray[Any], decoded: NDArray[Any]) -> tuple[float, float]:
-    """PSNR in dB (inf where equal) and SSIM of one (channels, height, width) image with values 0 to 1."""
+def _mean_bound(test: Mapping[str, NDArray[Any]]) -> float | None:
+    """The mean Shannon bound of the payloads, or None where the codec gave none for some."""
     import numpy as np
-    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-    if np.array_equal(original, decoded):
-        return float("inf"), 1.0
-    psnr: Any = peak_signal_noise_ratio(original, decoded, data_range=1.0)  # type: ignore[no-untyped-call, unused-ignore]
-    window = min(7, *(n - 1 + n % 2 for n in original.shape[1:]))
-    ssim: Any = structural_similarity(  # type: ignore[no-untyped-call, unused-ignore]
-        original, decoded, data_range=1.0, channel_axis=0, win_size=window
-    )
-    return float(psnr), float(ssim)
+    bounds = test.get("bound_bytes")
+    return None if bounds is None or np.isnan(bounds).any() else float(bounds.mean())
 
 
 def _quality(test: Mapping[str, NDArray[Any]]) -> Quality:

@@ -1,15 +1,17 @@
 """Fitted codec states: found in the user cache, then in a plugin's checkpoints, else made by a fit.
 
-A state is a folder `<key>/` with `device.state`, `edge.state` and `info.json`; the key is the fit key.
+A state is one zip file, `<key>.zip`, with `device.state`, `edge.state` and `info.json`; the key is the fit key. Equal
+states are equal files.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import shutil
-import tempfile
-from dataclasses import dataclass
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,20 @@ from typing import Any
 from codecbench.cell import digest
 from codecbench.codec import Codec, DataError, PluginError
 
+_MEMBERS = ("device.state", "edge.state", "info.json")
+
 
 @dataclass(frozen=True)
 class FittedState:
-    """What both sides restore, and the seconds that the fit took (None where nothing was fitted)."""
+    """What both sides restore, and the seconds that the fit took (None where nothing was fitted).
+
+    `about` says for readers what the key stands for: workload, split, codec, version, point and seed.
+    """
 
     device: bytes = b""
     edge: bytes = b""
     fit_s: float | None = None
+    about: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 def fit_key(weights_sha256: str, fit_set: str, split: str, codec: type[Codec], point: dict[str, Any], seed: int) -> str:
@@ -41,42 +49,52 @@ def cache_folder() -> Path:
 
 def find(codec: type[Codec], key: str) -> FittedState | None:
     """The state of that key from the user cache or the codec's shipped checkpoints; None where neither has it whole."""
-    cached = _read(cache_folder() / key)
+    cached = read(cache_folder(), key)
     if cached is not None or codec.checkpoints is None:
         return cached
     package, _, folder = codec.checkpoints.partition(":")
     try:
-        return _read(Path(str(files(package))) / folder / key)
+        return read(Path(str(files(package))) / folder, key)
     except ImportError as error:
         raise PluginError(f"codec {codec.name!r}: checkpoints {codec.checkpoints!r} name no package") from error
 
 
-def keep(key: str, state: FittedState) -> None:
-    """Put a state into the user cache, whole or not at all. Raises DataError where the cache is not writable."""
-    parent = cache_folder()
+def keep(key: str, state: FittedState, folder: Path | None = None) -> Path:
+    """Put a state into a folder, the user cache by default, whole or not at all. Raises DataError where it cannot."""
+    parent = cache_folder() if folder is None else folder
+    path = parent / f"{key}.zip"
+    temporary = path.with_suffix(".tmp")
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=parent) as folder:
-            whole = Path(folder) / key
-            whole.mkdir()
-            (whole / "device.state").write_bytes(state.device)
-            (whole / "edge.state").write_bytes(state.edge)
-            info = {"fit_s": state.fit_s, "sha256": _sum(state.device, state.edge)}
-            (whole / "info.json").write_text(json.dumps(info) + "\n")
-            shutil.rmtree(parent / key, ignore_errors=True)
-            whole.replace(parent / key)
+        temporary.write_bytes(_packed(state))
+        temporary.replace(path)
     except OSError as error:
-        raise DataError(f"cannot write to {parent} ({error.strerror}); make room or set XDG_CACHE_HOME") from error
+        temporary.unlink(missing_ok=True)
+        raise DataError(f"cannot write to {parent} ({error.strerror}); make room or choose another folder") from error
+    return path
 
 
-def _read(folder: Path) -> FittedState | None:
+def read(folder: Path, key: str) -> FittedState | None:
+    """The state of that key in a folder; None where it is not there or is damaged."""
     try:
-        info = json.loads((folder / "info.json").read_text())
-        device, edge = (folder / "device.state").read_bytes(), (folder / "edge.state").read_bytes()
-    except (OSError, ValueError):
+        with zipfile.ZipFile(folder / f"{key}.zip") as packed:
+            device, edge, text = (packed.read(name) for name in _MEMBERS)
+        info = json.loads(text)
+    except Exception:  # zipfile meets a damaged file with whatever comes: zlib.error, EOFError, RuntimeError, ...
         return None
     whole = isinstance(info, dict) and info.get("sha256") == _sum(device, edge)
-    return FittedState(device, edge, info.get("fit_s")) if whole else None
+    return FittedState(device, edge, info.get("fit_s"), info.get("about") or {}) if whole else None
+
+
+def _packed(state: FittedState) -> bytes:
+    info = {"about": dict(state.about), "fit_s": state.fit_s, "sha256": _sum(state.device, state.edge)}
+    contents = (state.device, state.edge, json.dumps(info, indent=1).encode() + b"\n")
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as packed:
+        for name, content in zip(_MEMBERS, contents, strict=True):
+            # ZipInfo by name alone has a fixed date, so that equal states are equal files.
+            packed.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    return file.getvalue()
 
 
 def _sum(device: bytes, edge: bytes) -> str:

@@ -39,7 +39,7 @@ _MARKS = {
     _ON_TEST: "chosen on the test samples: the records hold no other",
     _CHANGED: "the paired 95 % interval of the change, not shown at this width, excludes zero",
 }
-_PROSE_WIDTH = 100
+PROSE_WIDTH = 100
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ def render(tables: Sequence[Table], format: str, width: int | None = None) -> st
     """All tables in one text; see `Table.render`. CSV has one header for all."""
     name = pick({known: known for known in FORMATS}, format, "format")
     if name == "csv":
-        return _csv(tables)
+        return csv_text(CSV_FIELDS, chain.from_iterable(table.csv_rows() for table in tables))
     if name == "text":
         return "\n".join(_fitting_text(table, width) for table in tables)
     write = {"md": layout.markdown, "latex": layout.latex, "html": layout.html_section}[name]
@@ -225,21 +225,21 @@ def render(tables: Sequence[Table], format: str, width: int | None = None) -> st
 def _fitting_text(table: Table, width: int | None) -> str:
     """The table with as many splits in a block as the width allows."""
     if width is None:
-        return layout.text(table.document(), _PROSE_WIDTH)
+        return layout.text(table.document(), PROSE_WIDTH)
     shapes: list[tuple[int, Intervals]] = [(count, "all") for count in range(SPLITS_PER_BLOCK, 0, -1)]
     for splits_per_block, intervals in [*shapes, (1, "value"), (1, "none")]:
         document = table.document(splits_per_block, intervals)
         if all(layout.text_width(block) <= width for block in document.blocks):
             break
-    return layout.text(document, min(width, _PROSE_WIDTH))
+    return layout.text(document, min(width, PROSE_WIDTH))
 
 
-def _csv(tables: Sequence[Table]) -> str:
+def csv_text(fields: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """A header and the rows, as CSV."""
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, CSV_FIELDS, lineterminator="\n")
+    writer = csv.DictWriter(stream, fields, lineterminator="\n")
     writer.writeheader()
-    for table in tables:
-        writer.writerows(table.csv_rows())
+    writer.writerows(rows)
     return stream.getvalue()
 
 
@@ -255,11 +255,11 @@ def _budget_of(workload: str, budgets: float | Mapping[str, float]) -> float:
 def _workload_table(
     workload: str, records: Sequence[Record], budget: float, link: Link, sample_set: str | None
 ) -> Table:
-    shown, left_out = _one_set(records, workload, sample_set)
+    shown, left_out = one_set(records, workload, sample_set)
     task = next((record.task for record in shown if record.task), None)
     metric, unit, decimals = (task.metric, task.unit, task.decimals) if task else ("value", "", 1)
-    splits = _splits_in_order(shown)
-    rows = _rows_in_order(shown)
+    splits = splits_in_order(shown)
+    rows = rows_in_order(shown)
     entries = {(row, split): _entry(row, split, shown, budget, link) for row in rows for split in splits}
     if task:
         entries |= {(LOCAL, split): _local_entry(split, shown) for split in splits}
@@ -296,7 +296,7 @@ def _workload_table(
     )
 
 
-def _one_set(records: Sequence[Record], workload: str, sample_set: str | None) -> tuple[list[Record], list[str]]:
+def one_set(records: Sequence[Record], workload: str, sample_set: str | None) -> tuple[list[Record], list[str]]:
     """The records of one sample set and seed, each codec in its newest version, and remarks on what was left out."""
     groups: dict[tuple[str, int], list[Record]] = defaultdict(list)
     for record in records:
@@ -326,7 +326,7 @@ def _one_set(records: Sequence[Record], workload: str, sample_set: str | None) -
     return shown, remarks
 
 
-def _splits_in_order(records: Iterable[Record]) -> tuple[str, ...]:
+def splits_in_order(records: Iterable[Record]) -> tuple[str, ...]:
     """Splits by depth: by the head's FLOPs, then by its time; splits without either come last, by name."""
     depth: dict[str, tuple[float, float]] = {}
     unknown = (float("inf"), float("inf"))
@@ -337,13 +337,14 @@ def _splits_in_order(records: Iterable[Record]) -> tuple[str, ...]:
     return tuple(sorted(depth, key=lambda split: (depth[split], split)))
 
 
-def _rows_in_order(records: Iterable[Record]) -> tuple[str, ...]:
+def rows_in_order(records: Iterable[Record]) -> tuple[str, ...]:
     """Codecs by name, then the rows that are single points of a codec, as the paper puts the plain tensor last."""
-    return tuple(sorted({record.row for record in records}, key=lambda row: (_is_point_row(row, records), row)))
-
-
-def _is_point_row(row: str, records: Iterable[Record]) -> bool:
-    return any(record.row == row and record.key.codec != row for record in records)
+    points: dict[str, set[str]] = defaultdict(set)
+    single: dict[str, bool] = {}
+    for record in records:
+        points[record.row].add(point_label(record.key.point))
+        single[record.row] = record.row != record.key.codec and len(points[record.row]) == 1
+    return tuple(sorted(points, key=lambda row: (single[row], row)))
 
 
 def _entry(row: str, split: str, records: Sequence[Record], budget: float, link: Link) -> Entry:

@@ -21,7 +21,7 @@ class Raw(Codec):
     name = "raw"
     points = ({"values": "float32"},)
     tags = frozenset({"lossless"})
-    row_per_point = True
+    rows_by = ("values",)
 
     values: str
 

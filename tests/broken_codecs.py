@@ -476,6 +476,35 @@ class GivesNan(Plain):
         return super().decode(payload) * float("nan")
 
 
+class Bounded(Plain):
+    """Plain values, which are their own bound."""
+
+    name = "sound-bound"
+
+    def bound_bytes(self, x):
+        return 4.0 * x.numel()
+
+
+@breaks("check_bound", Bounded)
+class Wasteful(Bounded):
+    """A payload far over its bound."""
+
+    name = "broken-bound"
+
+    def bound_bytes(self, x):
+        return 3.9 * x.numel()
+
+
+@breaks("check_bound", Bounded)
+class Unbounded(Bounded):
+    """A bound that is no number."""
+
+    name = "broken-bound-nan"
+
+    def bound_bytes(self, x):
+        return float("nan")
+
+
 class Exact(Plain):
     """Exact, and tagged so."""
 

@@ -65,6 +65,7 @@ def make_record(
     n: int = 100,
     cpu: str = CPU,
     encode_s: float = 0.001,
+    estimated_bytes: float | None = None,
     **key: Any,
 ) -> Record:
     """A record; one that is not "ok" carries only a reason. `change` is on test, `choice_change` defaults to it."""
@@ -93,6 +94,7 @@ def make_record(
             ),
             device_state_bytes=0,
             edge_state_bytes=0,
+            estimated_bytes=estimated_bytes,
         ),
         time=Time(
             head_s=seconds(DEPTH.get(split, 9_000) * 1e-6),

@@ -274,6 +274,15 @@ class Learns(Misbehaving):
             json.loads(state)
 
 
+class Bounded(Misbehaving):
+    """Gives a bound of its payloads, another for each."""
+
+    name = "bounded"
+
+    def bound_bytes(self, x: Tensor) -> float:
+        return 4.0 * x.numel() - float(x.abs().max())
+
+
 class FailsToLearn(Misbehaving):
     """Its fit raises."""
 

@@ -69,10 +69,11 @@ def test_rows_are_a_codec_or_one_of_its_points() -> None:
         name = "one"
 
     class Each(One):
-        row_per_point = True
+        rows_by = ("mode", "table")
 
     assert row_label(One, {"bits": 8}) == "one"
-    assert row_label(Each, {"bits": 8, "mode": "a"}) == "one (8, a)"
+    assert row_label(Each, {"bits": 8, "mode": "a"}) == "one (a)"
+    assert row_label(Each, {"table": "own", "bits": 8, "mode": "a"}) == "one (a, own)"
     assert row_label(Each, {}) == "one"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import make_record
+from factories import make_key, make_record
 
 import codecbench
 from codecbench.cell import CellKey
@@ -371,3 +371,32 @@ def test_a_run_ends_with_its_sum_and_the_table(
     ended = cli("run", "--out", "out")
     assert (ended.status, ended.err.splitlines()) == (status, said)
     assert "alpha" in ended.out
+
+
+def test_fit_writes_states_where_they_are_wanted(cli: Cli, tmp_path: Path) -> None:
+    learns = [*TINY, "--plugin", HERE / "misbehaving_codecs.py", "--codec", "learns", "--split", "stem"]
+    ended = cli("fit", *learns, "--into", "shipped")
+    assert ended.status == 0
+    assert ended.err.endswith("1 fitted, 0 failed, 0 already there\n")
+    assert [path.suffix for path in (tmp_path / "shipped" / "learns").iterdir()] == [".zip"]
+    assert cli("fit", *learns, "--into", "shipped").err.endswith("0 fitted, 0 failed, 1 already there\n")
+
+
+def test_a_fit_that_fails_ends_with_status_1(cli: Cli, tmp_path: Path) -> None:
+    ended = cli(
+        "fit", *TINY, "--plugin", HERE / "misbehaving_codecs.py", "--codec", "fails-to-learn", "--split", "stem",
+        "--into", "shipped",
+    )  # fmt: skip
+    assert ended.status == 1
+    assert ended.err.endswith("failed: stem fails-to-learn: fit: FloatingPointError: the loss is nan\n")
+
+
+def test_a_table_of_points_for_some_codecs_and_splits(cli: Cli, tmp_path: Path) -> None:
+    for split, codec in (("input", "raw"), ("input", "zlib"), ("stem", "zlib")):
+        record = make_record(split, codec)
+        Store(tmp_path).write(make_key(split, codec), record)
+    ended = cli("table", "--out", tmp_path, "--points", "--codec", "zlib", "--split", "stem", "--format", "csv")
+    assert ended.status == 0
+    assert [line.split(",")[6:8] for line in ended.out.splitlines()[1:]] == [["stem", "zlib"]]
+    ended = cli("table", "--out", tmp_path, "--codec", "zilb")
+    assert ended.error == "codecbench: no codec in these records: 'zilb'; did you mean 'zlib'?"

@@ -29,7 +29,7 @@ from codecbench.codec import DataError, PluginError, TensorSpec, UsageError
 from codecbench.config import RunConfig
 from codecbench.pair import Pair, WorkloadRef
 from codecbench.record import NewerSchemaError, Record
-from codecbench.run import Run, Summary, image_quality
+from codecbench.run import Run, Summary
 from codecbench.store import Store
 from codecbench.workload import Subset
 
@@ -262,14 +262,6 @@ def test_repeating_a_run_does_nothing(measured: Path, shared: KeptPair) -> None:
     }
 
 
-def test_image_quality_of_equal_and_of_different_images() -> None:
-    image = np.linspace(0, 1, 3 * 8 * 8, dtype=np.float32).reshape(3, 8, 8)
-    assert image_quality(image, image.copy()) == (float("inf"), 1.0)
-    psnr_db, ssim = image_quality(image, image + np.float32(0.1))
-    assert psnr_db == pytest.approx(20.0, abs=1e-3)
-    assert 0 < ssim < 1
-
-
 # --- what is measured again -----------------------------------------------------------------------------------------
 
 
@@ -429,9 +421,12 @@ def test_a_fit_runs_once_in_its_own_process_and_its_state_is_kept(
     assert record.time.fit_s is not None
     assert record.size is not None
 
-    (folder,) = states.cache_folder().iterdir()
-    told = json.loads((folder / "device.state").read_bytes())
-    assert record.size.device_state_bytes == len((folder / "device.state").read_bytes())
+    (kept,) = states.cache_folder().iterdir()
+    state = states.read(kept.parent, kept.stem)
+    assert state is not None
+    assert {**record.key.model_dump(), "sample_set": state.about["sample_set"]} == state.about
+    told = json.loads(state.device)
+    assert record.size.device_state_bytes == len(state.device)
     assert record.size.edge_state_bytes == 0
     assert (told["count"], told["train"], told["held_out_count"], told["held_out"]) == (32, 32, 8, 8)
     assert told["overlap"] == 0
@@ -450,6 +445,37 @@ def test_a_fit_runs_once_in_its_own_process_and_its_state_is_kept(
     again = record_of(tmp_path / "out", "learns").time
     assert again is not None
     assert again.fit_s == record.time.fit_s
+
+
+def test_fits_without_a_run_go_where_they_are_wanted(tmp_path: Path, shared: KeptPair) -> None:
+    config = RunConfig(
+        workload="tiny", codec=["learns", "fails-to-learn", "steady"], split=["stem"], samples="all",
+        plugin=[WORKLOAD, CODECS],
+    )  # fmt: skip
+    heard = Heard()
+    summary = Run(config, heard).fit(tmp_path)
+    assert (summary.fitted, summary.present) == (1, 0)
+    assert summary.failures == ["stem fails-to-learn: fit: FloatingPointError: the loss is nan"]
+    assert [status for status, _ in heard.ended] == ["ok", "failed"]
+    (kept,) = (tmp_path / "learns").iterdir()
+    state = states.read(kept.parent, kept.stem)
+    assert state is not None
+    assert state.about["codec"] == "learns"
+    again = Run(config.model_copy(update={"codec": ["learns"]}), Heard()).fit(tmp_path)
+    assert (again.fitted, again.present) == (0, 1)
+
+
+def test_the_bound_of_a_payload_is_recorded(tmp_path: Path, shared: KeptPair) -> None:
+    run(tmp_path, "bounded", "steady")
+    record = record_of(tmp_path, "bounded")
+    assert record.size is not None
+    columns = Store(tmp_path).samples(record)
+    test = columns["subset"] == "test"
+    assert columns["bound_bytes"].shape == columns["payload_bytes"].shape
+    assert record.size.estimated_bytes == columns["bound_bytes"][test].mean()
+    plain = next(r for r in Store(tmp_path).records() if r.key.codec == "steady")
+    assert plain.size is not None
+    assert plain.size.estimated_bytes is None
 
 
 # --- the results folder ---------------------------------------------------------------------------------------------

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from codecbench import states
 from codecbench.codec import Codec, DataError, PluginError, TensorSpec
@@ -44,34 +47,58 @@ def test_what_is_kept_is_found(cache: Path) -> None:
     states.keep(KEY, STATE)
     assert states.find(Learned, KEY) == STATE
     assert states.find(Learned, "other") is None
-    assert [p.name for p in cache.iterdir()] == [KEY]
+    assert [p.name for p in cache.iterdir()] == [f"{KEY}.zip"]
 
 
 def test_keeping_again_replaces(cache: Path) -> None:
     states.keep(KEY, STATE)
     states.keep(KEY, FittedState(b"new", b"", None))
     assert states.find(Learned, KEY) == FittedState(b"new", b"", None)
-    assert [p.name for p in cache.iterdir()] == [KEY]
+    assert [p.name for p in cache.iterdir()] == [f"{KEY}.zip"]
+
+
+def test_equal_states_are_equal_files(cache: Path, tmp_path: Path) -> None:
+    there = states.keep(KEY, STATE)
+    assert states.keep(KEY, STATE, tmp_path / "elsewhere").read_bytes() == there.read_bytes()
+
+
+def test_a_state_says_what_it_is(cache: Path) -> None:
+    states.keep(KEY, FittedState(b"a", b"b", 1.0, {"codec": "learned", "split": "stem"}))
+    found = states.find(Learned, KEY)
+    assert found is not None
+    assert found.about == {"codec": "learned", "split": "stem"}
 
 
 @pytest.mark.parametrize(
-    ("file", "content"),
+    ("member", "content"),
     [
         ("device.state", b"altered"), ("edge.state", b""), ("info.json", b"{"), ("info.json", b"[]"),
-        ("info.json", b"{}"), ("info.json", b"\xff"),
+        ("info.json", b"{}"), ("info.json", b"\xff"), ("device.state", None), ("edge.state", None),
+        ("info.json", None),
     ],
 )  # fmt: skip
-def test_a_damaged_state_is_not_used(cache: Path, file: str, content: bytes) -> None:
-    states.keep(KEY, STATE)
-    (cache / KEY / file).write_bytes(content)
+def test_a_damaged_state_is_not_used(cache: Path, member: str, content: bytes | None) -> None:
+    path = states.keep(KEY, STATE)
+    with zipfile.ZipFile(path) as packed:
+        members = {name: packed.read(name) for name in packed.namelist()}
+    with zipfile.ZipFile(path, "w") as packed:
+        for name, kept in members.items():
+            written = content if name == member else kept
+            if written is not None:
+                packed.writestr(name, written)
     assert states.find(Learned, KEY) is None
 
 
-@pytest.mark.parametrize("file", ["device.state", "edge.state", "info.json"])
-def test_half_a_state_is_not_used(cache: Path, file: str) -> None:
-    states.keep(KEY, STATE)
-    (cache / KEY / file).unlink()
-    assert states.find(Learned, KEY) is None
+@given(place=st.integers(0), bit=st.integers(0, 7), cut=st.booleans())
+def test_a_damaged_file_is_not_used_or_harmless(
+    tmp_path_factory: pytest.TempPathFactory, place: int, bit: int, cut: bool
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "damaged"
+    path = states.keep(KEY, STATE, folder)
+    content = bytearray(path.read_bytes())
+    content[place % len(content)] ^= 1 << bit
+    path.write_bytes(content[: place % len(content)] if cut else content)
+    assert states.read(folder, KEY) in (None, STATE)
 
 
 def test_shipped_states_come_after_the_cache(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +109,7 @@ def test_shipped_states_come_after_the_cache(cache: Path, tmp_path: Path, monkey
     monkeypatch.setattr(Learned, "checkpoints", "shipping_package:checkpoints")
     states.keep(KEY, STATE)
     (package / "checkpoints").mkdir()
-    (cache / KEY).rename(package / "checkpoints" / KEY)
+    (cache / f"{KEY}.zip").rename(package / "checkpoints" / f"{KEY}.zip")
     assert states.find(Learned, KEY) == STATE
     states.keep(KEY, FittedState(b"mine", b"", 2.0))
     found = states.find(Learned, KEY)

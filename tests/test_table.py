@@ -12,11 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codecbench import layout, table
-from codecbench.cell import row_label
 from codecbench.codec import DataError, UsageError
 from codecbench.record import Record
 from codecbench.table import Table
-from codecbench_plugins.raw import Raw
 
 RAW_BYTES = {"input": 12_288, "stem": 65_536, "stage1": 65_536, "stage2": 32_768, "stage3": 16_384}
 
@@ -467,11 +465,3 @@ def test_a_number_that_rounds_to_zero_has_no_sign() -> None:
     assert layout.with_interval(-0.01, -1.0, 0.04, "+.1f") == "0.0 [-1.0, 0.0]"
     assert layout.with_interval(0.06, None, None, "+.1f") == "+0.1"
     assert layout.with_interval(None, None, None, ".1f") == "-"
-
-
-def test_row_label_names_the_point_only_where_the_codec_asks_for_it() -> None:
-    assert row_label(Raw, {"values": "uint8"}) == "raw (uint8)"
-    chosen = type("Chosen", (Raw,), {"name": "chosen", "row_per_point": False})
-    assert row_label(chosen, {"values": "uint8"}) == "chosen"
-    pointless = type("Pointless", (Raw,), {"name": "pointless"})
-    assert row_label(pointless, {}) == "pointless"

@@ -1,0 +1,320 @@
+"""Entropy coding with tables that both sides hold: priors of integers, coded by constriction.
+
+A `Prior` is learned from training symbols, shipped as side state, and billed there. Its tables are integers, so
+encoder and decoder agree on every machine. Importing this module imports neither numpy nor constriction.
+
+Which coder runs follows from the number of symbols, which both sides know. Few symbols take a range coder, since its
+last word can be cut to the one or two bytes that tell its final interval, while an ANS coder's final state takes three
+bytes more than it tells. Many symbols take the ANS coder, since the range coder, which rounds a range of 2^32 to 2^64
+down to a multiple of 2^24, loses some 2.5e-4 bits a symbol: nothing to a message, but more than a hundredth of a long
+row of symbols that are almost certain.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from codecbench.bits import read_varint, write_varint
+from codecbench.codec import PayloadError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+PRECISION_BITS = 20
+"""Each row of a prior sums to 2^20: a symbol costs 1.4e-6 bits at least, and 20 at most."""
+
+MAX_ALPHABET = 1 << 16
+MAX_SYMBOL = 1 << 30
+"""Symbols lie within this on either side of zero."""
+
+FEW_SYMBOLS = 1 << 16
+"""Up to so many symbols, over all rows, a range coder writes them."""
+
+_CODER_PRECISION_BITS = 24
+_WORD_BYTES = 4
+_STATE_BITS = 64
+_MAX_ROWS = 1 << 20
+_MAX_STATE_BYTES = 1 << 28
+
+
+class Prior:
+    """The probabilities of integer symbols, one table a row; all symbols of a row are drawn from its table.
+
+    Rows are channels, coefficients, or whatever has a distribution of its own. A row's alphabet is the consecutive
+    integers from its least to its greatest symbol; what lies outside is the encoder's to clip. A row whose alphabet is
+    a single symbol costs nothing.
+    """
+
+    def __init__(self, lowest: Sequence[int], tables: Sequence[NDArray[np.int64]]) -> None:
+        for table in tables:
+            if not 1 <= len(table) <= MAX_ALPHABET or int(table.min()) < 1 or int(table.sum()) != 1 << PRECISION_BITS:
+                raise ValueError(f"a table is up to {MAX_ALPHABET} positive integers that sum to 2^{PRECISION_BITS}")
+        if len(lowest) != len(tables):
+            raise ValueError(f"{len(lowest)} least symbols for {len(tables)} tables")
+        if any(
+            not -MAX_SYMBOL <= least <= MAX_SYMBOL - len(table) for least, table in zip(lowest, tables, strict=True)
+        ):
+            raise ValueError(f"an alphabet goes beyond {MAX_SYMBOL}")
+        self.lowest = [int(least) for least in lowest]
+        self.tables = list(tables)
+
+    @classmethod
+    def from_counts(cls, lowest: Sequence[int], counts: Sequence[NDArray[Any]]) -> Prior:
+        """A prior with probabilities in proportion to these counts, none of them zero.
+
+        `counts[i][j]` is how often (or how much: any weight of at least 0) row i had the symbol `lowest[i] + j`.
+        Raises ValueError for counts that are negative or not finite, and for an alphabet over MAX_ALPHABET.
+        """
+        return cls(lowest, [_to_table(count) for count in counts])
+
+    @classmethod
+    def fitted(cls, symbols: NDArray[Any], margin: int = 1, pseudo_count: float = 0.25) -> Prior:
+        """The prior of training symbols, (rows, n): their counts, and a `pseudo_count` for each symbol of the alphabet.
+
+        The alphabet goes `margin` further than the training symbols on either side, except in a row that was constant.
+        Raises ValueError where there is no symbol, or where a row's symbols are over MAX_ALPHABET apart.
+        """
+        import numpy as np
+
+        if not symbols.shape[1]:
+            raise ValueError("a prior is fitted to at least one symbol a row")
+        lowest, counts = [], []
+        for row in symbols.astype(np.int64):
+            least, greatest = int(row.min()), int(row.max())
+            spare = margin if least < greatest else 0
+            lowest.append(least - spare)
+            size = greatest - least + 1 + 2 * spare
+            if size > MAX_ALPHABET:
+                raise ValueError(f"an alphabet of {size} symbols is over {MAX_ALPHABET}; quantise more coarsely")
+            counts.append(np.bincount(row - lowest[-1], minlength=size) + pseudo_count)
+        return cls.from_counts(lowest, counts)
+
+    def __len__(self) -> int:
+        return len(self.tables)
+
+    @cached_property
+    def least(self) -> NDArray[np.int64]:
+        """The least symbol of each row, (rows, 1), to clip by."""
+        import numpy as np
+
+        return np.array(self.lowest, np.int64).reshape(-1, 1)
+
+    @cached_property
+    def greatest(self) -> NDArray[np.int64]:
+        """The greatest symbol of each row, (rows, 1), to clip by."""
+        import numpy as np
+
+        return self.least + np.array([len(table) - 1 for table in self.tables], np.int64).reshape(-1, 1)
+
+    def clip(self, symbols: NDArray[Any]) -> NDArray[np.int32]:
+        """The nearest symbols, (rows, n), that the prior can code. Values may be floating-point integers.
+
+        Raises ValueError for a value that is not a number; infinite ones become the greatest or least symbol.
+        """
+        import numpy as np
+
+        if np.isnan(symbols).any():
+            raise ValueError("a symbol is not a number")
+        clipped: NDArray[np.int32] = symbols.clip(self.least, self.greatest).astype(np.int32)
+        return clipped
+
+    def bound_bytes(self, symbols: NDArray[Any]) -> float:
+        """The Shannon bound of symbols (rows, n) under this prior: the sum of -log2 of their probabilities, in bytes.
+
+        Raises ValueError for a symbol that is outside its row's alphabet.
+        """
+        places = self._places(symbols)
+        return sum(float(cost[row].sum()) for cost, row in zip(self._costs, places, strict=True)) / 8
+
+    def encode(self, symbols: NDArray[Any]) -> bytes:
+        """Symbols (rows, n) to a bitstream that ends where the payload does.
+
+        At most 1 % and 4 bytes over `bound_bytes`; up to FEW_SYMBOLS, it is most often within one byte. Raises
+        ValueError for a symbol that is outside its row's alphabet.
+        """
+        places = self._places(symbols)
+        encode = _range_encode if places.size <= FEW_SYMBOLS else _ans_encode
+        coded = [(row, model) for row, model in zip(places, self._models, strict=True) if model is not None]
+        # The decoder takes what is missing for zeros.
+        return encode(coded if places.size else []).rstrip(b"\0")
+
+    def decode(self, bitstream: bytes | memoryview, count: int) -> NDArray[np.int32]:
+        """The inverse of `encode` for `count` symbols a row: (rows, count).
+
+        Raises PayloadError for a bitstream that cannot be the code of so many symbols. One that was altered may as well
+        decode to other symbols of the alphabet.
+        """
+        import numpy as np
+
+        padded = bytes(bitstream)
+        if padded.endswith(b"\0"):
+            raise PayloadError("an entropy-coded bitstream does not end in a zero")
+        padded += bytes(-len(padded) % _WORD_BYTES)
+        places = np.zeros((len(self), count), np.int32)
+        coded = [(row, model) for row, model in zip(places, self._models, strict=True) if model is not None]
+        if len(padded) > (len(coded) * count * PRECISION_BITS + _STATE_BITS) // 8:
+            raise PayloadError(f"{len(bitstream)} bytes are more than {len(coded) * count} symbols can take")
+        try:
+            (_range_decode if places.size <= FEW_SYMBOLS else _ans_decode)(padded, coded if count else [])
+        except (AssertionError, ValueError) as error:
+            raise PayloadError(f"no entropy-coded bitstream: {error}") from error
+        places += self.least.astype(np.int32)
+        return places
+
+    def to_bytes(self) -> bytes:
+        """The prior as side state."""
+        import numpy as np
+
+        numbers = bytearray(write_varint(len(self)))
+        for least, table in zip(self.lowest, self.tables, strict=True):
+            numbers += write_varint(_zigzag(least)) + write_varint(len(table))
+        tables = np.concatenate([np.zeros(0, np.int64), *self.tables]).astype("<u4")
+        # Planes of bytes deflate better than numbers.
+        return zlib.compress(bytes(numbers) + tables.view(np.uint8).reshape(-1, 4).T.tobytes(), 9)
+
+    @classmethod
+    def from_bytes(cls, state: bytes) -> Prior:
+        """The inverse of `to_bytes`. Raises PayloadError or ValueError for a state that is none."""
+        import numpy as np
+
+        numbers = _inflate(state)
+        rows, offset = read_varint(numbers)
+        if rows > _MAX_ROWS:
+            raise ValueError(f"a prior of {rows} rows")
+        lowest, lengths = [], []
+        for _ in range(rows):
+            folded, offset = read_varint(numbers, offset)
+            length, offset = read_varint(numbers, offset)
+            lowest.append((folded >> 1) ^ -(folded & 1))
+            lengths.append(length)
+        if len(numbers) - offset != 4 * sum(lengths):
+            raise ValueError("the tables of a prior are cut short, or go on behind their end")
+        planes = np.frombuffer(numbers, np.uint8, offset=offset).reshape(4, -1)
+        tables = np.ascontiguousarray(planes.T).view("<u4").reshape(-1).astype(np.int64)
+        return cls(lowest, np.split(tables, np.cumsum(lengths)[:-1]) if rows else [])
+
+    def _places(self, symbols: NDArray[Any]) -> NDArray[np.int32]:
+        """Where in its row's alphabet each symbol stands."""
+        import numpy as np
+
+        if symbols.ndim != 2 or len(symbols) != len(self):
+            raise ValueError(f"symbols of shape {symbols.shape} for a prior of {len(self)} rows")
+        if not (bool((symbols >= self.least).all()) and bool((symbols <= self.greatest).all())):
+            raise ValueError("a symbol is outside its row's alphabet; clip it first")
+        places: NDArray[np.int32] = (symbols - self.least).astype(np.int32)
+        return places
+
+    @cached_property
+    def _models(self) -> list[Any]:
+        """A coder's model of each row, None where the alphabet is a single symbol."""
+        import numpy as np
+        from constriction import stream
+
+        # constriction gives every symbol 1 of 2^24 and shares out the rest in proportion. With one taken off before,
+        # and integers that float32 holds exactly, as it does all their sums, what results is the table itself.
+        scale = 1 << (_CODER_PRECISION_BITS - PRECISION_BITS)
+        return [
+            stream.model.Categorical((table * scale - 1).astype(np.float32), perfect=False) if len(table) > 1 else None
+            for table in self.tables
+        ]
+
+    @cached_property
+    def _costs(self) -> list[NDArray[np.float64]]:
+        import numpy as np
+
+        return [PRECISION_BITS - np.log2(table) for table in self.tables]
+
+
+def _range_encode(coded: Sequence[tuple[NDArray[np.int32], Any]]) -> bytes:
+    """The fewest bytes of a range coder's final interval. Rows of places go with their models."""
+    from constriction import stream
+
+    coder = stream.queue.RangeEncoder()
+    for row, model in coded:
+        coder.encode(row, model)
+    words, (lower, width) = coder.pos()
+    stream_bytes = coder.get_compressed().astype(">u4").tobytes()
+    kept, tail = stream_bytes[: words * _WORD_BYTES], stream_bytes[words * _WORD_BYTES :]
+    # What constriction wrote is a number of the final interval [lower, lower + width), in which a carry may have gone
+    # to the words before; so it is where the interval lies as those words now stand.
+    written = int.from_bytes(tail.ljust(_STATE_BITS // 8, b"\0"), "big")
+    start = written - (written - lower) % (1 << _STATE_BITS)
+    return kept + _shortest_within(start, start + width)
+
+
+def _shortest_within(start: int, end: int) -> bytes:
+    """The fewest bytes that, with zeros behind them to 64 bits, make a number from `start` up to below `end`."""
+    for length in range(_STATE_BITS // 8 + 1):
+        step = 1 << (_STATE_BITS - 8 * length)
+        multiple = -(-max(start, 0) // step)
+        if multiple * step < min(end, 1 << _STATE_BITS):
+            return multiple.to_bytes(length, "big")
+    raise ValueError(f"no number from {start} to {end}")
+
+
+def _range_decode(padded: bytes, coded: Sequence[tuple[NDArray[np.int32], Any]]) -> None:
+    """Fill the rows. AssertionError for a number that is outside every symbol's interval."""
+    import numpy as np
+    from constriction import stream
+
+    coder = stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
+    for row, model in coded:
+        row[:] = coder.decode(model, len(row))
+
+
+def _ans_encode(coded: Sequence[tuple[NDArray[np.int32], Any]]) -> bytes:
+    """An ANS coder's words and state."""
+    from constriction import stream
+
+    coder = stream.stack.AnsCoder()
+    for row, model in reversed(coded):
+        coder.encode_reverse(row, model)
+    return bytes(coder.get_compressed().astype("<u4").tobytes())
+
+
+def _ans_decode(padded: bytes, coded: Sequence[tuple[NDArray[np.int32], Any]]) -> None:
+    """Fill the rows. ValueError where the bitstream goes on behind them."""
+    import numpy as np
+    from constriction import stream
+
+    coder = stream.stack.AnsCoder(np.frombuffer(padded, "<u4").astype(np.uint32))
+    for row, model in coded:
+        row[:] = coder.decode(model, len(row))
+    if not coder.is_empty():
+        raise ValueError("it goes on behind its symbols")
+
+
+def _zigzag(value: int) -> int:
+    return value << 1 if value >= 0 else (-value << 1) - 1
+
+
+def _inflate(state: bytes) -> bytes:
+    unpacker = zlib.decompressobj()
+    try:
+        numbers = unpacker.decompress(state, _MAX_STATE_BYTES)
+    except zlib.error as error:
+        raise ValueError(f"no state of a prior: {error}") from error
+    if not unpacker.eof or unpacker.unused_data:
+        raise ValueError("the state of a prior is cut short, or goes on behind its end")
+    return numbers
+
+
+def _to_table(counts: NDArray[Any]) -> NDArray[np.int64]:
+    """Positive integers that sum to 2^PRECISION_BITS: one each, and the rest in proportion by largest remainders."""
+    import numpy as np
+
+    weights = np.asarray(counts, np.float64)
+    if not 1 <= weights.size <= MAX_ALPHABET or not np.isfinite(weights).all() or weights.min() < 0:
+        raise ValueError(f"counts are 1 to {MAX_ALPHABET} finite numbers of at least 0")
+    weights = weights / weights.max() if weights.any() else np.ones_like(weights)
+    free = (1 << PRECISION_BITS) - len(weights)
+    shares = weights / weights.sum() * free
+    table = np.floor(shares).astype(np.int64)
+    missing = max(0, free - int(table.sum()))
+    table[np.argsort(table - shares, kind="stable")[:missing]] += 1
+    table[int(table.argmax())] += free - int(table.sum())  # what rounding in floating point has left, mostly nothing
+    return table + 1

@@ -1,0 +1,87 @@
+"""Fits in processes of their own: one process for the points of a codec at a split, so that its head runs once."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from codecbench.codec import Codec, TensorSpec
+from codecbench.measure import cores
+from codecbench.pair import WorkloadRef, chunks, run_heads
+from codecbench.plugins import reference
+from codecbench.states import FittedState
+from codecbench.worker import Worker
+
+
+class Fitter:
+    """Fits codecs on the first `count` training samples of a workload. A context manager; `close` ends its process.
+
+    The process is kept for further points of the same codec at the same split, and replaced for any other, or when a
+    fit has failed.
+    """
+
+    def __init__(self, workload: WorkloadRef, count: int) -> None:
+        self.workload = workload
+        self.count = count
+        self._worker: Worker | None = None
+        self._serves: tuple[str, str] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Fitter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process and remove its activations."""
+        if self._worker is not None:
+            self._worker.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+        self._worker = self._serves = self._folder = None
+
+    def fit(
+        self,
+        codec: type[Codec],
+        spec: TensorSpec,
+        split: str,
+        point: Mapping[str, Any],
+        seed: int,
+        *,
+        max_s: float,
+        timeout_s: float,
+        on_progress: Callable[[float, str], None] = lambda _share, _text: None,
+    ) -> FittedState:
+        """Both sides' states. `max_s` is what the codec is told, `timeout_s` when the process is ended.
+
+        Raises CodecFailure, WorkerTimeout or WorkerDied where the fit fails.
+        """
+        try:
+            worker = self._worker_for(codec, spec, split)
+            fields = {
+                "codec": reference(codec), "point": dict(point), "seed": seed, "max_s": max_s,
+                "chunks": chunks(self.count),
+            }  # fmt: skip
+            reply = worker.call("fit", fields, timeout_s=timeout_s, on_progress=on_progress)
+        except BaseException:
+            self.close()
+            raise
+        return FittedState(reply.blobs[0], reply.blobs[1], reply.fields["fit_s"])
+
+    def _worker_for(self, codec: type[Codec], spec: TensorSpec, split: str) -> Worker:
+        serves = (split, reference(codec))
+        if self._worker is None or self._serves != serves or not self._worker.alive:
+            self.close()
+            self._worker = Worker("fit", threads=cores())
+            self._folder = tempfile.TemporaryDirectory(prefix="codecbench-fit-")
+            self._serves = serves
+            self.workload.set_up(self._worker)
+            self._worker.call("split", {"split": split})
+            run_heads(self._worker, spec, {"fit": self.count}, Path(self._folder.name) / "fit")
+        return self._worker

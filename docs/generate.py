@@ -12,6 +12,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeAlias, get_args, get_type_hints
@@ -19,10 +20,10 @@ from typing import Any, TypeAlias, get_args, get_type_hints
 import typer
 from typer.models import ArgumentInfo, OptionInfo
 
-from codecbench import cli, hookspecs, table
-from codecbench.codec import CodecbenchError, DataError, UsageError
+from codecbench import cli, curves, hookspecs, layout, table
+from codecbench.codec import Codec, CodecbenchError, DataError, UsageError
 from codecbench.config import DEFAULT_WORKLOAD
-from codecbench.plugins import links, manager, pick, workloads
+from codecbench.plugins import codecs, links, manager, pick, workloads
 from codecbench.record import Record
 from codecbench.store import Store
 
@@ -76,6 +77,25 @@ def facts(root: Path) -> str:
     )
 
 
+def rate_accuracy(root: Path) -> str:
+    """Every operating point of the default workload, a heading and a table a split."""
+    records = [record for record in _records(root) if record.key.workload == DEFAULT_WORKLOAD]
+    (found,) = curves.build(records)
+    parts = []
+    for split, document in zip(found.points, found.documents(), strict=True):
+        last = split == list(found.points)[-1]
+        shown = replace(document, remarks=document.remarks if last else ())
+        parts.append(f"## {split}\n\n{layout.markdown(shown)}")
+    return "\n".join(parts)
+
+
+def codec_list(root: Path) -> str:
+    """A heading, the docstring and the points of every codec that ships."""
+    del root
+    shipped = [c for c in codecs(manager()).values() if c.__module__.startswith("codecbench_plugins.")]
+    return "\n".join(_codec(codec) for codec in sorted(shipped, key=lambda codec: codec.name))
+
+
 def command_line(root: Path) -> str:
     """A heading and a table of arguments for every command."""
     del root
@@ -93,6 +113,8 @@ GENERATORS: dict[str, Generator] = {
     "paper-table": published_table,
     "paper-ratios": paper_ratios,
     "facts": facts,
+    "curves": rate_accuracy,
+    "codecs": codec_list,
     "cli": command_line,
     "hooks": hooks,
 }
@@ -245,6 +267,15 @@ def _choices(hint: Any) -> str:
 
 def _piped(text: str) -> str:
     return text.replace("|", "\\|")
+
+
+def _codec(codec: type[Codec]) -> str:
+    arguments = {key: list(dict.fromkeys(p[key] for p in codec.points if key in p)) for key in codec.points[0]}
+    lines = [f"## `{codec.name}`", "", inspect.getdoc(codec) or "", ""]
+    lines += [f"- `{key}`: {', '.join(map(str, values))}" for key, values in arguments.items()]
+    source = codec.__module__.removeprefix("codecbench_plugins.").replace(".", "/")
+    lines += [f"- version {codec.version}, [plugins/{source}.py](../plugins/{source}.py)"]
+    return "\n".join(lines) + "\n"
 
 
 def _hook(name: str, function: Callable[..., Any]) -> str:

@@ -49,7 +49,7 @@ class QuantHuffman(Codec):
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """What little loss takes: small images bear less than features do, and late features bear more than early ones."""
+        """What little loss takes: images bear less than features do, and late features bear the most."""
         return ({"levels": 32},) if spec.image else ({"levels": 6}, {"levels": 12})
 
     @classmethod

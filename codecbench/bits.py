@@ -138,6 +138,49 @@ def read_range(header: bytes | memoryview) -> tuple[float, float]:
     return low, high
 
 
+# --- prediction from neighbours ------------------------------------------------------------------------------------
+
+
+def neighbours_mean(levels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """For each level of planes (planes, height, width), the mean of that to its left and that above, rounded down.
+
+    On the rim it is the one there is, and in the corner 0. `levels - neighbours_mean(levels)` has fewer bits where
+    planes are smooth.
+    """
+    import numpy as np
+
+    left, above = np.zeros_like(levels), np.zeros_like(levels)
+    left[..., 1:], above[:, 1:] = levels[..., :-1], levels[:, :-1]
+    left[..., :1], above[:, :1] = above[..., :1], left[:, :1]
+    return (left + above) >> 1
+
+
+def restore_from_differences(differences: NDArray[np.int32], mask: int = -1) -> NDArray[np.int32]:
+    """The levels from `(levels - neighbours_mean(levels)) & mask`, where all levels are within the mask (-1: any).
+
+    Goes from one diagonal to the next. With a rim of a row above and a column to the left, neighbours along a diagonal
+    lie `width` apart in memory.
+    """
+    import numpy as np
+
+    planes, height, width = differences.shape
+    padded = np.zeros((planes, height + 1, width + 1), np.int32)
+    padded[:, 1:, 1:] = differences
+    stride = width + 1
+    flat = padded.reshape(planes, (height + 1) * stride)
+    for diagonal in range(height + width - 1 if differences.size else 0):
+        top, bottom = max(1, diagonal - width + 2), min(height, diagonal + 1)
+        if diagonal and top == 1:
+            padded[:, 0, diagonal + 1] = padded[:, 1, diagonal]
+        if diagonal and bottom == diagonal + 1:
+            padded[:, bottom, 0] = padded[:, bottom - 1, 1]
+        first = top * stride + diagonal - top + 2
+        end = first + (bottom - top) * width + 1
+        left, above = flat[:, first - 1 : end - 1 : width], flat[:, first - stride : end - stride : width]
+        flat[:, first:end:width] = (flat[:, first:end:width] + ((left + above) >> 1)) & mask
+    return padded[:, 1:, 1:]
+
+
 # --- bit packing ---------------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from codecbench.cell import point_label
 from codecbench.codec import Codec
 from codecbench.link import Link
 from codecbench.workload import Workload
@@ -72,10 +71,14 @@ def text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _cell(value: Any) -> str:
     if isinstance(value, list):
-        labels = [point_label(v) if isinstance(v, dict) else str(v) for v in value]
-        shown = labels if len(labels) <= 5 else [*labels[:2], f"… {len(labels) - 3} more …", labels[-1]]
-        return " ".join(filter(None, shown))
+        return _points_cell(value) if value and isinstance(value[0], dict) else " ".join(map(str, value))
     return "" if value is None else "yes" if value is True else "no" if value is False else str(value)
+
+
+def _points_cell(points: Sequence[Mapping[str, Any]]) -> str:
+    """How many operating points, and the arguments in which they differ."""
+    arguments = [key for key in points[0] if len({str(point.get(key)) for point in points}) > 1]
+    return f"{len(points)} ({', '.join(arguments)})" if arguments else str(len(points))
 
 
 def _first_line(item: type[Any]) -> str:

@@ -28,7 +28,13 @@ from codecbench.record import Record
 from codecbench.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
-PAPER_ROWS = (("Offload-Intp", "interpolation"), ("Offload-Lossy", "jpeg-huffman"))
+PAPER_ROWS = (
+    ("Offload-CS", "cs-dct (faithful)"),
+    ("Offload-CS", "cs-dct (best)"),
+    ("Offload-Intp", "interpolation"),
+    ("Offload-Lossy", "jpeg-huffman (own)"),
+    ("Offload-Lossy", "jpeg-huffman (shared)"),
+)
 """Rows of the paper's Table 1, and the codecs of ours that do the same."""
 
 Generator: TypeAlias = Callable[[Path], str]

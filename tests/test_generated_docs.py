@@ -33,9 +33,9 @@ def project(tmp_path: Path) -> Path:
     """A small project with records, a README and an empty page."""
     store = Store(tmp_path / "results")
     records = [
-        keyed("input", "jpeg-huffman", payload_bytes=100.0, raw_bytes=1000.0),
-        keyed("stem", "jpeg-huffman", payload_bytes=50.0, raw_bytes=1000.0),
-        keyed("stage1", "jpeg-huffman", payload_bytes=200.0, raw_bytes=1000.0),
+        keyed("input", "jpeg-huffman", row="jpeg-huffman (own)", payload_bytes=100.0, raw_bytes=1000.0),
+        keyed("stem", "jpeg-huffman", row="jpeg-huffman (own)", payload_bytes=50.0, raw_bytes=1000.0),
+        keyed("stage1", "jpeg-huffman", row="jpeg-huffman (own)", payload_bytes=200.0, raw_bytes=1000.0),
         keyed("input", "interpolation", status="skipped", reason="no"),
     ]
     with store.locked():
@@ -75,7 +75,7 @@ def test_parts_are_rewritten_and_the_rest_is_left(project: Path) -> None:
     readme = (project / "README.md").read_text()
     assert readme.startswith("# Title\n\n<!-- generated: table -->\n**cifar10-resnet20: smallest payload within")
     assert readme.endswith("<!-- end -->\n\nlast words\n")
-    assert "| jpeg-huffman |" in re.sub(" +", " ", readme)
+    assert "| jpeg-huffman (own) |" in re.sub(" +", " ", readme)
     page = (project / "docs" / "page.md").read_text()
     assert "4 cells (3 ok, 1 skipped) on 100 test samples." in page
     assert CPU in page
@@ -93,7 +93,7 @@ def test_check_writes_nothing_and_names_stale_pages(project: Path, capsys: pytes
 
 def test_paper_ratios_set_ours_beside_the_published(project: Path) -> None:
     (line,) = [row for row in generate.paper_ratios(project).split("\n") if "jpeg-huffman" in row]
-    assert line == "| `jpeg-huffman` (Offload-Lossy) | 3.3 % | 10 % | 11-21 % | 5-20 % |"
+    assert line == "| `jpeg-huffman (own)` (Offload-Lossy) | 3.3 % | 10 % | 11-21 % | 5-20 % |"
     assert "| 4.2 % | skipped |" in generate.paper_ratios(project)
 
 

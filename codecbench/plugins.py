@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import hashlib
 import importlib.util
@@ -9,6 +10,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -194,11 +196,38 @@ def suggestion(wrong: str, known: Iterable[str]) -> str:
 
 
 def source_sha256(item: type[Any]) -> str:
-    """Hex digest of the source of the module that defines a class: what a record checks to see that it is current."""
+    """Hex digest of the source that a codec is made of: what a record checks to see that it is current.
+
+    That is the module that defines the class, and the helper modules of codecbench that it imports, and theirs; not
+    the contract itself.
+    """
     path = inspect.getsourcefile(item)
     if path is None:
         raise PluginError(f"{_label(item)} has no source file; define it in a .py file")
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    source = Path(path).read_bytes()
+    helpers: dict[str, bytes] = {}
+    waiting = [source]
+    while waiting:
+        for name in _helpers_named_in(waiting.pop()):
+            if name not in helpers:
+                helpers[name] = (Path(__file__).parent / f"{name}.py").read_bytes()
+                waiting.append(helpers[name])
+    parts = [source, *(helpers[name] for name in sorted(helpers))]
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+
+
+@lru_cache
+def _helpers_named_in(source: bytes) -> tuple[str, ...]:
+    """Modules of codecbench, but for the contract, that a source names in its imports."""
+    named = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            named.add(node.module or "")
+        elif isinstance(node, ast.Import):
+            named.update(alias.name for alias in node.names)
+    folder = Path(__file__).parent
+    found = {name.removeprefix("codecbench.") for name in named if name.startswith("codecbench.")} - {"codec"}
+    return tuple(sorted(name for name in found if (folder / f"{name}.py").is_file()))
 
 
 def reference(item: type[Any]) -> str:

@@ -1,7 +1,8 @@
 """Entropy coding with tables that both sides hold: priors of integers, coded by constriction.
 
 A `Prior` is learned from training symbols, shipped as side state, and billed there. Its tables are integers, so
-encoder and decoder agree on every machine. Importing this module imports neither numpy nor constriction.
+encoder and decoder agree on every machine. Zstandard frames stand beside it, for data without a prior. Importing this
+module imports neither numpy, nor constriction, nor zstandard.
 
 Which coder runs follows from the number of symbols, which both sides know. Few symbols take a range coder, since its
 last word can be cut to the one or two bytes that tell its final interval, while an ANS coder's final state takes three
@@ -39,6 +40,7 @@ _WORD_BYTES = 4
 _STATE_BITS = 64
 _MAX_ROWS = 1 << 20
 _MAX_STATE_BYTES = 1 << 28
+_MIN_WINDOW_BYTES = 1 << 16
 
 
 class Prior:
@@ -229,6 +231,43 @@ class Prior:
         return [PRECISION_BITS - np.log2(table) for table in self.tables]
 
 
+def zstd_compress(data: bytes, level: int, dictionary: bytes = b"") -> bytes:
+    """A Zstandard frame (RFC 8878) of `data` without magic number, content size, checksum and dictionary's number.
+
+    Needs zstandard.
+    """
+    import zstandard
+
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        level, source_size=len(data), dict_size=len(dictionary), format=zstandard.FORMAT_ZSTD1_MAGICLESS,
+        write_content_size=False, write_checksum=False, write_dict_id=False,
+    )  # fmt: skip
+    trained = zstandard.ZstdCompressionDict(dictionary) if dictionary else None
+    return bytes(zstandard.ZstdCompressor(compression_params=parameters, dict_data=trained).compress(data))
+
+
+def zstd_decompress(frame: bytes | memoryview, size: int, dictionary: bytes = b"") -> bytes:
+    """The inverse of `zstd_compress` for data of `size` bytes. Raises PayloadError for a frame of anything else.
+
+    No more is decompressed, nor allocated, than `size` and a window of that order, whatever the frame says.
+    """
+    import zstandard
+
+    trained = zstandard.ZstdCompressionDict(dictionary) if dictionary else None
+    window_bytes = max(_MIN_WINDOW_BYTES, 1 << (size + len(dictionary)).bit_length())
+    unpacker = zstandard.ZstdDecompressor(
+        dict_data=trained, max_window_size=window_bytes, format=zstandard.FORMAT_ZSTD1_MAGICLESS
+    )
+    try:
+        with unpacker.stream_reader(bytes(frame), read_across_frames=False) as reader:
+            data = bytes(reader.read(size + 1))
+    except zstandard.ZstdError as error:
+        raise PayloadError(f"no Zstandard frame: {error}") from error
+    if len(data) != size:
+        raise PayloadError(f"a Zstandard frame of {'more' if len(data) > size else 'fewer'} than {size} bytes")
+    return data
+
+
 def _range_encode(coded: Sequence[tuple[NDArray[np.int32], Any]]) -> bytes:
     """The fewest bytes of a range coder's final interval. Rows of places go with their models."""
     from constriction import stream
@@ -237,7 +276,7 @@ def _range_encode(coded: Sequence[tuple[NDArray[np.int32], Any]]) -> bytes:
     for row, model in coded:
         coder.encode(row, model)
     words, (lower, width) = coder.pos()
-    stream_bytes = coder.get_compressed().astype(">u4").tobytes()
+    stream_bytes: bytes = coder.get_compressed().astype(">u4").tobytes()
     kept, tail = stream_bytes[: words * _WORD_BYTES], stream_bytes[words * _WORD_BYTES :]
     # What constriction wrote is a number of the final interval [lower, lower + width), in which a carry may have gone
     # to the words before; so it is where the interval lies as those words now stand.
@@ -313,8 +352,9 @@ def _to_table(counts: NDArray[Any]) -> NDArray[np.int64]:
     weights = weights / weights.max() if weights.any() else np.ones_like(weights)
     free = (1 << PRECISION_BITS) - len(weights)
     shares = weights / weights.sum() * free
-    table = np.floor(shares).astype(np.int64)
+    table: NDArray[np.int64] = np.floor(shares).astype(np.int64)
     missing = max(0, free - int(table.sum()))
     table[np.argsort(table - shares, kind="stable")[:missing]] += 1
     table[int(table.argmax())] += free - int(table.sum())  # what rounding in floating point has left, mostly nothing
-    return table + 1
+    table += 1
+    return table

@@ -1,0 +1,64 @@
+"""The fitted states that ship: whole, small, current, one for every point of every default split, and no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from codecbench import Codec, states
+from codecbench.config import RunConfig
+from codecbench.plugins import codecs, manager
+from codecbench.progress import reporter
+from codecbench.run import PlannedCell, Run
+
+CHECKPOINTS = Path(__file__).parents[1] / "plugins" / "checkpoints"
+MOST_BYTES = 40_000_000
+
+
+def ships(codec: type[Codec]) -> bool:
+    return (codec.checkpoints or "").startswith("codecbench_plugins:")
+
+
+@pytest.fixture(scope="module")
+def cells() -> list[PlannedCell]:
+    """Every point of a codec that ships states, at every default split of the default workload."""
+    named = [name for name, codec in codecs(manager()).items() if ships(codec)]
+    with reporter() as report:
+        run = Run(RunConfig(codec=named, preset="full"), report)
+        with run.pair:
+            planned = run.plan()
+    return [c for c in planned if c.skip_reason is None and c.codec.needs_fit(c.spec, **c.key.point)]
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    with reporter() as report:
+        return Run(RunConfig(codec=["raw"]), report)
+
+
+def key_of(cell: PlannedCell, run: Run) -> str:
+    point = dict(cell.key.point)
+    return states.fit_key(run.weights_sha256, run.sample_sets["fit"], cell.key.split, cell.codec, point, 0)
+
+
+def test_every_point_has_a_state_and_every_state_a_point(cells: list[PlannedCell], run: Run) -> None:
+    wanted = {f"{cell.key.codec}/{key_of(cell, run)}": cell.label for cell in cells}
+    shipped = {f"{path.parent.name}/{path.stem}" for path in CHECKPOINTS.glob("*/*")}
+    assert [label for name, label in wanted.items() if name not in shipped] == []
+    assert shipped - wanted.keys() == set()
+
+
+def test_every_state_is_whole_says_what_it_is_and_restores(cells: list[PlannedCell], run: Run) -> None:
+    for cell in cells:
+        state = states.read(CHECKPOINTS / cell.key.codec, key_of(cell, run))
+        assert state is not None, cell.label
+        assert {**cell.key.to_json(), "sample_set": run.sample_sets["fit"]} == state.about
+        for side, kept in (("device", state.device), ("edge", state.edge)):
+            codec = cell.codec(cell.spec, **cell.key.point)
+            codec.restore(side, kept)
+            assert codec.export(side) == kept, f"{cell.label}: {side}"
+
+
+def test_states_are_small() -> None:
+    assert sum(path.stat().st_size for path in CHECKPOINTS.rglob("*.zip")) < MOST_BYTES

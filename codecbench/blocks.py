@@ -1,0 +1,109 @@
+"""Tensors of any shape as blocks of one size, for codecs that transform blocks.
+
+Importing this module does not import numpy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from codecbench.codec import TensorSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MAX_VALUES = 512
+"""Blocks of `Tiling.of` are as large as keeps the values of one within this, and so a matrix over them small."""
+
+MAX_CHANNELS = 2048
+"""Up to so many values a vector is one block. More channels make a block whose covariance takes long to learn."""
+
+PLANE_SIDE, SEQUENCE_SIDE = 8, 16
+"""Greatest sides of a block, where two axes are tiled and where one is."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Blocks of `sizes` along the tiled `axes` of a sample. They are whole along its other axes, the channels.
+
+    A sample's blocks follow one another in row-major order of their places. The values of a block, one row of an
+    array, run in row-major order of the sample's axes. What does not tile is padded by edge values.
+    """
+
+    axes: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, spec: TensorSpec) -> Tiling:
+        """The largest blocks of at most MAX_VALUES values whose sides are a power of two, or the whole of an axis.
+
+        Tiled are the last two axes; the varying axis and the last; one axis of a matrix; none of a short vector.
+        """
+        axes, shape = _tiled_axes(spec), spec.max_shape
+        channels, side = cls(axes, ()).channels(shape), SEQUENCE_SIDE if len(axes) == 1 else PLANE_SIDE
+        while side > 1 and channels * side ** len(axes) > MAX_VALUES:
+            side //= 2
+        return cls(axes, tuple(max(1, min(side, shape[axis])) for axis in axes))
+
+    @classmethod
+    def whole(cls, shape: Sequence[int]) -> Tiling:
+        """One block that is the sample."""
+        return cls(tuple(range(len(shape))), tuple(shape))
+
+    def channels(self, shape: Sequence[int]) -> int:
+        """Values at one place of the tiled axes."""
+        return math.prod(n for axis, n in enumerate(shape) if axis not in self.axes)
+
+    def values(self, shape: Sequence[int]) -> int:
+        """Values of one block."""
+        return self.channels(shape) * math.prod(self.sizes)
+
+    def count(self, shape: Sequence[int]) -> int:
+        """Blocks of a sample of this shape."""
+        return math.prod(-(-shape[axis] // size) for axis, size in zip(self.axes, self.sizes, strict=True))
+
+    def split(self, samples: NDArray[Any]) -> NDArray[Any]:
+        """Samples (n, *shape) to blocks (n * count, values)."""
+        import numpy as np
+
+        shape = samples.shape[1:]
+        count, values = len(samples) * self.count(shape), self.values(shape)
+        if not count:
+            return np.zeros((0, values), samples.dtype)
+        margins = [(0, 0)] * samples.ndim
+        for axis, size in zip(self.axes, self.sizes, strict=True):
+            margins[axis + 1] = (0, -shape[axis] % size)
+        cut = np.pad(samples, margins, mode="edge").reshape(-1, *self._cut(shape))
+        return cut.transpose(self._order(shape)).reshape(count, values)
+
+    def join(self, blocks: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
+        """Blocks (count, values) to one sample, contiguous and of this shape; the inverse of `split`."""
+        import numpy as np
+
+        cut, order = (1, *self._cut(shape)), self._order(shape)
+        padded = [count * size for count, size in zip(cut[1::2], cut[2::2], strict=True)]
+        sample = blocks.reshape([cut[axis] for axis in order]).transpose(np.argsort(order)).reshape(padded)
+        return np.ascontiguousarray(sample[tuple(slice(n) for n in shape)])
+
+    def _cut(self, shape: Sequence[int]) -> list[int]:
+        """Of each axis the number of blocks and the size of one."""
+        sizes = {**dict(enumerate(shape)), **dict(zip(self.axes, self.sizes, strict=True))}
+        return [part for axis, n in enumerate(shape) for part in (-(-n // sizes[axis]), sizes[axis])]
+
+    def _order(self, shape: Sequence[int]) -> list[int]:
+        """Samples, blocks along each axis, and the places within them."""
+        places = range(len(shape))
+        return [0, *(1 + 2 * axis for axis in places), *(2 + 2 * axis for axis in places)]
+
+
+def _tiled_axes(spec: TensorSpec) -> tuple[int, ...]:
+    last = spec.ndim - 1
+    varying = spec.shape.index(None) if None in spec.shape else None
+    if spec.ndim == 1:
+        return (0,) if varying == 0 or spec.max_shape[0] > MAX_CHANNELS else ()
+    if spec.ndim == 2:
+        return (last if varying is None else varying,)
+    return (last - 1, last) if varying is None or varying >= last - 1 else (varying, last)

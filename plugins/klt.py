@@ -164,7 +164,7 @@ class KltTask(Klt):
         "image": _steps(0.8, 0.7, 0.6, 0.5, 0.42, 0.35, 0.25, 0.2),
         "large": _steps(2.8, 2.4, 2.0, 1.7, 1.4, 1.2, 1.0, 0.7),
         "middle": _steps(2.8, 2.4, 2.0, 1.7, 1.4, 1.2, 1.0, 0.7),
-        "small": _steps(1.4, 1.0, 0.7, 0.6, 0.5, 0.42, 0.35, 0.25),
+        "small": _steps(1.0, 0.7, 0.6, 0.5, 0.42, 0.35, 0.25),
     }
     points = _points["small"]
     _quick_step: ClassVar[Mapping[Kind, float]] = {"image": 0.42, "large": 1.0, "middle": 1.0, "small": 0.5}

@@ -61,6 +61,10 @@ class Outcome:
         return f"{self.status:<8} {self.id}{f': {self.reason}' if self.reason else ''}"
 
 
+_states: weakref.WeakKeyDictionary[type[Codec], dict[tuple[TensorSpec, str], dict[Side, bytes]]]
+_states = weakref.WeakKeyDictionary()
+
+
 class Case:
     """One codec at one spec and point, with its fitted states, samples and payloads, each made once when needed."""
 
@@ -88,8 +92,15 @@ class Case:
 
     @cached_property
     def states(self) -> dict[Side, bytes]:
-        """What each side holds before the first request; fitted on synthetic data where the point needs it."""
-        return self.fit()
+        """What each side holds before the first request; fitted on synthetic data where the point needs it.
+
+        Fitted once a process, whatever number of kits take the case.
+        """
+        kept = _states.setdefault(self.codec, {})
+        key = (self.spec, point_label(self.point))
+        if key not in kept:
+            kept[key] = self.fit()
+        return kept[key]
 
     def fit(self, max_s: float = 5.0) -> dict[Side, bytes]:
         """Both sides' states after a fresh fit, or of a fresh instance where there is nothing to fit."""
@@ -117,6 +128,15 @@ class Case:
         device = self.side("device")
         return [device.encode(x) for x in self.samples]
 
+    @cached_property
+    def decoded(self) -> list[Tensor]:
+        """What the payloads decode to, one by one, by one fresh instance. Copies: a codec may hold on to its own.
+
+        `check_decode_gives_tensor` says whether they are tensors at all.
+        """
+        edge = self.side("edge")
+        return [_copy(edge.decode(payload)) for payload in self.payloads]
+
     def close_enough(self, left: Tensor, right: Tensor) -> str | None:
         """Why two decodes of one payload are not the same, or None where they are, within DECODE_TOLERANCE."""
         import torch
@@ -134,6 +154,9 @@ class Case:
 
 Subject: TypeAlias = "type[Codec] | Case"
 """What a check looks at: a codec as a whole, or one case."""
+
+Points: TypeAlias = Callable[[type[Codec], TensorSpec], Sequence[Mapping[str, Any]]]
+"""Which points of a codec are checked at a spec."""
 
 
 @dataclass(frozen=True)
@@ -174,15 +197,23 @@ def require(condition: object, text: str) -> None:
         raise CheckFailed(text)
 
 
+def quick_points(codec: type[Codec], spec: TensorSpec) -> Sequence[Mapping[str, Any]]:
+    """The codec's own quick points for the spec."""
+    return codec.quick_points_for(spec)
+
+
 class Kit:
     """The cases of one or more codecs, the outcomes so far, and the processes that the checks share.
 
-    `specs` defaults to DEFAULT_SPECS. The points are the codec's quick points for each spec.
+    `specs` defaults to DEFAULT_SPECS. `points` gives the points at which a codec is checked at a spec.
     """
 
-    def __init__(self, codecs: Sequence[type[Codec]], specs: Sequence[TensorSpec] | None = None) -> None:
+    def __init__(
+        self, codecs: Sequence[type[Codec]], specs: Sequence[TensorSpec] | None = None, points: Points = quick_points
+    ) -> None:
         self.codecs = list(codecs)
         self.specs = tuple(specs or DEFAULT_SPECS)
+        self._points = points
         self.cases: list[Case] = []
         self.skips: list[Outcome] = []
         for codec in self.codecs:
@@ -197,12 +228,19 @@ class Kit:
             self.skips.append(Outcome(codec.name, "all_checks", "skipped", missing))
             return
         for spec in self.specs:
-            for point, reason in _quick_plan(codec, spec):
+            for point, reason in self._points_with_reasons(codec, spec):
                 case = Case(self, codec, spec, point)
                 if reason:
                     self.skips.append(Outcome(case.label, "all_checks", "skipped", reason))
                 else:
                     self.cases.append(case)
+
+    def _points_with_reasons(self, codec: type[Codec], spec: TensorSpec) -> list[tuple[Mapping[str, Any], str | None]]:
+        """The points to check, each with the reason for which it is skipped."""
+        try:
+            return [(point, codec.skip_reason(spec, **point)) for point in self._points(codec, spec)]
+        except Exception:  # check_points_constructible asks the same again, and reports it
+            return []
 
     def subjects(self) -> Iterator[tuple[Check, Subject]]:
         """Every check with what it looks at, codec by codec."""
@@ -295,14 +333,6 @@ class Kit:
             self._edge.close()
 
 
-def _quick_plan(codec: type[Codec], spec: TensorSpec) -> list[tuple[Mapping[str, Any], str | None]]:
-    """The quick points, each with the reason for which it is skipped."""
-    try:
-        return [(point, codec.skip_reason(spec, **point)) for point in codec.quick_points_for(spec)]
-    except Exception:  # check_points_constructible asks the same again, and reports it
-        return []
-
-
 @dataclass(frozen=True)
 class Elsewhere:
     """A case in other processes: payloads, or why there are none; and by sample the tensor, or why there is none."""
@@ -336,6 +366,13 @@ def open_side(worker: Worker, case: Case, side: Side) -> int:
 def subject_label(subject: Subject) -> str:
     """A codec's name, or a case's label."""
     return subject.label if isinstance(subject, Case) else subject.name
+
+
+def _copy(decoded: Any) -> Any:
+    """A copy of a tensor; anything else as it is."""
+    import torch
+
+    return decoded.detach().clone() if isinstance(decoded, torch.Tensor) else decoded
 
 
 def to_tensor(values: Any) -> Tensor:

@@ -13,27 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.bits import write_shape
 from codecbench.cell import point_label
-from codecbench.codec import Codec, PayloadError, TensorSpec
+from codecbench.codec import Codec, TensorSpec
 from codecbench.guard import GuardError, sealed
-from codecbench.kit_cases import Case, CheckFailed, CheckSkipped, Kit, check_of, open_side, require, to_tensor
+from codecbench.kit_cases import Case, CheckFailed, CheckSkipped, Kit, check_of, require, to_tensor
 from codecbench.kit_damage import damaged
 from codecbench.kit_golden import Golden, golden_files, golden_folder, golden_path
 from codecbench.kit_samples import extremes, spec_label
-from codecbench.measure import Deadline, process_cpu_s, process_status_bytes
-from codecbench.worker import CodecFailure, Worker, WorkerDied, one_line
+from codecbench.kit_trial import Trial
+from codecbench.worker import one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-HANG_FACTOR = 3.0
-HANG_SLACK_S = 2.0
-IDLE_FACTOR = 20.0
 BOUND_FACTOR = 1.01
 BOUND_SLACK_BYTES = 4
-MEMORY_FACTOR = 1.5
-MEMORY_TENSORS = 16
-MEMORY_SLACK_BYTES = 64 << 20
-"""What a process's address space may grow by whatever a codec does: allocators reserve in steps of this order."""
+BATCHES = (slice(None), slice(None, 1, -1), slice(1), slice(0))
+"""Batches of a case's samples or payloads: all four, the last two backwards, one, and none."""
 
 
 @check_of(of_codec=True)
@@ -246,29 +241,26 @@ def check_repr(_kit: Kit, case: Case) -> None:
         raise CheckFailed(f"repr {original!r} does not evaluate: {one_line(error)}") from error
     require(isinstance(copy, case.codec) and repr(copy) == repr(original), f"repr {original!r} evaluates to {copy!r}")
     copy.restore("device", case.states["device"])
-    x = case.samples[0]
-    same = case.side("device").encode(x) == copy.encode(x.clone())
+    same = copy.encode(case.samples[0]) == case.payloads[0]
     require(same, f"repr {original!r} evaluates to a codec of other payloads; an argument is missing in it")
 
 
 @check_of(needs=("check_same_bytes",))
 def check_encode_batch(_kit: Kit, case: Case) -> None:
     """`encode_batch` gives a list with the same bytes as `encode`, for any batch."""
-    xs = case.samples
-    for batch in (xs, xs[::-1], xs[:1], []):
+    for pick in BATCHES:
+        batch, expected = case.samples[pick], case.payloads[pick]
         payloads = case.side("device").encode_batch(batch)
         text = f"encode_batch of {len(batch)} samples gives"
         require(isinstance(payloads, list) and len(payloads) == len(batch), f"{text} no list of {len(batch)} payloads")
-        device = case.side("device")
-        require(payloads == [device.encode(x) for x in batch], f"{text} other bytes than encode")
+        require(payloads == expected, f"{text} other bytes than encode")
 
 
 @check_of(needs=("check_encode_gives_bytes", "check_input_unmodified"))
 def check_decode_gives_tensor(_kit: Kit, case: Case) -> None:
     """`decode` returns a tensor of the sample's shape and the spec's dtype, on the CPU, with finite values."""
-    edge = case.side("edge")
-    for x, payload in zip(case.samples, case.payloads, strict=True):
-        _require_fits(case, edge.decode(payload), x)
+    for x, decoded in zip(case.samples, case.decoded, strict=True):
+        _require_fits(case, decoded, x)
 
 
 def _require_fits(case: Case, decoded: object, x: Tensor) -> None:
@@ -332,13 +324,13 @@ def check_extreme_values(_kit: Kit, case: Case) -> None:
 @check_of(needs=("check_decode_gives_tensor",))
 def check_decode_batch(_kit: Kit, case: Case) -> None:
     """`decode_batch` gives the same tensors as `decode`, within 1e-5 of the greatest value, for any batch."""
-    payloads = case.payloads
-    for batch in (payloads, payloads[::-1], payloads[:1], []):
-        together, edge = case.side("edge").decode_batch(batch), case.side("edge")
+    for pick in BATCHES:
+        batch, expected = case.payloads[pick], case.decoded[pick]
+        together = case.side("edge").decode_batch(batch)
         text = f"decode_batch of {len(batch)} payloads gives"
         require(isinstance(together, list) and len(together) == len(batch), f"{text} no list of {len(batch)} tensors")
-        for payload, tensor in zip(batch, together, strict=True):
-            difference = case.close_enough(tensor.detach(), edge.decode(payload).detach())
+        for tensor, alone in zip(together, expected, strict=True):
+            difference = case.close_enough(tensor.detach(), alone)
             require(not difference, f"{text} other tensors than decode: {difference}")
 
 
@@ -377,12 +369,11 @@ def check_other_process(kit: Kit, case: Case) -> None:
     if isinstance(result.payloads, str):
         raise CheckFailed(f"in a device process: {result.payloads}")
     require(result.payloads == case.payloads, "another process gives other bytes for the same samples")
-    edge = case.side("edge")
-    for index, payload in enumerate(result.payloads):
+    for index, here in enumerate(case.decoded):
         decoded = result.decoded[index]
         if isinstance(decoded, str):
             raise CheckFailed(f"in an edge process that has only the payload: {decoded}")
-        difference = case.close_enough(decoded, edge.decode(payload).detach())
+        difference = case.close_enough(decoded, here)
         require(not difference, f"an edge process that has only the payload gives another tensor: {difference}")
 
 
@@ -393,61 +384,12 @@ def check_damaged_payloads(kit: Kit, case: Case) -> None:
     They never crash the process, compute for over 3 times a valid decode and 2 s, or allocate over 1.5 times what a
     valid decode does and 16 times the tensor (and 64 MiB: allocators take memory from the system in large steps).
     """
-    edge = kit.edge()
-    handle = open_side(edge, case, "edge")
-    before_bytes = process_status_bytes("VmSize", edge.pid)
-    before_s = process_cpu_s(edge.pid)
-    edge.decode(handle, case.payloads, batched=False)
-    limit_s = HANG_FACTOR * (process_cpu_s(edge.pid) - before_s) / len(case.payloads) + HANG_SLACK_S
-    limit_bytes = None
-    if before_bytes is not None:
-        valid_bytes = _peak_bytes(edge) - before_bytes
-        slack_bytes = MEMORY_TENSORS * case.spec.nbytes + MEMORY_SLACK_BYTES
-        limit_bytes = before_bytes + int(MEMORY_FACTOR * valid_bytes) + slack_bytes
+    trial = Trial(kit.edge(), case)
     for what, payload in damaged(case.payloads):
-        fault = _fault(edge, handle, payload, limit_s)
+        fault = trial.fault(payload)
         require(fault is None, f"{what}: {fault}")
-        if limit_bytes is not None and _peak_bytes(edge) > limit_bytes:
-            grown_bytes = _peak_bytes(edge) - (before_bytes or 0)
-            edge.close()  # a peak stays: the next case needs a process that nothing has swollen
-            raise CheckFailed(f"{what}: decode allocates {grown_bytes >> 20} MiB; check sizes before use")
-    if limit_bytes is None:
+    if not trial.sees_memory:
         raise CheckSkipped("no crash and no hang; this system does not tell how much memory a process took")
-
-
-def _peak_bytes(worker: Worker) -> int:
-    return process_status_bytes("VmPeak", worker.pid) or 0
-
-
-def _fault(edge: Worker, handle: int, payload: bytes, limit_s: float) -> str | None:
-    """What is wrong with how a damaged payload was taken, or None."""
-    try:
-        edge.send("decode_arrays", {"handle": handle, "batched": False}, [payload])
-        if _hangs(edge, limit_s):
-            edge.close()
-            return f"decode hangs: no answer after {limit_s:.1f} s of processor time"
-        edge.receive()
-    except PayloadError as error:
-        no_memory = re.search(r"can't allocate memory|bad_alloc|MemoryError", str(error))
-        return f"decode asks for more memory than there is ({error})" if no_memory else None
-    except CodecFailure as error:
-        # Altered float32 values may be NaN in a tensor that is else as it should be.
-        return None if "not finite" in str(error) else str(error)
-    except WorkerDied as error:
-        return f"decode ends the process: {error}"
-    return None
-
-
-def _hangs(edge: Worker, limit_s: float) -> bool:
-    """Whether the answer takes more processor time than the limit, or IDLE_FACTOR times that on the clock.
-
-    Processor time is what counts: a busy machine makes no codec hang. The clock catches one that sleeps.
-    """
-    began_s, deadline = process_cpu_s(edge.pid), Deadline(IDLE_FACTOR * limit_s)
-    while not edge.answered(0.05):
-        if process_cpu_s(edge.pid) - began_s > limit_s or deadline.remaining_s() == 0:
-            return True
-    return False
 
 
 def _refusal(error: BaseException | None) -> GuardError | None:

@@ -49,8 +49,7 @@ def samples(spec: TensorSpec, count: int = 4, seed: int = 0) -> list[Tensor]:
     """
     import torch
 
-    made = [_sample(spec, index, seed) for index in range(count)]
-    return [torch.from_numpy(values) for values in made]
+    return [torch.from_numpy(_sample(spec, index, seed).copy()) for index in range(count)]
 
 
 def extremes(spec: TensorSpec) -> dict[str, Tensor]:
@@ -150,7 +149,9 @@ def _linear_tail(spec: TensorSpec, seed: int) -> nn.Module:
     return LinearTail().eval()
 
 
+@lru_cache(maxsize=512)
 def _sample(spec: TensorSpec, index: int, seed: int) -> NDArray[Any]:
+    """One sample's values, kept: the checks of a case ask for them some thirty times."""
     import numpy as np
 
     shape = tuple(_length(spec, index) if n is None else n for n in spec.shape)

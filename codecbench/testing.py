@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from codecbench import kit_checks
 from codecbench.codec import Codec, TensorSpec, UsageError
-from codecbench.kit_cases import CHECKS, Check, CheckFailed, Kit, Outcome, Subject, subject_label
+from codecbench.kit_cases import CHECKS, Check, CheckFailed, Kit, Outcome, Points, Subject, quick_points, subject_label
 from codecbench.kit_golden import Golden, golden_files, golden_path
 from codecbench.plugins import pick
 
@@ -74,17 +74,19 @@ def parametrize_codec(
     codecs: type[Codec] | Sequence[type[Codec]],
     *,
     specs: Sequence[TensorSpec] | None = None,
+    points: Points = quick_points,
     expected_failed_checks: Mapping[str, str] | None = None,
 ) -> pytest.MarkDecorator:
     """Make a pytest decorator: one test for each check of these codecs, given to the test function as `check`.
 
-    `specs` replaces DEFAULT_SPECS. `expected_failed_checks` gives, by check, the reason for which a failure is
+    `specs` replaces DEFAULT_SPECS. `points` gives, for a codec and a spec, the points to check in place of the quick
+    ones. `expected_failed_checks` gives, by check, the reason for which a failure is
     accepted; such a test is marked xfail. Raises UsageError for a name in it that is no check.
     """
     import pytest
 
     expected = _known_checks(expected_failed_checks)
-    kit = Kit(_as_list(codecs), specs)
+    kit = Kit(_as_list(codecs), specs, points)
     tests = [pytest.param(_Skip(outcome), id=outcome.id) for outcome in kit.skips]
     for check, subject in kit.subjects():
         reason = expected.get(check.name)

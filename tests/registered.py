@@ -1,0 +1,32 @@
+"""What tests of all registered codecs share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from codecbench import Codec, TensorSpec
+from codecbench.config import DEFAULT_WORKLOAD
+from codecbench.kit_samples import DEFAULT_SPECS
+from codecbench.plugins import codecs, manager, workloads
+
+PLUGINS = manager()
+CODECS = codecs(PLUGINS)
+
+
+def one_point(codec: type[Codec], spec: TensorSpec) -> Sequence[Mapping[str, Any]]:
+    """One quick point: another from spec to spec, so that none is left out where there are fewer than specs."""
+    points = codec.quick_points_for(spec)
+    return [points[DEFAULT_SPECS.index(spec) % len(points)]]
+
+
+def default_split_specs() -> dict[str, TensorSpec]:
+    """The tensors at the default workload's default splits, by split."""
+    import torch
+
+    from codecbench.split import SplitModel
+
+    workload = workloads(PLUGINS)[DEFAULT_WORKLOAD]()
+    probes = [torch.rand(batch, *workload.input_spec.max_shape) for batch in (2, 3)]
+    cuts = SplitModel(workload.build_model(), probes, workload.input_spec)
+    return {split: cuts.cut(split).spec for split in workload.default_splits}

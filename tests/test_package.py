@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("torch", "scipy", "skimage", "PIL", "pyarrow", "pandas", "matplotlib")
+HEAVY = ("torch", "scipy", "skimage", "pyarrow", "pandas", "matplotlib")
 FOLDERS = {"codecbench": "codecbench", "plugins": "codecbench_plugins", "datasets": "codecbench_datasets"}
 
 REPORT = """

@@ -53,7 +53,6 @@ def test_real(codec_benchmark):
     codec_benchmark(Zlib, spec=spec, x=torch.zeros(4, 5), point={"level": 9}, split="stage1")
 
 def test_fitted(codec_benchmark):
-    Fitted.fits = 0
     codec_benchmark(Fitted)
 
 def test_nothing(codec_benchmark):

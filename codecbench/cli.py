@@ -45,6 +45,26 @@ DataDir = Annotated[Path | None, typer.Option("--data-dir", metavar="DIR", help=
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The results folder.")]
 WorkloadName = Annotated[str, typer.Option("--workload", metavar="W", help="A workload's name.")]
 
+# What `run` and `fit` have in common; None leaves an option to the configuration.
+MaybeWorkload = Annotated[
+    str | None, typer.Option("--workload", metavar="W", help=f"A workload's name [default: {DEFAULT_WORKLOAD}].")
+]
+Codecs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--codec", metavar="NAME[:key=value,...]", help="A codec, at one point if given; repeatable [default: all]."
+    ),
+]
+Splits = Annotated[
+    list[str] | None,
+    typer.Option("--split", metavar="S", help="A split point; repeatable [default: the workload's]."),
+]
+AllSplits = Annotated[bool, typer.Option("--all-splits", help="Every place where one tensor crosses.")]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Seed of every fit [default: 0].")]
+MaxFitS = Annotated[
+    float | None, typer.Option("--max-fit-s", metavar="N", help="Time after which a fit stops [default: 900].")
+]
+
 
 class Kind(StrEnum):
     """What `codecbench list` lists."""
@@ -109,17 +129,10 @@ def run(
             metavar="[CONFIG.toml]", help="Options from a TOML file; those given here win.", show_default=False
         ),
     ] = None,
-    workload: Annotated[
-        str | None, typer.Option(metavar="W", help=f"A workload's name [default: {DEFAULT_WORKLOAD}].")
-    ] = None,
-    codec: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME[:key=value,...]", help="A codec, at one point if given; repeatable [default: all]."),
-    ] = None,
-    split: Annotated[
-        list[str] | None, typer.Option(metavar="S", help="A split point; repeatable [default: the workload's].")
-    ] = None,
-    all_splits: Annotated[bool, typer.Option("--all-splits", help="Every place where one tensor crosses.")] = False,
+    workload: MaybeWorkload = None,
+    codec: Codecs = None,
+    split: Splits = None,
+    all_splits: AllSplits = False,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -128,7 +141,7 @@ def run(
         ),
     ] = None,
     samples: Annotated[str | None, typer.Option(metavar="N|all", help="Test samples [default: the preset's].")] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of every fit [default: 0].")] = None,
+    seed: Seed = None,
     plugin: Plugins = None,
     data_dir: DataDir = None,
     out: Annotated[
@@ -138,9 +151,7 @@ def run(
         float | None,
         typer.Option("--timeout-s", metavar="N", help="Time limit of one cell's accuracy pass [default: 300]."),
     ] = None,
-    max_fit_s: Annotated[
-        float | None, typer.Option("--max-fit-s", metavar="N", help="Time after which a fit stops [default: 900].")
-    ] = None,
+    max_fit_s: MaxFitS = None,
     torch_device: Annotated[
         str | None,
         typer.Option("--torch-device", metavar="cpu|cuda", help="Where heads, tails and fits run [default: cpu]."),
@@ -181,30 +192,21 @@ def run(
 
 @app.command()
 def fit(
-    workload: Annotated[
-        str | None, typer.Option(metavar="W", help=f"A workload's name [default: {DEFAULT_WORKLOAD}].")
-    ] = None,
-    codec: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME[:key=value,...]", help="A codec, at one point if given; repeatable [default: all]."),
-    ] = None,
-    split: Annotated[
-        list[str] | None, typer.Option(metavar="S", help="A split point; repeatable [default: the workload's].")
-    ] = None,
-    all_splits: Annotated[bool, typer.Option("--all-splits", help="Every place where one tensor crosses.")] = False,
+    workload: MaybeWorkload = None,
+    codec: Codecs = None,
+    split: Splits = None,
+    all_splits: AllSplits = False,
     preset: Annotated[
         str, typer.Option(metavar="quick|full", help="quick: the points that matter; full: all of them.")
     ] = "full",
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of every fit [default: 0].")] = None,
+    seed: Seed = None,
     plugin: Plugins = None,
     data_dir: DataDir = None,
     into: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write states to DIR/<codec>, to ship them [default: the user's cache]."),
     ] = None,
-    max_fit_s: Annotated[
-        float | None, typer.Option("--max-fit-s", metavar="N", help="Time after which a fit stops [default: 900].")
-    ] = None,
+    max_fit_s: MaxFitS = None,
     torch_device: Annotated[
         str | None, typer.Option("--torch-device", metavar="cpu|cuda", help="Where fits run [default: cpu].")
     ] = None,

@@ -79,9 +79,9 @@ def build(records: Sequence[Record], *, sample_set: str | None = None) -> list[C
     return [_curves(name, found, sample_set) for name, found in sorted(by_workload.items())]
 
 
-def render(curves: Sequence[Curves], format: str, width: int | None = None) -> str:  # noqa: A002
-    """All curves in one text ending in a newline; `format` is one of `table.FORMATS`. CSV has one header for all."""
-    name = pick({known: known for known in FORMATS}, format, "format")
+def render(curves: Sequence[Curves], format_: str, width: int | None = None) -> str:
+    """All curves in one text ending in a newline; `format_` is one of `table.FORMATS`. CSV has one header for all."""
+    name = pick({known: known for known in FORMATS}, format_, "format")
     if name == "csv":
         return csv_text(CSV_FIELDS, [row for found in curves for row in found.csv_rows()])
     documents = [document for found in curves for document in found.documents()]

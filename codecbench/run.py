@@ -339,8 +339,9 @@ class Run:
             handles = self.open_codec(cell, state, deadline)
             parts = [self.accuracy_pass(handles, s, cell, deadline) for s in SCORED]
             if cell.codec.bound_bytes is not Codec.bound_bytes:
-                for subset, part in zip(SCORED, parts, strict=True):
-                    part["bound_bytes"] = self._bounds(handles[0], subset, deadline)
+                test, choice = parts
+                test["bound_bytes"] = self._bounds(handles[0], deadline)
+                choice["bound_bytes"] = np.full(len(choice["payload_bytes"]), np.nan)  # nobody asks for it there
             columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         except CodecbenchError:
             # Whatever the codec left in the processes, memory above all, must not meet the next cell.
@@ -424,13 +425,13 @@ class Run:
             except CodecbenchError:
                 self.pair.replace()
 
-    def _bounds(self, handle: int, subset: Subset, deadline: measure.Deadline) -> NDArray[np.float64]:
-        """The Shannon bound of each sample's payload; not a number where the codec gives none."""
+    def _bounds(self, handle: int, deadline: measure.Deadline) -> NDArray[np.float64]:
+        """The Shannon bound of each test sample's payload; not a number where the codec gives none."""
         import numpy as np
 
         bounds: list[float | None] = []
-        for chunk, _ in enumerate(chunks(self.counts[subset])):
-            self.pair.device.send("bound", {"handle": handle, "subset": subset, "chunk": chunk})
+        for chunk, _ in enumerate(chunks(self.counts["test"])):
+            self.pair.device.send("bound", {"handle": handle, "subset": "test", "chunk": chunk})
             bounds += _receive(self.pair.device, deadline).fields["bound_bytes"]
         return np.array([float("nan") if b is None else b for b in bounds], dtype=np.float64)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from typing import Any
 
 import pytest
 from factories import make_record
@@ -16,8 +17,8 @@ from codecbench.record import Record
 from codecbench.table import FORMATS
 
 
-def point(level: int, payload_bytes: float, change: float, **options: object) -> Record:
-    return make_record(codec="zlib", point={"level": level}, payload_bytes=payload_bytes, change=change, **options)  # type: ignore[arg-type]
+def point(level: int, payload_bytes: float, change: float, **options: Any) -> Record:
+    return make_record(codec="zlib", point={"level": level}, payload_bytes=payload_bytes, change=change, **options)
 
 
 def test_points_stand_in_the_order_of_their_payloads() -> None:
@@ -32,7 +33,7 @@ def test_a_curve_falls_where_intervals_are_apart() -> None:
 
 
 def test_where_less_is_better_signs_turn() -> None:
-    options = {"higher_is_better": False, "half_width": 0.01}
+    options: dict[str, Any] = {"higher_is_better": False, "half_width": 0.01}
     curve = curves.curve([point(1, 100, 0.02, **options), point(2, 200, 0.1, **options)])
     assert [found.falls for found in curve] == [False, True]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from codecbench.bits import RANGE_BYTES, dequantise, from_pixels, quantise, read_shape, to_pixels, write_shape
@@ -37,6 +37,10 @@ class PictureCodec(Codec):
     """What people call the format: "JPEG"."""
     max_side: ClassVar[int]
     """Greatest height and width of a picture, in pixels."""
+    feature_points: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+    """Operating points for tensors that are no images; where there are none, `points` are for all."""
+    quick: ClassVar[tuple[tuple[Mapping[str, Any], ...], ...]]
+    """Quick points for images, for large pictures of features (`is_large`), and for small ones, in this order."""
 
     def __init__(self, spec: TensorSpec, **point: Any) -> None:
         super().__init__(spec, **point)
@@ -74,6 +78,16 @@ class PictureCodec(Codec):
     def picture_shape(self, size: tuple[int, int]) -> tuple[int, ...]:
         """Shape of the array of a picture of this height and width."""
         return (*size, 3) if self.coloured else size
+
+    @classmethod
+    def points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
+        """Images need finer points than features do."""
+        return cls.points if spec.image or not cls.feature_points else cls.feature_points
+
+    @classmethod
+    def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
+        """What loses about a point of top-1 on small images, and on early and later features of small networks."""
+        return cls.quick[0 if spec.image else 1 if is_large(spec) else 2]
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
@@ -145,6 +159,13 @@ def picture_size(spec: TensorSpec, shape: Sequence[int]) -> tuple[int, int]:
 def is_large(spec: TensorSpec) -> bool:
     """Whether the picture is over 64 x 128 pixels: an early map of a small network, which bears less than later."""
     return math.prod(picture_size(spec, spec.max_shape)) > 64 * 128
+
+
+def imagecodecs_missing() -> str | None:
+    """Why a codec that needs the optional package imagecodecs cannot run, or None where it can."""
+    from importlib.util import find_spec
+
+    return None if find_spec("imagecodecs") else "needs imagecodecs: pip install 'codecbench[codecs]'"
 
 
 def tile(values: NDArray[np.uint8]) -> NDArray[np.uint8]:

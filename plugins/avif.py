@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, TensorSpec, hookimpl
 from codecbench.bits import read_varint, write_varint
-from codecbench.pictures import PictureCodec, is_large, pillow_file, pillow_picture
+from codecbench.pictures import PictureCodec, pillow_file, pillow_picture
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,8 +19,6 @@ FRAME_OBU = b"\x32"
 SPEEDS = ((1 << 10, 6), (1 << 13, 7), (1 << 32, 8))
 """Greatest number of pixels for each of libaom's speeds: all that gives some hundred pictures a second."""
 
-FEATURE_POINTS = tuple({"quality": quality} for quality in (2, 5, 10, 15, 20, 25, 30, 35, 40, 50, 60, 80))
-
 
 class Avif(PictureCodec):
     """AVIF by libaom, colour in full resolution, tuned for squared error, without its container.
@@ -31,6 +29,8 @@ class Avif(PictureCodec):
 
     name = "avif"
     points = tuple({"quality": quality} for quality in (20, 30, 40, 50, 55, 60, 65, 70, 75, 80, 90))
+    feature_points = tuple({"quality": quality} for quality in (2, 5, 10, 15, 20, 25, 30, 35, 40, 50, 60, 80))
+    quick = (({"quality": 75},), ({"quality": 60},), ({"quality": 40},))
     file_format = "AVIF"
     max_side = 65_536
 
@@ -43,18 +43,6 @@ class Avif(PictureCodec):
 
         has_avif = "avif" in features.modules and features.check("avif")
         return None if has_avif else "needs a Pillow with AVIF: pip install 'pillow>=11.3'"
-
-    @classmethod
-    def points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """Images need finer points than features do."""
-        return cls.points if spec.image else FEATURE_POINTS
-
-    @classmethod
-    def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """What loses about a point of top-1 on small images, and on early and later features of small networks."""
-        if spec.image:
-            return ({"quality": 75},)
-        return tuple({"quality": value} for value in ((30, 60) if is_large(spec) else (15, 40)))
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:

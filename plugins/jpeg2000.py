@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, TensorSpec, hookimpl
-from codecbench.pictures import PictureCodec, is_large
+from codecbench.pictures import PictureCodec, imagecodecs_missing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,8 +19,6 @@ RESOLUTIONS = 3
 TILE_HEADER_BYTES = 14
 """Marker, length, tile, length of the part, part and number of parts, and the marker of the data."""
 
-FEATURE_POINTS = tuple({"psnr_db": psnr_db} for psnr_db in (20, 22, 23, 24, 25, 26, 28, 30, 31, 32, 34, 40))
-
 
 class Jpeg2000(PictureCodec):
     """JPEG 2000 with the irreversible wavelet and colour transform, cut where it reaches a PSNR, without headers.
@@ -32,6 +29,8 @@ class Jpeg2000(PictureCodec):
 
     name = "jpeg2000"
     points = tuple({"psnr_db": psnr_db} for psnr_db in (24, 28, 30, 32, 33, 34, 35, 36, 37, 38, 40, 43))
+    feature_points = tuple({"psnr_db": psnr_db} for psnr_db in (20, 22, 23, 24, 25, 26, 28, 30, 31, 32, 34, 40))
+    quick = (({"psnr_db": 38},), ({"psnr_db": 34},), ({"psnr_db": 28},))
     file_format = "JPEG 2000"
     max_side = 65_535
 
@@ -40,20 +39,7 @@ class Jpeg2000(PictureCodec):
     @classmethod
     def unavailable(cls) -> str | None:
         """Needs an optional package."""
-        found = importlib.util.find_spec("imagecodecs")
-        return None if found else "needs imagecodecs: pip install 'codecbench[codecs]'"
-
-    @classmethod
-    def points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """Images need finer points than features do."""
-        return cls.points if spec.image else FEATURE_POINTS
-
-    @classmethod
-    def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """What loses about a point of top-1 on small images, and on early and later features of small networks."""
-        if spec.image:
-            return ({"psnr_db": 38},)
-        return tuple({"psnr_db": value} for value in ((26, 34) if is_large(spec) else (25, 28)))
+        return imagecodecs_missing()
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, Side, TensorSpec, hookimpl
@@ -39,18 +39,15 @@ class JpegHuffman(PictureCodec):
         for quality in (*range(5, 100, 5), 98, 100)
         for tables in ("shared", "own")
     )
+    quick = tuple(
+        tuple({"quality": quality, "tables": tables} for tables in ("shared", "own")) for quality in (95, 75, 75)
+    )
     rows_by = ("tables",)
     file_format = "JPEG"
     max_side = 65_500
 
     quality: int
     tables: str
-
-    @classmethod
-    def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """Once with each way of tables; small images bear less than features do."""
-        quality = 95 if spec.image else 75
-        return ({"quality": quality, "tables": "shared"}, {"quality": quality, "tables": "own"})
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, PayloadError, TensorSpec, hookimpl
-from codecbench.pictures import PictureCodec, is_large
+from codecbench.pictures import PictureCodec, imagecodecs_missing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,8 +17,6 @@ USUAL_BYTES = 64
 """Beginning of a section that both sides keep."""
 WHOLE = 255
 """First octet of a payload that holds a whole file."""
-
-FEATURE_POINTS = tuple({"distance": d} for d in (25.0, 18.0, 12.0, 10.0, 8.0, 6.0, 5.0, 4.0, 3.0, 2.5, 2.0, 0.5))
 
 
 class JpegXL(PictureCodec):
@@ -33,6 +30,8 @@ class JpegXL(PictureCodec):
 
     name = "jpegxl"
     points = tuple({"distance": d} for d in (6.0, 4.0, 2.5, 1.8, 1.4, 1.2, 1.0, 0.8, 0.7, 0.6, 0.5, 0.3))
+    feature_points = tuple({"distance": d} for d in (25.0, 18.0, 12.0, 10.0, 8.0, 6.0, 5.0, 4.0, 3.0, 2.5, 2.0, 0.5))
+    quick = (({"distance": 0.7},), ({"distance": 2.0},), ({"distance": 6.0},))
     file_format = "JPEG XL"
     max_side = 1 << 18
 
@@ -41,20 +40,7 @@ class JpegXL(PictureCodec):
     @classmethod
     def unavailable(cls) -> str | None:
         """Needs an optional package."""
-        found = importlib.util.find_spec("imagecodecs")
-        return None if found else "needs imagecodecs: pip install 'codecbench[codecs]'"
-
-    @classmethod
-    def points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """Images need finer points than features do."""
-        return cls.points if spec.image else FEATURE_POINTS
-
-    @classmethod
-    def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """What loses about a point of top-1 on small images, and on early and later features of small networks."""
-        if spec.image:
-            return ({"distance": 0.7},)
-        return tuple({"distance": value} for value in ((6.0, 2.0) if is_large(spec) else (18.0, 6.0)))
+        return imagecodecs_missing()
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:

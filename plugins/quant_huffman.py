@@ -49,8 +49,8 @@ class QuantHuffman(Codec):
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """What little loss takes: images bear less than features do, and late features bear the most."""
-        return ({"levels": 32},) if spec.image else ({"levels": 6}, {"levels": 12})
+        """What little loss takes: images bear less than features do."""
+        return ({"levels": 32 if spec.image else 12},)
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:

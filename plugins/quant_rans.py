@@ -83,9 +83,7 @@ class QuantRans(Codec):
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
         """What a budget of a point or so chooses."""
-        if spec.image or _is_late(spec):
-            return ({"step": 12.0 if spec.image else 2.8},)
-        return ({"step": 1.4}, {"step": 0.7})
+        return ({"step": 12.0 if spec.image else 2.8 if _is_late(spec) else 0.7},)
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, PayloadError, TensorSpec, hookimpl
 from codecbench.bits import read_varint, write_varint
-from codecbench.pictures import PictureCodec, is_large, pillow_file, pillow_picture
+from codecbench.pictures import PictureCodec, pillow_file, pillow_picture
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 START_CODE = b"\x9d\x01\x2a"
 CONTAINER_BYTES = 20
 FRAME_HEADER_BYTES = 10
-
-FEATURE_POINTS = tuple({"quality": quality} for quality in (0, 1, 3, 5, 10, 15, 20, 25, 30, 40, 60, 80))
 
 
 class WebP(PictureCodec):
@@ -32,6 +30,8 @@ class WebP(PictureCodec):
 
     name = "webp"
     points = tuple({"quality": quality} for quality in (20, 40, 60, 70, 75, 80, 85, 88, 90, 95, 98))
+    feature_points = tuple({"quality": quality} for quality in (0, 1, 3, 5, 10, 15, 20, 25, 30, 40, 60, 80))
+    quick = (({"quality": 90},), ({"quality": 30},), ({"quality": 5},))
     file_format = "WebP"
     max_side = 16_383 // 3
 
@@ -43,18 +43,6 @@ class WebP(PictureCodec):
         from PIL import features
 
         return None if features.check("webp") else "needs a Pillow with WebP: pip install --force-reinstall pillow"
-
-    @classmethod
-    def points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """Images need finer points than features do."""
-        return cls.points if spec.image else FEATURE_POINTS
-
-    @classmethod
-    def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """What loses about a point of top-1 on small images, and on early and later features of small networks."""
-        if spec.image:
-            return ({"quality": 90},)
-        return tuple({"quality": value} for value in ((10, 30) if is_large(spec) else (3, 5)))
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:

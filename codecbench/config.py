@@ -15,6 +15,8 @@ from codecbench.plugins import BESIDE_CONFIG, suggestion
 
 DEFAULT_WORKLOAD = "cifar10-resnet20"
 QUICK_SAMPLES = 500
+QUICK_CHOICE_SAMPLES = 200
+"""The quick preset has one or two points a codec, so there is little to choose."""
 
 
 class RunConfig(BaseModel):
@@ -39,10 +41,14 @@ class RunConfig(BaseModel):
 
     @property
     def wanted_samples(self) -> int | None:
-        """Test samples to take, or None for all there are. Choice samples are as many, where there are enough."""
+        """Test samples to take, or None for all there are."""
         if self.samples is None:
             return QUICK_SAMPLES if self.preset == "quick" else None
         return None if self.samples == "all" else self.samples
+
+    def choice_samples(self, test: int, there: int) -> int:
+        """Choice samples to take: as many as test samples, where there are so many and the preset allows it."""
+        return min(test, there, QUICK_CHOICE_SAMPLES if self.preset == "quick" else there)
 
     @property
     def timing_samples(self) -> int:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from codecbench.codec import DataError
 
-SCHEMA = 1
+SCHEMA = 2
+
+_NUMBERS = re.compile(r"\[\n\s*((?:[-+.\deE]+,\s*)*[-+.\deE]+)\s*\]")
+"""A list of numbers as `json.dumps` indents it. (A string holds no line break.)"""
 
 
 class NewerSchemaError(DataError):
@@ -78,6 +82,16 @@ class Time(_Group):
     decode_s: Seconds
     tail_s: Seconds
     fit_s: float | None = None
+
+
+class Timed(_Group):
+    """The timing pass, sample by sample: all lists are in the same order, so a sample's own steps can be summed."""
+
+    payload_bytes: list[int]
+    head_s: list[float]
+    encode_s: list[float]
+    decode_s: list[float]
+    tail_s: list[float]
 
 
 class Cost(_Group):
@@ -175,7 +189,8 @@ class Provenance(_Group):
 class Record(_Group):
     """One cell's outcome. `ok` carries every measured group; `skipped` and `failed` carry a reason.
 
-    `row` is the row of a table in which the cell's point competes; see `codecbench.cell.row_label`.
+    `row` is the row of a table in which the cell's point competes; see `codecbench.cell.row_label`. `timed` is null
+    where the record was made under schema 1.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -189,6 +204,7 @@ class Record(_Group):
     tensor: TensorGroup | None = None
     size: Size | None = None
     time: Time | None = None
+    timed: Timed | None = None
     cost: Cost | None = None
     task: Task | None = None
     choice: Choice | None = None
@@ -198,7 +214,8 @@ class Record(_Group):
 
     def to_text(self) -> str:
         """The record as JSON text, one field a line, ending in a newline."""
-        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1) + "\n"
+        text = json.dumps(self.model_dump(mode="json", by_alias=True), indent=1)
+        return _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
 
 
 def parse(text: str, label: str) -> Record:
@@ -211,15 +228,25 @@ def parse(text: str, label: str) -> Record:
     except json.JSONDecodeError as error:
         raise DataError(f"{label} is not JSON ({error}); delete it and run again") from error
     schema = values.get("schema") if isinstance(values, dict) else None
-    if not isinstance(schema, int):
+    if not isinstance(schema, int) or schema < 1:
         raise DataError(f"{label} has no integer 'schema'; it is no codecbench record")
     if schema > SCHEMA:
         raise NewerSchemaError(
             f"{label} has schema {schema}, newer than this codecbench reads ({SCHEMA}); upgrade codecbench"
         )
+    for older in range(schema, SCHEMA):
+        values = _UPGRADES[older](values)
     try:
         return Record.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise DataError(f"{label}: field {place!r}: {first['msg']}; delete it and run again") from error
+
+
+def _from_1(values: dict[str, Any]) -> dict[str, Any]:
+    """Schema 1 kept medians and 95th percentiles of the times, not each sample's."""
+    return {**values, "schema": 2, "timed": None}
+
+
+_UPGRADES = {1: _from_1}

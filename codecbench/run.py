@@ -34,6 +34,7 @@ from codecbench.record import (
     Size,
     TensorGroup,
     Time,
+    Timed,
 )
 from codecbench.stats import payload_summary, summarise_choice, summarise_task
 from codecbench.store import Store
@@ -126,6 +127,7 @@ class _Measured:
     handles: tuple[int, int] = (0, 0)
     generation: int = -1
     seconds: dict[str, list[float]] = field(default_factory=lambda: {"encode_s": [], "decode_s": [], "tail_s": []})
+    payload_bytes: list[int] = field(default_factory=list)
     cost: Cost | None = None
     failure: str | None = None
 
@@ -166,9 +168,8 @@ class Run:
             fetch = f"; run 'codecbench data get {self.workload.dataset}' for more" if self.workload.dataset else ""
             raise UsageError(f"--samples {wanted}: workload {self.workload.name!r} has {there} test samples{fetch}")
         test = there if wanted is None else wanted
-        return {
-            "test": test, "choice": min(test, len(self.ids["choice"])), "fit": min(FIT_SAMPLES, len(self.ids["fit"])),
-        }  # fmt: skip
+        choice = self.config.choice_samples(test, len(self.ids["choice"]))
+        return {"test": test, "choice": choice, "fit": min(FIT_SAMPLES, len(self.ids["fit"]))}
 
     # --- the grid -----------------------------------------------------------------------------------------------
 
@@ -338,10 +339,6 @@ class Run:
             deadline = self._deadline()
             handles = self.open_codec(cell, state, deadline)
             parts = [self.accuracy_pass(handles, s, cell, deadline) for s in SCORED]
-            if cell.codec.bound_bytes is not Codec.bound_bytes:
-                test, choice = parts
-                test["bound_bytes"] = self._bounds(handles[0], deadline)
-                choice["bound_bytes"] = np.full(len(choice["payload_bytes"]), np.nan)  # nobody asks for it there
             columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         except CodecbenchError:
             # Whatever the codec left in the processes, memory above all, must not meet the next cell.
@@ -376,13 +373,17 @@ class Run:
 
         device, edge = self.pair.device, self.pair.edge
         keep = cell.spec.image and subset == "test"
+        states_bound = cell.codec.bound_bytes is not Codec.bound_bytes
+        ask_bounds = states_bound and subset == "test"  # a table shows their mean over test samples alone
+        bounds: list[float | None] = []
         outputs: list[tuple[Any, ...]] = []
         sizes: list[int] = []
         quality: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
         groups = chunks(self.counts[subset])
 
         def ask(chunk: int) -> None:
-            device.send("encode", {"handle": handles[0], "subset": subset, "chunk": chunk})
+            fields = {"handle": handles[0], "subset": subset, "chunk": chunk, "bounds": ask_bounds}
+            device.send("encode", fields)
 
         ask(0)
         for chunk, positions in enumerate(groups):
@@ -390,6 +391,7 @@ class Run:
             if chunk + 1 < len(groups):
                 ask(chunk + 1)
             sizes += [len(p) for p in payloads.blobs]
+            bounds += payloads.fields.get("bound_bytes", [None] * len(positions))
             try:
                 edge.send("decode", {"handle": handles[1], "keep": keep}, payloads.blobs)
                 reply = _receive(edge, deadline)
@@ -411,6 +413,8 @@ class Run:
             "numerator": scores.numerators, "denominator": scores.denominators,
             "uncompressed_numerator": plain.numerators, "uncompressed_denominator": plain.denominators,
         }  # fmt: skip
+        if states_bound:
+            columns["bound_bytes"] = np.array([np.nan if b is None else b for b in bounds], dtype=np.float64)
         if cell.spec.image:
             missing = np.full(len(sizes), np.nan)
             columns["psnr_db"] = np.concatenate([psnr for psnr, _ in quality]) if keep else missing
@@ -424,16 +428,6 @@ class Run:
                 _receive(device, deadline)
             except CodecbenchError:
                 self.pair.replace()
-
-    def _bounds(self, handle: int, deadline: measure.Deadline) -> NDArray[np.float64]:
-        """The Shannon bound of each test sample's payload; not a number where the codec gives none."""
-        import numpy as np
-
-        bounds: list[float | None] = []
-        for chunk, _ in enumerate(chunks(self.counts["test"])):
-            self.pair.device.send("bound", {"handle": handle, "subset": "test", "chunk": chunk})
-            bounds += _receive(self.pair.device, deadline).fields["bound_bytes"]
-        return np.array([float("nan") if b is None else b for b in bounds], dtype=np.float64)
 
     # --- fitting ------------------------------------------------------------------------------------------------
 
@@ -570,6 +564,7 @@ class Run:
             item.seconds["encode_s"].append(encoded.fields["encode_s"])
             item.seconds["decode_s"].append(decoded.fields["decode_s"])
             item.seconds["tail_s"].append(decoded.fields["tail_s"])
+            item.payload_bytes.append(len(encoded.blobs[0]))
 
     # --- records ------------------------------------------------------------------------------------------------
 
@@ -601,6 +596,9 @@ class Run:
                 estimated_bytes=_mean_bound(test),
             ),
             time=Time(head_s=_seconds(self._head_s), fit_s=item.state.fit_s, **times),
+            timed=Timed(payload_bytes=item.payload_bytes, head_s=_rounded(self._head_s), **{
+                name: _rounded(values) for name, values in item.seconds.items()
+            }),
             cost=item.cost,
             task=summarise_task(metric, *(test[name] for name in OUTCOMES)),
             choice=summarise_choice(
@@ -680,6 +678,11 @@ def _rows(columns: Mapping[str, NDArray[Any]], subset: Subset) -> dict[str, NDAr
 
 def _seconds(values: list[float]) -> Seconds:
     return Seconds(median=measure.percentile(values, 0.5), p95=measure.percentile(values, 0.95), n=len(values))
+
+
+def _rounded(seconds: list[float]) -> list[float]:
+    """To ten nanoseconds, below which a clock tells nothing of a step."""
+    return [round(value, 8) for value in seconds]
 
 
 def _mean_bound(test: Mapping[str, NDArray[Any]]) -> float | None:

@@ -201,10 +201,11 @@ class Session:
         return sum(s.nbytes for s in samples)
 
     def op_encode(self, request: Reply) -> Answer:
-        """Encode one chunk of the kept activations."""
+        """Encode one chunk of the kept activations; with `bounds`, the Shannon bound of each payload is a field."""
         assert self.activations is not None
         samples = self.activations.read(request.fields["subset"], request.fields["chunk"])
-        return {}, self._encode(request.fields["handle"], samples, batched=True)
+        payloads = self._encode(request.fields["handle"], samples, batched=True)
+        return self._bounds(request.fields["handle"], samples) if request.fields["bounds"] else {}, payloads
 
     def op_encode_arrays(self, request: Reply) -> Answer:
         """Encode samples that came with the request."""
@@ -223,14 +224,11 @@ class Session:
             raise _CodecRaised("encode changed its input")
         return payloads
 
-    def op_bound(self, request: Reply) -> Answer:
-        """Shannon bounds of one chunk of the kept activations."""
-        assert self.activations is not None
-        samples = self.activations.read(request.fields["subset"], request.fields["chunk"])
-        codec = self.codecs[request.fields["handle"]]
+    def _bounds(self, handle: int, samples: Sequence[NDArray[Any]]) -> dict[str, Any]:
+        codec = self.codecs[handle]
         with self._codec_call("bound_bytes"):
             bounds = [codec.bound_bytes(x) for x in _tensors(samples)]
-        return {"bound_bytes": [None if bound is None else float(bound) for bound in bounds]}, ()
+        return {"bound_bytes": [None if bound is None else float(bound) for bound in bounds]}
 
     def op_time_head(self, request: Reply) -> Answer:
         """Seconds of the head on one sample."""

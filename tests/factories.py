@@ -22,6 +22,7 @@ from codecbench.record import (
     Task,
     TensorGroup,
     Time,
+    Timed,
 )
 
 LINK = TcpRampLink("test-link", round_trip_s=0.004, bandwidth_bit_per_s=8e6, base_s=0.001, description="a test link")
@@ -65,6 +66,7 @@ def make_record(
     n: int = 100,
     cpu: str = CPU,
     encode_s: float = 0.001,
+    with_timed: bool = True,
     estimated_bytes: float | None = None,
     **key: Any,
 ) -> Record:
@@ -102,6 +104,7 @@ def make_record(
             decode_s=seconds(0.002),
             tail_s=seconds(0.003),
         ),
+        timed=make_timed(split, payload_bytes, encode_s) if with_timed else None,
         cost=Cost(
             head_flop=DEPTH.get(split, 9_000),
             encoder_flop=None,
@@ -208,3 +211,18 @@ class FakeStore:
     def samples(self, record: Record) -> dict[str, np.ndarray[Any, Any]]:
         """A record's columns."""
         return self.columns[record.cell]
+
+
+def make_timed(split: str, payload_bytes: float, encode_s: float) -> Timed:
+    """Four samples of the timing pass, each a tenth slower than the one before."""
+
+    def rising(first: float) -> list[float]:
+        return [round(first * (1 + 0.1 * i), 8) for i in range(4)]
+
+    return Timed(
+        payload_bytes=[int(payload_bytes)] * 4,
+        head_s=rising(DEPTH.get(split, 9_000) * 1e-6),
+        encode_s=rising(encode_s),
+        decode_s=rising(0.002),
+        tail_s=rising(0.003),
+    )

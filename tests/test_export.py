@@ -9,6 +9,7 @@ from factories import make_record
 
 from codecbench import export
 from codecbench.codec import UsageError
+from codecbench.record import SCHEMA
 
 RECORDS = [
     make_record(point={"quality": 50, "tables": "shared"}, payload_bytes=123.5),
@@ -20,7 +21,7 @@ def test_csv_has_a_row_a_cell(tmp_path: Path) -> None:
     assert export.export(RECORDS, tmp_path / "all.csv") == 2
     with (tmp_path / "all.csv").open(newline="") as stream:
         ok, skipped = csv.DictReader(stream)
-    assert (ok["key_codec"], ok["status"], ok["schema"]) == ("alpha", "ok", "1")
+    assert (ok["key_codec"], ok["status"], ok["schema"]) == ("alpha", "ok", str(SCHEMA))
     assert float(ok["size_payload_bytes_mean"]) == 123.5
     assert json.loads(ok["key_point"]) == {"quality": 50, "tables": "shared"}
     assert json.loads(ok["tensor_shape"]) == [3, 4, 4]

@@ -43,6 +43,22 @@ def test_a_record_survives_its_text(status: str) -> None:
     assert [type(v) for v in parse(text, "x.json").key.point.values()] == [int, str, float, bool]
 
 
+def test_a_list_of_numbers_takes_one_line_and_a_text_that_looks_like_one_is_left_alone() -> None:
+    record = make_record().model_copy(update={"reason": "levels [\n 1,\n 2\n] and [ 1 ]"})
+    text = record.to_text()
+    assert record.timed is not None
+    assert f'"payload_bytes": {record.timed.payload_bytes}' in text
+    assert '"shape": [3, 4, 4]' in text
+    assert parse(text, "x.json") == record
+
+
+def test_a_record_of_schema_1_has_no_samples_of_the_timing_pass() -> None:
+    assert parse((DATA / "record-v1.json").read_text(), "v1").timed is None
+    kept = parse((DATA / "record-v2.json").read_text(), "v2").timed
+    assert kept is not None
+    assert len(kept.head_s) == len(kept.payload_bytes) == 24
+
+
 def test_a_metric_that_is_undefined_survives() -> None:
     record = make_record()
     assert record.task is not None
@@ -62,6 +78,7 @@ def changed(**changes: Any) -> str:
         ("{", r"x\.json is not JSON \(.*\); delete it and run again"),
         ("[]", r"x\.json has no integer 'schema'; it is no codecbench record"),
         ("{}", r"x\.json has no integer 'schema'"),
+        (changed(schema=0), r"x\.json has no integer 'schema'"),
         (changed(schema="1"), r"x\.json has no integer 'schema'"),
         (changed(status="fine"), r"x\.json: field 'status': .*; delete it and run again"),
         (changed(surprise=1), r"x\.json: field 'surprise': "),

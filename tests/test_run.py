@@ -27,8 +27,9 @@ from codecbench import run as run_module
 from codecbench import states
 from codecbench.codec import DataError, PluginError, TensorSpec, UsageError
 from codecbench.config import RunConfig
+from codecbench.measure import percentile
 from codecbench.pair import Pair, WorkloadRef
-from codecbench.record import NewerSchemaError, Record
+from codecbench.record import SCHEMA, NewerSchemaError, Record
 from codecbench.run import Run, Summary
 from codecbench.store import Store
 from codecbench.workload import Subset
@@ -115,6 +116,7 @@ def lasting(text: str) -> dict[str, Any]:
     """A record without its timings, what a process's memory happened to be, and the state of the checkout meanwhile."""
     values: dict[str, Any] = json.loads(text)
     values.pop("time")
+    values.pop("timed")
     for part in ("started_utc", "git", "dirty"):
         values["provenance"].pop(part)
     for part in ("encoder_peak_bytes", "device_peak_bytes"):
@@ -170,6 +172,18 @@ def test_raw_reproduces_the_models_own_outcomes_at_every_split(measured: Path, s
     assert record.task.value == record.task.uncompressed
     assert (record.task.n, record.task.change, record.task.p_value) == (64, 0.0, 1.0)
     assert record.task.value == 100 * columns["numerator"][:64].mean()
+
+
+def test_a_record_keeps_the_steps_of_each_timed_sample(measured: Path) -> None:
+    record = record_of(measured, "raw", "stem")
+    assert record.timed is not None
+    assert record.time is not None
+    assert record.timed.payload_bytes == [RAW_BYTES["stem"]] * 24
+    for step in ("head_s", "encode_s", "decode_s", "tail_s"):
+        seconds, summary = getattr(record.timed, step), getattr(record.time, step)
+        assert len(seconds) == summary.n == 24
+        assert percentile(seconds, 0.5) == pytest.approx(summary.median, abs=1e-8)
+    assert record_of(measured, "steady", "stem").timed.head_s == record.timed.head_s  # type: ignore[union-attr]
 
 
 def test_a_record_tells_sizes_shapes_and_choice(measured: Path) -> None:
@@ -350,7 +364,7 @@ def test_a_damaged_result_is_said_and_measured_again(tmp_path: Path, shared: Kep
 def test_a_record_of_a_later_version_is_not_overwritten(tmp_path: Path, shared: KeptPair) -> None:
     run(tmp_path, "steady:bits=16")
     (path,) = tmp_path.rglob("*.json")
-    path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
+    path.write_text(path.read_text().replace(f'"schema": {SCHEMA}', '"schema": 99'))
     newer = path.read_text()
     with pytest.raises(NewerSchemaError, match="upgrade codecbench"):
         run(tmp_path, "steady:bits=16")

@@ -14,14 +14,16 @@ from codecbench.codec import (
     TensorSpec,
     UsageError,
 )
+from codecbench.device import DeviceProfile
 from codecbench.hookspecs import hookimpl
-from codecbench.link import Link, TcpRampLink
+from codecbench.link import BackgroundLink, FixedRateLink, Link, TcpRampLink, TraceLink
 from codecbench.plugins import manager
 from codecbench.workload import Metric, Subset, Workload
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Codec", "CodecbenchError", "DataError", "FitData", "Link", "Metric", "PayloadError", "PluginError", "Side",
-    "Subset", "TcpRampLink", "TensorSpec", "UsageError", "Workload", "hookimpl", "manager",
+    "BackgroundLink", "Codec", "CodecbenchError", "DataError", "DeviceProfile", "FitData", "FixedRateLink", "Link",
+    "Metric", "PayloadError", "PluginError", "Side", "Subset", "TcpRampLink", "TensorSpec", "TraceLink", "UsageError",
+    "Workload", "hookimpl", "manager",
 ]  # fmt: skip

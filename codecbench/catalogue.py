@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from codecbench.codec import Codec
+from codecbench.device import DeviceProfile
 from codecbench.link import Link
 from codecbench.workload import Workload
 
@@ -42,6 +43,17 @@ def link_rows(found: Mapping[str, Link]) -> list[dict[str, Any]]:
             "ms_100_kb": round(float(link.seconds(100_000)) * 1e3, 2),
         }
         for name, link in found.items()
+    ]  # fmt: skip
+
+
+def device_rows(found: Mapping[str, DeviceProfile]) -> list[dict[str, Any]]:
+    """Name, kind (measured or scaled), how much longer plain code takes, and the description."""
+    return [
+        {
+            "name": name, "kind": device.kind, "general_factor": round(device.general_factor, 3),
+            "description": device.description,
+        }
+        for name, device in found.items()
     ]  # fmt: skip
 
 

@@ -6,10 +6,9 @@ Every error is one line. The exit status is 0 when all went well, 1 when a cell 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -17,12 +16,32 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from codecbench import __version__
-from codecbench.codec import CodecbenchError
+from codecbench import __version__, cli_device, cli_figure, cli_link, cli_report
+from codecbench.cli_options import (
+    DEFAULT_LINK,
+    DEFAULT_OUT,
+    Budget,
+    DataDir,
+    DeviceName,
+    EdgeName,
+    LinkName,
+    OnlyWorkload,
+    Out,
+    Plugins,
+    SampleSet,
+    WorkloadName,
+    say,
+    scenario,
+    show,
+)
+from codecbench.codec import CodecbenchError, DataError, UsageError
 from codecbench.config import DEFAULT_WORKLOAD, load
-from codecbench.plugins import codecs, links, manager, pick, suggestion, workloads
+from codecbench.device import HOST
+from codecbench.plugins import codecs, devices, links, manager, pick, suggestion, workloads
 
 if TYPE_CHECKING:
+    import pluggy
+
     from codecbench.record import Record
 
 app = typer.Typer(
@@ -32,18 +51,11 @@ app = typer.Typer(
 )  # fmt: skip
 data_app = typer.Typer(help="Datasets beyond what ships with the package.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
+app.add_typer(cli_link.app, name="link")
+app.add_typer(cli_device.app, name="device")
 
-DEFAULT_LINK = "wifi-450"
-DEFAULT_OUT = Path("codecbench-results")
 INTERRUPTED = 130
 """The exit status of a command that was stopped by Ctrl-C."""
-
-Plugins = Annotated[
-    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A .py file that registers more; repeatable.")
-]
-DataDir = Annotated[Path | None, typer.Option("--data-dir", metavar="DIR", help="Where fetched datasets lie.")]
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The results folder.")]
-WorkloadName = Annotated[str, typer.Option("--workload", metavar="W", help="A workload's name.")]
 
 # What `run` and `fit` have in common; None leaves an option to the configuration.
 MaybeWorkload = Annotated[
@@ -72,6 +84,7 @@ class Kind(StrEnum):
     CODECS = "codecs"
     WORKLOADS = "workloads"
     LINKS = "links"
+    DEVICES = "devices"
     SPLITS = "splits"
 
 
@@ -92,20 +105,9 @@ class ComparisonFormat(StrEnum):
     MD = "md"
 
 
-def _print(text: str) -> None:
-    """Write a result. Where the reader has gone (`codecbench list codecs | head -1`), end in silence."""
-    try:
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python would try once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
-
-
 def _version(value: bool) -> None:
     if value:
-        _print(f"codecbench {__version__}")
+        show(f"codecbench {__version__}")
         raise typer.Exit
 
 
@@ -175,14 +177,14 @@ def run(
         job = Run(settings, report)
         if dry_run:
             with job.pair:
-                _print(_plan_text(job))
+                show(_plan_text(job))
             return
         summary = job.execute()
-    _say(f"{summary.ok} measured, {summary.skipped} skipped, {summary.failed} failed, {summary.present} already there")
+    say(f"{summary.ok} measured, {summary.skipped} skipped, {summary.failed} failed, {summary.present} already there")
     if not (summary.ok or summary.skipped or summary.failed):
-        _say("nothing to do: every cell has a current record (--fresh measures again)")
+        say("nothing to do: every cell has a current record (--fresh measures again)")
     for failure in summary.failures:
-        _say(f"failed: {failure}")
+        say(f"failed: {failure}")
     table(
         out=settings.out, plugin=list(settings.plugin), sample_set=job.sample_sets["test"], workload=settings.workload
     )
@@ -222,9 +224,9 @@ def fit(
     }  # fmt: skip
     with reporter() as report:
         summary = Run(load(None, options), report).fit(into)
-    _say(f"{summary.fitted} fitted, {len(summary.failures)} failed, {summary.present} already there")
+    say(f"{summary.fitted} fitted, {len(summary.failures)} failed, {summary.present} already there")
     for failure in summary.failures:
-        _say(f"failed: {failure}")
+        say(f"failed: {failure}")
     if summary.failures:
         raise typer.Exit(1)
 
@@ -243,46 +245,148 @@ def _plan_text(job: Any) -> str:
 @app.command()
 def table(
     out: Out = DEFAULT_OUT,
-    budget: Annotated[
-        float | None,
-        typer.Option(metavar="X", help="Accepted loss in the metric's own unit [default: the workload's]."),
-    ] = None,
-    link: Annotated[
-        str, typer.Option(metavar="NAME", help="The network that bytes are turned into time with.")
-    ] = DEFAULT_LINK,
+    budget: Budget = None,
+    link: LinkName = DEFAULT_LINK,
+    device: DeviceName = HOST,
+    edge: EdgeName = HOST,
     format_: Annotated[TableFormat, typer.Option("--format", help="How to print it.")] = TableFormat.TEXT,
+    latency: Annotated[
+        bool, typer.Option("--latency", help="End-to-end latency of the same points: device, network, edge.")
+    ] = False,
     paper: Annotated[bool, typer.Option("--paper", help="Add the paper's published rows.")] = False,
     points: Annotated[
         bool, typer.Option("--points", help="Every operating point, beside its Shannon bound; no budget, no link.")
     ] = False,
-    workload: Annotated[str | None, typer.Option(metavar="W", help="Only this workload.")] = None,
+    bd_rate: Annotated[
+        str | None,
+        typer.Option(metavar="ROW", help="BD-rate of every row against this one, at each split; no budget, no link."),
+    ] = None,
+    workload: OnlyWorkload = None,
     codec: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this codec; repeatable.")] = None,
     split: Annotated[list[str] | None, typer.Option(metavar="S", help="Only this split point; repeatable.")] = None,
-    sample_set: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only this sample set [default: the largest].")
-    ] = None,
+    sample_set: SampleSet = None,
     plugin: Plugins = None,
 ) -> None:
     """Print the comparison table of a results folder."""
-    from codecbench import curves
+    from codecbench import curves, latency_table
     from codecbench import table as tables
     from codecbench.store import Store
 
+    if sum((latency, points, bd_rate is not None)) > 1:
+        raise UsageError("--latency, --points and --bd-rate are tables of their own; ask for one")
     pm = manager(plugin or ())
-    chosen = pick(links(pm), link, "link")
-    budgets = {name: kind.budget for name, kind in workloads(pm).items()}
-    records = Store(out).records()
+    store = Store(out)
+    records = store.records()
     for field, wanted in (("workload", [workload] if workload else None), ("codec", codec), ("split", split)):
         records = _only(records, field, wanted)
+    width = shutil.get_terminal_size((120, 24)).columns
     if points:
-        built_curves = curves.build(records, sample_set=sample_set)
-        _print(curves.render(built_curves, str(format_), shutil.get_terminal_size((120, 24)).columns))
+        show(curves.render(curves.build(records, sample_set=sample_set), str(format_), width))
+        return
+    if bd_rate is not None:
+        from codecbench import bd_rate as bd_rates
+
+        show(bd_rates.render(bd_rates.build(records, bd_rate, sample_set=sample_set), str(format_), width))
         return
     built = tables.build(
-        records, budgets=budgets if budget is None else budget, link=chosen, paper=paper, sample_set=sample_set
-    )
-    width = shutil.get_terminal_size((120, 24)).columns
-    _print(tables.render(built, str(format_), width))
+        records, budgets=_budgets(pm) if budget is None else budget, paper=paper, sample_set=sample_set,
+        scenario=scenario(pm, store, link, device, edge),
+    )  # fmt: skip
+    show((latency_table if latency else tables).render(built, str(format_), width))
+
+
+@app.command()
+def plan(
+    out: Out = DEFAULT_OUT,
+    link: LinkName = DEFAULT_LINK,
+    device: DeviceName = HOST,
+    edge: EdgeName = HOST,
+    budget: Budget = None,
+    max_latency: Annotated[
+        float | None, typer.Option("--max-latency", metavar="MS", help="Greatest median latency, in milliseconds.")
+    ] = None,
+    max_device_ms: Annotated[
+        float | None, typer.Option("--max-device-ms", metavar="MS", help="Greatest time of head and encoder together.")
+    ] = None,
+    workload: WorkloadName = DEFAULT_WORKLOAD,
+    as_json: Annotated[bool, typer.Option("--json", help="Plain values, for a program.")] = False,
+    sample_set: SampleSet = None,
+    plugin: Plugins = None,
+) -> None:
+    """Choose the split, codec and point of the least latency within a budget, from the records of a run."""
+    from codecbench import plan_text, planner
+    from codecbench.store import Store
+    from codecbench.table import one_set
+
+    pm = manager(plugin or ())
+    store = Store(out)
+    records = _only(store.records(), "workload", [workload])
+    if budget is None:
+        budget = pick(workloads(pm), workload, "workload").budget
+    limits = planner.Limits.of(budget, max_latency, max_device_ms)
+    asked = scenario(pm, store, link, device, edge)
+    shown, _ = one_set(records, workload, sample_set)
+    candidates = planner.candidates(shown, asked)
+    found = planner.plan(candidates, limits)
+    turns = planner.sweep(candidates, limits, asked.link)
+    if as_json:
+        show(json.dumps(plan_text.as_json(found, turns, limits, asked), indent=1))
+        return
+    columns = shutil.get_terminal_size((120, 24)).columns
+    show(plan_text.as_text(found, turns, limits, asked, _metric(shown), columns))
+
+
+@app.command()
+def rehearse(
+    rate: Annotated[str, typer.Option("--rate", metavar="RATE", help="Rate of the path, like 20Mbit.")] = "20Mbit",
+    delay_ms: Annotated[
+        float, typer.Option("--delay-ms", metavar="MS", help="Delay of the path, in each direction.")
+    ] = 1.0,
+    out: Out = DEFAULT_OUT,
+    budget: Budget = None,
+    requests: Annotated[int, typer.Option("--requests", metavar="N", min=1, help="How many requests to make.")] = 100,
+    workload: WorkloadName = DEFAULT_WORKLOAD,
+    sample_set: SampleSet = None,
+    plugin: Plugins = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Run the planned codec for real, over a path shaped on this machine, and hold the plan's latency against it."""
+    from codecbench import plan_text
+    from codecbench import rehearse as rehearsals
+    from codecbench.link_relay import parse_rate
+    from codecbench.planner import Limits
+    from codecbench.progress import reporter
+    from codecbench.store import Store
+    from codecbench.table import one_set
+
+    if not delay_ms >= 0:
+        raise UsageError(f"--delay-ms is a number of milliseconds from 0 on, not {delay_ms:g}")
+    path = rehearsals.Path(parse_rate(rate), delay_ms / 1000)
+    records, _ = one_set(_only(Store(out).records(), "workload", [workload]), workload, sample_set)
+    if budget is None:
+        budget = pick(workloads(manager(plugin or ())), workload, "workload").budget
+    options = {"workload": workload, "plugin": plugin, "data_dir": data_dir, "preset": "full"}
+    with reporter() as report:
+        found = rehearsals.rehearse(
+            load(None, options), records, Limits.of(budget, None, None), path, requests, report
+        )  # fmt: skip
+    show(plan_text.rehearsal(found, _metric(records)))
+
+
+app.command()(cli_figure.figure)
+app.command()(cli_report.report)
+
+
+def _metric(records: Iterable[Record]) -> str:
+    """`top-1 %`. Raises DataError where nothing was measured."""
+    task = next((record.task for record in records if record.task), None)
+    if task is None:
+        raise DataError("no cell of this workload was measured; 'codecbench table' shows why")
+    return f"{task.metric} {task.unit}".strip()
+
+
+def _budgets(pm: pluggy.PluginManager) -> dict[str, float]:
+    return {name: kind.budget for name, kind in workloads(pm).items()}
 
 
 def _only(records: list[Record], field: str, wanted: list[str] | None) -> list[Record]:
@@ -303,7 +407,7 @@ def compare(
     from codecbench import compare as comparison
     from codecbench.store import Store
 
-    _print(comparison.compare(Store(out_a), Store(out_b)).render(str(format_)))
+    show(comparison.compare(Store(out_a), Store(out_b)).render(str(format_)))
 
 
 @app.command()
@@ -318,7 +422,7 @@ def export(
     from codecbench.store import Store
 
     rows = exporting.export(Store(out).records(), file)
-    _say(f"{rows} records written to {file}")
+    say(f"{rows} records written to {file}")
 
 
 @app.command("list")
@@ -340,8 +444,9 @@ def list_(
             Kind.CODECS: lambda: catalogue.codec_rows(codecs(pm)),
             Kind.WORKLOADS: lambda: catalogue.workload_rows(workloads(pm)),
             Kind.LINKS: lambda: catalogue.link_rows(links(pm)),
+            Kind.DEVICES: lambda: catalogue.device_rows(devices(pm)),
         }[kind]()
-    _print(json.dumps(rows, indent=1) if as_json else catalogue.text(rows))
+    show(json.dumps(rows, indent=1) if as_json else catalogue.text(rows))
 
 
 @app.command()
@@ -367,9 +472,9 @@ def check(
         ]
     else:
         chosen = [pick(known, codec, "codec")]
-    outcomes = testing.run_checks(chosen, update_golden=update_golden, on_outcome=lambda o: _print(o.line()))
+    outcomes = testing.run_checks(chosen, update_golden=update_golden, on_outcome=lambda o: show(o.line()))
     failed = sum(outcome.status == "failed" for outcome in outcomes)
-    _say(f"{len(outcomes)} checks, {failed} failed")
+    say(f"{len(outcomes)} checks, {failed} failed")
     if failed:
         raise typer.Exit(1)
 
@@ -383,7 +488,7 @@ def new_codec(
     from codecbench.scaffold import new_codec as write
 
     for path in write(name, folder):
-        _say(f"wrote {path}")
+        say(f"wrote {path}")
 
 
 @data_app.command("get")
@@ -397,12 +502,7 @@ def data_get(
 
     known = {w.dataset: w for w in workloads(manager(plugin or ())).values() if w.dataset}
     workload = pick(known, name, "dataset")
-    workload.fetch(data_places(data_dir)[0], _say)
-
-
-def _say(line: str) -> None:
-    """A line for the user that is no result."""
-    sys.stderr.write(line + "\n")
+    workload.fetch(data_places(data_dir)[0], say)
 
 
 @contextmanager
@@ -412,10 +512,10 @@ def _one_line_errors(debug: bool) -> Iterator[None]:
     except CodecbenchError as error:
         if debug:
             raise
-        _say(f"codecbench: {error}")
+        say(f"codecbench: {error}")
         raise SystemExit(2) from error
     except (KeyboardInterrupt, typer.Abort) as error:
-        _say("codecbench: stopped; finished cells are kept, and the same command goes on from there")
+        say("codecbench: stopped; finished cells are kept, and the same command goes on from there")
         raise SystemExit(INTERRUPTED) from error
     except Exception as error:
         if hasattr(error, "format_message"):
@@ -423,7 +523,7 @@ def _one_line_errors(debug: bool) -> Iterator[None]:
         if debug:
             raise
         reason = " ".join(str(error).split())
-        _say(f"codecbench: internal error, {type(error).__name__}: {reason}; --debug shows where, please report it")
+        say(f"codecbench: internal error, {type(error).__name__}: {reason}; --debug shows where, please report it")
         raise SystemExit(70) from error
 
 
@@ -431,7 +531,7 @@ def _end_with_usage(error: Any) -> NoReturn:
     """End as click would for its own errors, in one line. Typer may bring its own click, so no class is named here."""
     text = " ".join(str(error.format_message()).split()).replace("Value error, ", "")
     if type(error).__name__ == "NoArgsIsHelpError":
-        _print(error.format_message())
+        show(error.format_message())
         raise SystemExit(0)
     if hasattr(error, "option_name") and hasattr(error, "possibilities"):
         near = f"; did you mean {error.possibilities[0]}?" if error.possibilities else "; see --help"
@@ -440,7 +540,7 @@ def _end_with_usage(error: Any) -> NoReturn:
         wrong = text.split("'")[1]
         known = list(getattr(error.ctx.command, "commands", {}))
         text = f"no command {wrong!r}{suggestion(wrong, known) or f'; see {error.ctx.command_path} --help'}"
-    _say(f"codecbench: {text[0].lower()}{text[1:].rstrip('.')}")
+    say(f"codecbench: {text[0].lower()}{text[1:].rstrip('.')}")
     raise SystemExit(2)
 
 

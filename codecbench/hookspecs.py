@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pluggy import HookimplMarker, HookspecMarker
 
 from codecbench.codec import Codec
+from codecbench.device import DeviceProfile
 from codecbench.link import Link
 from codecbench.workload import Workload
 
@@ -43,5 +44,16 @@ def codecbench_register_links() -> Iterable[Link]:
     @hookimpl
     def codecbench_register_links():
         return [TcpRampLink("my-wifi", round_trip_s=0.005, bandwidth_bit_per_s=50e6)]
+    """
+    return ()
+
+
+@hookspec
+def codecbench_register_devices() -> Iterable[DeviceProfile]:
+    """Device profiles, which predict the time of a model's layers and of plain code.
+
+    @hookimpl
+    def codecbench_register_devices():
+        return [DeviceProfile.load(Path(__file__).with_name("my-pi.json"))]
     """
     return ()

@@ -123,7 +123,7 @@ def _text_lines(block: Block) -> list[str]:
     for group in block.groups:
         spans = spans.ljust(starts[column]) + group.title
         column += len(group.headings)
-    return [line.rstrip() for line in (spans, *lines)]
+    return [line.rstrip() for line in ((spans, *lines) if spans.strip() else lines)]
 
 
 def _text_cell(cell: Cell) -> str:
@@ -164,24 +164,60 @@ def _markup_cell(cell: Cell, escape: Callable[[str], str]) -> str:
 
 
 def html_section(document: Document) -> str:
-    """A `<section>` with a heading, one table a block, and a list of remarks. No style, no script."""
+    """A `<section>` with a heading, one table a block, and a list of remarks. No style sheet, no script."""
     parts = ['<section class="codecbench-table">', f"<h3>{html.escape(document.title)}</h3>"]
-    for block in document.blocks:
-        rows = [
-            [html.escape(label), *(_markup_cell(cell, html.escape) for cell in cells)] for label, cells in block.rows
-        ]
-        headings = [html.escape(heading) for heading in (block.stub, *_headings(block))]
-        spans = "".join(
+    parts += [html_table(block, caption=html_caption(document, block)) for block in document.blocks]
+    foot = html_remarks(document) + [
+        f"<sup>{number}</sup> {html.escape(note)}" for number, note in enumerate(document.notes, 1)
+    ]
+    parts += ["<ul>", *(f"<li>{remark}</li>" for remark in foot), "</ul>"] if foot else []
+    return "\n".join([*parts, "</section>"]) + "\n"
+
+
+def html_caption(document: Document, block: Block) -> str:
+    """The document's title, and which of its blocks this is where there are several: by its groups' titles."""
+    titles = ", ".join(group.title for group in block.groups if group.title)
+    return f"{document.title} ({titles})" if len(document.blocks) > 1 and titles else document.title
+
+
+def html_remarks(document: Document) -> list[str]:
+    """The remarks and the meanings of the marks, each as escaped HTML."""
+    marks = (f"{html.escape(mark)} {html.escape(meaning)}" for mark, meaning in document.marks)
+    return [*map(html.escape, document.remarks), *marks]
+
+
+def html_table(
+    block: Block,
+    *,
+    caption: str,
+    label: Callable[[str], str] = html.escape,
+    right: str = 'style="text-align: right"',
+    caption_id: str = "",
+) -> str:
+    """A `<table>` whose headers name their scope: groups of columns, columns, and the label of each row.
+
+    `label` makes HTML of a row's label, so that it may be a link; all else is escaped. `right` is the attribute of what
+    is aligned to the right. `caption_id` names the caption, for what refers to it.
+    """
+    attributes = [f" {right}" if alignment == "right" else "" for alignment in block.alignments]
+    named = f' id="{html.escape(caption_id)}"' if caption_id else ""
+    lines = ["<table>", f"<caption{named}><span>{html.escape(caption)}</span></caption>", "<thead>"]
+    if any(group.title for group in block.groups):
+        spans = (
             f'<th colspan="{len(group.headings)}" scope="colgroup">{html.escape(group.title)}</th>'
             for group in block.groups
         )
-        table = _tabulate(block, rows, headings, "unsafehtml")
-        parts.append(table.replace("<thead>\n", f"<thead>\n<tr><th></th>{spans}</tr>\n", 1))
-    foot = [html.escape(remark) for remark in document.remarks]
-    foot += [f"{html.escape(mark)} {html.escape(meaning)}" for mark, meaning in document.marks]
-    foot += [f"<sup>{number}</sup> {html.escape(note)}" for number, note in enumerate(document.notes, 1)]
-    parts += ["<ul>", *(f"<li>{remark}</li>" for remark in foot), "</ul>"] if foot else []
-    return "\n".join([*parts, "</section>"]) + "\n"
+        lines.append(f"<tr><td></td>{''.join(spans)}</tr>")
+    headings = zip(attributes, (block.stub, *_headings(block)), strict=True)
+    cells = (f'<th scope="col"{attribute}>{html.escape(heading)}</th>' for attribute, heading in headings)
+    lines += [f"<tr>{''.join(cells)}</tr>", "</thead>", "<tbody>"]
+    for name, row in block.rows:
+        cells = (
+            f"<td{attribute}>{_markup_cell(cell, html.escape)}</td>"
+            for attribute, cell in zip(attributes[1:], row, strict=True)
+        )
+        lines.append(f'<tr><th scope="row">{label(name)}</th>{"".join(cells)}</tr>')
+    return "\n".join([*lines, "</tbody>", "</table>"])
 
 
 def latex(document: Document) -> str:

@@ -10,7 +10,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -34,6 +34,24 @@ def timed(step: Callable[[], Result]) -> tuple[Result, float]:
     finally:
         if enabled:
             gc.enable()
+
+
+def timed_in_turns(
+    steps: Sequence[tuple[Callable[[], Any], Callable[[], Any]]], rounds: int, warm_up: int = 2
+) -> list[list[float]]:
+    """Seconds of each step in each round. All steps take their turn in a round, each right after its preparation.
+
+    So what a step needs again was driven from the caches by the others, as between the layers of a model, but for what
+    its preparation touched.
+    """
+    seconds: list[list[float]] = [[] for _ in steps]
+    for turn in range(warm_up + rounds):
+        for (prepare, step), found in zip(steps, seconds, strict=True):
+            prepare()
+            took_s = timed(step)[1]
+            if turn >= warm_up:
+                found.append(took_s)
+    return seconds
 
 
 class Deadline:
@@ -171,6 +189,29 @@ def process_cpu_s(pid: int) -> float:
     except psutil.Error:
         return 0.0
     return float(times.user + times.system)
+
+
+class Bystanders:
+    """How busy other programs keep the machine while one process works, whose own work and this one's do not count."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._last = self._now()
+
+    def busy_cores(self) -> float:
+        """How many cores others used, on average, since the last call. Time that a hypervisor took counts as theirs."""
+        wall_s, busy_s = self._now()
+        before_wall_s, before_busy_s = self._last
+        self._last = wall_s, busy_s
+        return max(0.0, busy_s - before_busy_s) / max(1e-9, wall_s - before_wall_s)
+
+    def _now(self) -> tuple[float, float]:
+        import psutil
+
+        times = psutil.cpu_times()
+        busy_s = sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
+        own_s = process_cpu_s(self.pid) + (process_cpu_s(os.getpid()) if self.pid != os.getpid() else 0.0)
+        return time.monotonic(), busy_s - own_s
 
 
 def in_fresh_process(step: Callable[[], int | None], timeout_s: float = 60.0) -> int | None:

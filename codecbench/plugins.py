@@ -20,6 +20,7 @@ import pluggy
 
 from codecbench import hookspecs
 from codecbench.codec import Codec, PluginError, UsageError
+from codecbench.device import HOST, DeviceProfile
 from codecbench.link import Link
 from codecbench.workload import Workload
 
@@ -119,6 +120,18 @@ def links(pm: pluggy.PluginManager) -> dict[str, Link]:
         if not isinstance(link, Link):
             raise PluginError(f"codecbench_register_links gave {link!r}, which is not a Link")
         _add(found, link.name, link, "link")
+    return dict(sorted(found.items()))
+
+
+def devices(pm: pluggy.PluginManager) -> dict[str, DeviceProfile]:
+    """Every registered device profile by name, sorted. Raises PluginError for a name used twice, or reserved."""
+    found: dict[str, DeviceProfile] = {}
+    for device in _registered(pm, "codecbench_register_devices"):
+        if not isinstance(device, DeviceProfile):
+            raise PluginError(f"codecbench_register_devices gave {device!r}, which is not a DeviceProfile")
+        if device.name == HOST:
+            raise PluginError(f"device name {HOST!r} stands for the machine of the records; rename the profile")
+        _add(found, device.name, device, "device")
     return dict(sorted(found.items()))
 
 

@@ -19,6 +19,7 @@ from codecbench.cell import CellKey, point_label, row_label, sample_set_id
 from codecbench.codec import Codec, CodecbenchError, DataError, TensorSpec, UsageError
 from codecbench.config import RunConfig, parse_codec
 from codecbench.fitting import Fitter
+from codecbench.layers import ModelLayers
 from codecbench.pair import Pair, WorkloadRef, chunks, split_outputs
 from codecbench.plugins import check_points, codecs, manager, pick, reference, source_sha256, suggestion, workloads
 from codecbench.quality import psnr_db, ssim
@@ -227,7 +228,27 @@ class Run:
                 by_split.setdefault(cell.key.split, []).append(cell)
             for split, cells in by_split.items():
                 self._run_split(split, cells, summary)
+            self._describe_layers()
         return summary
+
+    def _describe_layers(self) -> None:
+        """Keep what the uncut model computes, so that device profiles can be applied to it later without torch."""
+        try:
+            found = self.store.layers(self.workload.name)
+        except DataError as error:
+            self.reporter.say(f"{error}; describing the model again")
+            found = None
+        if found is not None and found.weights_sha256 == self.weights_sha256:
+            return
+        try:
+            reply = self.pair.device.call("layers", {"subset": "test", "position": 0}, timeout_s=self.config.timeout_s)
+        except WorkerError as error:
+            # Cells do not need it; only predictions for other devices do.
+            self.reporter.say(
+                f"the model's layers cannot be described ({error}); times on other devices are not predicted"
+            )
+            return
+        self.store.write_layers(self.workload.name, ModelLayers.from_json(reply.fields["layers"]))
 
     def estimate_s(self, cells: Sequence[PlannedCell]) -> float:
         """A rough time for these cells, from one forward pass of the model and a second of work around each cell."""
@@ -256,6 +277,11 @@ class Run:
             self.reporter.say(f"{cell.label}: the codec's source or the weights have changed; measuring it again")
             self.store.discard(cell.key)
             summary.stale += 1
+            return False
+        if record.choice is not None and record.choice.n < self.counts["choice"]:
+            asked = self.counts["choice"]
+            self.reporter.say(f"{cell.label}: has {record.choice.n} choice samples, not {asked}; measuring it again")
+            self.store.discard(cell.key)
             return False
         if record.status == "skipped" and cell.skip_reason is None:
             return False  # what was missing then, an optional package say, is there now
@@ -333,7 +359,9 @@ class Run:
         partial = self.store.partial(cell.key)
         if partial is not None:
             columns, values, samples = partial
-            if self._is_current(cell, values["source_hash"], values["weights_hash"]) and not self.config.fresh:
+            whole = int((columns["subset"] == "choice").sum()) == self.counts["choice"]
+            current = self._is_current(cell, values["source_hash"], values["weights_hash"])
+            if whole and current and not self.config.fresh:
                 return _Measured(cell, state, columns, samples)
         try:
             deadline = self._deadline()
@@ -352,6 +380,11 @@ class Run:
         """The cell's time limit, from when both processes stand ready: that they had to start anew is not its fault."""
         _ = self.pair.device, self.pair.edge
         return measure.Deadline(self.config.timeout_s)
+
+    def ready(self, cell: PlannedCell) -> tuple[int, int]:
+        """Set both processes up for one cell; returns the handles of the codec's instances on device and edge."""
+        self.prepare(cell.key.split)
+        return self.open_codec(cell, self._state_of(cell), self._deadline())
 
     def open_codec(self, cell: PlannedCell, state: states.FittedState, deadline: measure.Deadline) -> tuple[int, int]:
         """Handles to fresh instances in the device and the edge process, restored from a state."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.cell import CellKey
 from codecbench.codec import DataError, UsageError
+from codecbench.layers import ModelLayers
 from codecbench.record import Record, Samples, parse
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PARTIAL = b"codecbench"
+
+LAYERS = "layers.json"
+"""The file of a workload's layers, beside the folders of its splits."""
 
 _CELL_STEM = re.compile(r"-[0-9a-f]{12}$")
 """How the name of a record's file ends: with the cell's hash."""
@@ -130,6 +134,34 @@ class Store:
     def write(self, key: CellKey, record: Record) -> None:
         """Commit a record."""
         self._write(self._path(key, ".json"), record.to_text().encode())
+
+    def layers(self, workload: str) -> ModelLayers | None:
+        """The layers of a workload's uncut model as a run described them, or None where no run did.
+
+        Raises DataError where the file is damaged.
+        """
+        path = self._layers_path(workload)
+        if not path.exists():
+            return None
+        try:
+            return ModelLayers.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, DataError) as error:
+            raise DataError(f"{path} cannot be read ({error}); delete it and run again") from error
+
+    def all_layers(self) -> dict[str, ModelLayers]:
+        """The layers of every workload here that a run described, by name. Raises DataError as `layers` does."""
+        names = sorted(path.parent.name for path in self.out.glob(f"*/{LAYERS}"))
+        return {name: found for name in names if (found := self.layers(name)) is not None}
+
+    def write_layers(self, workload: str, layers: ModelLayers) -> None:
+        """Keep the layers of a workload's uncut model beside its splits."""
+        rows = layers.to_json()
+        described = ",\n".join(json.dumps(row) for row in rows.pop("layers"))
+        text = json.dumps(rows, indent=1)[:-2] + f',\n "layers": [\n{described}\n]\n}}\n'
+        self._write(self._layers_path(workload), text.encode())
+
+    def _layers_path(self, workload: str) -> Path:
+        return self.out / workload / LAYERS
 
     def discard(self, key: CellKey) -> None:
         """Remove a cell's record and samples, so that it is measured again."""

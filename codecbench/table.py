@@ -1,8 +1,9 @@
 """Records to the paper's Table 1: a row per codec, and per split its payload, network time, accuracy and change.
 
-A table is derived from records and a link; it runs nothing and reads no clock. For a budget, each codec stands with the
-operating point of the smallest payload that stays within it. The point is chosen on held-out training samples (the
-record's `choice` group) and scored on test samples (its `task` group).
+A table is derived from records, a link and two machines; it runs nothing and reads no clock. For a budget, each codec
+stands with the operating point of the smallest payload that stays within it. The point is chosen on held-out training
+samples (the record's `choice` group) and scored on test samples (its `task` group). `latency_table` shows the latency
+of the same entries.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from importlib.resources import files
 from itertools import chain
 from typing import Any, Literal, TypeAlias
 
-from codecbench import layout
+from codecbench import latency, layout
 from codecbench.cell import point_label
 from codecbench.codec import DataError, UsageError
-from codecbench.link import Link
+from codecbench.latency import Latency, Scenario
 from codecbench.plugins import pick
 from codecbench.record import Record, Size, Task, TensorGroup
 
@@ -46,6 +47,8 @@ PROSE_WIDTH = 100
 class Entry:
     """One row at one split. What was not measured is None; percentages are of the raw tensor.
 
+    `latency_ms` is the median of the end-to-end latency, `device_ms` and `edge_ms` of what either side does of it;
+    `predicted` names, with spaces between, the steps that a device profile gave.
     `over_budget`: no point is within the budget. `uncertain`: the paired interval of the choice crosses the budget.
     `chosen_on_test`: the records hold no choice samples. `notes` says why points are missing.
     """
@@ -59,6 +62,11 @@ class Entry:
     payload_percent: float | None = None
     network_ms: float | None = None
     network_percent: float | None = None
+    device_ms: float | None = None
+    edge_ms: float | None = None
+    latency_ms: float | None = None
+    latency_p95_ms: float | None = None
+    predicted: str = ""
     value: float | None = None
     low: float | None = None
     high: float | None = None
@@ -118,7 +126,7 @@ class Table:
     def document(self, splits_per_block: int = SPLITS_PER_BLOCK, intervals: Intervals = "all") -> layout.Document:
         """The table as blocks of formatted cells."""
         notes: dict[str, int] = {}
-        blocks = tuple(self._block(splits, intervals, notes) for splits in _batches(self.splits, splits_per_block))
+        blocks = tuple(self._block(splits, intervals, notes) for splits in batches(self.splits, splits_per_block))
         used = {mark for block in blocks for _, cells in block.rows for cell in cells for mark in cell.marks}
         return layout.Document(
             title=self.title,
@@ -165,7 +173,7 @@ class Table:
         marks = entry.marks + (_CHANGED if intervals != "all" and entry.changed else "")
         return (
             layout.Cell(_with_percent(self._payload(entry.payload_bytes), entry.payload_percent)),
-            layout.Cell(_with_percent(_short(entry.network_ms), entry.network_percent)),
+            layout.Cell(_with_percent(short(entry.network_ms), entry.network_percent)),
             layout.Cell(layout.with_interval(entry.value, low, high, f".{self.decimals}f")),
             layout.Cell(change, marks, numbers),
         )
@@ -177,7 +185,8 @@ class Table:
 
 
 CSV_FIELDS = (
-    "source", "workload", "metric", "unit", "n", "sample_set", "seed", "budget", "link", *Entry.__dataclass_fields__,
+    "source", "workload", "metric", "unit", "n", "sample_set", "seed", "budget", "link", "device", "edge",
+    *Entry.__dataclass_fields__,
 )  # fmt: skip
 
 
@@ -185,7 +194,7 @@ def build(
     records: Sequence[Record],
     *,
     budgets: float | Mapping[str, float],
-    link: Link,
+    scenario: Scenario,
     paper: bool = False,
     sample_set: str | None = None,
 ) -> list[Table]:
@@ -202,7 +211,7 @@ def build(
     for record in records:
         by_workload[record.key.workload].append(record)
     tables = [
-        _workload_table(name, found, _budget_of(name, budgets), link, sample_set)
+        _workload_table(name, found, _budget_of(name, budgets), scenario, sample_set)
         for name, found in sorted(by_workload.items())
     ]
     if paper:
@@ -253,18 +262,19 @@ def _budget_of(workload: str, budgets: float | Mapping[str, float]) -> float:
 
 
 def _workload_table(
-    workload: str, records: Sequence[Record], budget: float, link: Link, sample_set: str | None
+    workload: str, records: Sequence[Record], budget: float, scenario: Scenario, sample_set: str | None
 ) -> Table:
     shown, left_out = one_set(records, workload, sample_set)
     task = next((record.task for record in shown if record.task), None)
     metric, unit, decimals = (task.metric, task.unit, task.decimals) if task else ("value", "", 1)
     splits = splits_in_order(shown)
     rows = rows_in_order(shown)
-    entries = {(row, split): _entry(row, split, shown, budget, link) for row in rows for split in splits}
+    entries = {(row, split): _entry(row, split, shown, budget, scenario) for row in rows for split in splits}
     if task:
-        entries |= {(LOCAL, split): _local_entry(split, shown) for split in splits}
+        whole = latency.local(shown, scenario)
+        entries |= {(LOCAL, split): _local_entry(split, shown, whole) for split in splits}
         rows = (*rows, LOCAL)
-    key = shown[0].key
+    key, link = shown[0].key, scenario.link
     loss = f"{budget:g} {f'points of {metric}' if unit == '%' else f'{unit} of {metric}'.strip()}"
     return Table(
         title=f"{workload}: smallest payload within a loss of {loss}, by codec and split point",
@@ -292,6 +302,8 @@ def _workload_table(
             "seed": key.seed,
             "budget": budget,
             "link": link.name,
+            "device": scenario.device_name,
+            "edge": scenario.edge_name,
         },
     )
 
@@ -347,7 +359,7 @@ def rows_in_order(records: Iterable[Record]) -> tuple[str, ...]:
     return tuple(sorted(points, key=lambda row: (single[row], row)))
 
 
-def _entry(row: str, split: str, records: Sequence[Record], budget: float, link: Link) -> Entry:
+def _entry(row: str, split: str, records: Sequence[Record], budget: float, scenario: Scenario) -> Entry:
     """The row's cell at the split: the chosen point, or what stands in its place."""
     codec = next(record.key.codec for record in records if record.row == row)
     at_split = [record for record in records if record.key.split == split]
@@ -360,7 +372,7 @@ def _entry(row: str, split: str, records: Sequence[Record], budget: float, link:
     if not measured:
         failed = any(record.status == "failed" for record in candidates)
         return Entry(row, split, "failed" if failed else "skipped", codec, notes=notes)
-    return _chosen_entry(measured, notes, budget, link)
+    return _chosen_entry(measured, notes, budget, scenario)
 
 
 def _hole_notes(records: Iterable[Record], every: bool) -> Iterator[str]:
@@ -374,11 +386,11 @@ def _hole_notes(records: Iterable[Record], every: bool) -> Iterator[str]:
         yield f"{status}: {reason}" if every else f"{'; '.join(points)} {status}: {reason}"
 
 
-def _chosen_entry(measured: Sequence[Record], notes: tuple[str, ...], budget: float, link: Link) -> Entry:
+def _chosen_entry(measured: Sequence[Record], notes: tuple[str, ...], budget: float, scenario: Scenario) -> Entry:
     record, over, uncertain = choose(measured, budget)
     tensor, size, task = _measured_groups(record)
     payload_bytes = size.payload_bytes.mean
-    network_s, raw_network_s = (float(seconds) for seconds in link.seconds([payload_bytes, tensor.raw_bytes]))
+    network_s, raw_network_s = (float(seconds) for seconds in scenario.link.seconds([payload_bytes, tensor.raw_bytes]))
     return Entry(
         row=record.row,
         split=record.key.split,
@@ -389,6 +401,7 @@ def _chosen_entry(measured: Sequence[Record], notes: tuple[str, ...], budget: fl
         payload_percent=_percent(payload_bytes, tensor.raw_bytes),
         network_ms=network_s * 1000,
         network_percent=_percent(network_s, raw_network_s),
+        **_latency_fields(latency.of(record, scenario)),
         value=task.value,
         low=task.low,
         high=task.high,
@@ -400,6 +413,15 @@ def _chosen_entry(measured: Sequence[Record], notes: tuple[str, ...], budget: fl
         chosen_on_test=len(measured) > 1 and not _has_choices(measured),
         notes=notes,
     )
+
+
+def _latency_fields(found: Latency) -> dict[str, Any]:
+    p95_s = found.p95_s
+    return {
+        "device_ms": 1000 * found.device_s, "edge_ms": 1000 * found.edge_s, "latency_ms": 1000 * found.median_s,
+        "latency_p95_ms": None if p95_s is None else 1000 * p95_s,
+        "predicted": " ".join(step for step in latency.STEPS if step in found.predicted),
+    }  # fmt: skip
 
 
 def choose(measured: Sequence[Record], budget: float) -> tuple[Record, bool, bool]:
@@ -449,7 +471,7 @@ def _measured_groups(record: Record) -> tuple[TensorGroup, Size, Task]:
     return record.tensor, record.size, record.task
 
 
-def _local_entry(split: str, records: Sequence[Record]) -> Entry:
+def _local_entry(split: str, records: Sequence[Record], whole: Latency) -> Entry:
     """The uncompressed model. Its interval is that of any point that changed no outcome on the same samples."""
     tasks = [record.task for record in records if record.task and record.key.split == split]
     tasks = tasks or [record.task for record in records if record.task]
@@ -460,6 +482,7 @@ def _local_entry(split: str, records: Sequence[Record]) -> Entry:
         status="ok",
         payload_bytes=0.0,
         payload_percent=0.0,
+        **_latency_fields(whole),
         value=tasks[0].uncompressed,
         low=exact.low if exact else None,
         high=exact.high if exact else None,
@@ -509,7 +532,8 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _batches(splits: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+def batches(splits: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """The splits, so many at a time."""
     return (splits[start : start + size] for start in range(0, len(splits), size))
 
 
@@ -517,7 +541,7 @@ def _percent(part: float, whole: float) -> float | None:
     return 100 * part / whole if whole else None
 
 
-def _short(number: float | None) -> str:
+def short(number: float | None) -> str:
     """One decimal from 1 to 100, none above, two digits below 1: 159, 60.5, 3.1, 0.97, 0.012."""
     if number is None:
         return "-"
@@ -529,7 +553,7 @@ def _short(number: float | None) -> str:
 
 
 def _with_percent(text: str, percent: float | None) -> str:
-    return text if percent is None else f"{text} ({_short(percent)})"
+    return text if percent is None else f"{text} ({short(percent)})"
 
 
 def paper_tables() -> list[tuple[bool, Table]]:
@@ -559,7 +583,15 @@ def _paper_table(lines: Iterable[Mapping[str, str]], number: str, what: str, met
             "Percentages are of the raw float32 tensor (Offload); ms: measured over WiFi at 450 Mb/s. "
             "Compare ratios with ours, not absolute numbers.",
         ),
-        context={"n": None, "sample_set": None, "seed": None, "budget": None, "link": None},
+        context={
+            "n": None,
+            "sample_set": None,
+            "seed": None,
+            "budget": None,
+            "link": None,
+            "device": None,
+            "edge": None,
+        },
         payload_unit="KiB",
     )
 

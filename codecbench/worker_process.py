@@ -246,6 +246,14 @@ class Session:
             payload, seconds = measure.timed(lambda: codec.encode(x))
         return {"encode_s": seconds}, [payload]
 
+    def op_offload(self, request: Reply) -> Answer:
+        """The payload of one input: head and encoder, as a device would run them for a request."""
+        assert self.workload is not None
+        assert self.head is not None
+        inputs = self.workload.inputs(request.fields["subset"], [request.fields["position"]])
+        ((activation, *_),) = self._run(self.head, _tensors(inputs))
+        return {}, self._encode(request.fields["handle"], [activation], batched=False)
+
     def op_head_cost(self, request: Reply) -> Answer:
         """FLOPs and peak tensor storage of the head on one sample."""
         assert self.workload is not None
@@ -285,6 +293,31 @@ class Session:
         with measure.torch_threads(1):
             peak = measure.in_fresh_process(growth)
         return {"encoder_flop": flop or None, "encoder_parameters": parameters, "encoder_peak_bytes": peak}, ()
+
+    def op_layers(self, request: Reply) -> Answer:
+        """The layers of the uncut model on one sample, as `ModelLayers.to_json` gives them."""
+        from codecbench.layers import describe
+
+        assert self.workload is not None
+        assert self.split_model is not None
+        (sample,) = self.workload.inputs(request.fields["subset"], [request.fields["position"]])
+        x = _tensors([sample])[0].unsqueeze(0).to(self.torch_device)
+        cuts = {cut.name: cut.node for cut in self.split_model.cuts.values()}
+        found = describe(self.split_model.traced, cuts, x, weights_sha256=self.workload.weights_sha256())
+        return {"layers": found.to_json()}, ()
+
+    def op_measure_layers(self, request: Reply) -> Answer:
+        """Layers of one drawn block, with the seconds of each, for a device profile."""
+        from codecbench.device_measure import measure_block
+
+        found = measure_block(request.fields["seed"], request.fields["block"])
+        return {"layers": [(vars(layer), seconds) for layer, seconds in found]}, ()
+
+    def op_measure_general(self, _request: Reply) -> Answer:
+        """Seconds of kernels of plain code and of calling an empty model, and what large steps attain."""
+        from codecbench.device_measure import measure_call, measure_general, measure_rates
+
+        return {"kernels_s": measure_general(), "call_s": measure_call(), "rates": measure_rates()}, ()
 
     # --- edge ---------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Rewrite the generated parts of README.md and docs/*.md: `python docs/generate.py`, or `--check` to see them current.
+"""Rewrite the generated parts of README.md and docs/*.md, and docs/figures: `python docs/generate.py`, or `--check`.
 
 A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`. Numbers come from the records under
 results/, the command line from its own definitions, the hooks from their specifications. Nothing is typed by hand.
@@ -14,28 +14,28 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from enum import Enum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias, get_args, get_type_hints
 
 import typer
 from typer.models import ArgumentInfo, OptionInfo
 
-from codecbench import cli, curves, hookspecs, layout, table
+from codecbench import cli, cli_figure, cli_options, curves, figure, figure_data, hookspecs, layout, table
 from codecbench.codec import Codec, CodecbenchError, DataError, UsageError
 from codecbench.config import DEFAULT_WORKLOAD
+from codecbench.figure_drawing import Drawing
+from codecbench.latency import Scenario
+from codecbench.paper import OUR_ROWS
 from codecbench.plugins import codecs, links, manager, pick, workloads
 from codecbench.record import Record
 from codecbench.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
-PAPER_ROWS = (
-    ("Offload-CS", "cs-dct (faithful)"),
-    ("Offload-CS", "cs-dct (best)"),
-    ("Offload-Intp", "interpolation"),
-    ("Offload-Lossy", "jpeg-huffman (own)"),
-    ("Offload-Lossy", "jpeg-huffman (shared)"),
-)
-"""Rows of the paper's Table 1, and the codecs of ours that do the same."""
+
+SPLIT_FIGURE = "latency-by-split"
+PREDICTED = {"device": "raspberry-pi-4", "edge": "gpu-edge"}
+"""The machines of the README's figures."""
 
 Generator: TypeAlias = Callable[[Path], str]
 
@@ -59,8 +59,9 @@ def paper_ratios(root: Path) -> str:
     published = table.paper_tables()[0][1]
     ours = _default_table(root)
     lines = ["| codec | paper, input | ours, input | paper, features | ours, features |", "|---|--:|--:|--:|--:|"]
-    for theirs, name in PAPER_ROWS:
-        if name in ours.rows:
+    pairs = ((theirs, name) for theirs, names in OUR_ROWS.items() for name in names)
+    for theirs, name in pairs:
+        if name in ours.rows and theirs != "Offload":  # which is what the shares are of
             cells = [
                 *(_input_share(found, row) for found, row in ((published, theirs), (ours, name))),
                 *(_feature_shares(found, row) for found, row in ((published, theirs), (ours, name))),
@@ -95,6 +96,42 @@ def rate_accuracy(root: Path) -> str:
     return "\n".join(parts)
 
 
+@lru_cache
+def drawings(root: Path) -> list[Drawing]:
+    """Every figure of the default workload as measured, and SPLIT_FIGURE for the machines of PREDICTED too.
+
+    They are kept, since several parts show them, until `stale` looks anew.
+    """
+    records = [record for record in _records(root) if record.key.workload == DEFAULT_WORKLOAD]
+    return [
+        *figure.draw_all(_figure_data(root, records)),
+        *(
+            replace(drawing, name=f"{drawing.name}-{PREDICTED['device']}")
+            for drawing in figure.draw_all(_figure_data(root, records, **PREDICTED), [SPLIT_FIGURE])
+        ),
+    ]
+
+
+def _figure_data(root: Path, records: Sequence[Record], **machines: str) -> figure_data.FigureData:
+    pm, store = manager(), Store(root / "results")
+    scenarios = [cli_options.scenario(pm, store, link, **machines) for link in cli_figure.DEFAULT_LINKS]
+    return figure_data.of(records, scenarios, workloads(pm)[DEFAULT_WORKLOAD].budget)
+
+
+def figures(root: Path) -> str:
+    """A heading, the picture and the caption of every figure."""
+    return "\n".join(
+        f"### {drawing.title}\n\n![{drawing.alt}](figures/{drawing.name}.svg)\n\n{drawing.caption}\n"
+        for drawing in drawings(root)
+    )
+
+
+def latency_figures(root: Path) -> str:
+    """The latency by split over the default links, with a slow device and a fast edge."""
+    shown = [d for d in drawings(root) if d.name.startswith(SPLIT_FIGURE) and d.name.endswith(PREDICTED["device"])]
+    return "\n".join(f"![{d.alt}](docs/figures/{d.name}.svg)\n" for d in shown)
+
+
 def codec_list(root: Path) -> str:
     """A heading, the docstring and the points of every codec that ships."""
     del root
@@ -119,6 +156,8 @@ GENERATORS: dict[str, Generator] = {
     "paper-table": published_table,
     "paper-ratios": paper_ratios,
     "facts": facts,
+    "latency": latency_figures,
+    "figures": figures,
     "curves": rate_accuracy,
     "codecs": codec_list,
     "cli": command_line,
@@ -158,13 +197,20 @@ def refreshed(text: str, root: Path, label: str) -> str:
 
 
 def stale(root: Path) -> dict[Path, str]:
-    """Pages whose generated parts are not current, with the text that they should have."""
+    """Files that are not current, with the text that they should have: pages with generated parts, and figures."""
+    drawings.cache_clear()
     found = {}
+    shown = ""
     for page in pages(root):
         text = page.read_text(encoding="utf-8")
         wanted = refreshed(text, root, str(page.relative_to(root)))
         if wanted != text:
             found[page] = wanted
+        shown += wanted
+    for drawing in drawings(root) if "](figures/" in shown else ():
+        path, svg = root / "docs" / "figures" / f"{drawing.name}.svg", drawing.svg()
+        if not path.exists() or path.read_text(encoding="utf-8") != svg:
+            found[path] = svg
     return found
 
 
@@ -180,6 +226,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
         return 2
     for page, text in found.items():
         if not check:
+            page.parent.mkdir(exist_ok=True)
             page.write_text(text, encoding="utf-8")
         sys.stdout.write(
             f"{page.relative_to(root)} {'is stale; run python docs/generate.py' if check else 'rewritten'}\n"
@@ -197,7 +244,7 @@ def _records(root: Path) -> list[Record]:
 def _tables(records: Sequence[Record], paper: bool = False) -> list[table.Table]:
     pm = manager()
     budgets = {name: kind.budget for name, kind in workloads(pm).items()}
-    return table.build(records, budgets=budgets, link=links(pm)[cli.DEFAULT_LINK], paper=paper)
+    return table.build(records, budgets=budgets, scenario=Scenario(links(pm)[cli_options.DEFAULT_LINK]), paper=paper)
 
 
 def _default_table(root: Path) -> table.Table:

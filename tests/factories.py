@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from codecbench.cell import CellKey
+from codecbench.device import DeviceProfile, Leaf
+from codecbench.layers import Layer, ModelLayers
 from codecbench.link import TcpRampLink
 from codecbench.record import (
     Choice,
@@ -226,3 +228,15 @@ def make_timed(split: str, payload_bytes: float, encode_s: float) -> Timed:
         decode_s=rising(0.002),
         tail_s=rising(0.003),
     )
+
+
+def make_layers() -> ModelLayers:
+    """Five layers of a model, one before each of the splits of DEPTH but the input."""
+    layers = tuple(Layer(f"layer{i}", "conv2d", 1_000, 500, out_elements=10) for i in range(5))
+    return ModelLayers(layers, {split: depth // 1_000 for split, depth in DEPTH.items()})
+
+
+def make_profile(name: str, *, layer_s: float, general: float) -> DeviceProfile:
+    """A profile that takes as long for every layer, and so many times as long for plain code."""
+    tree = Leaf({"per_layer": layer_s})
+    return DeviceProfile(name, "a test profile", "made up", "measured", tree, general_factor=general)

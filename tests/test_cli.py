@@ -18,6 +18,7 @@ import codecbench
 from codecbench.cell import CellKey
 from codecbench.cli import main
 from codecbench.codec import DataError, TensorSpec
+from codecbench.config import DEFAULT_WORKLOAD
 from codecbench.store import Store
 from codecbench.worker import Reply
 
@@ -300,6 +301,53 @@ def test_tables_of_records(cli: Cli, tmp_path: Path) -> None:
     ended = cli("table", "--out", "out", "--budget", "1", "--format", "md")
     assert (ended.status, ended.err) == (0, "")
     assert "alpha" in ended.out
+
+
+def test_a_table_of_latencies(cli: Cli, tmp_path: Path) -> None:
+    put(tmp_path / "out", codec="alpha")
+    ended = cli("table", "--out", "out", "--budget", "1", "--latency", "--link", "lte")
+    assert (ended.status, ended.err) == (0, "")
+    assert "end-to-end latency in ms" in ended.out
+    assert "Network: lte, modelled" in ended.out
+    both = cli("table", "--out", "out", "--latency", "--points")
+    assert (both.status, both.error) == (
+        2, "codecbench: --latency, --points and --bd-rate are tables of their own; ask for one",
+    )  # fmt: skip
+
+
+def test_a_plan(cli: Cli, tmp_path: Path) -> None:
+    for codec, size in (("alpha", 100), ("beta", 5_000)):
+        put(tmp_path / "out", codec=codec, payload_bytes=size, workload=DEFAULT_WORKLOAD)
+    ended = cli("plan", "--out", "out", "--max-device-ms", "2")
+    assert (ended.status, ended.err) == (0, "")
+    assert "best       input alpha" in ended.out
+    assert "runner-up  input beta" in ended.out
+    values = json.loads(cli("plan", "--out", "out", "--max-device-ms", "2", "--json").out)
+    assert (values["best"]["row"], values["link"], values["device"], values["rejected"]["device"]) == (
+        "alpha", "wifi-450", "host", 1,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["--link", "wify-450"], "codecbench: no link 'wify-450'; did you mean 'wifi-450'?"),
+        (["--link", "missing.json"], "codecbench: link file missing.json cannot be read: No such file"),
+        (["--device", "missing.json"], "codecbench: cannot read the device profile missing.json"),
+        (["--budget", "-1"], "codecbench: a budget is an accepted loss of at least 0, not -1"),
+        (["--max-latency", "0"], "codecbench: --max-latency is a number of milliseconds over 0, not 0"),
+        (["--workload", "cifar"], "codecbench: no workload in these records: 'cifar'"),
+        (
+            ["--sample-set", "test-9"],
+            "codecbench: workload 'cifar10-resnet20' has no records of the sample set 'test-9'",
+        ),
+    ],
+)
+def test_a_plan_refuses_in_one_line(cli: Cli, tmp_path: Path, words: list[str], error: str) -> None:
+    put(tmp_path / "out", workload=DEFAULT_WORKLOAD)
+    ended = cli("plan", "--out", "out", *words)
+    assert ended.status == 2
+    assert ended.error.startswith(error)
 
 
 def test_an_unreadable_record_is_named(cli: Cli, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from codecbench.measure import percentile
 from codecbench.pair import Pair, WorkloadRef
 from codecbench.record import SCHEMA, NewerSchemaError, Record
 from codecbench.run import Run, Summary
-from codecbench.store import Store
+from codecbench.store import LAYERS, Store
 from codecbench.workload import Subset
 
 HERE = Path(__file__).parent
@@ -127,13 +127,14 @@ def lasting(text: str) -> dict[str, Any]:
 def content_of(out: Path) -> dict[str, Any]:
     """Every file of a results folder: records without timings, samples byte for byte."""
     assert not list(out.rglob("*.tmp"))
-    files = {str(p.relative_to(out)): p for p in out.rglob("*") if p.is_file() and p.name != ".lock"}
+    files = {str(p.relative_to(out)): p for p in out.rglob("*") if p.is_file() and p.name not in (".lock", LAYERS)}
     return {name: lasting(p.read_text()) if p.suffix == ".json" else p.read_bytes() for name, p in files.items()}
 
 
 def files_of(out: Path, ending: str) -> dict[str, tuple[int, int]]:
     """Identity and time of change of each file: a file that was written again is another one."""
-    return {str(p): (p.stat().st_ino, p.stat().st_mtime_ns) for p in out.rglob(f"*{ending}")}
+    found = [p for p in out.rglob(f"*{ending}") if p.name != LAYERS]
+    return {str(p): (p.stat().st_ino, p.stat().st_mtime_ns) for p in found}
 
 
 # --- what is measured -----------------------------------------------------------------------------------------------
@@ -251,7 +252,7 @@ def test_a_skip_is_recorded_with_its_reason(measured: Path) -> None:
 
 
 def test_provenance_makes_the_record_again_and_names_nobody(measured: Path) -> None:
-    for path in measured.rglob("*.json"):
+    for path in measured.glob("*/*/*.json"):
         text = path.read_text()
         names = [str(Path.cwd()), str(Path.home()), socket.gethostname(), str(HERE), str(measured), sys.prefix]
         assert not [name for name in names if name in text]
@@ -340,18 +341,40 @@ def test_an_accuracy_pass_whose_timing_is_missing_is_not_done_again(tmp_path: Pa
     run(tmp_path, "steady:bits=16")
     whole = content_of(tmp_path)
     samples = files_of(tmp_path, ".parquet")
-    next(tmp_path.rglob("*.json")).unlink()
+    next(tmp_path.glob("*/*/*.json")).unlink()
     summary, _ = run(tmp_path, "steady:bits=16")
     assert summary.ok == 1
     assert files_of(tmp_path, ".parquet") == samples
     assert content_of(tmp_path) == whole
 
 
+@pytest.mark.parametrize("ended", ["before its record", "after its record"])
+def test_more_choice_samples_than_a_cell_has_are_measured_and_fewer_are_not(
+    tmp_path: Path, shared: KeptPair, monkeypatch: pytest.MonkeyPatch, ended: str
+) -> None:
+    def choice_samples() -> int:
+        choice = record_of(tmp_path, "steady").choice
+        assert choice is not None
+        return choice.n
+
+    monkeypatch.setattr("codecbench.config.QUICK_CHOICE_SAMPLES", 10)
+    run(tmp_path, "steady:bits=16")
+    assert choice_samples() == 10
+    if ended == "before its record":
+        next(tmp_path.glob("*/*/*.json")).unlink()
+    summary, heard = run(tmp_path, "steady:bits=16", preset="full")
+    assert (summary.ok, choice_samples()) == (1, 24)
+    if ended == "after its record":
+        assert heard.said == ["stem steady bits=16: has 10 choice samples, not 24; measuring it again"]
+    summary, _ = run(tmp_path, "steady:bits=16")
+    assert (summary.present, choice_samples()) == (1, 24)
+
+
 @pytest.mark.parametrize("damage", ["samples", "record"])
 def test_a_damaged_result_is_said_and_measured_again(tmp_path: Path, shared: KeptPair, damage: str) -> None:
     run(tmp_path, "steady:bits=16")
     whole = content_of(tmp_path)
-    (path,) = tmp_path.rglob("*.parquet" if damage == "samples" else "*.json")
+    (path,) = tmp_path.glob("*/*/*.parquet" if damage == "samples" else "*/*/*.json")
     path.write_bytes(path.read_bytes()[:-9])
     summary, heard = run(tmp_path, "steady:bits=16")
     assert summary.ok == 1
@@ -363,7 +386,7 @@ def test_a_damaged_result_is_said_and_measured_again(tmp_path: Path, shared: Kep
 
 def test_a_record_of_a_later_version_is_not_overwritten(tmp_path: Path, shared: KeptPair) -> None:
     run(tmp_path, "steady:bits=16")
-    (path,) = tmp_path.rglob("*.json")
+    (path,) = tmp_path.glob("*/*/*.json")
     path.write_text(path.read_text().replace(f'"schema": {SCHEMA}', '"schema": 99'))
     newer = path.read_text()
     with pytest.raises(NewerSchemaError, match="upgrade codecbench"):
@@ -375,7 +398,7 @@ def test_a_skipped_cell_whose_reason_has_gone_is_measured(tmp_path: Path, shared
     missing = plugin_with(tmp_path, method("unavailable(cls): return 'needs a package'"))
     summary, _ = run(tmp_path / "out", "mine:bits=16", plugin=(missing,))
     assert summary.skipped == 1
-    path = next((tmp_path / "out").rglob("*.json"))
+    path = next((tmp_path / "out").glob("*/*/*.json"))
     assert json.loads(path.read_text())["reason"] == "needs a package"
     # The same source, now that the package is there.
     run_codec = Run(configured(tmp_path / "out", "mine:bits=16", plugin=(missing,)), Heard())
@@ -652,7 +675,7 @@ def test_a_run_killed_at_twenty_random_moments_loses_nothing(
 
 def assert_is_part_of(whole: Mapping[str, Any], out: Path) -> None:
     """What a killed run leaves: whole files of the undisturbed run, and at most temporary ones beside them."""
-    for path in out.rglob("*.json"):
+    for path in out.glob("*/*/*.json"):
         assert lasting(path.read_text()) == whole[str(path.relative_to(out))]
     for path in out.rglob("*.parquet"):
         assert path.read_bytes() == whole[str(path.relative_to(out))]

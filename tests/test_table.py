@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from codecbench import layout, table
 from codecbench.codec import DataError, UsageError
+from codecbench.latency import Scenario
 from codecbench.record import Record
 from codecbench.table import Table
 
@@ -20,7 +21,7 @@ RAW_BYTES = {"input": 12_288, "stem": 65_536, "stage1": 65_536, "stage2": 32_768
 
 
 def build_one(records: Sequence[Record], budget: float = 1.0, **options: object) -> Table:
-    (built,) = table.build(records, budgets=budget, link=LINK, **options)  # type: ignore[arg-type]
+    (built,) = table.build(records, budgets=budget, scenario=Scenario(LINK), **options)  # type: ignore[arg-type]
     return built
 
 
@@ -246,18 +247,18 @@ def test_older_codec_versions_are_left_out_by_name() -> None:
 
 def test_each_workload_has_its_table_and_its_budget() -> None:
     records = [make_record(workload="b"), make_record(workload="a")]
-    built = table.build(records, budgets={"a": 1.0, "b": 0.1}, link=LINK)
+    built = table.build(records, budgets={"a": 1.0, "b": 0.1}, scenario=Scenario(LINK))
     assert [t.workload for t in built] == ["a", "b"]
     assert [t.entries["alpha", "input"].over_budget for t in built] == [False, True]
 
 
 def test_bad_budgets_and_no_records_are_refused() -> None:
     with pytest.raises(UsageError, match="no budget is known for workload 'toy'; give one with --budget"):
-        table.build([make_record()], budgets={}, link=LINK)
+        table.build([make_record()], budgets={}, scenario=Scenario(LINK))
     with pytest.raises(UsageError, match="at least 0, not -1"):
-        table.build([make_record()], budgets=-1.0, link=LINK)
+        table.build([make_record()], budgets=-1.0, scenario=Scenario(LINK))
     with pytest.raises(UsageError, match="no records"):
-        table.build([], budgets=1.0, link=LINK)
+        table.build([], budgets=1.0, scenario=Scenario(LINK))
 
 
 def test_an_ok_record_without_measurements_is_named() -> None:
@@ -423,7 +424,7 @@ def test_csv_has_a_line_an_entry_and_unrounded_numbers() -> None:
 
 
 def test_paper_rows_follow_in_a_table_of_their_own() -> None:
-    ours, published = table.build(full_grid(), budgets=1.0, link=LINK, paper=True)
+    ours, published = table.build(full_grid(), budgets=1.0, scenario=Scenario(LINK), paper=True)
     assert ours.source == "measured"
     assert "another model and dataset" in published.title
     assert published.rows[0] == "DeepCOD"
@@ -435,7 +436,7 @@ def test_paper_rows_follow_in_a_table_of_their_own() -> None:
 
 def test_paper_table_of_the_same_direction_is_taken() -> None:
     record = make_record(change=0.001, higher_is_better=False)
-    _, published = table.build([record], budgets=0.01, link=LINK, paper=True)
+    _, published = table.build([record], budgets=0.01, scenario=Scenario(LINK), paper=True)
     assert published.metric == "WER"
     assert published.splits[-1] == "layer5"
     assert published.entries["DeepCOD", "input"].value == 0.085
@@ -446,7 +447,7 @@ def test_every_published_row_is_there() -> None:
 
 
 def test_csv_of_several_tables_has_one_header() -> None:
-    text = table.render(table.build(full_grid(), budgets=1.0, link=LINK, paper=True), "csv")
+    text = table.render(table.build(full_grid(), budgets=1.0, scenario=Scenario(LINK), paper=True), "csv")
     assert text.count("payload_bytes") == 1
     sources = [line["source"] for line in csv.DictReader(io.StringIO(text))]
     assert sources.count("paper") == 30

@@ -1,0 +1,205 @@
+"""matplotlib's SVG made small and fit for a page: no styles, ids of its own, a title, a description and tips.
+
+Styles become presentation attributes, which a strict content security policy allows, and stand once on a group where
+all in it share them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+from xml.etree import ElementTree
+
+_SVG = "http://www.w3.org/2000/svg"
+_XLINK = "{http://www.w3.org/1999/xlink}href"
+_FONT = "'DejaVu Sans', Verdana, Helvetica, Arial, sans-serif"
+_NUMBER = re.compile(r"-?\d+\.\d+")
+_REFERENCE = re.compile(r"url\(#([^)]+)\)")
+_SPACES = re.compile(r"\s+")
+_STRAIGHT = re.compile(r"^M (\S+) (\S+) L (\S+) (\S+)$")
+_DRAWS = re.compile(r"[LHVCQ]", re.IGNORECASE)
+_STROKE = re.compile(r"^M0 0[HV]\S+$")
+_COMMAND = re.compile(r" ?([A-Za-z]) ?")
+_NO_TURN = re.compile(r"rotate\(-?0(?: [\d.]+)*\)\s*")
+
+_INHERITED = (
+    "fill", "fill-opacity", "font-family", "font-size", "font-weight", "font-style", "stroke", "stroke-dasharray",
+    "stroke-dashoffset", "stroke-linecap", "stroke-linejoin", "stroke-miterlimit", "stroke-opacity", "stroke-width",
+    "text-anchor",
+)  # fmt: skip
+_DEFAULTS = {"stroke-linejoin": "round", "stroke-linecap": "butt"}
+"""What matplotlib's own style sheet says of all elements."""
+_APART = ("defs", "title", "desc", "clipPath")
+"""Elements that draw nothing where they stand."""
+
+
+def finished(content: bytes, name: str, title: str, alt: str, tips: Mapping[str, Sequence[str]]) -> str:
+    """One `<svg>` element as text. `tips` holds, by an artist's gid, what hovering over it or its markers tells."""
+    root = ElementTree.fromstring(content)  # noqa: S314 - matplotlib made it a moment ago
+    for element in root.iter():
+        element.tag = element.tag.removeprefix(f"{{{_SVG}}}")
+        element.text = element.text if element.tag == "text" else None
+        element.tail = None
+    _remove(root, ("metadata", "style"))
+    for element in list(root.iter()):
+        if element.get("id") in tips:
+            _tell(element, tips[element.get("id", "")])
+    prefix = f"f{hashlib.sha256(name.encode()).hexdigest()[:4]}"
+    _rename_ids(root, prefix)
+    for element in root.iter():
+        _plain_attributes(element)
+    _draw_ticks(root)
+    _tidy(root)
+    for tag, text in (("desc", alt), ("title", title)):
+        element = ElementTree.Element(tag, {"id": f"{prefix}-{tag}"})
+        element.text = text
+        root.insert(0, element)
+    common = {"xmlns": _SVG, "role": "img", "aria-labelledby": f"{prefix}-title {prefix}-desc", "font-family": _FONT}
+    root.attrib = {**common, **_DEFAULTS, **root.attrib}
+    return ElementTree.tostring(root, encoding="unicode").replace(" />", "/>") + "\n"
+
+
+def _remove(element: Any, tags: Sequence[str]) -> None:
+    for child in list(element):
+        if child.tag in tags:
+            element.remove(child)
+        else:
+            _remove(child, tags)
+
+
+def _tell(element: Any, texts: Sequence[str]) -> None:
+    """Give an element its tip; where there are several, each of its markers."""
+    targets = [element] if len(texts) == 1 else list(element.iter("use"))
+    for target, text in zip(targets, texts, strict=len(texts) > 1):
+        title = ElementTree.Element("title")
+        title.text = text
+        target.insert(0, title)
+
+
+def _rename_ids(root: Any, prefix: str) -> None:
+    """Keep the ids that something refers to, numbered, after the prefix; drop the others."""
+    used: dict[str, str] = {}
+    for element in root.iter():
+        if _XLINK in element.attrib:
+            element.set("href", element.attrib.pop(_XLINK))
+        targets = _REFERENCE.findall(" ".join(element.attrib.values()))
+        targets += [element.get("href")[1:]] if "href" in element.attrib else []
+        for target in targets:
+            used.setdefault(target, f"{prefix}-{len(used)}")
+    for element in root.iter():
+        if "id" in element.attrib and element.get("id") not in used:
+            del element.attrib["id"]
+        for key, value in list(element.attrib.items()):
+            if key == "id":
+                element.set("id", used[value])
+            elif key == "href":
+                element.set("href", f"#{used[value[1:]]}")
+            else:
+                element.set(key, _REFERENCE.sub(lambda match: f"url(#{used[match[1]]})", value))
+
+
+def _plain_attributes(element: Any) -> None:
+    """Style declarations as attributes, numbers to a tenth of a point, no font but the root's, no turn by nothing."""
+    for declaration in filter(str.strip, element.attrib.pop("style", "").split(";")):
+        key, _, value = declaration.partition(":")
+        if (key.strip(), value.strip()) not in _DEFAULTS.items() and key.strip() != "font-family":
+            element.set(key.strip(), value.strip())
+    for key, value in list(element.attrib.items()):
+        if key not in ("id", "href"):
+            element.set(key, _SPACES.sub(" ", _NUMBER.sub(_rounded, value)).strip())
+    if "d" in element.attrib:
+        element.set("d", _COMMAND.sub(r"\1", _STRAIGHT.sub(_shorter, element.get("d"))))
+    transform = _NO_TURN.sub("", element.get("transform", "")).strip()
+    if transform:
+        element.set("transform", transform)
+    else:
+        element.attrib.pop("transform", None)
+
+
+def _shorter(line: re.Match[str]) -> str:
+    """A level or upright line in the short form of a path."""
+    x, y, to_x, to_y = line.groups()
+    if x == to_x:
+        return f"M{x} {y}V{to_y}"
+    return f"M{x} {y}H{to_x}" if y == to_y else line[0]
+
+
+def _draw_ticks(root: Any) -> None:
+    """Ticks as lines: a mark that is one stroke is drawn in place, which takes fewer bytes than to refer to it."""
+    strokes = {}
+    for element in root.iter("path"):
+        found = _STROKE.match(element.get("d", ""))
+        if found and "id" in element.attrib:
+            strokes[f"#{element.get('id')}"] = (found[0].removeprefix("M0 0"), element)
+    for element in root.iter("use"):
+        if element.get("href") in strokes and not len(element):
+            line, mark = strokes[element.get("href", "")]
+            shape = {key: value for key, value in mark.attrib.items() if key not in ("id", "d")}
+            element.tag = "path"
+            element.attrib = {"d": f"M{element.get('x')} {element.get('y')}{line.lower()}", "fill": "none", **shape}
+
+
+def _rounded(number: re.Match[str]) -> str:
+    value = float(number[0])
+    text = f"{value:.{1 if abs(value) >= 10 else 2}f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def _tidy(element: Any) -> None:
+    """From the leaves up: groups without attributes dissolve, and what all children share moves to their group."""
+    for child in list(element):
+        _tidy(child)
+    children = [grandchild for child in element for grandchild in _dissolved(child)]
+    for child in list(element):
+        element.remove(child)
+    element.extend(_in_runs(children) if element.tag in ("g", "svg") else children)
+    drawn = [child for child in element if child.tag not in _APART]
+    if element.tag != "g" or len(drawn) < 2:
+        return
+    turned = any("transform" in child.attrib for child in drawn)
+    for key in (*_INHERITED, *(() if turned else ("clip-path",))):
+        values = {child.get(key) for child in drawn}
+        if len(values) == 1 and None not in values and key not in element.attrib:
+            element.set(key, drawn[0].get(key))
+            for child in drawn:
+                del child.attrib[key]
+
+
+def _in_runs(children: Sequence[Any]) -> Iterator[Any]:
+    """The children, with a group around neighbours that look alike; their lines become one path."""
+    for look, neighbours in groupby(children, _look):
+        run = list(neighbours)
+        if not look or len(run) < 2:
+            yield from run
+            continue
+        group = ElementTree.Element("g", dict(look))
+        for child in run:
+            for key, _ in look:
+                del child.attrib[key]
+        if ("fill", "none") in look and all(child.tag == "path" and [*child.attrib] == ["d"] for child in run):
+            group.tag = "path"
+            group.set("d", "".join(child.get("d") for child in run))
+        else:
+            group.extend(run)
+        yield group
+
+
+def _look(element: Any) -> tuple[tuple[str, str], ...]:
+    """What an element's neighbours may share with it; nothing for one that draws nothing where it stands."""
+    if element.tag in _APART:
+        return ()
+    keys = (*_INHERITED, *(() if "transform" in element.attrib else ("clip-path",)))
+    return tuple((key, element.get(key)) for key in keys if key in element.attrib)
+
+
+def _dissolved(child: Any) -> Iterator[Any]:
+    """A group's children in its place, where it adds nothing; nothing for one, or a path, that draws nothing."""
+    if (child.tag == "g" and not len(child)) or (child.tag == "path" and not _DRAWS.search(child.get("d", "L"))):
+        return
+    if child.tag == "g" and not child.attrib and not any(grandchild.tag == "title" for grandchild in child):
+        yield from child
+    else:
+        yield child

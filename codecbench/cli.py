@@ -328,7 +328,11 @@ def plan(
     shown, _ = one_set(records, workload, sample_set)
     candidates = planner.candidates(shown, asked)
     found = planner.plan(candidates, limits)
-    turns = planner.sweep(candidates, limits, asked.link)
+    try:
+        turns = planner.sweep(candidates, limits, asked.link)
+    except UsageError as error:  # somebody's link has no bandwidth that could be another
+        say(f"the choice at other bandwidths is left out: {error}")
+        turns = []
     if as_json:
         show(json.dumps(plan_text.as_json(found, turns, limits, asked), indent=1))
         return

@@ -328,6 +328,41 @@ def test_a_plan(cli: Cli, tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+FIXED_LINK = """
+import numpy as np
+from codecbench import Link, hookimpl
+
+class Pigeon(Link):
+    name, description = "pigeon", "an hour, whatever it carries"
+    def seconds(self, payload_bytes):
+        return np.full(np.shape(payload_bytes), 3600.0)
+
+@hookimpl
+def codecbench_register_links():
+    return [Pigeon()]
+"""
+
+
+def test_a_plan_over_a_link_without_a_bandwidth_has_no_sweep(cli: Cli, tmp_path: Path) -> None:
+    put(tmp_path / "out", workload=DEFAULT_WORKLOAD)
+    (tmp_path / "pigeon.py").write_text(FIXED_LINK)
+    ended = cli("plan", "--out", "out", "--link", "pigeon", "--plugin", "pigeon.py")
+    assert ended.status == 0
+    assert ended.error.startswith("the choice at other bandwidths is left out: link 'pigeon' has no bandwidth")
+    assert "best       local" in ended.out
+    assert "from each bandwidth on" not in ended.out
+
+
+def test_bd_rates_against_a_row(cli: Cli, tmp_path: Path) -> None:
+    for codec, factor in (("alpha", 1), ("beta", 2)):
+        for quality, change in ((10, -20.0), (20, -10.0), (40, -5.0), (80, -2.0), (160, -0.5)):
+            put(tmp_path / "out", codec=codec, point={"q": quality}, payload_bytes=factor * quality * 10, change=change)
+    ended = cli("table", "--out", "out", "--bd-rate", "alpha")
+    assert (ended.status, ended.err) == (0, "")
+    assert "+100" in ended.out
+    assert cli("table", "--out", "out", "--bd-rate", "gamma").error.startswith("codecbench: no ")
+
+
 @pytest.mark.parametrize(
     ("words", "error"),
     [

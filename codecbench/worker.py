@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 Role: TypeAlias = Literal["device", "edge", "fit"]
 
 DEFAULT_TIMEOUT_S = 300.0
+BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
+"""What tells numpy's matrix products how many threads to take. Torch is told by `torch.set_num_threads`."""
+
 STARTUP_TIMEOUT_S = 120.0
 
 
@@ -261,6 +264,10 @@ def _environment(role: Role, home: Path) -> dict[str, str]:
     env["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(str(Path(p).resolve()) for p in sys.path))
     if role != "edge":
         env["CODECBENCH_DATA"] = os.pathsep.join(str(place.resolve()) for place in data_places())
+    if role != "fit":
+        # Steps are timed on one thread, and torch is not all that has some: those of numpy's matrix products keep a
+        # core busy for a while after each, which made a tail behind such a decoder half as slow again.
+        env.update(dict.fromkeys(BLAS_THREADS, "1"))
     # The C library would give the memory of large activations back after each layer and fault it in again for the next,
     # which costs a tail a third of its time. (The names are glibc's; elsewhere they mean nothing.)
     env.setdefault("MALLOC_TRIM_THRESHOLD_", str(1 << 30))

@@ -112,6 +112,7 @@ def test_a_process_has_folders_and_an_environment_of_its_own(device: Worker) -> 
     assert told["cwd"] == told["environment"]["HOME"] == told["environment"]["TMPDIR"] == str(home)
     assert list(home.iterdir()) == []
     assert not [name for name in told["environment"] if name.startswith("XDG_")]
+    assert told["environment"]["OPENBLAS_NUM_THREADS"] == "1"  # torch alone is told its threads otherwise
 
 
 def test_the_edge_is_not_told_where_data_lies(edge: Worker) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,8 +64,6 @@ FEATURES: Mapping[str, Callable[[Layer], float]] = {
     "groups": lambda layer: layer.groups,
     "in_channels": lambda layer: layer.in_channels,
     "out_channels": lambda layer: layer.out_channels,
-    "in_alignment": lambda layer: math.gcd(layer.in_channels // layer.groups, 16),
-    "out_alignment": lambda layer: math.gcd(layer.out_channels // layer.groups, 16),
     "channels_a_group": lambda layer: layer.in_channels / layer.groups,
     "places": _places,
     "in_elements": in_elements,
@@ -76,8 +73,7 @@ FEATURES: Mapping[str, Callable[[Layer], float]] = {
     "flop": lambda layer: layer.flop,
     "flop_a_byte": lambda layer: layer.flop / max(1, layer.moved_bytes),
 }
-"""What a branch of the tree may ask of a layer, beside its kind. `places` are the output's positions in a channel.
-Alignments are the powers of two, up to 16, that channels are multiples of: kernels for whole vectors are others."""
+"""What a branch of the tree may ask of a layer, beside its kind. `places` are the output's positions in a channel."""
 
 TERMS: Mapping[str, tuple[Resource, Callable[[Layer], float]]] = {
     "per_layer": ("overhead", lambda _: 1.0),

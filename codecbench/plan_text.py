@@ -37,7 +37,6 @@ def as_text(plan: Plan, turns: Sequence[Turn], limits: Limits, scenario: Scenari
 
 def rehearsal(found: Rehearsal, metric: str) -> str:
     """What was planned beside what was measured."""
-    ahead_ms = 1000 * (found.planned.latency.median_s - found.median_s)
     link = found.link
     measured = f"{1000 * found.median_s:.2f} ms (p95 {1000 * found.p95_s:.2f}) over {len(found.measured_s)} requests"
     return (
@@ -45,7 +44,8 @@ def rehearsal(found: Rehearsal, metric: str) -> str:
         f"base {1000 * link.base_s:.2f} ms, round trip {1000 * link.round_trip_s:.2f} ms\n"
         f"planned    {_sentence(found.planned, metric)}\n"
         f"measured   {measured}\n"
-        f"error      {100 * found.error:+.1f} % ({ahead_ms:+.2f} ms)\n"
+        f"error      {100 * found.error:+.1f} % of the plan; with its steps timed anew, "
+        f"{1000 * found.retimed_s:.2f} ms, {100 * found.retimed_error:+.1f} %\n"
     )
 
 

@@ -96,6 +96,7 @@ class Session:
         self.head: nn.Module | None = None
         self.tail: nn.Module | None = None
         self.activations: Activations | None = None
+        self.loaded: list[Tensor] = []
 
     def answer(self, request: Reply) -> bytes:
         """Run one op. Errors become an answer that names their kind."""
@@ -248,13 +249,23 @@ class Session:
             payload, seconds = measure.timed(lambda: codec.encode(x))
         return {"encode_s": seconds}, [payload]
 
-    def op_offload(self, request: Reply) -> Answer:
-        """The payload of one input: head and encoder, as a device would run them for a request."""
+    def op_load_inputs(self, request: Reply) -> Answer:
+        """Have the inputs at these positions in memory, for `offload`: a device has its sample before a request."""
         assert self.workload is not None
-        assert self.head is not None
-        inputs = self.workload.inputs(request.fields["subset"], [request.fields["position"]])
-        ((activation, *_),) = self._run(self.head, _tensors(inputs))
-        return {}, self._encode(request.fields["handle"], [activation], batched=False)
+        self.loaded = _tensors(self.workload.inputs(request.fields["subset"], request.fields["positions"]))
+        return {}, ()
+
+    def op_offload(self, request: Reply) -> Answer:
+        """The payload of one loaded input: head and encoder, as a device runs them for a request."""
+        head = self.head
+        assert head is not None
+        codec = self.codecs[request.fields["handle"]]
+        x = self.loaded[request.fields["at"]]
+        with _inference():
+            activation = head(x.unsqueeze(0).to(self.torch_device))[0].cpu()
+        with self._codec_call("encode"):
+            payload = codec.encode(activation)
+        return {}, _bytes_only([payload], "encode")
 
     def op_head_cost(self, request: Reply) -> Answer:
         """FLOPs and peak tensor storage of the head on one sample."""
@@ -334,6 +345,19 @@ class Session:
             headers, more = pack_arrays([t.numpy() for t in decoded])
             return {**fields, "decoded": headers}, blobs + more
         return fields, blobs
+
+    def op_serve(self, request: Reply) -> Answer:
+        """The model's outputs for one payload: decoder and tail, as an edge runs them for a request."""
+        codec, tail = self.codecs[request.fields["handle"]], self.tail
+        assert tail is not None
+        (payload,) = request.blobs
+        try:
+            with sealed():
+                decoded = codec.decode(payload)
+        except Exception as error:
+            raise PayloadError(f"decode: {one_line(error)}") from error
+        (outputs,) = self._run(tail, [decoded])
+        return _pack_outputs([outputs]), pack_arrays(outputs)[1]
 
     def op_decode_arrays(self, request: Reply) -> Answer:
         """Decode payloads and return the tensors."""

@@ -44,6 +44,7 @@ def test_so_many_requests_are_made_of_what_was_planned(found: Rehearsal) -> None
     # Nothing comes back before the delay of both directions has passed.
     assert min(found.measured_s) > 2 * PATH.delay_s
     assert min(found.measured_s) <= found.median_s <= found.p95_s
+    assert found.retimed_s > found.link.seconds(384)
     assert found.error == pytest.approx(found.planned.latency.median_s / found.median_s - 1)
 
 
@@ -59,7 +60,8 @@ def test_the_text_shows_both(found: Rehearsal) -> None:
     assert "planned    stem steady bits=16: " in text
     assert f"measured   {1000 * found.median_s:.2f} ms" in text
     assert "over 8 requests" in text
-    assert f"error      {100 * found.error:+.1f} %" in text
+    assert f"error      {100 * found.error:+.1f} % of the plan" in text
+    assert f"{1000 * found.retimed_s:.2f} ms, {100 * found.retimed_error:+.1f} %" in text
 
 
 def test_nothing_feasible_is_said(config: RunConfig) -> None:

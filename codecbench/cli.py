@@ -276,6 +276,7 @@ def table(
         raise UsageError("--latency, --points and --bd-rate are tables of their own; ask for one")
     pm = manager(plugin or ())
     store = Store(out)
+    asked = scenario(pm, store, link, device, edge)
     records = store.records()
     for field, wanted in (("workload", [workload] if workload else None), ("codec", codec), ("split", split)):
         records = _only(records, field, wanted)
@@ -289,8 +290,7 @@ def table(
         show(bd_rates.render(bd_rates.build(records, bd_rate, sample_set=sample_set), str(format_), width))
         return
     built = tables.build(
-        records, budgets=_budgets(pm) if budget is None else budget, paper=paper, sample_set=sample_set,
-        scenario=scenario(pm, store, link, device, edge),
+        records, budgets=_budgets(pm) if budget is None else budget, paper=paper, sample_set=sample_set, scenario=asked
     )  # fmt: skip
     show((latency_table if latency else tables).render(built, str(format_), width))
 

@@ -207,12 +207,16 @@ def test_a_state_gives_the_prior_back(prior: Prior) -> None:
 
 @given(st.data())
 def test_a_damaged_state_is_refused_or_a_prior(data: st.DataObject) -> None:
-    state = bytearray(data.draw(priors()).to_bytes())
+    whole = data.draw(priors()).to_bytes()
+    state = bytearray(whole)
     position = data.draw(st.integers(0, len(state) - 1))
     state[position] ^= data.draw(st.integers(1, 255))
     damaged = data.draw(st.sampled_from([bytes(state), bytes(state[:position]), bytes(state) + b"x"]))
-    with pytest.raises((PayloadError, ValueError)):
-        Prior.from_bytes(damaged)
+    try:
+        found = Prior.from_bytes(damaged)
+    except (PayloadError, ValueError):
+        return
+    assert found.to_bytes() == whole  # a stream's last byte has bits that say nothing
 
 
 # --- Zstandard

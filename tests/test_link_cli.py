@@ -135,8 +135,10 @@ def test_a_file_that_cannot_be_written_is_an_error(cli: Cli, pairs: Path) -> Non
 
 @pytest.mark.parametrize("words", [["serve"], ["relay", "--to", "127.0.0.1:9", "--rate", "1Mbit", "--delay-ms", "2.5"]])
 def test_serving_says_where_and_ends_with_ctrl_c(words: list[str]) -> None:
-    command = [sys.executable, "-m", "codecbench.cli", "link", *words, "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    # A shell lets its background jobs ignore Ctrl-C, and what they start inherits that.
+    heeds = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    call = f"from codecbench.cli import main; main(['link', *{words!r}, '--port', '0'])"
+    with subprocess.Popen([sys.executable, "-c", heeds + call], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         line = process.stderr.readline()
         assert " on 127.0.0.1:" in line

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codecbench.cli_options import (
-    DEFAULT_LINK,
+    DEFAULT_LINKS,
     DEFAULT_OUT,
     Budget,
     DeviceName,
     EdgeName,
+    LinkNames,
     OnlyWorkload,
     Out,
     Plugins,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from codecbench.record import Record
 
 DEFAULT_FOLDER = Path("figures")
-DEFAULT_LINKS = (DEFAULT_LINK, "lte")
 
 
 class FigureFormat(StrEnum):
@@ -54,14 +54,7 @@ def figure(
     format_: Annotated[
         list[FigureFormat] | None, typer.Option("--format", help="A format; repeatable [default: svg].")
     ] = None,
-    link: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--link",
-            metavar="NAME|FILE",
-            help=f"A network, as in `plan`; repeatable [default: {', '.join(DEFAULT_LINKS)}].",
-        ),
-    ] = None,
+    link: LinkNames = None,
     device: DeviceName = HOST,
     edge: EdgeName = HOST,
     budget: Budget = None,

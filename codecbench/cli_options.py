@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from codecbench.store import Store
 
 DEFAULT_LINK = "wifi-450"
+DEFAULT_LINKS = (DEFAULT_LINK, "lte")
+"""The networks of figures and of the report."""
+
 DEFAULT_OUT = Path("codecbench-results")
 
 Plugins = Annotated[
@@ -40,6 +43,14 @@ LinkName = Annotated[
     str,
     typer.Option(
         "--link", metavar="NAME|FILE", help="The network: a link's name, a fitted link (.json) or a trace (.trace)."
+    ),
+]
+LinkNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--link",
+        metavar="NAME|FILE",
+        help=f"A network, as in `plan`; repeatable [default: {', '.join(DEFAULT_LINKS)}].",
     ),
 ]
 DeviceName = Annotated[

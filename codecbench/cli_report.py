@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from codecbench.cli_options import (
-    DEFAULT_LINK,
+    DEFAULT_LINKS,
     DEFAULT_OUT,
     Budget,
     DeviceName,
     EdgeName,
+    LinkNames,
     OnlyWorkload,
     Out,
     Plugins,
@@ -26,20 +27,12 @@ from codecbench.device import HOST
 from codecbench.plugins import codecs, manager, pick, workloads
 
 DEFAULT_FILE = Path("report.html")
-DEFAULT_LINKS = (DEFAULT_LINK, "lte")
 
 
 def report(
     out: Out = DEFAULT_OUT,
     file: Annotated[Path, typer.Option("--file", metavar="FILE.html", help="The page to write.")] = DEFAULT_FILE,
-    link: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--link",
-            metavar="NAME|FILE",
-            help=f"A network, as in `plan`; repeatable [default: {', '.join(DEFAULT_LINKS)}].",
-        ),
-    ] = None,
+    link: LinkNames = None,
     device: DeviceName = HOST,
     edge: EdgeName = HOST,
     budget: Budget = None,

@@ -22,9 +22,10 @@ from codecbench.figure_style import (
     row_handle,
     row_styles,
 )
+from codecbench.latency import LOCAL
 from codecbench.layout import Document, with_interval
 from codecbench.planner import Candidate
-from codecbench.table import LOCAL, short
+from codecbench.table import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

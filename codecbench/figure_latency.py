@@ -22,10 +22,10 @@ from codecbench.figure_style import (
     note_below,
     part_handles,
 )
-from codecbench.latency import Latency, Scenario
+from codecbench.latency import LOCAL, Latency, Scenario
 from codecbench.layout import Document
 from codecbench.record import Record
-from codecbench.table import LOCAL, short
+from codecbench.table import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

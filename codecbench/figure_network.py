@@ -26,10 +26,10 @@ from codecbench.figure_style import (
     row_handle,
     row_styles,
 )
-from codecbench.latency import Scenario
+from codecbench.latency import LOCAL, Scenario
 from codecbench.link import Link
 from codecbench.plan_text import bandwidth as bandwidth_text
-from codecbench.planner import LOCAL, Candidate
+from codecbench.planner import Candidate
 from codecbench.table import short
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.codec import UsageError
 from codecbench.figure_data import FigureData, groups
-from codecbench.table import LOCAL
+from codecbench.latency import LOCAL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 STEPS = ("head", "encode", "network", "decode", "tail")
 """The steps of a request, in order. The first two run on the device, the last two on the edge."""
 
+LOCAL = "local"
+"""The whole network on the device, where a table or a plan names it beside codecs."""
+
+PREDICTED = "*"
+PREDICTED_MEANS = "predicted by a device profile, not measured"
+"""The mark of a step that a profile gave, and what it says."""
+
 Seconds: TypeAlias = "NDArray[np.float64]"
 
 

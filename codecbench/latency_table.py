@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 
 from codecbench import layout
 from codecbench.device import HOST
+from codecbench.latency import LOCAL, PREDICTED, PREDICTED_MEANS
 from codecbench.plugins import pick
-from codecbench.table import CSV_FIELDS, FORMATS, LOCAL, Entry, Table, batches, csv_text, short
+from codecbench.table import CSV_FIELDS, FORMATS, Entry, Table, batches, csv_text, short
 
 SPLITS_PER_BLOCK = 2
 _HEADINGS = ("device", "network", "edge", "median (p95)", "speed-up")
-_PREDICTED = "*"
-_MARKS = ((_PREDICTED, "predicted by a device profile, not measured"),)
+_MARKS = ((PREDICTED, PREDICTED_MEANS),)
 
 
 def render(tables: Sequence[Table], format: str, width: int | None = None) -> str:  # noqa: A002
@@ -75,9 +75,9 @@ def _cells(entry: Entry, local: Entry) -> Iterable[layout.Cell]:
     if entry.latency_p95_ms is not None:
         whole += f" ({short(entry.latency_p95_ms)})"
     return (
-        layout.Cell(short(entry.device_ms), _PREDICTED if predicted & {"head", "encode"} else ""),
+        layout.Cell(short(entry.device_ms), PREDICTED if predicted & {"head", "encode"} else ""),
         layout.Cell(short(entry.network_ms)),
-        layout.Cell(short(entry.edge_ms), _PREDICTED if predicted & {"decode", "tail"} else ""),
+        layout.Cell(short(entry.edge_ms), PREDICTED if predicted & {"decode", "tail"} else ""),
         layout.Cell(whole),
         layout.Cell("" if entry.row == LOCAL else short(local.latency_ms / entry.latency_ms)),
     )

@@ -125,7 +125,7 @@ def _answer(connection: socket.socket) -> None:
     connection.settimeout(IDLE_S)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     buffer = memoryview(bytearray(_READ_BYTES))
-    while (header := _received(connection, _REQUEST.size)) is not None:
+    while (header := received(connection, _REQUEST.size)) is not None:
         magic, left, reply_bytes = _REQUEST.unpack(header)
         if magic != _MAGIC or left > MAX_MESSAGE_BYTES or reply_bytes > MAX_REPLY_BYTES:
             return
@@ -137,7 +137,7 @@ def _answer(connection: socket.socket) -> None:
         connection.sendall(_ANSWER.pack(_MAGIC, reply_bytes) + bytes(reply_bytes))
 
 
-def _received(connection: socket.socket, count: int) -> bytes | None:
+def received(connection: socket.socket, count: int) -> bytes | None:
     """Exactly so many bytes, or None where the other side ends before."""
     parts = []
     while count:
@@ -187,10 +187,10 @@ class LinkClient:
     def _exchange(self, message: bytes, reply_bytes: int) -> None:
         connection = self._connection or self._connect()
         connection.sendall(message)
-        header = _received(connection, _ANSWER.size)
+        header = received(connection, _ANSWER.size)
         if header is None:
             raise UsageError(f"{self.address} ended the connection without an answer; {START}")
-        if header != _ANSWER.pack(_MAGIC, reply_bytes) or _received(connection, reply_bytes) is None:
+        if header != _ANSWER.pack(_MAGIC, reply_bytes) or received(connection, reply_bytes) is None:
             raise UsageError(f"what listens at {self.address} is no link server; {START}")
 
     def _connect(self) -> socket.socket:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from codecbench import layout
-from codecbench.latency import STEPS, Scenario
-from codecbench.planner import LOCAL, Candidate, Limits, Plan, Turn
+from codecbench.latency import LOCAL, PREDICTED, PREDICTED_MEANS, STEPS, Scenario
+from codecbench.planner import Candidate, Limits, Plan, Turn
 from codecbench.table import short
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ def _sentence(found: Candidate, metric: str) -> str:
     latency = found.latency
     p95 = "" if latency.p95_s is None else f" (p95 {1000 * latency.p95_s:.2f})"
     steps = ", ".join(
-        f"{step} {1000 * latency.step_median_s(step):.2f}{'*' if step in latency.predicted else ''}" for step in STEPS
+        f"{step} {1000 * latency.step_median_s(step):.2f}{PREDICTED if step in latency.predicted else ''}"
+        for step in STEPS
     )
     told = f"{found.label}: {1000 * latency.median_s:.2f} ms{p95} = {steps}"
     if found.row == LOCAL:
@@ -98,9 +99,7 @@ def _front(plan: Plan, metric: str) -> layout.Document:
             "loss: on the choice samples, on which it is chosen. change: on the test samples.",
             *((f"{more} slower candidates of the front are left out.",) if more else ()),
         ),
-        marks=(("*", "predicted by a device profile, not measured"),)
-        if any(found.latency.predicted for found in shown)
-        else (),
+        marks=((PREDICTED, PREDICTED_MEANS),) if any(found.latency.predicted for found in shown) else (),
     )
 
 

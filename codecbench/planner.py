@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from codecbench import latency
 from codecbench.cell import point_label
 from codecbench.codec import UsageError
-from codecbench.latency import STEPS, Latency, Scenario
+from codecbench.latency import LOCAL, STEPS, Latency, Scenario
 from codecbench.link import Link
 from codecbench.record import Record
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-LOCAL = "local"
 SWEEP_BIT_PER_S = tuple(float(f"{10 ** (5 + exponent / 4):.3g}") for exponent in range(17))
 """Bandwidths from 100 kbit/s to 1 Gbit/s, four a decade."""
 

@@ -18,13 +18,13 @@ from codecbench import measure, planner
 from codecbench.cell import point_label
 from codecbench.codec import UsageError
 from codecbench.config import RunConfig
-from codecbench.latency import Scenario
+from codecbench.latency import LOCAL, Scenario
 from codecbench.link import Link, TcpRampLink
 from codecbench.link_fit import fit_pairs
-from codecbench.link_probe import Address, LinkClient, Listener, link_server, probe
+from codecbench.link_probe import Address, LinkClient, Listener, link_server, probe, received
 from codecbench.link_relay import relay
 from codecbench.pair import Pair
-from codecbench.planner import LOCAL, Candidate, Limits
+from codecbench.planner import Candidate, Limits
 from codecbench.record import Record
 from codecbench.run import Reporter, Run
 from codecbench.worker import Worker
@@ -96,9 +96,9 @@ def rehearse(
         raise UsageError("no codec is feasible within these limits; loosen them, or measure more points")
     record = next(r for r in records if (r.status, r.key.split, r.row) == ("ok", planned.split, planned.row)
                   and point_label(r.key.point) == planned.point)  # fmt: skip
-    point = ",".join(f"{key}={value}" for key, value in record.key.point.items())
+    codec = f"{record.key.codec}:{planned.point}" if planned.point else record.key.codec
     asked = config.model_copy(
-        update={"codec": [f"{record.key.codec}:{point}" if point else record.key.codec], "split": [planned.split],
+        update={"codec": [codec], "split": [planned.split],
                 "seed": record.key.seed, "samples": min(requests, record.task.n if record.task else requests)}
     )  # fmt: skip
     run = Run(asked, reporter)
@@ -187,15 +187,5 @@ def _send(connection: socket.socket, message: bytes) -> None:
 
 def _received(connection: socket.socket) -> bytes | None:
     """One message, or None where the other side has ended."""
-    header = _exactly(connection, _LENGTH.size)
-    return None if header is None else _exactly(connection, _LENGTH.unpack(header)[0])
-
-
-def _exactly(connection: socket.socket, count: int) -> bytes | None:
-    parts = bytearray()
-    while len(parts) < count:
-        part = connection.recv(count - len(parts))
-        if not part:
-            return None
-        parts += part
-    return bytes(parts)
+    header = received(connection, _LENGTH.size)
+    return None if header is None else received(connection, _LENGTH.unpack(header)[0])

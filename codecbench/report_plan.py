@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 from codecbench import layout, planner, report_page
 from codecbench.codec import UsageError
-from codecbench.latency import STEPS, Scenario
-from codecbench.planner import LOCAL, Candidate, Limits, Plan
+from codecbench.latency import LOCAL, PREDICTED, PREDICTED_MEANS, STEPS, Scenario
+from codecbench.planner import Candidate, Limits, Plan
 from codecbench.report_subject import Subject
 from codecbench.table import short
 
-_PREDICTED = "*"
-_MARKS = ((_PREDICTED, "predicted by a device profile, not measured"),)
+_MARKS = ((PREDICTED, PREDICTED_MEANS),)
 
 
 def plans(subject: Subject) -> str:
@@ -67,7 +66,7 @@ def _sentence(subject: Subject, found: Candidate) -> str:
     latency = found.latency
     p95 = f", 95th percentile {short(1000 * latency.p95_s)}" if latency.p95_s is not None else ""
     steps = ", ".join(
-        f"{step} {short(1000 * latency.step_median_s(step))}{_PREDICTED if step in latency.predicted else ''}"
+        f"{step} {short(1000 * latency.step_median_s(step))}{PREDICTED if step in latency.predicted else ''}"
         for step in STEPS
     )
     name = f"<strong>{report_page.text(found.label)}</strong>"
@@ -77,7 +76,7 @@ def _sentence(subject: Subject, found: Candidate) -> str:
             f"{found.payload_bytes:,.0f} bytes; change of {report_page.text(subject.metric)} {_change(subject, found)}"
         )
     if latency.predicted:
-        parts.append(f"{_PREDICTED} predicted")
+        parts.append(f"{PREDICTED} predicted")
     return "; ".join(parts)
 
 
@@ -91,12 +90,12 @@ def _front(subject: Subject, front: Sequence[Candidate], scope: str) -> layout.D
     lines = []
     for found in front:
         latency = found.latency
-        device = _PREDICTED if latency.predicted & {"head", "encode"} else ""
-        edge = _PREDICTED if latency.predicted & {"decode", "tail"} else ""
+        device = PREDICTED if latency.predicted & {"head", "encode"} else ""
+        edge = PREDICTED if latency.predicted & {"decode", "tail"} else ""
         cells = (
             layout.Cell(found.split),
             layout.Cell(found.point),
-            layout.Cell(short(1000 * latency.median_s), _PREDICTED if latency.predicted else ""),
+            layout.Cell(short(1000 * latency.median_s), PREDICTED if latency.predicted else ""),
             layout.Cell("-" if latency.p95_s is None else short(1000 * latency.p95_s)),
             layout.Cell(short(1000 * latency.device_s), device),
             layout.Cell(short(1000 * latency.step_median_s("network"))),

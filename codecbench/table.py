@@ -20,12 +20,11 @@ from typing import Any, Literal, TypeAlias
 from codecbench import latency, layout
 from codecbench.cell import point_label
 from codecbench.codec import DataError, UsageError
-from codecbench.latency import Latency, Scenario
+from codecbench.latency import LOCAL, Latency, Scenario
 from codecbench.plugins import pick
 from codecbench.record import Record, Size, Task, TensorGroup
 
 FORMATS = ("text", "md", "csv", "latex", "html")
-LOCAL = "local"
 SPLITS_PER_BLOCK = 3
 
 Intervals: TypeAlias = Literal["all", "value", "none"]

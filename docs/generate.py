@@ -21,7 +21,7 @@ from typing import Any, TypeAlias, get_args, get_type_hints
 import typer
 from typer.models import ArgumentInfo, OptionInfo
 
-from codecbench import cli, cli_figure, cli_options, curves, figure, figure_data, hookspecs, layout, table
+from codecbench import cli, cli_options, curves, figure, figure_data, hookspecs, layout, table
 from codecbench.codec import Codec, CodecbenchError, DataError, UsageError
 from codecbench.config import DEFAULT_WORKLOAD
 from codecbench.figure_drawing import Drawing
@@ -114,7 +114,7 @@ def drawings(root: Path) -> list[Drawing]:
 
 def _figure_data(root: Path, records: Sequence[Record], **machines: str) -> figure_data.FigureData:
     pm, store = manager(), Store(root / "results")
-    scenarios = [cli_options.scenario(pm, store, link, **machines) for link in cli_figure.DEFAULT_LINKS]
+    scenarios = [cli_options.scenario(pm, store, link, **machines) for link in cli_options.DEFAULT_LINKS]
     return figure_data.of(records, scenarios, workloads(pm)[DEFAULT_WORKLOAD].budget)
 
 

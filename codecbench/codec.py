@@ -143,6 +143,10 @@ class TensorSpec:
 Batch: TypeAlias = "tuple[Tensor | list[Tensor], list[Any]]"
 
 
+def _keep_nothing(_saved: bytes) -> None:
+    """What `FitData.save` does where nobody can go on with an interrupted fit."""
+
+
 @dataclass(frozen=True)
 class FitData:
     """What `fit` may learn from: training activations at the split, and the frozen tail behind it.
@@ -154,6 +158,12 @@ class FitData:
     `tail` maps a batch of activations to the model's output and is differentiable in them. Work on `torch_device`.
     `progress(fraction, text)` shows how far the fit is; `remaining_s()` counts down from `max_s`, and a fit that stops
     at zero must leave a usable codec.
+
+    `start` is the fitted state, (device, edge), of the point that `Codec.starts_from` named, or None where there is
+    none: begin from scratch then. A long fit calls `save` every few minutes with all that it needs to go on; where it
+    is interrupted, the next fit of the same point finds the last of these bytes as `saved`. They are as safe to load
+    as a state. Ignore what cannot be used, of an older layout say. `max_s` and `remaining_s` are of this fit alone,
+    without what an interrupted one has spent.
     """
 
     spec: TensorSpec
@@ -167,6 +177,9 @@ class FitData:
     max_s: float
     progress: Callable[[float, str], None]
     remaining_s: Callable[[], float]
+    start: tuple[bytes, bytes] | None = None
+    saved: bytes | None = None
+    save: Callable[[bytes], None] = _keep_nothing
 
 
 class Codec(ABC):
@@ -192,6 +205,8 @@ class Codec(ABC):
     """Arguments by whose values tables part the points into rows, as in "raw (uint8)"; a row shows one point."""
     checkpoints: ClassVar[str | None] = None
     """Package resource folder with shipped fitted states, as "package:folder"."""
+    fit_samples: ClassVar[int | None] = 4000
+    """Training samples that a fit takes at most, held-out ones included; None takes all there are."""
 
     def __init__(self, spec: TensorSpec, **point: Any) -> None:
         defaults = self.point_defaults(spec)
@@ -245,6 +260,15 @@ class Codec(ABC):
     def needs_fit(cls, spec: TensorSpec, **point: Any) -> bool:
         """Whether this point has to be fitted. Default: whether the class overrides `fit`."""
         return cls.fit is not Codec.fit
+
+    @classmethod
+    def starts_from(cls, spec: TensorSpec, **point: Any) -> Mapping[str, Any] | None:
+        """The point whose fitted state a fit of this point starts from, as `FitData.start`. Default: None, no other.
+
+        Fits of a codec at a split run in an order in which that point comes first. Where it has no state, it failed
+        say, the fit starts from scratch.
+        """
+        return None
 
     def fit(self, data: FitData) -> None:
         """Learn from training data. Never timed; runs once for a point, in a process of its own. Default: nothing."""

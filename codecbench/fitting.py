@@ -12,22 +12,21 @@ from codecbench.codec import Codec, TensorSpec
 from codecbench.measure import cores
 from codecbench.pair import WorkloadRef, chunks, run_heads
 from codecbench.plugins import reference
-from codecbench.states import FittedState
+from codecbench.states import FittedState, PartialFit
 from codecbench.worker import Worker
 
 
 class Fitter:
-    """Fits codecs on the first `count` training samples of a workload. A context manager; `close` ends its process.
+    """Fits codecs on a workload's training samples. A context manager; `close` ends its process.
 
     The process is kept for further points of the same codec at the same split, and replaced for any other, or when a
     fit has failed.
     """
 
-    def __init__(self, workload: WorkloadRef, count: int) -> None:
+    def __init__(self, workload: WorkloadRef) -> None:
         self.workload = workload
-        self.count = count
         self._worker: Worker | None = None
-        self._serves: tuple[str, str] | None = None
+        self._serves: tuple[str, str, int] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Fitter:
@@ -54,28 +53,39 @@ class Fitter:
         point: Mapping[str, Any],
         seed: int,
         *,
+        count: int,
         max_s: float,
         timeout_s: float,
+        start: FittedState | None = None,
+        partial: PartialFit | None = None,
         on_progress: Callable[[float, str], None] = lambda _share, _text: None,
+        on_saved: Callable[[PartialFit], None] = lambda _partial: None,
     ) -> FittedState:
-        """Both sides' states. `max_s` is what the codec is told, `timeout_s` when the process is ended.
+        """Both sides' states, fitted on the first `count` training samples.
 
-        Raises CodecFailure, WorkerTimeout or WorkerDied where the fit fails.
+        `max_s` is what the codec is told, `timeout_s` when the process is ended. The fit begins at `start`, another
+        point's state, and goes on from `partial`; `on_saved` is given what it saves meanwhile. The state's `fit_s`
+        counts what `partial` had spent. Raises CodecFailure, WorkerTimeout or WorkerDied where the fit fails.
         """
+        spent_s = partial.spent_s if partial is not None else 0.0
         try:
-            worker = self._worker_for(codec, spec, split)
+            worker = self._worker_for(codec, spec, split, count)
             fields = {
                 "codec": reference(codec), "point": dict(point), "seed": seed, "max_s": max_s,
-                "chunks": chunks(self.count),
+                "chunks": chunks(count), "starts": start is not None, "goes_on": partial is not None,
             }  # fmt: skip
-            reply = worker.call("fit", fields, timeout_s=timeout_s, on_progress=on_progress)
+            blobs = [*((start.device, start.edge) if start else ()), *((partial.saved,) if partial else ())]
+            reply = worker.call(
+                "fit", fields, blobs, timeout_s=timeout_s, on_progress=on_progress,
+                on_saved=lambda saved, after_s: on_saved(PartialFit(saved, spent_s + after_s)),
+            )  # fmt: skip
         except BaseException:
             self.close()
             raise
-        return FittedState(reply.blobs[0], reply.blobs[1], reply.fields["fit_s"])
+        return FittedState(reply.blobs[0], reply.blobs[1], spent_s + reply.fields["fit_s"])
 
-    def _worker_for(self, codec: type[Codec], spec: TensorSpec, split: str) -> Worker:
-        serves = (split, reference(codec))
+    def _worker_for(self, codec: type[Codec], spec: TensorSpec, split: str, count: int) -> Worker:
+        serves = (split, reference(codec), count)
         if self._worker is None or self._serves != serves or not self._worker.alive:
             self.close()
             self._worker = Worker("fit", threads=cores())
@@ -83,5 +93,5 @@ class Fitter:
             self._serves = serves
             self.workload.set_up(self._worker)
             self._worker.call("split", {"split": split})
-            run_heads(self._worker, spec, {"fit": self.count}, Path(self._folder.name) / "fit")
+            run_heads(self._worker, spec, {"fit": count}, Path(self._folder.name) / "fit")
         return self._worker

@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-FIT_SAMPLES = 4000
 WARM_UP = 3
 SCORED: tuple[Subset, ...] = ("test", "choice")
 
@@ -147,10 +146,12 @@ class Run:
         self.ids: dict[Subset, list[int]] = {s: list(self.workload.sample_ids(s)) for s in ("fit", "choice", "test")}
         self.counts = self._counts()
         self.sample_sets = {s: sample_set_id(s, self.ids[s][:n]) for s, n in self.counts.items()}
+        self._fit_sets: dict[int | None, tuple[str, ...]] = {}
+        self._said_what_is_missing = False
         self.store = Store(config.out)
         self.ref = WorkloadRef(reference(self.workload_class), config.data_dir, config.torch_device)
-        self.pair = Pair(self.ref, {s: self.counts[s] for s in SCORED})
-        self.fitter = Fitter(self.ref, self.counts["fit"])
+        self.pair = Pair(self.ref, self.counts)
+        self.fitter = Fitter(self.ref)
         self.targets: dict[Subset, list[Any]] = {}
         self.uncompressed: dict[Subset, _Scores] = {}
         self.weights_sha256 = self.workload.weights_sha256()
@@ -170,7 +171,7 @@ class Run:
             raise UsageError(f"--samples {wanted}: workload {self.workload.name!r} has {there} test samples{fetch}")
         test = there if wanted is None else wanted
         choice = self.config.choice_samples(test, len(self.ids["choice"]))
-        return {"test": test, "choice": choice, "fit": min(FIT_SAMPLES, len(self.ids["fit"]))}
+        return {"test": test, "choice": choice}
 
     # --- the grid -----------------------------------------------------------------------------------------------
 
@@ -199,7 +200,7 @@ class Run:
                 )  # fmt: skip
                 reason, fault_here = (None, fault) if fault else _asking(_skip_reason, codec, spec, point)
                 cells[key.cell] = PlannedCell(key, codec, spec, reason, fault_here)
-        return list(cells.values())
+        return self._neighbours_first(list(cells.values()))
 
     def _points(self, codec: type[Codec], spec: TensorSpec, point: dict[str, Any] | None) -> list[dict[str, Any]]:
         defaults = codec.point_defaults(spec)
@@ -493,23 +494,81 @@ class Run:
 
     def _fit_into(self, cell: PlannedCell, into: Path | None, summary: FitSummary) -> None:
         folder = into / cell.codec.name if into is not None else None
-        key = self._fit_key(cell)
-        there = states.read(folder, key) if folder is not None else states.find(cell.codec, key)
+        there = self._read(cell, folder) if folder is not None else self._find(cell)
         if there is not None and not self.config.fresh:
             summary.present += 1
             self.reporter.done("ok", f"{cell.label}: there already")
             return
-        state = self._fit(cell)
-        states.keep(key, state, folder)
+        state = self._fit(cell, folder)
         summary.fitted += 1
         sizes = f"{len(state.device):,} and {len(state.edge):,} bytes"
         self.reporter.done("ok", f"{cell.label}: fitted in {state.fit_s:.1f} s, {sizes}")
 
-    def _fit_key(self, cell: PlannedCell) -> str:
+    def fit_sets(self, codec: type[Codec]) -> tuple[str, ...]:
+        """The sample sets under which a fitted state of this codec is looked for, in turn; a fit is made on the last.
+
+        The first is what the codec would be fitted on with the whole dataset there: states that ship are of that one.
+        The last is what can be fitted on here. They are one where nothing is missing.
+        """
+        limit = codec.fit_samples
+        if limit not in self._fit_sets:
+            found = (list(ids[:limit]) for ids in (self.workload.training_ids(), self.ids["fit"]))
+            self._fit_sets[limit] = tuple(dict.fromkeys(sample_set_id("fit", ids) for ids in found))
+        return self._fit_sets[limit]
+
+    def fit_key(self, cell: PlannedCell, fit_set: str) -> str:
+        """The name of the cell's fitted state on one of `fit_sets`."""
         key = cell.key
-        return states.fit_key(
-            self.weights_sha256, self.sample_sets["fit"], key.split, cell.codec, dict(key.point), key.seed
-        )
+        return states.fit_key(self.weights_sha256, fit_set, key.split, cell.codec, dict(key.point), key.seed)
+
+    def _find(self, cell: PlannedCell) -> states.FittedState | None:
+        """The cell's state from the user cache or among those that ship."""
+        found = (states.find(cell.codec, self.fit_key(cell, fit_set)) for fit_set in self.fit_sets(cell.codec))
+        return next((state for state in found if state is not None), None)
+
+    def _read(self, cell: PlannedCell, folder: Path) -> states.FittedState | None:
+        """The cell's state from a folder."""
+        found = (states.read(folder, self.fit_key(cell, fit_set)) for fit_set in self.fit_sets(cell.codec))
+        return next((state for state in found if state is not None), None)
+
+    def neighbour(self, cell: PlannedCell) -> PlannedCell | None:
+        """The cell, planned or not, whose state a fit of this one starts from; see `Codec.starts_from`.
+
+        Raises CodecFailure where the codec cannot say.
+        """
+        point, fault = _asking(cell.codec.starts_from, cell.spec, **cell.key.point)
+        if fault is not None:
+            raise CodecFailure(fault)
+        if point is None:
+            return None
+        defaults = cell.codec.point_defaults(cell.spec)
+        unknown = sorted(set(point) - set(defaults))
+        if unknown:
+            raise CodecFailure(f"starts_from gave a point with the argument {unknown[0]!r}, which the codec lacks")
+        whole = {**defaults, **{key: _like(defaults[key], value) for key, value in point.items()}}
+        return replace(cell, key=replace(cell.key, point=whole))
+
+    def _neighbours_first(self, cells: list[PlannedCell]) -> list[PlannedCell]:
+        """The cells of a split, each behind the one that its fit starts from; the order is kept where it may be."""
+        by_key = {cell.key.cell: cell for cell in cells}
+        ordered: dict[str, PlannedCell] = {}
+        for cell in cells:
+            line: list[PlannedCell] = []
+            at: PlannedCell | None = cell
+            while at is not None and at.key.cell not in ordered and at not in line:  # a circle is cut where it closes
+                line.append(at)
+                at = by_key.get(self._neighbour_key(at))
+            ordered.update((found.key.cell, found) for found in reversed(line))
+        return list(ordered.values())
+
+    def _neighbour_key(self, cell: PlannedCell) -> str:
+        if cell.skip_reason is not None or cell.fault is not None:
+            return ""
+        try:
+            found = self.neighbour(cell)
+        except CodecFailure:
+            return ""  # its fit will fail with the reason
+        return found.key.cell if found is not None else ""
 
     def _state_of(self, cell: PlannedCell) -> states.FittedState:
         """The cell's fitted state: found, or fitted now in a process of its own."""
@@ -518,14 +577,11 @@ class Run:
             raise CodecFailure(fault)
         if not needed:
             return self._unfitted_state(cell)
-        key = self._fit_key(cell)
-        found = states.find(cell.codec, key)
+        found = self._find(cell)
         if found is not None:
             return found
         self.reporter.working(f"{cell.label}: fitting")
-        state = self._fit(cell)
-        states.keep(key, state)
-        return state
+        return self._fit(cell)
 
     def _unfitted_state(self, cell: PlannedCell) -> states.FittedState:
         if cell.codec.export is Codec.export:
@@ -534,15 +590,40 @@ class Run:
         reply = self.pair.device.call("export", fields, timeout_s=self.config.timeout_s)
         return states.FittedState(reply.blobs[0], reply.blobs[1])
 
-    def _fit(self, cell: PlannedCell) -> states.FittedState:
-        key = cell.key
-        state = self.fitter.fit(
-            cell.codec, cell.spec, key.split, key.point, key.seed,
+    def _fit(self, cell: PlannedCell, folder: Path | None = None) -> states.FittedState:
+        """Fit one cell on the samples that are here, and keep its state in a folder, the user cache by default.
+
+        It starts from its neighbour's state where there is one, and goes on from where an earlier fit was interrupted.
+        """
+        key, fit_set = cell.key, self.fit_sets(cell.codec)[-1]
+        fit_key = self.fit_key(cell, fit_set)
+        if self.config.fresh:
+            states.drop_partial(fit_key)
+        self._say_what_is_missing(cell.codec)
+        neighbour = self.neighbour(cell)
+        start = None
+        if neighbour is not None:
+            start = (self._read(neighbour, folder) if folder is not None else None) or self._find(neighbour)
+        fitted = self.fitter.fit(
+            cell.codec, cell.spec, key.split, key.point, key.seed, count=len(self.ids["fit"][: cell.codec.fit_samples]),
             max_s=self.config.max_fit_s, timeout_s=1.5 * self.config.max_fit_s + self.config.timeout_s,
+            start=start, partial=states.read_partial(fit_key),
             on_progress=lambda share, text: self.reporter.working(f"{cell.label}: fitting, {share:.0%} {text}"),
+            on_saved=lambda partial: states.keep_partial(fit_key, partial),
         )  # fmt: skip
-        about = {**key.to_json(), "sample_set": self.sample_sets["fit"]}
-        return replace(state, about=about)
+        started_from = dict(neighbour.key.point) if neighbour is not None and start is not None else None
+        state = replace(fitted, about={**key.to_json(), "sample_set": fit_set, "starts_from": started_from})
+        states.keep(fit_key, state, folder)
+        states.drop_partial(fit_key)
+        return state
+
+    def _say_what_is_missing(self, codec: type[Codec]) -> None:
+        """Say once that a fit takes fewer samples than with the whole dataset."""
+        here, whole = (len(ids[: codec.fit_samples]) for ids in (self.ids["fit"], self.workload.training_ids()))
+        if here < whole and not self._said_what_is_missing:
+            self._said_what_is_missing = True
+            fetch = f"; run 'codecbench data get {self.workload.dataset}' for all" if self.workload.dataset else ""
+            self.reporter.say(f"{here:,} of {whole:,} training samples are here{fetch}")
 
     # --- timing -------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """Fitted codec states: found in the user cache, then in a plugin's checkpoints, else made by a fit.
 
 A state is one zip file, `<key>.zip`, with `device.state`, `edge.state` and `info.json`; the key is the fit key. Equal
-states are equal files.
+states are equal files. Beside it in the cache, while a fit is under way or was interrupted, lies `<key>.part`: what the
+fit saved last.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
+import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +23,7 @@ from codecbench.cell import digest
 from codecbench.codec import Codec, DataError, PluginError
 
 _MEMBERS = ("device.state", "edge.state", "info.json")
+_SPENT = struct.Struct("<d")
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,14 @@ class FittedState:
     edge: bytes = b""
     fit_s: float | None = None
     about: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
+class PartialFit:
+    """What an unfinished fit saved last, and the seconds that it had spent by then, those of earlier ones included."""
+
+    saved: bytes
+    spent_s: float
 
 
 def fit_key(weights_sha256: str, fit_set: str, split: str, codec: type[Codec], point: dict[str, Any], seed: int) -> str:
@@ -61,17 +73,49 @@ def find(codec: type[Codec], key: str) -> FittedState | None:
 
 def keep(key: str, state: FittedState, folder: Path | None = None) -> Path:
     """Put a state into a folder, the user cache by default, whole or not at all. Raises DataError where it cannot."""
-    parent = cache_folder() if folder is None else folder
-    path = parent / f"{key}.zip"
-    temporary = path.with_suffix(".tmp")
+    path = (cache_folder() if folder is None else folder) / f"{key}.zip"
+    _write(path, _packed(state))
+    return path
+
+
+def keep_partial(key: str, partial: PartialFit) -> None:
+    """Put what a fit saved into the user cache, whole or not at all, for the next fit of that key.
+
+    Raises DataError where it cannot.
+    """
+    _write(_partial_path(key), _SPENT.pack(partial.spent_s) + partial.saved)
+
+
+def read_partial(key: str) -> PartialFit | None:
+    """What an unfinished fit of that key saved last; None where there is nothing."""
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(_packed(state))
+        content = _partial_path(key).read_bytes()
+        (spent_s,) = _SPENT.unpack_from(content)
+    except (OSError, struct.error):
+        return None
+    return PartialFit(content[_SPENT.size :], spent_s) if math.isfinite(spent_s) and spent_s >= 0 else None
+
+
+def drop_partial(key: str) -> None:
+    """Remove what a fit of that key saved, if anything."""
+    _partial_path(key).unlink(missing_ok=True)
+
+
+def _partial_path(key: str) -> Path:
+    return cache_folder() / f"{key}.part"
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise DataError(f"cannot write to {parent} ({error.strerror}); make room or choose another folder") from error
-    return path
+        raise DataError(
+            f"cannot write to {path.parent} ({error.strerror}); make room or choose another folder"
+        ) from error
 
 
 def read(folder: Path, key: str) -> FittedState | None:

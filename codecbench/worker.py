@@ -153,10 +153,11 @@ class Worker:
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         on_progress: Callable[[float, str], None] | None = None,
+        on_saved: Callable[[bytes, float], None] | None = None,
     ) -> Reply:
         """Send one request and wait for its answer."""
         self.send(op, fields, blobs)
-        return self.receive(timeout_s=timeout_s, on_progress=on_progress)
+        return self.receive(timeout_s=timeout_s, on_progress=on_progress, on_saved=on_saved)
 
     def send(self, op: str, fields: Mapping[str, Any] | None = None, blobs: Sequence[bytes] = ()) -> None:
         """Send one request without waiting; `receive` takes its answer. One request may be under way."""
@@ -176,9 +177,17 @@ class Worker:
             return True  # `receive` tells why the process ended
 
     def receive(
-        self, *, timeout_s: float = DEFAULT_TIMEOUT_S, on_progress: Callable[[float, str], None] | None = None
+        self,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        on_progress: Callable[[float, str], None] | None = None,
+        on_saved: Callable[[bytes, float], None] | None = None,
     ) -> Reply:
-        """The answer to the request under way."""
+        """The answer to the request under way.
+
+        Until it comes, a fit tells its progress, a share and a text, and hands over what it wants kept in case that it
+        is interrupted, with the seconds it has taken.
+        """
         deadline = Deadline(timeout_s)
         while True:
             try:
@@ -191,6 +200,10 @@ class Worker:
             if "progress" in reply.fields:
                 if on_progress is not None:
                     on_progress(reply.fields["progress"], reply.fields["text"])
+                continue
+            if "saved_after_s" in reply.fields:
+                if on_saved is not None:
+                    on_saved(reply.blobs[0], reply.fields["saved_after_s"])
                 continue
             self.pending = False
             if "error" in reply.fields:

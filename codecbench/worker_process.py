@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import math
 import os
 import signal
 import sys
@@ -47,24 +48,46 @@ class _CodecRaised(Exception):
 
 
 class Activations:
-    """The tensors at one split, in chunk files that are mapped, never loaded whole."""
+    """The tensors at one split, in a file for each subset that is mapped, never loaded.
+
+    One file, not one for each chunk: a mapping holds a file open, and a large training set has more chunks than a
+    process may have files.
+    """
 
     def __init__(self, folder: Path, spec: TensorSpec) -> None:
         self.folder = folder
         self.spec = spec
         self._shapes: dict[tuple[str, int], list[tuple[int, ...]]] = {}
+        self._offsets: dict[tuple[str, int], int] = {}
 
     def add(self, subset: str, chunk: int, samples: Sequence[NDArray[Any]]) -> None:
-        """Write one chunk: the values of its samples, one after the other."""
+        """Write one chunk, behind those that are there: the values of its samples, one after the other."""
         self._shapes[subset, chunk] = [s.shape for s in samples]
-        np.save(self._path(subset, chunk), np.concatenate([s.reshape(-1) for s in samples]))
+        with self._path(subset).open("ab") as file:
+            self._offsets[subset, chunk] = file.tell() // np.dtype(self.spec.dtype).itemsize
+            file.write(np.concatenate([s.reshape(-1) for s in samples]).astype(self.spec.dtype, copy=False).data)
 
     def read(self, subset: str, chunk: int) -> list[NDArray[Any]]:
         """Read-only views of a chunk's samples."""
-        values = np.load(self._path(subset, chunk), mmap_mode="r")
-        views, offset = [], 0
+        return self._views(self._mapped(subset), subset, chunk)
+
+    def read_all(self, subset: str) -> list[NDArray[Any]]:
+        """Read-only views of all samples of a subset, in order, on one mapping."""
+        values = self._mapped(subset)
+        chunks = sorted(chunk for name, chunk in self._shapes if name == subset)
+        return [view for chunk in chunks for view in self._views(values, subset, chunk)]
+
+    def _mapped(self, subset: str) -> NDArray[Any]:
+        path = self._path(subset)
+        if not path.stat().st_size:  # which cannot be mapped
+            return np.empty(0, self.spec.dtype)
+        # As a plain array: slices of a memmap take microseconds each to make.
+        return np.asarray(np.memmap(path, self.spec.dtype, mode="r"))
+
+    def _views(self, values: NDArray[Any], subset: str, chunk: int) -> list[NDArray[Any]]:
+        views, offset = [], self._offsets[subset, chunk]
         for shape in self._shapes[subset, chunk]:
-            count = int(np.prod(shape))
+            count = math.prod(shape)
             views.append(values[offset : offset + count].reshape(shape))
             offset += count
         return views
@@ -78,8 +101,8 @@ class Activations:
                 position -= len(shapes)
         raise IndexError(position)
 
-    def _path(self, subset: str, chunk: int) -> Path:
-        return self.folder / f"{subset}-{chunk}.npy"
+    def _path(self, subset: str) -> Path:
+        return self.folder / f"{subset}.values"
 
 
 class Session:
@@ -413,27 +436,26 @@ class Session:
         torch.manual_seed(fields["seed"])
         np.random.seed(fields["seed"] % 2**32)
         codec: Codec = resolve(fields["codec"])(spec, **fields["point"])
-        data = self._fit_data(fields)
-
-        def run() -> tuple[bytes, bytes]:
-            codec.fit(data)
-            return codec.export("device"), codec.export("edge")
-
+        data = self._fit_data(request)
+        # Not `measure.timed`, which holds garbage collection off: some fits take hours.
+        watch = measure.Stopwatch()
         with self._codec_call("fit"):
-            states, fit_s = measure.timed(run)
-        return {"fit_s": fit_s}, _bytes_only(states, "export")
+            codec.fit(data)
+            states = [codec.export("device"), codec.export("edge")]
+        return {"fit_s": watch.elapsed_s()}, _bytes_only(states, "export")
 
-    def _fit_data(self, fields: dict[str, Any]) -> FitData:
+    def _fit_data(self, request: Reply) -> FitData:
         assert self.activations is not None
         assert self.workload is not None
-        chunks, targets = fields["chunks"], []
-        samples: list[NDArray[Any]] = []
-        for chunk, positions in enumerate(chunks):
-            samples += self.activations.read("fit", chunk)
-            targets += self.workload.targets("fit", positions)
+        fields, blobs = request.fields, list(request.blobs)
+        start = (blobs.pop(0), blobs.pop(0)) if fields["starts"] else None
+        saved = blobs.pop(0) if fields["goes_on"] else None
+        samples = self.activations.read_all("fit")
+        targets = [target for positions in fields["chunks"] for target in self.workload.targets("fit", positions)]
         rows = np.random.default_rng(fields["seed"]).permutation(len(samples))
         cut = len(samples) - min(500, len(samples) // 5)
         deadline = measure.Deadline(fields["max_s"])
+        watch = measure.Stopwatch()
         passes = iter(range(1 << 30))
         static = None not in self.activations.spec.shape
 
@@ -441,9 +463,10 @@ class Session:
             import torch
 
             for start in range(0, len(order), size):
-                picked = [int(i) for i in order[start : start + size]]
-                xs = _tensors([samples[i] for i in picked])
-                yield (torch.stack(xs) if static else xs), [targets[i] for i in picked]
+                picked = order[start : start + size].tolist()
+                chosen = [samples[i] for i in picked]
+                # Each sample is read from its file here, and copied once.
+                yield (torch.from_numpy(np.stack(chosen)) if static else _tensors(chosen)), [targets[i] for i in picked]
 
         def batches(size: int) -> Iterator[Batch]:
             shuffle = np.random.default_rng([fields["seed"], next(passes)])
@@ -452,6 +475,11 @@ class Session:
         def progress(fraction: float, text: str) -> None:
             self.send(pack_frame({"progress": fraction, "text": text}))
 
+        def save(state: bytes) -> None:
+            if not isinstance(state, bytes):
+                raise TypeError(f"save takes bytes, not {type(state).__name__}")
+            self.send(pack_frame({"saved_after_s": watch.elapsed_s()}, [state]))
+
         assert self.tail is not None
         for parameter in self.tail.parameters():
             parameter.requires_grad_(False)
@@ -459,6 +487,7 @@ class Session:
             spec=self.activations.spec, count=cut, held_out_count=len(rows) - cut, batches=batches,
             held_out=lambda size: walk(rows[cut:], size), tail=self.tail, torch_device=self.torch_device,
             seed=fields["seed"], max_s=fields["max_s"], progress=progress, remaining_s=deadline.remaining_s,
+            start=start, saved=saved, save=save,
         )  # fmt: skip
 
     # --- shared -------------------------------------------------------------------------------------------------

@@ -55,6 +55,8 @@ class Workload(ABC):
     """The usual accepted loss, in the metric's own unit."""
     dataset: ClassVar[str | None] = None
     """The name that `codecbench data get` knows, where there is something to fetch."""
+    training_note: ClassVar[str] = ""
+    """How `training_s` was found, in a sentence."""
 
     def __init__(self, data_dir: Path | None = None) -> None:
         self.data_dir = data_dir
@@ -81,6 +83,19 @@ class Workload(ABC):
 
         A run of n samples takes the first n, so the order should be random once and then fixed.
         """
+
+    def training_ids(self) -> Sequence[int]:
+        """Identifiers of all samples of `fit` when the whole dataset is there, known without it.
+
+        A fitted state that ships was made from all of them, and is found by users who have fetched nothing. Default:
+        `sample_ids("fit")`, for a dataset that is always there.
+        """
+        return self.sample_ids("fit")
+
+    @property
+    def training_s(self) -> float | None:
+        """Seconds in which the model itself was trained, or None where that is not known; see `training_note`."""
+        return None
 
     @abstractmethod
     def inputs(self, subset: Subset, positions: Sequence[int]) -> list[NDArray[Any]]:

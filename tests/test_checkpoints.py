@@ -38,8 +38,7 @@ def run() -> Run:
 
 
 def key_of(cell: PlannedCell, run: Run) -> str:
-    point = dict(cell.key.point)
-    return states.fit_key(run.weights_sha256, run.sample_sets["fit"], cell.key.split, cell.codec, point, 0)
+    return run.fit_key(cell, run.fit_sets(cell.codec)[0])
 
 
 def test_every_point_has_a_state_and_every_state_a_point(cells: list[PlannedCell], run: Run) -> None:
@@ -53,11 +52,37 @@ def test_every_state_is_whole_says_what_it_is_and_restores(cells: list[PlannedCe
     for cell in cells:
         state = states.read(CHECKPOINTS / cell.key.codec, key_of(cell, run))
         assert state is not None, cell.label
-        assert {**cell.key.to_json(), "sample_set": run.sample_sets["fit"]} == state.about
+        about = dict(state.about)
+        neighbour = run.neighbour(cell)
+        assert about.pop("starts_from", None) == (neighbour.key.point if neighbour else None), cell.label
+        assert about == {**cell.key.to_json(), "sample_set": run.fit_sets(cell.codec)[0]}
         for side, kept in (("device", state.device), ("edge", state.edge)):
             codec = cell.codec(cell.spec, **cell.key.point)
             codec.restore(side, kept)
             assert codec.export(side) == kept, f"{cell.label}: {side}"
+
+
+def test_a_user_finds_them_whether_or_not_the_dataset_was_fetched(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Limited(Codec):
+        name = "limited"
+
+        def encode(self, x: object) -> bytes:
+            return b""
+
+        def decode(self, payload: bytes) -> object:  # type: ignore[override]
+            return None
+
+    class Greedy(Limited):
+        fit_samples = None
+
+    assert run.fit_sets(Limited) == ("fit-4000-f0d86dfc",)
+    shipped = run.fit_sets(Greedy)
+    assert [name.rpartition("-")[0] for name in shipped] == ["fit-49000", "fit-4000"]
+    monkeypatch.setattr("codecbench_datasets.cifar10.data.is_fetched", lambda data_dir: True)
+    with reporter() as report:
+        fetched = Run(RunConfig(codec=["raw"]), report)
+    assert fetched.fit_sets(Greedy) == shipped[:1]
+    assert fetched.fit_sets(Limited) == run.fit_sets(Limited)
 
 
 def test_states_are_small() -> None:

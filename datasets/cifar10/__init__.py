@@ -69,6 +69,14 @@ class Cifar10ResNet20(Workload):
         ids: list[int] = self._indices(subset).tolist()
         return ids
 
+    def training_ids(self) -> Sequence[int]:
+        """Official indices of the 49,000 training images outside `choice`, fetched or not, in the order of `fit`."""
+        from codecbench_datasets.cifar10.data import ordered_indices
+
+        part, kept = _slice("fit")
+        ids: list[int] = ordered_indices(part, whole=True)[kept].tolist()
+        return ids
+
     def inputs(self, subset: Subset, positions: Sequence[int]) -> list[NDArray[Any]]:
         """Images as float32 (3, 32, 32), values k/255."""
         import numpy as np

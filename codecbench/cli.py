@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     import pluggy
 
     from codecbench.record import Record
+    from codecbench.training_table import ModelTraining
 
 app = typer.Typer(
     name="codecbench", add_completion=False, no_args_is_help=True, rich_markup_mode=None,
@@ -261,6 +262,9 @@ def table(
         str | None,
         typer.Option(metavar="ROW", help="BD-rate of every row against this one, at each split; no budget, no link."),
     ] = None,
+    training: Annotated[
+        bool, typer.Option("--training", help="How long fits take, as a share of the model's training; no budget.")
+    ] = False,
     workload: OnlyWorkload = None,
     codec: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this codec; repeatable.")] = None,
     split: Annotated[list[str] | None, typer.Option(metavar="S", help="Only this split point; repeatable.")] = None,
@@ -268,12 +272,12 @@ def table(
     plugin: Plugins = None,
 ) -> None:
     """Print the comparison table of a results folder."""
-    from codecbench import curves, latency_table
+    from codecbench import curves, latency_table, training_table
     from codecbench import table as tables
     from codecbench.store import Store
 
-    if sum((latency, points, bd_rate is not None)) > 1:
-        raise UsageError("--latency, --points and --bd-rate are tables of their own; ask for one")
+    if sum((latency, points, training, bd_rate is not None)) > 1:
+        raise UsageError("--latency, --points, --training and --bd-rate are tables of their own; ask for one")
     pm = manager(plugin or ())
     store = Store(out)
     asked = scenario(pm, store, link, device, edge)
@@ -283,6 +287,10 @@ def table(
     width = shutil.get_terminal_size((120, 24)).columns
     if points:
         show(curves.render(curves.build(records, sample_set=sample_set), str(format_), width))
+        return
+    if training:
+        fits = training_table.build(records, _model_trainings(pm), sample_set=sample_set)
+        show(training_table.render(fits, str(format_), width))
         return
     if bd_rate is not None:
         from codecbench import bd_rate as bd_rates
@@ -391,6 +399,12 @@ def _metric(records: Iterable[Record]) -> str:
 
 def _budgets(pm: pluggy.PluginManager) -> dict[str, float]:
     return {name: kind.budget for name, kind in workloads(pm).items()}
+
+
+def _model_trainings(pm: pluggy.PluginManager) -> dict[str, ModelTraining]:
+    from codecbench.training_table import ModelTraining
+
+    return {name: ModelTraining(kind().training_s, kind.training_note) for name, kind in workloads(pm).items()}
 
 
 def _only(records: list[Record], field: str, wanted: list[str] | None) -> list[Record]:

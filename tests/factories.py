@@ -70,6 +70,7 @@ def make_record(
     encode_s: float = 0.001,
     with_timed: bool = True,
     estimated_bytes: float | None = None,
+    fit_s: float | None = None,
     **key: Any,
 ) -> Record:
     """A record; one that is not "ok" carries only a reason. `change` is on test, `choice_change` defaults to it."""
@@ -105,6 +106,7 @@ def make_record(
             encode_s=seconds(encode_s),
             decode_s=seconds(0.002),
             tail_s=seconds(0.003),
+            fit_s=fit_s,
         ),
         timed=make_timed(split, payload_bytes, encode_s) if with_timed else None,
         cost=Cost(

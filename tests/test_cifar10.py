@@ -122,6 +122,20 @@ def test_missing_data_is_named(own_copy: Path, workload: Cifar10ResNet20) -> Non
 # Sample sets
 
 
+@pytest.mark.usefixtures("whole_set")
+def test_all_training_samples_are_known_without_the_whole_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched = Cifar10ResNet20().sample_ids("fit")
+    monkeypatch.setattr(data, "is_fetched", lambda data_dir: False)
+    assert Cifar10ResNet20().training_ids() == fetched
+
+
+def test_the_training_counts_as_what_an_undisturbed_machine_takes(workload: Cifar10ResNet20) -> None:
+    log_s = sum(epoch["epoch_s"] for epoch in data.training_epochs())
+    assert len(data.training_epochs()) == 42
+    assert workload.training_s == pytest.approx(75 * 60, rel=0.01)
+    assert workload.training_s < log_s
+
+
 def test_subsets_do_not_meet(workload: Cifar10ResNet20) -> None:
     fit, choice = (set(workload.sample_ids(subset)) for subset in ("fit", "choice"))
     assert (len(fit), len(choice), len(workload.sample_ids("test"))) == (4_000, 1_000, 2_000)

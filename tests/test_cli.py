@@ -15,6 +15,7 @@ import pytest
 from factories import make_key, make_record
 
 import codecbench
+from codecbench import states
 from codecbench.cell import CellKey
 from codecbench.cli import main
 from codecbench.codec import DataError, TensorSpec
@@ -311,7 +312,7 @@ def test_a_table_of_latencies(cli: Cli, tmp_path: Path) -> None:
     assert "Network: lte, modelled" in ended.out
     both = cli("table", "--out", "out", "--latency", "--points")
     assert (both.status, both.error) == (
-        2, "codecbench: --latency, --points and --bd-rate are tables of their own; ask for one",
+        2, "codecbench: --latency, --points, --training and --bd-rate are tables of their own; ask for one",
     )  # fmt: skip
 
 
@@ -351,6 +352,16 @@ def test_a_plan_over_a_link_without_a_bandwidth_has_no_sweep(cli: Cli, tmp_path:
     assert ended.error.startswith("the choice at other bandwidths is left out: link 'pigeon' has no bandwidth")
     assert "best       local" in ended.out
     assert "from each bandwidth on" not in ended.out
+
+
+def test_a_table_of_the_time_that_fits_take(cli: Cli, tmp_path: Path) -> None:
+    record = make_record("stem", "alpha", fit_s=44.78, workload="cifar10-resnet20")
+    Store(tmp_path / "out").write(make_key("stem", "alpha", workload="cifar10-resnet20"), record)
+    ended = cli("table", "--out", "out", "--training")
+    assert ended.status == 0
+    assert "alpha" in ended.out
+    assert "of 4,478 s, the training of the model itself: every epoch counted" in " ".join(ended.out.split())
+    assert cli("table", "--out", "out", "--training", "--points").error.endswith("ask for one")
 
 
 def test_bd_rates_against_a_row(cli: Cli, tmp_path: Path) -> None:
@@ -463,6 +474,18 @@ def test_fit_writes_states_where_they_are_wanted(cli: Cli, tmp_path: Path) -> No
     assert ended.err.endswith("1 fitted, 0 failed, 0 already there\n")
     assert [path.suffix for path in (tmp_path / "shipped" / "learns").iterdir()] == [".zip"]
     assert cli("fit", *learns, "--into", "shipped").err.endswith("0 fitted, 0 failed, 1 already there\n")
+
+
+def test_a_fit_on_all_samples_takes_the_options_of_a_long_one(cli: Cli, tmp_path: Path) -> None:
+    ended = cli(
+        "fit", *TINY, "--plugin", HERE / "learning_codecs.py", "--codec", "greedy", "--split", "stem",
+        "--into", "shipped", "--seed", "3", "--max-fit-s", "60",
+    )  # fmt: skip
+    assert (ended.status, ended.err.splitlines()[-1]) == (0, "1 fitted, 0 failed, 0 already there")
+    (path,) = (tmp_path / "shipped" / "greedy").iterdir()
+    state = states.read(path.parent, path.stem)
+    assert state is not None
+    assert (state.about["seed"], state.about["sample_set"].rpartition("-")[0]) == (3, "fit-40")
 
 
 def test_a_fit_that_fails_ends_with_status_1(cli: Cli, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from codecbench import states
 from codecbench.codec import Codec, DataError, PluginError, TensorSpec
-from codecbench.states import FittedState, fit_key
+from codecbench.states import FittedState, PartialFit, fit_key
 
 STATE = FittedState(b"for the device", b"for the edge", 1.5)
 KEY = "0123abcd"
@@ -131,6 +131,25 @@ def test_a_full_disk_is_one_line(cache: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(DataError, match=r"cannot write to .*states \(No space left on device\); make room"):
         states.keep(KEY, STATE)
     assert not list(cache.iterdir())
+
+
+def test_what_a_fit_saved_last_is_found_until_it_is_dropped(cache: Path) -> None:
+    assert states.read_partial(KEY) is None
+    states.drop_partial(KEY)
+    for partial in (PartialFit(b"", 0.5), PartialFit(bytes(range(256)), 2.25)):
+        states.keep_partial(KEY, partial)
+        assert states.read_partial(KEY) == partial
+    assert [path.name for path in cache.iterdir()] == [f"{KEY}.part"]
+    assert states.find(Learned, KEY) is None
+    states.drop_partial(KEY)
+    assert not list(cache.iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 20, bytes(7) + b"\xf0saved"])
+def test_a_damaged_save_is_none(cache: Path, content: bytes) -> None:
+    cache.mkdir(parents=True)
+    (cache / f"{KEY}.part").write_bytes(content)
+    assert states.read_partial(KEY) is None
 
 
 def key(**changes: Any) -> str:

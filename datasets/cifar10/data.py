@@ -130,6 +130,12 @@ def read_json(path: Path, cure: str) -> dict[str, Any]:
         raise DataError(f"{path} holds no JSON object ({error}); {cure}") from error
 
 
+def training_epochs() -> list[dict[str, Any]]:
+    """The log of the network's training: an object an epoch, with its `pixels` and `epoch_s` among others."""
+    log = _read_bytes(HERE / "training.jsonl", CURE_SHIPPED).decode()
+    return [json.loads(line) for line in log.splitlines()]
+
+
 def _read_bytes(path: Path, cure: str) -> bytes:
     try:
         return path.read_bytes()

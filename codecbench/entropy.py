@@ -14,7 +14,8 @@ row of symbols that are almost certain.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -139,10 +140,8 @@ class Prior:
         ValueError for a symbol that is outside its row's alphabet.
         """
         places = self._places(symbols)
-        encode = _range_encode if places.size <= FEW_SYMBOLS else _ans_encode
-        coded = [(row, model) for row, model in zip(places, self._models, strict=True) if model is not None]
-        # The decoder takes what is missing for zeros.
-        return encode(coded if places.size else []).rstrip(b"\0")
+        coded = [(row, model) for row, model in zip(places, self.models, strict=True) if model is not None]
+        return write_runs(coded if places.size else [], places.size > FEW_SYMBOLS)
 
     def decode(self, bitstream: bytes | memoryview, count: int) -> NDArray[np.int32]:
         """The inverse of `encode` for `count` symbols a row: (rows, count).
@@ -152,18 +151,11 @@ class Prior:
         """
         import numpy as np
 
-        padded = bytes(bitstream)
-        if padded.endswith(b"\0"):
-            raise PayloadError("an entropy-coded bitstream does not end in a zero")
-        padded += bytes(-len(padded) % _WORD_BYTES)
+        reader = BitstreamReader(bitstream, self._coded_rows * count, len(self) * count > FEW_SYMBOLS)
         places = np.zeros((len(self), count), np.int32)
-        coded = [(row, model) for row, model in zip(places, self._models, strict=True) if model is not None]
-        if len(padded) > (len(coded) * count * PRECISION_BITS + _STATE_BITS) // 8:
-            raise PayloadError(f"{len(bitstream)} bytes are more than {len(coded) * count} symbols can take")
-        try:
-            (_range_decode if places.size <= FEW_SYMBOLS else _ans_decode)(padded, coded if count else [])
-        except (AssertionError, ValueError) as error:
-            raise PayloadError(f"no entropy-coded bitstream: {error}") from error
+        for row, model in zip(places, self.models, strict=True):
+            row[:] = reader.read(model, count)
+        reader.finish()
         places += self.least.astype(np.int32)
         return places
 
@@ -211,8 +203,12 @@ class Prior:
         return places
 
     @cached_property
-    def _models(self) -> list[Any]:
-        """A coder's model of each row, None where the alphabet is a single symbol."""
+    def _coded_rows(self) -> int:
+        return sum(len(table) > 1 for table in self.tables)
+
+    @cached_property
+    def models(self) -> list[Any]:
+        """A coder's model of each row for `write_runs`, None where the alphabet is a single symbol."""
         import numpy as np
         from constriction import stream
 
@@ -268,6 +264,64 @@ def zstd_decompress(frame: bytes | memoryview, size: int, dictionary: bytes = b"
     return data
 
 
+def write_runs(runs: Sequence[tuple[NDArray[np.int32], Any]], many: bool) -> bytes:
+    """A bitstream of runs of places in an alphabet, each with its model of `Prior.models`; `many` takes the ANS coder.
+
+    What `BitstreamReader` reads in the same order.
+    """
+    # The decoder takes what is missing for zeros.
+    return (_ans_encode if many else _range_encode)(runs).rstrip(b"\0")
+
+
+class BitstreamReader:
+    """Reads runs of symbols in the order in which `write_runs` wrote them, with the same models and the same coder.
+
+    `most` bounds how many symbols there may be. Raises PayloadError for a bitstream that cannot be the code of so many;
+    one that was altered may as well give other symbols.
+    """
+
+    def __init__(self, bitstream: bytes | memoryview, most: int, many: bool) -> None:
+        import numpy as np
+        from constriction import stream
+
+        padded = bytes(bitstream)
+        if padded.endswith(b"\0"):
+            raise PayloadError("an entropy-coded bitstream does not end in a zero")
+        padded += bytes(-len(padded) % _WORD_BYTES)
+        if len(padded) > (most * PRECISION_BITS + _STATE_BITS) // 8:
+            raise PayloadError(f"{len(bitstream)} bytes are more than {most} symbols can take")
+        self._many = many
+        with _no_bitstream():
+            if many:
+                self._coder = stream.stack.AnsCoder(np.frombuffer(padded, "<u4").astype(np.uint32))
+            else:
+                self._coder = stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
+
+    def read(self, model: Any, count: int) -> NDArray[np.int32]:
+        """Places of `count` symbols of one model of `Prior.models`, zeros for the model None."""
+        import numpy as np
+
+        if model is None or not count:
+            return np.zeros(count, np.int32)
+        with _no_bitstream():
+            places: NDArray[np.int32] = self._coder.decode(model, count)
+        return places
+
+    def finish(self) -> None:
+        """Raise PayloadError where the bitstream goes on, as far as its coder can tell."""
+        if self._many and not self._coder.is_empty():
+            raise PayloadError("no entropy-coded bitstream: it goes on behind its symbols")
+
+
+@contextmanager
+def _no_bitstream() -> Iterator[None]:
+    """What constriction raises for numbers that are no code, as PayloadError."""
+    try:
+        yield
+    except (AssertionError, ValueError) as error:
+        raise PayloadError(f"no entropy-coded bitstream: {error}") from error
+
+
 def _range_encode(coded: Sequence[tuple[NDArray[np.int32], Any]]) -> bytes:
     """The fewest bytes of a range coder's final interval. Rows of places go with their models."""
     from constriction import stream
@@ -295,16 +349,6 @@ def _shortest_within(start: int, end: int) -> bytes:
     raise ValueError(f"no number from {start} to {end}")
 
 
-def _range_decode(padded: bytes, coded: Sequence[tuple[NDArray[np.int32], Any]]) -> None:
-    """Fill the rows. AssertionError for a number that is outside every symbol's interval."""
-    import numpy as np
-    from constriction import stream
-
-    coder = stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
-    for row, model in coded:
-        row[:] = coder.decode(model, len(row))
-
-
 def _ans_encode(coded: Sequence[tuple[NDArray[np.int32], Any]]) -> bytes:
     """An ANS coder's words and state."""
     from constriction import stream
@@ -313,18 +357,6 @@ def _ans_encode(coded: Sequence[tuple[NDArray[np.int32], Any]]) -> bytes:
     for row, model in reversed(coded):
         coder.encode_reverse(row, model)
     return bytes(coder.get_compressed().astype("<u4").tobytes())
-
-
-def _ans_decode(padded: bytes, coded: Sequence[tuple[NDArray[np.int32], Any]]) -> None:
-    """Fill the rows. ValueError where the bitstream goes on behind them."""
-    import numpy as np
-    from constriction import stream
-
-    coder = stream.stack.AnsCoder(np.frombuffer(padded, "<u4").astype(np.uint32))
-    for row, model in coded:
-        row[:] = coder.decode(model, len(row))
-    if not coder.is_empty():
-        raise ValueError("it goes on behind its symbols")
 
 
 def _zigzag(value: int) -> int:

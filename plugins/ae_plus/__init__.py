@@ -1,0 +1,190 @@
+"""`ae-plus`: a symmetric convolutional auto-encoder whose encoder is pruned and rounded to 8 bits.
+
+The paper's Offload-AE+ (Yao et al., SenSys 2020, section 6): an auto-encoder that burdens device and edge alike,
+enhanced by model compression of its encoder.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+
+from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
+from codecbench.torch_codec import LatentCodec
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from codecbench.distil import Teacher
+    from codecbench.learned import State
+    from codecbench.networks import Geometry
+    from codecbench.rate_task import Network, Start, TaskLesson
+    from codecbench_plugins.ae_plus.network import IntegerEncoder
+
+LATENTS = 48
+"""Output channels of the encoder."""
+
+FIRST_WIDTH = 48
+"""Channels behind the encoder's first layer, before pruning; each further layer doubles them."""
+
+KEPT_SHARE = 0.75
+"""Of the hidden channels, when half of the training is done; the other half is for fine-tuning in 8 bits."""
+
+EXCHANGE = 0.7
+"""What a bit is worth to the loss, as a share of what it is worth at the start of `deepcod-rd` at the same step."""
+
+RAMP = 0.1
+"""Share of the training over which the rate comes to its full worth."""
+
+Kind: TypeAlias = Literal["image", "large", "middle", "small"]
+Points: TypeAlias = tuple[Mapping[str, Any], ...]
+
+SAMPLES: Mapping[Kind, int] = {"image": 1_200_000, "large": 500_000, "middle": 800_000, "small": 1_000_000}
+"""Training samples seen by a fit from scratch that time does not end."""
+
+RATE = 1e-3
+
+
+def _steps(*steps: float) -> Points:
+    return tuple({"step": step} for step in steps)
+
+
+class AePlus(LatentCodec):
+    """Strided convolutions on the device, their mirror image on the edge, quantiser, prior and loss of `deepcod-rd`.
+
+    The encoder is trained in floating point for half of the time; then a quarter of its hidden channels are cut out
+    (structured pruning by norms), and weights and hidden values are rounded to 8 bits while the training goes on. The
+    device computes in these whole numbers. `step` sets what a bit is worth, as it does for `deepcod-rd`.
+
+    Payload: the length of a varying axis; the symbols in the code of `ContextPrior`, no header.
+    """
+
+    name = "ae-plus"
+    checkpoints = "codecbench_plugins:checkpoints/ae-plus"
+
+    step: float
+
+    _points: ClassVar[Mapping[Kind, Points]] = {
+        "image": _steps(0.9, 0.7),
+        "large": _steps(2.0, 1.4),
+        "middle": _steps(2.8, 2.0),
+        "small": _steps(0.7, 0.5),
+    }
+    points = _points["small"]
+
+    def __init__(self, spec: TensorSpec, **point: Any) -> None:
+        super().__init__(spec, **point)
+        self._encoder: IntegerEncoder | None = None
+
+    @classmethod
+    def points_for(cls, spec: TensorSpec) -> Points:
+        """Two steps, finer at an image."""
+        return cls._points[_kind(spec)]
+
+    @classmethod
+    def quick_points_for(cls, spec: TensorSpec) -> Points:
+        """The finer one."""
+        return cls.points_for(spec)[1:]
+
+    def fit(self, data: FitData) -> None:
+        """Statistics, then training, pruning and fine-tuning. With no time left the encoder is random, but usable."""
+        import torch
+
+        from codecbench.distil import Teacher
+        from codecbench.networks import Geometry, ScaleContext
+        from codecbench.rate_task import MatrixEncoder, Network, Start, TaskLesson
+        from codecbench.training import Schedule, as_tensors, train
+        from codecbench_plugins.ae_plus import network as networks
+
+        start = Start.of(data, self.step, LATENTS)
+        teacher = Teacher(data.tail)
+        linear = Network(MatrixEncoder(start), ScaleContext(start.deviations), _transposed(start))
+        exchange = EXCHANGE * TaskLesson(data, start, linear, teacher, 0.0).slope()
+        mean, deviation = _moments(start)
+        encoder = networks.Encoder(start.geometry, FIRST_WIDTH, LATENTS, mean, deviation)
+        decoder = networks.Decoder(start.geometry, FIRST_WIDTH, LATENTS, mean, deviation)
+        first = next(as_tensors(data.held_out(64)))
+        encoder.settle(first, Geometry(start.tiling, first.shape[1:]))
+        context = ScaleContext(torch.full((LATENTS,), networks.START_DEVIATION))
+        lesson = _compressing(data, start, Network(encoder, context, decoder), teacher, exchange)
+        train(lesson, data, Schedule(SAMPLES[_kind(data.spec)], rate=RATE))
+        lesson.advance(1.0)  # where time was up before half of the training
+        for side, state in _states(lesson).items():
+            self.restore(side, state)
+        data.progress(1.0, "fitted")
+
+    def _symbols(self, x: Tensor) -> Tensor:
+        if self._encoder is None:
+            raise RuntimeError(f"{self.name} has to be fitted, or restored, before it encodes")
+        symbols: Tensor = self._encoder(x[None], self._geometry(x.shape), self.spec.image)[0]
+        return symbols
+
+    def _restore_encoder(self, state: State) -> None:
+        from codecbench_plugins.ae_plus.network import IntegerEncoder
+
+        self._encoder = IntegerEncoder.from_tensors(state.tensors)
+
+    def _empty_decoder(self, geometry: Geometry, latents: int, state: State) -> nn.Module:
+        from codecbench_plugins.ae_plus.network import Decoder
+
+        return Decoder(geometry, FIRST_WIDTH, latents, 0.0, 1.0)
+
+
+def _transposed(start: Start) -> nn.Module:
+    """The decoder of the start: its transform's inverse alone."""
+    from codecbench.networks import Synthesis
+
+    return Synthesis(start.geometry, start.inverse, start.restored, 1, 0)
+
+
+def _moments(start: Start) -> tuple[float, float]:
+    """Mean and deviation of the training values, those of all channels together."""
+    within = (start.inverse * start.deviations).square().sum(1).mean()
+    return float(start.mean.mean()), math.sqrt(float(within + start.mean.var(correction=0))) or 1.0
+
+
+def _compressing(data: FitData, start: Start, network: Network, teacher: Teacher, exchange: float) -> TaskLesson:
+    """A lesson whose rate comes in slowly, and whose encoder is compressed when half of it is over."""
+    from codecbench.rate_task import TaskLesson
+
+    class Compressing(TaskLesson):
+        def advance(self, share: float) -> bool:
+            """Whether the encoder was compressed just now."""
+            self.exchange = exchange * min(1.0, share / RAMP)
+            encoder = self.network.encoder
+            if share < 0.5 or encoder.compressed:
+                return False
+            encoder.compress(KEPT_SHARE)
+            return True
+
+    return Compressing(data, start, network, teacher, exchange)
+
+
+def _states(lesson: TaskLesson) -> dict[Side, bytes]:
+    from codecbench import learned
+
+    network, start = lesson.network.cpu(), lesson.start
+    weights = learned.halved(network.decoder)
+    image = start.spec.image
+    encoder = network.encoder.integers(image, start.greatest)
+    prior = lesson.prior(lambda xs, geometry: encoder(xs, geometry, image))
+    tables = {"prior": learned.from_bytes(prior.to_bytes())}
+    about = {"tiling": learned.tiling_to_json(start.tiling)}
+    return {
+        "device": learned.State(about, {**tables, **encoder.tensors()}).to_bytes(),
+        "edge": learned.State({**about, "limits": start.limits}, {**tables, **weights}).to_bytes(),
+    }
+
+
+def _kind(spec: TensorSpec) -> Kind:
+    if spec.image:
+        return "image"
+    values = math.prod(spec.max_shape)
+    return "small" if values <= 4096 else "large" if values > 8192 else "middle"
+
+
+@hookimpl
+def codecbench_register_codecs() -> Iterable[type[Codec]]:
+    """Register the codec."""
+    return [AePlus]

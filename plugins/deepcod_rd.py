@@ -1,0 +1,195 @@
+"""`deepcod-rd`: DeepCOD's one convolution on the device, trained end to end for rate and task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+
+from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
+from codecbench.torch_codec import LatentCodec
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from codecbench.learned import IntegerTransform, State
+    from codecbench.networks import Geometry, Synthesis
+    from codecbench.rate_task import Network, Start, TaskLesson
+    from codecbench.tailcopy import TailCopy
+
+IMAGE_COMPONENTS, COMPONENTS = 96, 48
+"""At most so many output channels of the convolution: at the stem of a ResNet-20 they are 1.9 % of its operations."""
+
+EXCHANGE = 0.7
+"""What a bit is worth to the loss, as a share of what it is worth at the start."""
+
+WIDTH, DEPTH = 32, 2
+"""Of the residual network on the edge."""
+
+Kind: TypeAlias = Literal["image", "large", "middle", "small"]
+Points: TypeAlias = tuple[Mapping[str, Any], ...]
+
+SAMPLES: Mapping[Kind, int] = {"image": 1_200_000, "large": 500_000, "middle": 800_000, "small": 1_000_000}
+"""Training samples seen by a fit from scratch that time does not end."""
+
+RATE = 1e-3
+
+
+def _steps(*steps: float) -> Points:
+    return tuple({"step": step} for step in steps)
+
+
+class DeepcodRd(LatentCodec):
+    """A matrix on blocks, quantisation to whole steps, and a prior of contexts; residual networks on the edge.
+
+    The matrix starts as the Karhunen-Loève transform of values weighted by what the tail sees of them (`klt-task`), the
+    decoder as its transpose, beside a residual network that starts at zero. All is then trained for rate and task
+    (`codecbench.rate_task`). `step` is the step of the start, in root-mean-square deviations of the weighted values;
+    what a bit is worth follows from it: a share of what it is worth at the start.
+
+    Payload: the length of a varying axis; the symbols in the code of `ContextPrior`, no header.
+    """
+
+    name = "deepcod-rd"
+    checkpoints = "codecbench_plugins:checkpoints/deepcod-rd"
+
+    step: float
+
+    _points: ClassVar[Mapping[Kind, Points]] = {
+        "image": _steps(1.1, 0.9, 0.7),
+        "large": _steps(2.8, 2.0, 1.4),
+        "middle": _steps(4.0, 2.8, 2.0),
+        "small": _steps(1.0, 0.7, 0.5),
+    }
+    points = _points["small"]
+
+    def __init__(self, spec: TensorSpec, **point: Any) -> None:
+        super().__init__(spec, **point)
+        self._transform: IntegerTransform | None = None
+
+    @classmethod
+    def points_for(cls, spec: TensorSpec) -> Points:
+        """Three steps, finer at an image."""
+        return cls._points[_kind(spec)]
+
+    @classmethod
+    def quick_points_for(cls, spec: TensorSpec) -> Points:
+        """The middle one."""
+        return cls.points_for(spec)[1:2]
+
+    @classmethod
+    def starts_from(cls, spec: TensorSpec, **point: Any) -> Mapping[str, Any] | None:
+        """All points start from the middle one."""
+        middle = cls.points_for(spec)[1]
+        return None if point["step"] == middle["step"] else middle
+
+    def fit(self, data: FitData) -> None:
+        """Statistics, then training. With no time left, the start stands as it is.
+
+        Where the middle point's states are there, they are the start, with their steps made finer or coarser, and a
+        third of the training is enough.
+        """
+        from codecbench.distil import Teacher
+        from codecbench.networks import ScaleContext
+        from codecbench.rate_task import MatrixEncoder, Network, Start, TaskLesson
+        from codecbench.tailcopy import TailCopy
+        from codecbench.training import Schedule, as_tensors, train
+
+        start = Start.of(data, self.step, IMAGE_COMPONENTS if data.spec.image else COMPONENTS)
+        example = next(as_tensors(data.held_out(2)))
+        tail = None if None in data.spec.shape else TailCopy.of(data.tail, example)
+        decoder = _decoder(start.geometry, start.inverse, start.restored, tail)
+        network = Network(MatrixEncoder(start), ScaleContext(start.deviations), decoder)
+        lesson = TaskLesson(data, start, network, Teacher(data.tail), 0.0)
+        lesson.exchange = EXCHANGE * lesson.slope()
+        samples = SAMPLES[_kind(data.spec)]
+        if data.start is not None:
+            lesson.use(self._network_of(data.start, start))
+            samples //= 3
+        train(lesson, data, Schedule(samples, rate=RATE if data.start is None else RATE / 2))
+        for side, state in _states(lesson).items():
+            self.restore(side, state)
+        data.progress(1.0, "fitted")
+
+    def _network_of(self, states: tuple[bytes, bytes], start: Start) -> Network:
+        """A fitted network at this point's step: its latents and what reads them are scaled."""
+        import dataclasses
+
+        from codecbench.networks import ScaleContext
+        from codecbench.rate_task import MatrixEncoder, Network
+
+        middle = type(self)(self.spec, **self.starts_from(self.spec, **self.point) or self.point)
+        middle.restore("device", states[0])
+        middle.restore("edge", states[1])
+        assert middle._transform is not None
+        finer = middle.step / self.step
+        matrix = middle._transform.matrix() * finer
+        context = ScaleContext.of_weights(middle._fitted_prior().floating_weights(), finer)
+        decoder: Any = middle._fitted_decoder()
+        decoder.rescale(1 / finer)
+        return Network(MatrixEncoder(dataclasses.replace(start, matrix=matrix)), context, decoder)
+
+    def _symbols(self, x: Tensor) -> Tensor:
+        if self._transform is None:
+            raise RuntimeError(f"{self.name} has to be fitted, or restored, before it encodes")
+        whole = self._transform.integers(x[None], self.spec.image)
+        return _grid(self._transform, whole, self._geometry(x.shape))[0]
+
+    def _restore_encoder(self, state: State) -> None:
+        from codecbench.learned import IntegerTransform
+
+        self._transform = IntegerTransform.from_tensors(state.tensors)
+
+    def _empty_decoder(self, geometry: Geometry, latents: int, state: State) -> nn.Module:
+        import torch
+
+        from codecbench.tailcopy import TailCopy
+
+        tail = TailCopy.empty(state.about["tail"]) if state.about["tail"] else None
+        return _decoder(geometry, torch.zeros(geometry.values, latents), torch.zeros(geometry.values), tail)
+
+
+def _decoder(geometry: Geometry, matrix: Tensor, mean: Tensor, tail: TailCopy | None) -> Synthesis:
+    from codecbench.networks import Synthesis
+
+    return Synthesis(geometry, matrix, mean, WIDTH, DEPTH, tail)
+
+
+def _grid(transform: IntegerTransform, whole: Tensor, geometry: Geometry) -> Tensor:
+    """Symbols (n, latents, height, width) of whole numbers (n, *shape)."""
+    from codecbench.networks import quantise
+
+    blocks = geometry.blocks(geometry.planes(whole))
+    return geometry.to_grid(quantise(transform(blocks.flatten(0, 1))).reshape(*blocks.shape[:2], -1))
+
+
+def _states(lesson: TaskLesson) -> dict[Side, bytes]:
+    from codecbench import learned
+
+    network, start = lesson.network.cpu(), lesson.start
+    weights = learned.halved(network.decoder)
+    matrix = network.encoder.matrix.detach()
+    transform = learned.IntegerTransform.of(matrix, start.mean, start.spec, start.greatest)
+    prior = lesson.prior(lambda xs, geometry: _grid(transform, transform.integers(xs, start.spec.image), geometry))
+    tables = {"prior": learned.from_bytes(prior.to_bytes())}
+    about = {"tiling": learned.tiling_to_json(start.tiling)}
+    tail = network.decoder.tail
+    return {
+        "device": learned.State(about, {**tables, **transform.tensors()}).to_bytes(),
+        "edge": learned.State(
+            {**about, "limits": start.limits, "tail": tail.to_json() if tail else None}, {**tables, **weights}
+        ).to_bytes(),
+    }
+
+
+def _kind(spec: TensorSpec) -> Kind:
+    if spec.image:
+        return "image"
+    values = math.prod(spec.max_shape)
+    return "small" if values <= 4096 else "large" if values > 8192 else "middle"
+
+
+@hookimpl
+def codecbench_register_codecs() -> Iterable[type[Codec]]:
+    """Register the codec."""
+    return [DeepcodRd]

@@ -194,7 +194,31 @@ class ContextPrior:
         """Rows of `prior` in the order of the bitstream, and where in its alphabet each symbol stands."""
         import numpy as np
 
-        sent = symbols.astype(np.int32)
+        first, (lowest, sizes) = self.sizes[0], self._alphabets
+        flat = symbols.astype(np.int32).reshape(self.channels, -1)
+        rows = np.empty(flat.shape, np.intp)
+        rows[:first] = np.arange(first)[:, None]
+        levels = self._levels(self._features(symbols), first, self.channels).reshape(-1, flat.shape[1])
+        rows[first:] = levels
+        rows[first:] += first
+        places = flat - lowest[rows]
+        if ((places < 0) | (places > sizes[rows])).any():
+            yield from self._placed_nearby(symbols)
+            return
+        # One sort for all groups: a group's rows are told from those of others.
+        keys = (rows + self._group_keys).reshape(-1).astype(np.uint16)  # which are sorted by radix
+        ordered = places.reshape(-1)[np.argsort(keys, kind="stable")]
+        counts = np.bincount(keys)
+        found = np.flatnonzero(counts)
+        ends = np.cumsum(counts[found]).tolist()
+        for key, start, end in zip(found.tolist(), [0, *ends[:-1]], ends, strict=True):
+            yield key if key < first else first + (key - first) % LEVELS, ordered[start:end]
+
+    def _placed_nearby(self, symbols: NDArray[Any]) -> Iterator[tuple[int, NDArray[np.int32]]]:
+        """`_placed` where symbols are outside their tables: group by group, since what is sent instead tells scales."""
+        import numpy as np
+
+        sent = symbols.astype(np.int32, order="C")  # so that what is clipped in a flat view is clipped in it, too
         lowest, sizes = self._alphabets
         first = self.sizes[0]
         flat = sent.reshape(self.channels, -1)
@@ -212,6 +236,14 @@ class ContextPrior:
                 yield first + row, places[at]
 
     @cached_property
+    def _group_keys(self) -> NDArray[np.intp]:
+        """What is added to the rows of each channel, (channels, 1), so that those of different groups differ."""
+        import numpy as np
+
+        groups = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        return (np.maximum(groups - 1, 0) * LEVELS)[:, None]
+
+    @cached_property
     def _alphabets(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Least symbol of each row, and how far its greatest lies above it."""
         import numpy as np
@@ -221,9 +253,13 @@ class ContextPrior:
 
     @cached_property
     def _factors(self) -> NDArray[np.float64]:
+        """The weights, zero for the channel's own group and later ones."""
         import numpy as np
 
-        return self.weights.astype(np.float64)
+        groups = len(self.sizes)
+        own = np.repeat(np.arange(groups), self.sizes)
+        known = np.arange(groups) < own[:, None]
+        return np.where(np.concatenate([np.ones((self.channels, 1), bool), known, known, known], 1), self.weights, 0.0)
 
     def _features(self, symbols: NDArray[Any], channels: int | None = None) -> NDArray[np.float64]:
         """Sums of magnitudes of the groups before `channels`: (1 + 3 groups, places), zero for later groups."""
@@ -247,13 +283,10 @@ class ContextPrior:
         return features
 
     def _levels(self, features: NDArray[np.float64], start: int, end: int) -> NDArray[np.uint8]:
-        """Which of LEVELS each symbol of a group has, (channels of the group * places,). Sums are exact in float64."""
+        """Which of LEVELS each symbol of these channels has, (channels * places,). Sums are exact in float64."""
         import numpy as np
 
-        groups = len(self.sizes)
-        known = next(i for i, (first, _) in enumerate(self._spans()) if first == start)
-        columns = [0, *(1 + part * groups + group for part in range(3) for group in range(known))]
-        scales = self._factors[start:end, columns] @ features[columns]
+        scales = self._factors[start:end] @ features
         # The exponent and the two leading bits of a float32 are its logarithm in quarters of an octave.
         quarters = scales.clip(1, _MAX_SCALE).astype(np.float32).view(np.int32) >> 21
         levels: NDArray[np.uint8] = (quarters - ((127 + _FIRST_OCTAVE) * _STEPS)).clip(0, LEVELS - 1).astype(np.uint8)
@@ -274,7 +307,9 @@ def _around(sums: NDArray[Any]) -> NDArray[Any]:
     """Sums over 3 x 3 places, (groups, height, width); beyond the rim lies the rim again."""
     import numpy as np
 
-    padded = np.pad(sums, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    _, height, width = sums.shape
+    padded = sums.take(np.arange(-1, height + 1).clip(0, height - 1), 1)
+    padded = padded.take(np.arange(-1, width + 1).clip(0, width - 1), 2)
     rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
     total: NDArray[Any] = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
     return total

@@ -16,7 +16,7 @@ from codecbench.record import Record, Task
 from codecbench.table import Entry, Table, choose, paper_tables, splits_in_order
 
 OUR_ROWS: Mapping[str, tuple[str, ...]] = {
-    "DeepCOD": ("deepcod",),
+    "DeepCOD": ("deepcod (fixed)", "deepcod (entropy)", "deepcod-rd"),
     "Offload-CS": ("cs-dct (faithful)", "cs-dct (best)", "cs-wavelet (faithful)", "cs-wavelet (best)"),
     "Offload-Intp": ("interpolation",),
     "Offload-Lossy": ("jpeg-huffman (own)", "jpeg-huffman (shared)"),

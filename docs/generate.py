@@ -21,7 +21,7 @@ from typing import Any, TypeAlias, get_args, get_type_hints
 import typer
 from typer.models import ArgumentInfo, OptionInfo
 
-from codecbench import cli, cli_options, curves, figure, figure_data, hookspecs, layout, table
+from codecbench import cli, cli_options, curves, figure, figure_data, hookspecs, layout, table, training_table
 from codecbench.codec import Codec, CodecbenchError, DataError, UsageError
 from codecbench.config import DEFAULT_WORKLOAD
 from codecbench.figure_drawing import Drawing
@@ -48,9 +48,22 @@ def main_table(root: Path) -> str:
     return _default_table(root).render("md")
 
 
+def whole_test_table(root: Path) -> str:
+    """The points that were also measured on the most test samples, smallest payload within the budget a row."""
+    (found,) = _tables([record for record in _records(root) if record.key.workload == DEFAULT_WORKLOAD])
+    return found.render("md")
+
+
+def training_times(root: Path) -> str:
+    """What fits took, beside the model's own training."""
+    known = workloads(manager())
+    models = {name: training_table.ModelTraining(kind().training_s, kind.training_note) for name, kind in known.items()}
+    return training_table.render(training_table.build(_curve_records(root), models), "md")
+
+
 def published_table(root: Path) -> str:
     """The paper's table of the same kind of metric."""
-    tables = _tables(_records(root), paper=True)
+    tables = _tables(_curve_records(root), paper=True)
     return next(found for found in tables if found.source == "paper").render("md")
 
 
@@ -72,7 +85,7 @@ def paper_ratios(root: Path) -> str:
 
 def facts(root: Path) -> str:
     """What was run, where, and with what."""
-    records = _records(root)
+    records = _curve_records(root)
     shown = _default_table(root)
     counts = Counter(record.status for record in records)
     where = records[0].provenance
@@ -86,8 +99,7 @@ def facts(root: Path) -> str:
 
 def rate_accuracy(root: Path) -> str:
     """Every operating point of the default workload, a heading and a table a split."""
-    records = [record for record in _records(root) if record.key.workload == DEFAULT_WORKLOAD]
-    (found,) = curves.build(records)
+    (found,) = curves.build(_curve_records(root))
     parts = []
     for split, document in zip(found.points, found.documents(), strict=True):
         last = split == list(found.points)[-1]
@@ -102,7 +114,7 @@ def drawings(root: Path) -> list[Drawing]:
 
     They are kept, since several parts show them, until `stale` looks anew.
     """
-    records = [record for record in _records(root) if record.key.workload == DEFAULT_WORKLOAD]
+    records = _curve_records(root)
     return [
         *figure.draw_all(_figure_data(root, records)),
         *(
@@ -153,6 +165,8 @@ def hooks(root: Path) -> str:
 
 GENERATORS: dict[str, Generator] = {
     "table": main_table,
+    "whole-test-table": whole_test_table,
+    "training-times": training_times,
     "paper-table": published_table,
     "paper-ratios": paper_ratios,
     "facts": facts,
@@ -241,6 +255,16 @@ def _records(root: Path) -> list[Record]:
     return records
 
 
+def _curve_records(root: Path) -> list[Record]:
+    """The default workload's records of the sample set and seed that has most of them.
+
+    Curves need every point; a few points are measured on more samples besides.
+    """
+    records = [record for record in _records(root) if record.key.workload == DEFAULT_WORKLOAD]
+    ((most, _),) = Counter((record.key.sample_set, record.key.seed) for record in records).most_common(1)
+    return [record for record in records if (record.key.sample_set, record.key.seed) == most]
+
+
 def _tables(records: Sequence[Record], paper: bool = False) -> list[table.Table]:
     pm = manager()
     budgets = {name: kind.budget for name, kind in workloads(pm).items()}
@@ -248,7 +272,7 @@ def _tables(records: Sequence[Record], paper: bool = False) -> list[table.Table]
 
 
 def _default_table(root: Path) -> table.Table:
-    found = {built.workload: built for built in _tables(_records(root))}
+    found = {built.workload: built for built in _tables(_curve_records(root))}
     return pick(found, DEFAULT_WORKLOAD, "workload in results/")
 
 

@@ -58,7 +58,7 @@ class DeepcodRd(LatentCodec):
     _points: ClassVar[Mapping[Kind, Points]] = {
         "image": _steps(1.1, 0.9, 0.7),
         "large": _steps(2.8, 2.0, 1.4),
-        "middle": _steps(4.0, 2.8, 2.0),
+        "middle": _steps(5.6, 4.0, 2.8),
         "small": _steps(1.0, 0.7, 0.5),
     }
     points = _points["small"]

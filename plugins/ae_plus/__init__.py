@@ -34,7 +34,7 @@ KEPT_SHARE = 0.75
 EXCHANGE = 0.7
 """What a bit is worth to the loss, as a share of what it is worth at the start of `deepcod-rd` at the same step."""
 
-RAMP = 0.1
+RAMP = 0.3
 """Share of the training over which the rate comes to its full worth."""
 
 Kind: TypeAlias = Literal["image", "large", "middle", "small"]
@@ -68,7 +68,7 @@ class AePlus(LatentCodec):
     _points: ClassVar[Mapping[Kind, Points]] = {
         "image": _steps(0.9, 0.7),
         "large": _steps(2.0, 1.4),
-        "middle": _steps(2.8, 2.0),
+        "middle": _steps(4.0, 2.8),
         "small": _steps(0.7, 0.5),
     }
     points = _points["small"]

@@ -1,0 +1,78 @@
+"""The symbols decoded are those encoded: 2,000 test images at each of the five splits, from the shipped states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+import numpy as np
+import pytest
+import torch
+from registered import CODECS, PLUGINS
+
+from codecbench import Codec, TensorSpec
+from codecbench.bits import read_shape
+from codecbench.config import DEFAULT_WORKLOAD, RunConfig
+from codecbench.plugins import workloads
+from codecbench.progress import reporter
+from codecbench.run import Run
+from codecbench.split import SplitModel
+
+LEARNED = ("ae-plus", "deepcod", "deepcod-rd")
+SPLITS = ("input", "stem", "stage1", "stage2", "stage3")
+IMAGES, BATCH = 2000, 64
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    yield
+    torch.set_num_threads(before)
+
+
+@lru_cache(maxsize=1)
+def activations(split: str) -> tuple[TensorSpec, torch.Tensor]:
+    workload = workloads(PLUGINS)[DEFAULT_WORKLOAD]()
+    probes = [torch.rand(batch, *workload.input_spec.max_shape) for batch in (2, 3)]
+    model = SplitModel(workload.build_model(), probes, workload.input_spec)
+    head, _ = model.split(split)
+    with torch.no_grad():
+        parts = [
+            head(torch.from_numpy(np.stack(workload.inputs("test", list(range(at, at + 100))))))
+            for at in range(0, IMAGES, 100)
+        ]
+    return model.cut(split).spec, torch.cat(parts)
+
+
+def sides(name: str, split: str) -> tuple[Codec, Codec]:
+    with reporter() as report:
+        run = Run(RunConfig(codec=[name], split=[split]), report)
+        with run.pair:
+            cell = run.plan()[0]
+        state = run._state_of(cell)
+    device, edge = (cell.codec(cell.spec, **cell.key.point) for _ in range(2))
+    device.restore("device", state.device)
+    edge.restore("edge", state.edge)
+    return device, edge
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("name", LEARNED)
+def test_what_is_decoded_is_what_was_encoded(name: str, split: str) -> None:
+    assert name in CODECS
+    spec, xs = activations(split)
+    device, edge = sides(name, split)
+    with threads(2):
+        together = [p for at in range(0, IMAGES, BATCH) for p in device.encode_batch(list(xs[at : at + BATCH]))]
+    with threads(1):
+        alone = [device.encode(x) for x in xs]
+        encoded = [np.asarray(device._symbols(x)) for x in xs]
+    assert together == alone
+    for count in (1, 2):
+        with threads(count):
+            for payload, symbols in zip(alone, encoded, strict=True):
+                shape, body = read_shape(spec, payload)
+                assert np.array_equal(np.asarray(edge._read(body, shape)), symbols)

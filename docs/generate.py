@@ -351,7 +351,8 @@ def _codec(codec: type[Codec]) -> str:
     lines = [f"## `{codec.name}`", "", inspect.getdoc(codec) or "", ""]
     lines += [f"- `{key}`: {', '.join(map(str, values))}" for key, values in arguments.items()]
     source = codec.__module__.removeprefix("codecbench_plugins.").replace(".", "/")
-    lines += [f"- version {codec.version}, [plugins/{source}.py](../plugins/{source}.py)"]
+    source += "/__init__.py" if hasattr(sys.modules[codec.__module__], "__path__") else ".py"
+    lines += [f"- version {codec.version}, [plugins/{source}](../plugins/{source})"]
     return "\n".join(lines) + "\n"
 
 

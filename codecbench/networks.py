@@ -30,14 +30,19 @@ LEAST_SCALE, SLOPE_UNIT = 0.02, 0.2
 class Geometry:
     """How samples of a shape become the blocks of a `Tiling`, their latents a grid, and planes for convolutions.
 
-    Samples are (n, *shape). Blocks are (n, places, values), in the order of `Tiling.split`. A grid is
+    Samples are (n, *shape). Blocks are (n, places, values), places in the order of `Tiling.split`, of values the
+    channels first; `order` says where in a block of `Tiling.split` each of them stands. A grid is
     (n, latents, height, width), of height 1 where one axis is tiled and 1 x 1 where none is or all are. Planes are
     (n, channels, height, width), padded to whole blocks by edge values.
+
+    `whole` says that one block is the sample, whatever its size: none of its axes is tiled, or all of several. The only
+    axis of a vector is tiled where it varies, so that its samples may have one block or many.
     """
 
     def __init__(self, tiling: Tiling, shape: Sequence[int]) -> None:
         self.tiling, self.shape = tiling, tuple(shape)
-        self.whole = len(tiling.axes) in (0, len(self.shape)) and tiling.count(shape) == 1
+        is_block = len(self.shape) > 1 and len(tiling.axes) == len(self.shape) and tiling.count(shape) == 1
+        self.whole = not tiling.axes or is_block
         axes = () if self.whole else tiling.axes
         self.axes = axes
         sizes = dict(zip(tiling.axes, tiling.sizes, strict=True))
@@ -53,6 +58,13 @@ class Geometry:
     def values(self) -> int:
         """Values of a block."""
         return self.channels * math.prod(self.block)
+
+    @property
+    def order(self) -> Tensor:
+        """(values,) integers; ascending where the tiled axes come last."""
+        sizes = {**dict(enumerate(self.shape)), **dict(zip(self.tiling.axes, self.tiling.sizes, strict=True))}
+        places = torch.arange(self.values).reshape([sizes[axis] for axis in range(len(self.shape))])
+        return places.permute(self._order).flatten()
 
     def planes(self, xs: Tensor) -> Tensor:
         """Samples to padded planes."""
@@ -144,7 +156,7 @@ class ScaleContext(nn.Module):
         given = torch.from_numpy(weights).float()
         share = context._share()
         with torch.no_grad():
-            constant = ((given[:, 0] * finer - LEAST_SCALE) / share).clamp(1e-3, 100.0)
+            constant = ((given[:, 0] * finer - LEAST_SCALE) / share).clamp(1e-3, 80.0)  # e^89 is beyond float32
             context.base.copy_(torch.log(torch.expm1(constant)))
             context.slopes.copy_(torch.log(torch.expm1((given[:, 1:] / SLOPE_UNIT).clamp(1e-4, 50.0))))
         return context
@@ -258,6 +270,10 @@ class Synthesis(nn.Module):
         """Make it read latents whose steps are `factor` times as long."""
         self.matrix.mul_(factor)
         self.up.weight.mul_(factor)
+        if self.is_vector:  # there the network mends the latents themselves
+            assert self.out.bias is not None
+            self.out.weight.div_(factor)
+            self.out.bias.div_(factor)
 
     @staticmethod
     def _padded(geometry: Geometry) -> tuple[int, ...]:

@@ -85,11 +85,15 @@ class Start:
         kept = max(1, min(most, int((variances > (DEAD * step) ** 2).sum())))
         # What lies outside few directions is nothing to the tail. What is restored then keeps to no range.
         few = weighting.matrix.shape[0] < weighting.matrix.shape[1]
+        is_vector = few and data.spec.ndim == 1  # whose only axis is not tiled then
+        tiling = Tiling((), ()) if is_vector else weighting.tiling
+        order = Geometry(tiling, data.spec.max_shape).order.numpy()
+        restored = weighting.inverse @ moments.weighted_mean if few else moments.mean
         return cls(
-            data.spec, weighting.tiling,
-            _tensor(vectors[:, :kept].T @ weighting.matrix / step),
-            _tensor(weighting.inverse @ vectors[:, :kept] * step),
-            _tensor(moments.mean), _tensor(weighting.inverse @ moments.weighted_mean if few else moments.mean),
+            data.spec, tiling,
+            _tensor((vectors[:, :kept].T @ weighting.matrix / step)[:, order]),
+            _tensor((weighting.inverse @ vectors[:, :kept] * step)[order]),
+            _tensor(moments.mean[order]), _tensor(restored[order]),
             _tensor(np.sqrt(variances[:kept]) / step),
             (-LIMIT, LIMIT) if few else (0.0, 1.0) if data.spec.image else (moments.low, moments.high),
             max(abs(moments.low), abs(moments.high)),

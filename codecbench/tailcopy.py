@@ -119,7 +119,7 @@ def _step(
     """A node as a step, its weights put into `weights`; None where it is no operation of OPERATIONS."""
     inputs = [numbers[value] for value in node.args if isinstance(value, fx.Node) and value in numbers]
     plain = [value for value in node.args if not isinstance(value, fx.Node)]
-    if len(inputs) + len(plain) != len(node.args):
+    if len(inputs) + len(plain) != len(node.args) or node.kwargs.keys() - {"inplace"}:
         return None
 
     def taken(name: str, tensor: Tensor | None) -> str:
@@ -130,10 +130,12 @@ def _step(
 
     if node.op == "get_attr":
         value = operator.attrgetter(str(node.target))(module)
-        return _made("constant", [], weights=[taken(str(node.target), value)]) if isinstance(value, Tensor) else None
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            return None
+        return _made("constant", [], weights=[taken(str(node.target), value)])
     if node.op == "call_function":
         op = _FUNCTIONS.get(node.target)
-        if op == "flatten":
+        if op == "flatten" and len(plain) <= 1:
             return _made(op, inputs, {"start": plain[0] if plain else 0})
         return _made(op, inputs) if op is not None and not plain else None
     if node.op != "call_module":
@@ -151,7 +153,7 @@ def _step(
         return _made("linear", inputs, {}, [taken(f"{name}.weight", layer.weight), taken(f"{name}.bias", layer.bias)])
     if isinstance(layer, nn.AdaptiveAvgPool2d):
         return _made("mean", inputs, {"output_size": layer.output_size})
-    if isinstance(layer, nn.MaxPool2d) and not layer.return_indices:
+    if isinstance(layer, nn.MaxPool2d) and not layer.return_indices and not layer.ceil_mode and layer.dilation == 1:
         settings = {"kernel_size": layer.kernel_size, "stride": layer.stride, "padding": layer.padding}
         return _made("max", inputs, settings)
     if isinstance(layer, nn.ReLU):

@@ -211,21 +211,22 @@ def suggestion(wrong: str, known: Iterable[str]) -> str:
 def source_sha256(item: type[Any]) -> str:
     """Hex digest of the source that a codec is made of: what a record checks to see that it is current.
 
-    That is the module that defines the class, and the helper modules of codecbench that it imports, and theirs; not
-    the contract itself.
+    That is the module that defines the class, all modules of its folder where it is a package, and the helper modules
+    of codecbench that these import, and theirs; not the contract itself.
     """
     path = inspect.getsourcefile(item)
     if path is None:
         raise PluginError(f"{_label(item)} has no source file; define it in a .py file")
-    source = Path(path).read_bytes()
+    own = [Path(path), *(sorted(Path(path).parent.rglob("*.py")) if Path(path).name == "__init__.py" else ())]
+    sources = [file.read_bytes() for file in dict.fromkeys(own)]
     helpers: dict[str, bytes] = {}
-    waiting = [source]
+    waiting = list(sources)
     while waiting:
         for name in _helpers_named_in(waiting.pop()):
             if name not in helpers:
                 helpers[name] = (Path(__file__).parent / f"{name}.py").read_bytes()
                 waiting.append(helpers[name])
-    parts = [source, *(helpers[name] for name in sorted(helpers))]
+    parts = [*sources, *(helpers[name] for name in sorted(helpers))]
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
 

@@ -249,6 +249,16 @@ def test_the_source_hash_follows_the_file(write: Write) -> None:
     assert source_sha256(kind) != before
 
 
+def test_the_source_hash_of_a_package_follows_all_its_modules(write: Write) -> None:
+    path = write(HEAD, HOOK, name="__init__.py")
+    network = path.parent / "network.py"
+    network.write_text("WIDTH = 1\n")
+    kind = found_in(path)["same"]
+    before = source_sha256(kind)
+    network.write_text("WIDTH = 2\n")
+    assert source_sha256(kind) != before
+
+
 def test_the_source_hash_follows_the_helpers_that_a_codec_imports(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

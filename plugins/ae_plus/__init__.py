@@ -14,6 +14,7 @@ from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
 from codecbench.torch_codec import LatentCodec
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
     from codecbench.distil import Teacher
@@ -34,8 +35,9 @@ KEPT_SHARE = 0.75
 EXCHANGE = 0.7
 """What a bit is worth to the loss, as a share of what it is worth at the start of `deepcod-rd` at the same step."""
 
-RAMP = 0.3
-"""Share of the training over which the rate comes to its full worth."""
+SHARE_TENSOR = 0.3
+"""Of the training, in which the tensor's squared error alone counts: what the tail makes of a first decoder's noise
+teaches nothing, and costs most of a step. Then the rate comes in, to its full worth at half of the training."""
 
 Kind: TypeAlias = Literal["image", "large", "middle", "small"]
 Points: TypeAlias = tuple[Mapping[str, Any], ...]
@@ -146,19 +148,34 @@ def _moments(start: Start) -> tuple[float, float]:
 
 def _compressing(data: FitData, start: Start, network: Network, teacher: Teacher, exchange: float) -> TaskLesson:
     """A lesson whose rate comes in slowly, and whose encoder is compressed when half of it is over."""
+    from codecbench.networks import Geometry, straight_through
     from codecbench.rate_task import TaskLesson
 
     class Compressing(TaskLesson):
-        def advance(self, share: float) -> bool:
-            """Whether the encoder was compressed just now."""
-            self.exchange = exchange * min(1.0, share / RAMP)
-            encoder = self.network.encoder
-            if share < 0.5 or encoder.compressed:
-                return False
-            encoder.compress(KEPT_SHARE)
-            return True
+        share: float
 
-    return Compressing(data, start, network, teacher, exchange)
+        def loss(self, xs: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+            """At first the squared error, in units of the variance."""
+            if self.share >= SHARE_TENSOR:
+                return super().loss(xs, generator)
+            geometry = Geometry(start.tiling, xs.shape[1:])
+            grid = straight_through(self.network.encoder(xs, geometry))
+            error = (self.decoded(grid, geometry) - xs).square().mean() / xs.var().clamp(min=1e-12)
+            return error, {"error": float(error.detach())}
+
+        def advance(self, share: float) -> bool:
+            """Whether the task comes in, or the encoder was compressed, just now."""
+            before, self.share = self.share, share
+            self.exchange = exchange * min(1.0, max(0.0, share - SHARE_TENSOR) / (0.5 - SHARE_TENSOR))
+            encoder = self.network.encoder
+            if share >= 0.5 and not encoder.compressed:
+                encoder.compress(KEPT_SHARE)
+                return True
+            return before < SHARE_TENSOR <= share
+
+    lesson = Compressing(data, start, network, teacher, exchange)
+    lesson.share = 0.0
+    return lesson
 
 
 def _states(lesson: TaskLesson) -> dict[Side, bytes]:

@@ -229,17 +229,32 @@ class _Run:
                 for kind in ("now", "best", "mean", "square")
             }
             numbers, generator = tensors["numbers"].tolist(), tensors["generator"]
-            means, squares = ([part[kind][name] for name in self.named] for kind in ("mean", "square"))
-            self.lesson.network.load_state_dict(part["now"])
-        except (SafetensorError, KeyError, RuntimeError):
+        except (SafetensorError, KeyError):
             return
+        network = self.lesson.network
+        all_shapes, trained_shapes = _shapes(network.state_dict()), _shapes(self.named)
+        if (
+            _shapes(part["now"]) != all_shapes
+            or (part["best"] and _shapes(part["best"]) != all_shapes)
+            or any(_shapes(part[kind]) != trained_shapes for kind in ("mean", "square"))
+            or generator.shape != self.generator.get_state().shape
+        ):
+            return
+        network.load_state_dict(part["now"])
+        means, squares = ([part[kind][name] for name in self.named] for kind in ("mean", "square"))
         self.step, self.passes, self.at = (int(n) for n in numbers[:3])
-        self.best_loss, self.looks_since, self.next_look = numbers[3], int(numbers[4]), numbers[5]
+        self.best_loss, self.looks_since = numbers[3], int(numbers[4])
+        # A training that ends by time has a clock of its own, which may be behind that of the interrupted one.
+        self.next_look = min(numbers[5], self._share() + SAVE_EVERY)
         self.best, self.adam.steps = part["best"], self.step
         self.adam.means, self.adam.squares = means, squares
         self.generator.set_state(generator)
         for _ in range(self.passes):  # each call is a pass of its own order
             self.data.batches(self.schedule.batch)
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
 
 
 def as_tensors(batches: Iterator[tuple[Tensor | list[Tensor], list[object]]]) -> Iterator[Tensor]:

@@ -68,9 +68,9 @@ class AePlus(LatentCodec):
     step: float
 
     _points: ClassVar[Mapping[Kind, Points]] = {
-        "image": _steps(0.9, 0.7),
-        "large": _steps(2.0, 1.4),
-        "middle": _steps(4.0, 2.8),
+        "image": _steps(0.7),
+        "large": _steps(1.4),
+        "middle": _steps(2.8),
         "small": _steps(0.7, 0.5),
     }
     points = _points["small"]
@@ -81,13 +81,13 @@ class AePlus(LatentCodec):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> Points:
-        """Two steps, finer at an image."""
+        """Steps that are finer at an image; one each, but for small tensors."""
         return cls._points[_kind(spec)]
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> Points:
         """The finer one."""
-        return cls.points_for(spec)[1:]
+        return cls.points_for(spec)[-1:]
 
     def fit(self, data: FitData) -> None:
         """Statistics, then training, pruning and fine-tuning. With no time left the encoder is random, but usable."""

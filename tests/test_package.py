@@ -52,10 +52,7 @@ def test_light_commands_import_nothing_heavy(arguments: list[str], tmp_path: Pat
 
 
 OF_TORCH = {
-    f"codecbench.{name}"
-    for name in ("split", "networks", "distil", "tailcopy", "training", "learned", "rate_task")
-}
-    f"codecbench.{name}" for name in ["split", "networks", "distil", "tailcopy", "training", "learned", "rate_task"]
+    f"codecbench.{name}" for name in ("split", "networks", "distil", "tailcopy", "training", "learned", "rate_task")
 }
 
 

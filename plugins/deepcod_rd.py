@@ -43,9 +43,13 @@ class DeepcodRd(LatentCodec):
     """A matrix on blocks, quantisation to whole steps, and a prior of contexts; residual networks on the edge.
 
     The matrix starts as the Karhunen-Loève transform of values weighted by what the tail sees of them (`klt-task`), the
-    decoder as its transpose, beside a residual network that starts at zero. All is then trained for rate and task
-    (`codecbench.rate_task`). `step` is the step of the start, in root-mean-square deviations of the weighted values;
-    what a bit is worth follows from it: a share of what it is worth at the start.
+    decoder as its transpose, beside a residual network that starts at zero. That network holds a copy of the tail,
+    which looks at what the transform gives and is trained as well: a network in front of a frozen tail learns slowly,
+    while a tail soon learns to do with coarser values (`codecbench.tailcopy`). It makes decoding as costly as the tail.
+    All is trained for rate and task (`codecbench.rate_task`).
+
+    `step` is the step of the start, in root-mean-square deviations of the weighted values; what a bit is worth follows
+    from it: a share of what it is worth at the start.
 
     Payload: the length of a varying axis; the symbols in the code of `ContextPrior`, no header.
     """

@@ -55,9 +55,10 @@ def _steps(*steps: float) -> Points:
 class AePlus(LatentCodec):
     """Strided convolutions on the device, their mirror image on the edge, quantiser, prior and loss of `deepcod-rd`.
 
-    The encoder is trained in floating point for half of the time; then a quarter of its hidden channels are cut out
-    (structured pruning by norms), and weights and hidden values are rounded to 8 bits while the training goes on. The
-    device computes in these whole numbers. `step` sets what a bit is worth, as it does for `deepcod-rd`.
+    Training begins with the squared error alone. The encoder is trained in floating point for half of the time; then a
+    quarter of its hidden channels are cut out (structured pruning by norms), and weights and hidden values are rounded
+    to 8 bits while the training goes on. The device computes in these whole numbers. `step` sets what a bit is worth,
+    as it does for `deepcod-rd`.
 
     Payload: the length of a varying axis; the symbols in the code of `ContextPrior`, no header.
     """

@@ -60,7 +60,7 @@ class DeepcodRd(LatentCodec):
     step: float
 
     _points: ClassVar[Mapping[Kind, Points]] = {
-        "image": _steps(0.9, 0.65, 0.5),
+        "image": _steps(0.9, 0.65, 0.5, 0.42),
         "large": _steps(2.8, 2.0, 1.4),
         "middle": _steps(4.0, 2.8, 2.0),
         "small": _steps(0.7, 0.5, 0.35),
@@ -74,7 +74,7 @@ class DeepcodRd(LatentCodec):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> Points:
-        """Three steps, finer at an image."""
+        """Three or four steps, finer at an image."""
         return cls._points[_kind(spec)]
 
     @classmethod

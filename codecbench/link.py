@@ -128,10 +128,11 @@ class TcpRampLink(Link):
         import numpy as np
 
         payload: NDArray[Any] = np.array(payload_bytes, dtype=np.float64, copy=True)
+        # In one axis even where there is a single number, whose powers would else differ in the last bit.
+        in_row = payload.reshape(-1)
         fixed_s = self.base_s + self.handshake_round_trips * self.round_trip_s
-        if self.loss:
-            return fixed_s + self._lossy_s(payload)
-        return fixed_s + self._ramp_s(payload)
+        seconds = fixed_s + (self._lossy_s(in_row) if self.loss else self._ramp_s(in_row))
+        return seconds.reshape(payload.shape)
 
     def _lossy_s(self, payload: NDArray[Any]) -> NDArray[np.float64]:
         """The three parts of the class's text."""

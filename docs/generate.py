@@ -37,6 +37,9 @@ SPLIT_FIGURE = "latency-by-split"
 PREDICTED = {"device": "raspberry-pi-4", "edge": "gpu-edge"}
 """The machines of the README's figures."""
 
+WHOLE_TEST = "whole-test"
+"""The folder below results/ with records of the whole test set."""
+
 Generator: TypeAlias = Callable[[Path], str]
 
 _BLOCK = re.compile(r"^<!-- generated: (\S+) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
@@ -49,21 +52,21 @@ def main_table(root: Path) -> str:
 
 
 def whole_test_table(root: Path) -> str:
-    """The points that were also measured on the most test samples, smallest payload within the budget a row."""
-    (found,) = _tables([record for record in _records(root) if record.key.workload == DEFAULT_WORKLOAD])
-    return found.render("md")
+    """Every point that was also measured on the whole test set."""
+    (found,) = curves.build(Store(root / "results" / WHOLE_TEST).records())
+    return "\n".join(layout.markdown(document) for document in found.documents())
 
 
 def training_times(root: Path) -> str:
     """What fits took, beside the model's own training."""
     known = workloads(manager())
     models = {name: training_table.ModelTraining(kind().training_s, kind.training_note) for name, kind in known.items()}
-    return training_table.render(training_table.build(_curve_records(root), models), "md")
+    return training_table.render(training_table.build(_records(root), models), "md")
 
 
 def published_table(root: Path) -> str:
     """The paper's table of the same kind of metric."""
-    tables = _tables(_curve_records(root), paper=True)
+    tables = _tables(_records(root), paper=True)
     return next(found for found in tables if found.source == "paper").render("md")
 
 
@@ -85,7 +88,7 @@ def paper_ratios(root: Path) -> str:
 
 def facts(root: Path) -> str:
     """What was run, where, and with what."""
-    records = _curve_records(root)
+    records = _records(root)
     shown = _default_table(root)
     counts = Counter(record.status for record in records)
     where = records[0].provenance
@@ -99,7 +102,8 @@ def facts(root: Path) -> str:
 
 def rate_accuracy(root: Path) -> str:
     """Every operating point of the default workload, a heading and a table a split."""
-    (found,) = curves.build(_curve_records(root))
+    records = [record for record in _records(root) if record.key.workload == DEFAULT_WORKLOAD]
+    (found,) = curves.build(records)
     parts = []
     for split, document in zip(found.points, found.documents(), strict=True):
         last = split == list(found.points)[-1]
@@ -114,7 +118,7 @@ def drawings(root: Path) -> list[Drawing]:
 
     They are kept, since several parts show them, until `stale` looks anew.
     """
-    records = _curve_records(root)
+    records = [record for record in _records(root) if record.key.workload == DEFAULT_WORKLOAD]
     return [
         *figure.draw_all(_figure_data(root, records)),
         *(
@@ -255,16 +259,6 @@ def _records(root: Path) -> list[Record]:
     return records
 
 
-def _curve_records(root: Path) -> list[Record]:
-    """The default workload's records of the sample set and seed that has most of them.
-
-    Curves need every point; a few points are measured on more samples besides.
-    """
-    records = [record for record in _records(root) if record.key.workload == DEFAULT_WORKLOAD]
-    ((most, _),) = Counter((record.key.sample_set, record.key.seed) for record in records).most_common(1)
-    return [record for record in records if (record.key.sample_set, record.key.seed) == most]
-
-
 def _tables(records: Sequence[Record], paper: bool = False) -> list[table.Table]:
     pm = manager()
     budgets = {name: kind.budget for name, kind in workloads(pm).items()}
@@ -272,7 +266,7 @@ def _tables(records: Sequence[Record], paper: bool = False) -> list[table.Table]
 
 
 def _default_table(root: Path) -> table.Table:
-    found = {built.workload: built for built in _tables(_curve_records(root))}
+    found = {built.workload: built for built in _tables(_records(root))}
     return pick(found, DEFAULT_WORKLOAD, "workload in results/")
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import pytest
 import torch
@@ -27,6 +24,7 @@ from codecbench.learned import (
     tiling_from_json,
     tiling_to_json,
 )
+from codecbench.measure import torch_threads
 from codecbench.networks import quantise
 
 IMAGE = TensorSpec((3, 8, 8), image=True)
@@ -54,16 +52,6 @@ def blocks(spec: TensorSpec, count: int) -> Tensor:
     return made.integers(xs, spec.image).flatten(1)
 
 
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 # --- the transform
 
 
@@ -85,10 +73,10 @@ def test_sums_are_those_of_integers(spec: TensorSpec) -> None:
 def test_symbols_depend_on_neither_batch_nor_threads(spec: TensorSpec) -> None:
     made, whole = transform(spec, components=40), blocks(spec, 64)
     made.scale.mul_(1 / 64)  # so that there is much to be rounded
-    with threads(1):
+    with torch_threads(1):
         together = quantise(made(whole))
         assert torch.equal(together, torch.cat([quantise(made(row[None])) for row in whole]))
-    with threads(2):
+    with torch_threads(2):
         assert torch.equal(together, quantise(made(whole)))
     assert together.unique().numel() > 50
 

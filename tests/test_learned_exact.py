@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 
 import numpy as np
@@ -14,6 +12,7 @@ from registered import CODECS, PLUGINS
 from codecbench import Codec, TensorSpec
 from codecbench.bits import read_shape
 from codecbench.config import DEFAULT_WORKLOAD, RunConfig
+from codecbench.measure import torch_threads
 from codecbench.plugins import workloads
 from codecbench.progress import reporter
 from codecbench.run import Run
@@ -22,14 +21,6 @@ from codecbench.split import SplitModel
 LEARNED = ("ae-plus", "deepcod", "deepcod-rd")
 SPLITS = ("input", "stem", "stage1", "stage2", "stage3")
 IMAGES, BATCH = 2000, 64
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    yield
-    torch.set_num_threads(before)
 
 
 @lru_cache(maxsize=1)
@@ -73,14 +64,14 @@ def test_what_is_decoded_is_what_was_encoded(name: str, split: str) -> None:
     assert name in CODECS
     spec, xs = activations(split)
     device, edge = sides(name, split)
-    with threads(2):
+    with torch_threads(2):
         together = [p for at in range(0, IMAGES, BATCH) for p in device.encode_batch(list(xs[at : at + BATCH]))]
-    with threads(1):
+    with torch_threads(1):
         alone = [device.encode(x) for x in xs]
         encoded = [np.asarray(device._symbols(x)) for x in xs]
     assert together == alone
     for count in (1, 2):
-        with threads(count):
+        with torch_threads(count):
             for payload, symbols in zip(alone, encoded, strict=True):
                 shape, body = read_shape(spec, payload)
                 decoded = np.asarray(edge._read(body, shape))

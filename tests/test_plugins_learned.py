@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -23,6 +22,7 @@ from codecbench import Codec, FitData, PayloadError, TensorSpec
 from codecbench.blocks import Tiling
 from codecbench.kit_samples import FIT_SAMPLES, extremes, fit_data, samples, spec_label
 from codecbench.learned import State
+from codecbench.measure import torch_threads
 from codecbench.networks import Geometry, quantise
 from codecbench_plugins import deepcod_rd
 from codecbench_plugins.ae_plus import KEPT_SHARE
@@ -93,16 +93,6 @@ def tiled(kind: str, name: str) -> tuple[Codec, Codec]:
     return fitted(data, name, **from_scratch(data.spec, name))
 
 
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 # --- tensors of all kinds
 
 
@@ -153,7 +143,7 @@ def test_symbols_depend_on_neither_batch_nor_threads(kind: str, name: str) -> No
     xs = pictures(6, 3) if device.spec.image else noise(6, *device.spec.max_shape, seed=3).relu()
     geometry, found = device._geometry(xs.shape[1:]), []
     for count in (1, 2):
-        with threads(count):
+        with torch_threads(count):
             found.append(torch.stack([device._symbols(x) for x in xs]))
             if name == "ae-plus":
                 found.append(device._encoder(xs, geometry, device.spec.image))

@@ -6,13 +6,15 @@ Importing this module imports torch, so a plugin imports it inside methods.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+
+from codecbench.weighting import floating_tensors
 
 FEATURE_WEIGHT = 0.1
 MOST_FEATURES = 3
@@ -47,10 +49,10 @@ class Teacher:
     def __call__(self, xs: Tensor) -> Answer:
         """Features and outputs, with gradients where grad mode is on."""
         if not isinstance(self._tail, fx.GraphModule):
-            return Answer([], list(_floating(self._tail(xs))))
+            return Answer([], list(floating_tensors(self._tail(xs))))
         kept: dict[fx.Node, Tensor] = {}
         output = _Keeping(self._tail, self._stages, kept).run(xs)
-        return Answer([kept[node] for node in self._stages], list(_floating(output)))
+        return Answer([kept[node] for node in self._stages], list(floating_tensors(output)))
 
 
 def distance(given: Answer, wanted: Answer) -> Tensor:
@@ -139,13 +141,3 @@ def _dependent(nodes: Sequence[fx.Node]) -> set[fx.Node]:
         if node.op == "placeholder" or any(before in found for before in node.all_input_nodes):
             found.add(node)
     return found
-
-
-def _floating(output: Any) -> Iterator[Tensor]:
-    """The floating-point tensors in a model's output."""
-    if isinstance(output, Tensor):
-        if output.is_floating_point():
-            yield output
-    elif isinstance(output, Mapping | Sequence) and not isinstance(output, str):
-        for part in output.values() if isinstance(output, Mapping) else output:
-            yield from _floating(part)

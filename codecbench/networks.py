@@ -5,6 +5,7 @@ Importing this module imports torch, so a plugin imports it inside methods.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -210,6 +211,7 @@ class Synthesis(nn.Module):
     long in twice the channels, with `depth` residual blocks there (Ronneberger, Fischer and Brox 2015). `tail`, a copy
     of the tail that is trained as well, looks at what the transform gives, and its features and output come in where
     their size fits: so the network starts with what the tail knows. `answer` is the copy's output of the last call.
+    `given_tail` stays the tail as it was given, for `steered`.
 
     Where one block is the tensor, the network is one of 1 x 1 convolutions on the latents.
     """
@@ -229,6 +231,9 @@ class Synthesis(nn.Module):
         self.mean = nn.Parameter(mean / self.unit)
         self.is_vector = geometry.whole
         self.tail = None if self.is_vector else tail
+        self.given_tail = copy.deepcopy(self.tail)
+        if self.given_tail is not None:
+            self.given_tail.requires_grad_(False)
         self.answer: Tensor | None = None
         if self.is_vector:
             self.up: nn.Conv2d | nn.ConvTranspose2d = nn.Conv2d(latents, width, 1)
@@ -301,6 +306,13 @@ class Synthesis(nn.Module):
         hidden = self.last(hidden + self.widen(F.relu(deep)))
         mended = _from_cells(self.out(F.relu(hidden)), geometry.channels, self.cell)
         return geometry.samples(linear + 0.1 * self.spread * mended)
+
+    def steered(self, grid: Tensor, geometry: Geometry, limits: tuple[float, float]) -> Tensor:
+        """Samples of a grid within limits, moved so that the tail says the mean of what it and its copy say of them."""
+        samples: Tensor = self(grid, geometry).clamp(*limits)
+        if self.given_tail is None or self.answer is None:
+            return samples
+        return self.given_tail.steered(samples, self.answer).clamp(*limits)
 
     def answered(self, grid: Tensor, geometry: Geometry) -> Tensor:
         """What the copy of the tail says of the transform alone. Only where there is a copy."""

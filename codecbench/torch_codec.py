@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from codecbench.bits import read_shape, write_shape
@@ -21,6 +21,47 @@ if TYPE_CHECKING:
 
     from codecbench.learned import State
     from codecbench.networks import Geometry
+
+
+def unsuited(spec: TensorSpec) -> str | None:
+    """Why a learned codec cannot take a tensor; None for float32 values, an axis, and at most MAX_CHANNELS channels."""
+    if spec.dtype != "float32":
+        return f"needs float32 values, got {spec.dtype}"
+    if not spec.ndim or 0 in spec.max_shape:
+        return f"needs a tensor that is not empty and has an axis, got {spec.shape}"
+    channels = Tiling.of(spec).channels(spec.max_shape)
+    return f"needs at most {MAX_CHANNELS} channels, got {channels}" if channels > MAX_CHANNELS else None
+
+
+def decode_by_shape(
+    spec: TensorSpec,
+    payloads: Sequence[bytes],
+    read: Callable[[memoryview, tuple[int, ...]], Tensor],
+    run: Callable[[Tensor, tuple[int, ...]], Tensor],
+) -> list[Tensor]:
+    """The samples of payloads, in their order: all of equal shape go through `run` in one batch.
+
+    `read` makes a grid of what follows a payload's shape; `run` makes samples of a batch of grids, without gradients.
+    Raises PayloadError for a payload that is none.
+    """
+    import torch
+
+    decoded: list[Tensor] = [torch.zeros(0)] * len(payloads)
+    grids: dict[tuple[int, ...], list[tuple[int, Tensor]]] = {}
+    for at, payload in enumerate(payloads):
+        shape, body = read_shape(spec, payload)
+        if math.prod(shape):
+            grids.setdefault(shape, []).append((at, read(body, shape)))
+        elif body:
+            raise PayloadError("payload goes on behind an empty tensor")
+        else:
+            decoded[at] = torch.zeros(shape)
+    for shape, members in grids.items():
+        with torch.no_grad():
+            samples = run(torch.stack([grid for _, grid in members]), shape)
+        for (at, _), sample in zip(members, samples, strict=True):
+            decoded[at] = sample.contiguous()
+    return decoded
 
 
 class LatentCodec(Codec):
@@ -47,12 +88,7 @@ class LatentCodec(Codec):
         step = point.get("step", 1.0)
         if not isinstance(step, int | float) or not 1e-3 <= step <= 1e3:
             return f"step is a number from 0.001 to 1000, not {step!r}"
-        if spec.dtype != "float32":
-            return f"needs float32 values, got {spec.dtype}"
-        if not spec.ndim or 0 in spec.max_shape:
-            return f"needs a tensor that is not empty and has an axis, got {spec.shape}"
-        channels = Tiling.of(spec).channels(spec.max_shape)
-        return f"needs at most {MAX_CHANNELS} channels, got {channels}" if channels > MAX_CHANNELS else None
+        return unsuited(spec)
 
     @abstractmethod
     def _symbols(self, x: Tensor) -> Tensor:
@@ -108,27 +144,17 @@ class LatentCodec(Codec):
 
     def decode_batch(self, payloads: Sequence[bytes]) -> list[Tensor]:
         """One pass of the decoder for all payloads of equal shape."""
-        import torch
+        decoder = self._fitted_decoder()
+        return decode_by_shape(
+            self.spec, payloads, self._read, lambda grids, shape: self._samples(decoder, grids, self._geometry(shape))
+        )
 
-        decoded: list[Tensor] = [torch.zeros(0)] * len(payloads)
-        grids: dict[tuple[int, ...], list[tuple[int, Tensor]]] = {}
-        for at, payload in enumerate(payloads):
-            shape, bitstream = read_shape(self.spec, payload)
-            if math.prod(shape):
-                grids.setdefault(shape, []).append((at, self._read(bitstream, shape)))
-            elif bitstream:
-                raise PayloadError("payload goes on behind an empty tensor")
-            else:
-                decoded[at] = torch.zeros(shape)
-        for shape, members in grids.items():
-            with torch.no_grad():
-                batch = torch.stack([grid for _, grid in members])
-                samples = self._fitted_decoder()(batch, self._geometry(shape)).clamp(*self._limits)
-            for (at, _), sample in zip(members, samples, strict=True):
-                decoded[at] = sample.contiguous()
-        return decoded
+    def _samples(self, decoder: nn.Module, grids: Tensor, geometry: Geometry) -> Tensor:
+        """A batch of samples, within the limits of values."""
+        samples: Tensor = decoder(grids, geometry).clamp(*self._limits)
+        return samples
 
-    def _read(self, bitstream: bytes | memoryview, shape: tuple[int, ...]) -> Tensor:
+    def _read(self, bitstream: memoryview, shape: tuple[int, ...]) -> Tensor:
         import torch
 
         height, width = self._geometry(shape).grid

@@ -118,7 +118,7 @@ def _gradients(data: FitData, tiling: Tiling) -> Iterator[NDArray[np.float32]]:
         for xs in [batch] if isinstance(batch, torch.Tensor) else [x[None] for x in batch]:
             xs = xs.to(data.torch_device).detach().requires_grad_()
             with torch.enable_grad():
-                outputs = _floating(data.tail(xs))
+                outputs = floating_tensors(data.tail(xs))
                 score = sum((_signed(output, centred, generator) for output in outputs), torch.zeros(()))
                 gradient = torch.autograd.grad(score, xs, allow_unused=True)[0] if score.requires_grad else None
             yield torch.zeros(xs.shape).numpy() if gradient is None else gradient.float().cpu().numpy()
@@ -127,7 +127,7 @@ def _gradients(data: FitData, tiling: Tiling) -> Iterator[NDArray[np.float32]]:
             return
 
 
-def _floating(output: Any) -> Iterator[torch.Tensor]:
+def floating_tensors(output: Any) -> Iterator[torch.Tensor]:
     """The floating-point tensors in a model's output."""
     import torch
 
@@ -136,7 +136,7 @@ def _floating(output: Any) -> Iterator[torch.Tensor]:
             yield output
     elif isinstance(output, Mapping | Sequence) and not isinstance(output, str):
         for part in output.values() if isinstance(output, Mapping) else output:
-            yield from _floating(part)
+            yield from floating_tensors(part)
 
 
 def _signed(output: torch.Tensor, centred: bool, generator: torch.Generator) -> torch.Tensor:

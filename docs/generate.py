@@ -22,6 +22,7 @@ import typer
 from typer.models import ArgumentInfo, OptionInfo
 
 from codecbench import cli, cli_options, curves, figure, figure_data, hookspecs, layout, table, training_table
+from codecbench.cell import point_label
 from codecbench.codec import Codec, CodecbenchError, DataError, UsageError
 from codecbench.config import DEFAULT_WORKLOAD
 from codecbench.figure_drawing import Drawing
@@ -40,6 +41,9 @@ PREDICTED = {"device": "raspberry-pi-4", "edge": "gpu-edge"}
 WHOLE_TEST = "whole-test"
 """The folder below results/ with records of the whole test set."""
 
+SEEDS = "seeds"
+"""The folder below results/ with records of the same points, fitted from several seeds."""
+
 Generator: TypeAlias = Callable[[Path], str]
 
 _BLOCK = re.compile(r"^<!-- generated: (\S+) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
@@ -55,6 +59,30 @@ def whole_test_table(root: Path) -> str:
     """Every point that was also measured on the whole test set."""
     (found,) = curves.build(Store(root / "results" / WHOLE_TEST).records())
     return "\n".join(layout.markdown(document) for document in found.documents())
+
+
+def seed_spread(root: Path) -> str:
+    """Points that were fitted from several seeds: each seed's size and change, and how far these lie apart."""
+    by_point: dict[tuple[str, str], list[Record]] = {}
+    for record in Store(root / "results" / SEEDS).records():
+        if record.status == "ok":
+            label = f"{record.key.codec} {point_label(record.key.point)}"
+            by_point.setdefault((label, record.key.split), []).append(record)
+    lines = [
+        "| codec and point | split | seeds | payload bytes | range | change of the metric | range |",
+        "|---|---|---|---|--:|---|--:|",
+    ]
+    for (label, split), found in sorted(by_point.items()):
+        found.sort(key=lambda record: record.key.seed)
+        sizes = [record.size.payload_bytes.mean for record in found if record.size]
+        changes = [record.task.change for record in found if record.task]
+        cells = [
+            label, split, ", ".join(str(record.key.seed) for record in found),
+            ", ".join(f"{size:.1f}" for size in sizes), f"{max(sizes) - min(sizes):.1f}",
+            ", ".join(f"{change:+.1f}" for change in changes), f"{max(changes) - min(changes):.1f}",
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def training_times(root: Path) -> str:
@@ -171,6 +199,7 @@ GENERATORS: dict[str, Generator] = {
     "table": main_table,
     "whole-test-table": whole_test_table,
     "training-times": training_times,
+    "seed-spread": seed_spread,
     "paper-table": published_table,
     "paper-ratios": paper_ratios,
     "facts": facts,

@@ -303,30 +303,6 @@ class Generator:
         return replace(self, linear=change @ self.linear, inner=change @ self.inner)
 
 
-class Adam:
-    """Adam (Kingma and Ba 2015, algorithm 1) on these tensors, in place, with a rate for each step.
-
-    torch's own looks for a temporary folder when it is first used, which no codec may.
-    """
-
-    def __init__(self, tensors: Sequence[Tensor]) -> None:
-        self._tensors = tensors
-        self._moments = [(x.new_zeros(x.shape), x.new_zeros(x.shape)) for x in tensors]
-        self._steps = 0
-
-    def step(self, gradients: Sequence[Tensor], rate: float) -> None:
-        """One step down the gradients."""
-        import torch
-
-        self._steps += 1
-        with torch.no_grad():
-            for tensor, gradient, (mean, square) in zip(self._tensors, gradients, self._moments, strict=True):
-                mean.lerp_(gradient, 0.1)
-                square.lerp_(gradient.square(), 0.001)
-                scale = (square / (1 - 0.999**self._steps)).sqrt_().add_(1e-8)
-                tensor.addcdiv_(mean, scale, value=-rate / (1 - 0.9**self._steps))
-
-
 class Search:
     """argmin over z of 1/2 (y - E G(z))^T S^-1 (y - E G(z)) + 1/2 ||z||^2, for a batch of y.
 
@@ -353,6 +329,8 @@ class Search:
     def coefficients(self, pull: Tensor) -> Tensor:
         """G of the best latents, (count, K), for `pull` = E^T S^-1 y, (count, K)."""
         import torch
+
+        from codecbench.training import Adam
 
         count = len(pull)
         pull = pull.repeat(STARTS, 1)
@@ -482,6 +460,8 @@ class Training:
     def run(self, remaining_s: Callable[[], float], progress: Callable[[float, str], None]) -> None:
         """TRAINING_STEPS of Adam, fewer where time is up."""
         import torch
+
+        from codecbench.training import Adam
 
         weights = list(self._weights.values())
         adam = Adam(weights)

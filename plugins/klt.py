@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from codecbench import Codec, FitData, PayloadError, Side, TensorSpec, hookimpl
 from codecbench.bits import from_pixels, read_shape, to_pixels, write_shape
 from codecbench.blocks import MAX_CHANNELS, Tiling
+from codecbench.points import Kind, Points, kind_of, steps
 from codecbench.transform import Analysis, Moments, Synthesis, learn
 from codecbench.weighting import Weighting
 
@@ -16,16 +17,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
-
-SMALL_VALUES, LARGE_VALUES = 4096, 8192
-"""Up to so many values a tensor is small, beyond so many large. Late ones, the smaller, bear coarser steps in `klt`."""
-
-Kind: TypeAlias = Literal["image", "large", "middle", "small"]
-Points: TypeAlias = tuple[Mapping[str, Any], ...]
-
-
-def _steps(*steps: float) -> Points:
-    return tuple({"step": step} for step in steps)
 
 
 class Klt(Codec):
@@ -45,10 +36,10 @@ class Klt(Codec):
     step: float
 
     _points: ClassVar[Mapping[Kind, Points]] = {
-        "image": _steps(0.5, 0.42, 0.35, 0.3, 0.25, 0.2, 0.15, 0.12),
-        "large": _steps(4.0, 2.8, 2.4, 2.0, 1.7, 1.4, 1.2, 1.0),
-        "middle": _steps(4.0, 2.8, 2.4, 2.0, 1.7, 1.4, 1.2),
-        "small": _steps(5.6, 4.6, 4.0, 3.3, 2.8, 2.0, 1.4),
+        "image": steps(0.5, 0.42, 0.35, 0.3, 0.25, 0.2, 0.15, 0.12),
+        "large": steps(4.0, 2.8, 2.4, 2.0, 1.7, 1.4, 1.2, 1.0),
+        "middle": steps(4.0, 2.8, 2.4, 2.0, 1.7, 1.4, 1.2),
+        "small": steps(5.6, 4.6, 4.0, 3.3, 2.8, 2.0, 1.4),
     }
     points = _points["small"]
     _quick_step: ClassVar[Mapping[Kind, float]] = {"image": 0.15, "large": 1.2, "middle": 1.4, "small": 2.8}
@@ -61,12 +52,12 @@ class Klt(Codec):
     @classmethod
     def points_for(cls, spec: TensorSpec) -> Points:
         """Finer steps at an image, coarser ones for small tensors."""
-        return cls._points[_kind(spec)]
+        return cls._points[kind_of(spec)]
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> Points:
         """A step that loses less than a point of top-1, or about one, on a ResNet-20."""
-        return ({"step": cls._quick_step[_kind(spec)]},)
+        return ({"step": cls._quick_step[kind_of(spec)]},)
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
@@ -161,23 +152,16 @@ class KltTask(Klt):
     checkpoints = "codecbench_plugins:checkpoints/klt-task"
 
     _points: ClassVar[Mapping[Kind, Points]] = {
-        "image": _steps(0.8, 0.7, 0.6, 0.5, 0.42, 0.35, 0.25, 0.2),
-        "large": _steps(2.8, 2.4, 2.0, 1.7, 1.4, 1.2, 1.0, 0.7),
-        "middle": _steps(2.8, 2.4, 2.0, 1.7, 1.4, 1.2, 1.0, 0.7),
-        "small": _steps(1.0, 0.7, 0.6, 0.5, 0.42, 0.35, 0.25),
+        "image": steps(0.8, 0.7, 0.6, 0.5, 0.42, 0.35, 0.25, 0.2),
+        "large": steps(2.8, 2.4, 2.0, 1.7, 1.4, 1.2, 1.0, 0.7),
+        "middle": steps(2.8, 2.4, 2.0, 1.7, 1.4, 1.2, 1.0, 0.7),
+        "small": steps(1.0, 0.7, 0.6, 0.5, 0.42, 0.35, 0.25),
     }
     points = _points["small"]
     _quick_step: ClassVar[Mapping[Kind, float]] = {"image": 0.42, "large": 1.0, "middle": 1.0, "small": 0.5}
 
     def _weighting(self, data: FitData) -> Weighting:
         return Weighting.of_tail(data) or Weighting.plain(data.spec)
-
-
-def _kind(spec: TensorSpec) -> Kind:
-    if spec.image:
-        return "image"
-    values = math.prod(spec.max_shape)
-    return "small" if values <= SMALL_VALUES else "large" if values > LARGE_VALUES else "middle"
 
 
 @hookimpl

@@ -4,6 +4,7 @@ import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from factories import CPU, make_record
@@ -47,8 +48,8 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def keyed(split: str, codec: str, **options: object) -> Record:
-    return make_record(split, codec, workload="cifar10-resnet20", **options)  # type: ignore[arg-type]
+def keyed(split: str, codec: str, point: dict[str, Any] | None = None, **options: object) -> Record:
+    return make_record(split, codec, point, workload="cifar10-resnet20", **options)  # type: ignore[arg-type]
 
 
 def test_every_generated_part_of_this_project_is_current() -> None:
@@ -95,6 +96,19 @@ def test_paper_ratios_set_ours_beside_the_published(project: Path) -> None:
     (line,) = [row for row in generate.paper_ratios(project).split("\n") if "jpeg-huffman" in row]
     assert line == "| `jpeg-huffman (own)` (Offload-Lossy) | 3.3 % | 10 % | 11-21 % | 5-20 % |"
     assert "| 4.2 % | skipped |" in generate.paper_ratios(project)
+
+
+def test_the_spread_of_seeds_is_a_line_for_each_point(tmp_path: Path) -> None:
+    store = Store(tmp_path / "results" / generate.SEEDS)
+    sizes_and_changes = [(2, 12.0, -1.0), (0, 10.0, -0.5), (1, 11.5, -2.0)]
+    with store.locked():
+        for seed, payload_bytes, change in sizes_and_changes:
+            record = keyed("stem", "deepcod", {"ratio": 0.5}, seed=seed, payload_bytes=payload_bytes, change=change)
+            store.write(CellKey(**record.key.model_dump()), record)
+        skipped = keyed("stem", "ae-plus", status="skipped")
+        store.write(CellKey(**skipped.key.model_dump()), skipped)
+    _, _, *lines = generate.seed_spread(tmp_path).splitlines()
+    assert lines == ["| deepcod ratio=0.5 | stem | 0, 1, 2 | 10.0, 11.5, 12.0 | 2.0 | -0.5, -2.0, -1.0 | 1.5 |"]
 
 
 def test_the_published_table_is_the_one_of_our_kind(project: Path) -> None:

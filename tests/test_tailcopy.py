@@ -193,9 +193,9 @@ def test_what_the_copy_says_comes_into_the_decoder() -> None:
     network, geometry = decoder(made, tuple(xs.shape[1:]))
     nn.init.normal_(network.out.weight)
     loss = network(noise(2, 6, *geometry.grid), geometry).square().sum()
-    gradients = dict(
-        zip(dict(network.named_parameters()), torch.autograd.grad(loss, list(network.parameters())), strict=True)
-    )
+    trained = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+    gradients = dict(zip(trained, torch.autograd.grad(loss, list(trained.values())), strict=True))
+    assert not any(name.startswith("given_tail.") for name in trained)
     reached = [name for name, gradient in gradients.items() if bool(gradient.any())]
     assert any(name.startswith("tail.") for name in reached)
     assert any(name.startswith("lifts.") for name in reached)
@@ -211,3 +211,62 @@ def test_a_decoder_with_a_copy_comes_back_from_its_state() -> None:
     grid = noise(2, 6, *geometry.grid)
     with torch.no_grad():
         assert torch.equal(again(grid, geometry), network(grid, geometry))
+
+
+# --- steering
+
+
+def divergence(given: Tensor, wanted: Tensor) -> Tensor:
+    return F.kl_div(F.log_softmax(given, 1), F.log_softmax(wanted, 1), log_target=True, reduction="none").sum(1)
+
+
+def test_steering_goes_half_the_way_where_distances_are_quadratic() -> None:
+    made = copy_of(lambda m, x: m.layer(torch.flatten(x, 1)), layer=nn.Linear(4 * 6 * 6, 1))
+    assert made is not None
+    xs, wanted = noise(3, 4, 6, 6), 5 + noise(3, 1, seed=2)
+    with torch.no_grad():
+        before, after = made(xs)[1], made(made.steered(xs, wanted))[1]
+    assert torch.allclose(after, (before + wanted) / 2, atol=1e-2)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_steering_brings_what_the_tail_says_nearer(split: str) -> None:
+    _, made, xs = copied(split)
+    with torch.no_grad():
+        before = made(xs)[1]
+        wanted = before + 0.3 * noise(*before.shape, seed=3)
+        after = made(made.steered(xs, wanted))[1]
+    assert float(divergence(after, wanted).sum()) < 0.8 * float(divergence(before, wanted).sum())
+
+
+def test_steering_leaves_what_is_there_already() -> None:
+    _, made, xs = copied("fine")
+    with torch.no_grad():
+        assert torch.allclose(made.steered(xs, made(xs)[1]), xs, atol=1e-4)
+
+
+def test_a_sample_is_steered_without_regard_to_others() -> None:
+    _, made, xs = copied("fine")
+    with torch.no_grad():
+        wanted = made(xs)[1] + noise(len(xs), made(xs)[1].shape[1], seed=3)
+        together = made.steered(xs, wanted)
+        alone = torch.cat([made.steered(x[None], w[None]) for x, w in zip(xs, wanted, strict=True)])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_a_decoder_steers_by_the_tail_as_it_was_given() -> None:
+    tail, made, xs = copied("fine")
+    network, geometry = decoder(made, tuple(xs.shape[1:]))
+    nn.init.normal_(network.out.weight)
+    with torch.no_grad():
+        for weight in made.parameters():  # training changes the copy
+            weight.add_(0.1 * noise(*weight.shape))
+        grid = noise(2, 6, *geometry.grid)
+        plain = network(grid, geometry)
+        assert network.answer is not None
+        moved = network.steered(grid, geometry, (-1e9, 1e9))
+        before, after = (divergence(tail(samples), network.answer) for samples in (plain, moved))
+        held = network.steered(grid, geometry, (0.0, 0.5))
+    assert bool((after < before).all())
+    assert float(held.min()) >= 0.0
+    assert float(held.max()) <= 0.5

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
+from codecbench.points import Kind, Points, kind_of, steps
 from codecbench.torch_codec import LatentCodec
 
 if TYPE_CHECKING:
@@ -39,17 +40,11 @@ SHARE_TENSOR = 0.3
 """Of the training, in which the tensor's squared error alone counts: what the tail makes of a first decoder's noise
 teaches nothing, and costs most of a step. Then the rate comes in, to its full worth at half of the training."""
 
-Kind: TypeAlias = Literal["image", "large", "middle", "small"]
-Points: TypeAlias = tuple[Mapping[str, Any], ...]
 
 SAMPLES: Mapping[Kind, int] = {"image": 1_200_000, "large": 500_000, "middle": 800_000, "small": 1_000_000}
 """Training samples seen by a fit from scratch that time does not end."""
 
 RATE = 1e-3
-
-
-def _steps(*steps: float) -> Points:
-    return tuple({"step": step} for step in steps)
 
 
 class AePlus(LatentCodec):
@@ -69,10 +64,10 @@ class AePlus(LatentCodec):
     step: float
 
     _points: ClassVar[Mapping[Kind, Points]] = {
-        "image": _steps(0.7),
-        "large": _steps(1.4),
-        "middle": _steps(2.8),
-        "small": _steps(0.7, 0.5),
+        "image": steps(0.7),
+        "large": steps(1.4),
+        "middle": steps(2.8),
+        "small": steps(0.7, 0.5),
     }
     points = _points["small"]
 
@@ -83,7 +78,7 @@ class AePlus(LatentCodec):
     @classmethod
     def points_for(cls, spec: TensorSpec) -> Points:
         """Steps that are finer at an image; one each, but for small tensors."""
-        return cls._points[_kind(spec)]
+        return cls._points[kind_of(spec)]
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> Points:
@@ -111,7 +106,7 @@ class AePlus(LatentCodec):
         encoder.settle(first, Geometry(start.tiling, first.shape[1:]))
         context = ScaleContext(torch.full((LATENTS,), networks.START_DEVIATION))
         lesson = _compressing(data, start, Network(encoder, context, decoder), teacher, exchange)
-        train(lesson, data, Schedule(SAMPLES[_kind(data.spec)], rate=RATE))
+        train(lesson, data, Schedule(SAMPLES[kind_of(data.spec)], rate=RATE))
         lesson.advance(1.0)  # where time was up before half of the training
         for side, state in _states(lesson).items():
             self.restore(side, state)
@@ -193,13 +188,6 @@ def _states(lesson: TaskLesson) -> dict[Side, bytes]:
         "device": learned.State(about, {**tables, **encoder.tensors()}).to_bytes(),
         "edge": learned.State({**about, "limits": start.limits}, {**tables, **weights}).to_bytes(),
     }
-
-
-def _kind(spec: TensorSpec) -> Kind:
-    if spec.image:
-        return "image"
-    values = math.prod(spec.max_shape)
-    return "small" if values <= 4096 else "large" if values > 8192 else "middle"
 
 
 @hookimpl

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from codecbench import Codec, FitData, PayloadError, Side, TensorSpec, hookimpl
-from codecbench.bits import pack_bits, read_shape, unpack_bits, write_shape
-from codecbench.blocks import MAX_CHANNELS, Tiling
+from codecbench.bits import pack_bits, unpack_bits, write_shape
+from codecbench.blocks import Tiling
 from codecbench.contexts import ContextPrior
 from codecbench.entropy import Prior
+from codecbench.points import Kind, Points, kind_of
+from codecbench.torch_codec import decode_by_shape, unsuited
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,11 +22,10 @@ if TYPE_CHECKING:
     from codecbench.networks import Geometry
     from codecbench_plugins.deepcod.network import Decoder
 
-Kind: TypeAlias = Literal["image", "thin", "large", "middle", "small"]
-Points: TypeAlias = tuple[Mapping[str, Any], ...]
+ThinOrKind: TypeAlias = Literal["thin"] | Kind
 AnyPrior: TypeAlias = Prior | ContextPrior
 
-RATIOS: Mapping[Kind, tuple[float, float]] = {
+RATIOS: Mapping[ThinOrKind, tuple[float, float]] = {
     "image": (0.5, 0.75),
     "thin": (0.5, 0.75),
     "large": (0.12, 0.2),
@@ -34,7 +34,7 @@ RATIOS: Mapping[Kind, tuple[float, float]] = {
 }
 """Output channels of the convolution as shares of the values of a block, two for each kind of tensor."""
 
-SAMPLES: Mapping[Kind, int] = {
+SAMPLES: Mapping[ThinOrKind, int] = {
     "image": 300_000, "thin": 150_000, "large": 200_000, "middle": 150_000, "small": 150_000,
 }  # fmt: skip
 """Training samples seen in a fit."""
@@ -95,7 +95,7 @@ class Deepcod(Codec):
     levels: int
     coding: str
 
-    _points: ClassVar[Mapping[Kind, Points]] = {
+    _points: ClassVar[Mapping[ThinOrKind, Points]] = {
         kind: tuple(
             {"ratio": ratio, "levels": LEVELS, "coding": coding} for ratio in ratios for coding in ("fixed", "entropy")
         )
@@ -135,12 +135,7 @@ class Deepcod(Codec):
             return f"levels is a whole number from 2 to {MAX_LEVELS}, not {levels!r}"
         if coding not in ("fixed", "entropy"):
             return f"coding is 'fixed' or 'entropy', not {coding!r}"
-        if spec.dtype != "float32":
-            return f"needs float32 values, got {spec.dtype}"
-        if not spec.ndim or 0 in spec.max_shape:
-            return f"needs a tensor that is not empty and has an axis, got {spec.shape}"
-        channels = Tiling.of(spec).channels(spec.max_shape)
-        return f"needs at most {MAX_CHANNELS} channels, got {channels}" if channels > MAX_CHANNELS else None
+        return unsuited(spec)
 
     @classmethod
     def starts_from(cls, spec: TensorSpec, **point: Any) -> Mapping[str, Any] | None:
@@ -223,23 +218,12 @@ class Deepcod(Codec):
 
         if self._decoder is None or self._centres is None:
             raise RuntimeError(f"{self.name} has to be fitted, or restored, before it decodes")
-        decoded: list[Tensor] = [torch.zeros(0)] * len(payloads)
-        grids: dict[tuple[int, ...], list[tuple[int, Tensor]]] = {}
-        for at, payload in enumerate(payloads):
-            shape, body = read_shape(self.spec, payload)
-            if not math.prod(shape):
-                if body:
-                    raise PayloadError("payload goes on behind an empty tensor")
-                decoded[at] = torch.zeros(shape)
-                continue
-            grids.setdefault(shape, []).append((at, torch.from_numpy(self._read(body, shape))))
-        for shape, members in grids.items():
-            with torch.no_grad():
-                grid = self._centres[torch.stack([symbols for _, symbols in members])]
-                samples = self._geometry(shape).samples(self._decoder(grid))[:, 0].clamp(*self._limits)
-            for (at, _), sample in zip(members, samples, strict=True):
-                decoded[at] = sample.contiguous()
-        return decoded
+        decoder, centres = self._decoder, self._centres
+
+        def run(symbols: Tensor, shape: tuple[int, ...]) -> Tensor:
+            return self._geometry(shape).samples(decoder(centres[symbols]))[:, 0].clamp(*self._limits)
+
+        return decode_by_shape(self.spec, payloads, lambda body, shape: torch.from_numpy(self._read(body, shape)), run)
 
     # --- symbols ------------------------------------------------------------------------------------------------
 
@@ -389,13 +373,9 @@ def tiling_of(spec: TensorSpec) -> Tiling:
     return Tiling(axes, (side,) * len(axes))
 
 
-def _kind(spec: TensorSpec) -> Kind:
-    if spec.image:
-        return "image"
-    if tiling_of(spec).values(spec.max_shape) <= THIN_BLOCK:
-        return "thin"
-    values = math.prod(spec.max_shape)
-    return "small" if values <= 4096 else "large" if values > 8192 else "middle"
+def _kind(spec: TensorSpec) -> ThinOrKind:
+    is_thin = not spec.image and tiling_of(spec).values(spec.max_shape) <= THIN_BLOCK
+    return "thin" if is_thin else kind_of(spec)
 
 
 @hookimpl

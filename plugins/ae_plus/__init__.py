@@ -139,7 +139,10 @@ def _transposed(start: Start) -> nn.Module:
 def _moments(start: Start) -> tuple[float, float]:
     """Mean and deviation of the training values, those of all channels together."""
     within = (start.inverse * start.deviations).square().sum(1).mean()
-    return float(start.mean.mean()), math.sqrt(float(within + start.mean.var(correction=0))) or 1.0
+    mean = float(start.mean.mean())
+    if start.spec.image:  # whose whole numbers are pixels
+        mean = round(mean * 255) / 255
+    return mean, math.sqrt(float(within + start.mean.var(correction=0))) or 1.0
 
 
 def _compressing(data: FitData, start: Start, network: Network, teacher: Teacher, exchange: float) -> TaskLesson:

@@ -447,12 +447,13 @@ class Run:
             "numerator": scores.numerators, "denominator": scores.denominators,
             "uncompressed_numerator": plain.numerators, "uncompressed_denominator": plain.denominators,
         }  # fmt: skip
+        # Seven digits are more than these are good for, and half as large on disk.
         if states_bound:
-            columns["bound_bytes"] = np.array([np.nan if b is None else b for b in bounds], dtype=np.float64)
+            columns["bound_bytes"] = np.array([np.nan if b is None else b for b in bounds], dtype=np.float32)
         if cell.spec.image:
-            missing = np.full(len(sizes), np.nan)
-            columns["psnr_db"] = np.concatenate([psnr for psnr, _ in quality]) if keep else missing
-            columns["ssim"] = np.concatenate([similarity for _, similarity in quality]) if keep else missing
+            missing = np.full(len(sizes), np.nan, dtype=np.float32)
+            for at, name in enumerate(("psnr_db", "ssim")):
+                columns[name] = np.concatenate([q[at] for q in quality]).astype(np.float32) if keep else missing
         return columns
 
     def _drain(self, device: Worker, deadline: measure.Deadline) -> None:
@@ -804,14 +805,15 @@ def _mean_bound(test: Mapping[str, NDArray[Any]]) -> float | None:
     import numpy as np
 
     bounds = test.get("bound_bytes")
-    return None if bounds is None or np.isnan(bounds).any() else float(bounds.mean())
+    return None if bounds is None or np.isnan(bounds).any() else float(bounds.mean(dtype=np.float64))
 
 
 def _quality(test: Mapping[str, NDArray[Any]]) -> Quality:
     import numpy as np
 
     inexact = test["psnr_db"][np.isfinite(test["psnr_db"])]
-    return Quality(psnr_db=float(inexact.mean()) if inexact.size else None, ssim=float(test["ssim"].mean()))
+    mean_db = float(inexact.mean(dtype=np.float64)) if inexact.size else None
+    return Quality(psnr_db=mean_db, ssim=float(test["ssim"].mean(dtype=np.float64)))
 
 
 @lru_cache

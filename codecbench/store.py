@@ -88,7 +88,8 @@ class Store:
         """The per-sample columns of a record. Raises DataError where the file is missing or damaged.
 
         Columns: subset ("test" or "choice"), sample_id, payload_bytes, numerator, denominator,
-        uncompressed_numerator, uncompressed_denominator, and at image inputs psnr_db and ssim.
+        uncompressed_numerator, uncompressed_denominator, bound_bytes where the codec has one, and at image inputs
+        psnr_db and ssim.
         """
         import pyarrow.parquet as pq
 

@@ -268,16 +268,31 @@ def test_points_start_from_others_without_a_circle(spec: TensorSpec) -> None:
 
 def test_an_entropy_coded_point_has_the_networks_of_the_fixed_one() -> None:
     fixed, _ = sides(FEATURES)
-    source = Deepcod(FEATURES, **point(FEATURES))
+    source = Deepcod(FEATURES, **point(FEATURES, levels=8))
     source.fit(fit_data(FEATURES, max_s=1.0))
     start = (source.export("device"), source.export("edge"))
-    device, edge = fitted(dataclasses.replace(fit_data(FEATURES), start=start), coding="entropy")
+    device, edge = fitted(dataclasses.replace(fit_data(FEATURES), start=start), coding="entropy", levels=8)
     for before, after in zip(start, (device.export("device"), edge.export("edge")), strict=True):
         old, new = State.from_bytes(before), State.from_bytes(after)
         assert set(new.tensors) - set(old.tensors) == {"prior", "is_context", "commonest"}
         assert all(torch.equal(new.tensors[name], tensor) for name, tensor in old.tensors.items())
     x = samples(FEATURES, 1)[0]
     assert device._symbols(x).tolist() == fixed._symbols(x).tolist()
+
+
+def test_more_levels_start_from_the_networks_of_fewer() -> None:
+    few, _ = sides(IMAGE)
+    start = (few.export("device"), sides(IMAGE)[1].export("edge"))
+    data = dataclasses.replace(fit_data(IMAGE, max_s=0.0), start=start)
+    device, edge = fitted(data, levels=16)
+    before, after = (one._transform for one in (few, device))
+    assert before is not None
+    assert after is not None
+    torch.testing.assert_close(after.matrix(), before.matrix(), rtol=1e-3, atol=1e-4)
+    old, new = State.from_bytes(start[1]).tensors, State.from_bytes(edge.export("edge")).tensors
+    torch.testing.assert_close(new["centres"][[0, -1]], old["centres"][[0, -1]], rtol=1e-6, atol=1e-6)
+    assert len(new["centres"]) == 16
+    assert bool((new["centres"].diff() > 0).all())
 
 
 def test_another_ratio_starts_from_the_weights_that_fit() -> None:

@@ -25,21 +25,17 @@ if TYPE_CHECKING:
 ThinOrKind: TypeAlias = Literal["thin"] | Kind
 AnyPrior: TypeAlias = Prior | ContextPrior
 
-RATIOS: Mapping[ThinOrKind, tuple[float, float]] = {
-    "image": (0.5, 0.75),
-    "thin": (0.5, 0.75),
-    "large": (0.12, 0.2),
-    "middle": (0.08, 0.15),
-    "small": (0.02, 0.04),
-}
-"""Output channels of the convolution as shares of the values of a block, two for each kind of tensor."""
+RATIOS: Mapping[ThinOrKind, float] = {"image": 0.5, "thin": 0.5, "large": 0.12, "middle": 0.08, "small": 0.02}
+"""Output channels of the convolution as shares of the values of a block. More cost the device more."""
 
 SAMPLES: Mapping[ThinOrKind, int] = {
     "image": 300_000, "thin": 150_000, "large": 200_000, "middle": 150_000, "small": 150_000,
 }  # fmt: skip
 """Training samples seen in a fit."""
 
-LEVELS, MAX_LEVELS = 8, 64
+LEVELS, MAX_LEVELS = (8, 32), 64
+"""Centres of a symbol: two points for each kind of tensor, and the most that there may be."""
+
 BLOCK_SIDE, BLOCK_VALUES = 4, 1024
 """Greatest side of a block, and how many values one may have before its side is halved: sums of so many are exact in
 float32."""
@@ -78,7 +74,7 @@ class Deepcod(Codec):
       (published: 1/21); its gradient vanishes less between the thresholds.
     - The squared error of features of later stages, in units of their mean square, is added to that of the outputs.
     - Adam at 2e-3, falling, with momentum, for some hundred thousand samples; published is 1e-4 with beta (0, 0.9), for
-      hours on ImageNet. Other ratios start from the coarser one's decoder.
+      hours on ImageNet. More levels start from the networks of fewer, other ratios from their decoder.
     - Inputs and weights of the convolution are integers, and symbols come from exact sums.
 
     Payload: the length of a varying axis; the symbols, channel by channel, each of ceil(log2 `levels`) bits, or the
@@ -97,9 +93,9 @@ class Deepcod(Codec):
 
     _points: ClassVar[Mapping[ThinOrKind, Points]] = {
         kind: tuple(
-            {"ratio": ratio, "levels": LEVELS, "coding": coding} for ratio in ratios for coding in ("fixed", "entropy")
+            {"ratio": ratio, "levels": levels, "coding": coding} for levels in LEVELS for coding in ("fixed", "entropy")
         )
-        for kind, ratios in RATIOS.items()
+        for kind, ratio in RATIOS.items()
     }
     points = _points["image"]
 
@@ -116,18 +112,18 @@ class Deepcod(Codec):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> Points:
-        """Two ratios, each at a fixed rate and entropy-coded."""
+        """Few levels and more, each at a fixed rate and entropy-coded."""
         return cls._points[_kind(spec)]
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> Points:
-        """The finer ratio in both codings."""
+        """The more levels in both codings."""
         return cls.points_for(spec)[2:4]
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
         """Needs a ratio, 2 to 64 levels, a coding; float32 values, an axis, and at most MAX_CHANNELS channels."""
-        ratio, levels = point.get("ratio", 1.0), point.get("levels", LEVELS)
+        ratio, levels = point.get("ratio", 1.0), point.get("levels", LEVELS[0])
         coding = point.get("coding", "fixed")
         if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= 1:
             return f"ratio is a number over 0 and up to 1, not {ratio!r}"
@@ -139,7 +135,7 @@ class Deepcod(Codec):
 
     @classmethod
     def starts_from(cls, spec: TensorSpec, **point: Any) -> Mapping[str, Any] | None:
-        """An entropy-coded point from the fixed one, whose networks it has; that from the coarser ratio's decoder."""
+        """An entropy-coded point from the fixed one, whose networks it has; that from the one of the fewest levels."""
         whole = {**cls.point_defaults(spec), **point}
         if whole["coding"] == "entropy":
             return {**whole, "coding": "fixed"}
@@ -154,9 +150,7 @@ class Deepcod(Codec):
 
         states = self._started(data)
         if not states or states["device"].about != self._about():
-            start = states["edge"].tensors if states else {}
-            own = {name.removeprefix("network."): tensor for name, tensor in start.items()}
-            lesson = DeepcodLesson(data, self._geometry, self._latents(), self.levels, own)
+            lesson = DeepcodLesson(data, self._geometry, self._latents(), self.levels, states)
             train(lesson, data, Schedule(SAMPLES[_kind(data.spec)], rate=RATE, betas=BETAS))
             states = lesson.states()
         for side, state in states.items():

@@ -38,10 +38,14 @@ GeometryOf: TypeAlias = Callable[[Sequence[int]], Geometry]
 
 
 class DeepcodLesson(Lesson):
-    """The networks of a fit and their loss. The decoder takes those of the weights `start`, by name, that fit it."""
+    """The networks of a fit and their loss.
+
+    They begin at the states `start`: with as many latents, the measurement and centres, of which there may be more; and
+    with those of the decoder's weights that fit.
+    """
 
     def __init__(
-        self, data: FitData, geometry_of: GeometryOf, latents: int, levels: int, start: Mapping[str, Tensor]
+        self, data: FitData, geometry_of: GeometryOf, latents: int, levels: int, start: Mapping[Side, State]
     ) -> None:
         self._data, self._geometry_of = data, geometry_of
         geometry = geometry_of(data.spec.max_shape)
@@ -59,10 +63,16 @@ class DeepcodLesson(Lesson):
             torch.manual_seed(data.seed)
             rotation = torch.nn.init.orthogonal_(torch.empty(latents, latents)).double()
             decoder = decoder_for(geometry, latents, mean, deviation, bounded=data.spec.image)
-            decoder.start_at(start)
+            directions, centres = (rotation @ leading.T).float(), torch.linspace(-reach, reach, levels)
+            if start:
+                weights = {name.removeprefix("network."): tensor for name, tensor in start["edge"].tensors.items()}
+                decoder.start_at(weights)
+                before = IntegerTransform.from_tensors(start["device"].tensors).matrix()
+                if before.shape == directions.shape:
+                    directions, centres = before * (deviation / gain), _between(weights["centres"], levels)
             self.model = Model(
-                (rotation @ leading.T).float(), mean.repeat_interleave(math.prod(geometry.block)), deviation, gain,
-                torch.linspace(-reach, reach, levels), TEMPERATURE * (2 * reach / (levels - 1)) ** 2, decoder,
+                directions, mean.repeat_interleave(math.prod(geometry.block)), deviation, gain, centres,
+                TEMPERATURE * (2 * reach / (levels - 1)) ** 2, decoder,
             )  # fmt: skip
         self.network = self.model.to(data.torch_device)
         self._teacher = Teacher(data.tail)
@@ -125,6 +135,12 @@ class DeepcodLesson(Lesson):
             "device": State({}, {"thresholds": thresholds, **transform.tensors()}),
             "edge": State({}, {"centres": centres, "limits": limits, **halved(model.decoder.settle())}),
         }
+
+
+def _between(centres: Tensor, levels: int) -> Tensor:
+    """So many centres from the first to the last of these, as dense as they are."""
+    places = np.linspace(0, len(centres) - 1, levels)
+    return torch.from_numpy(np.interp(places, np.arange(len(centres)), centres.numpy())).float()
 
 
 def context_prior(symbols: Sequence[NDArray[np.int32]], seed: int) -> ContextPrior:

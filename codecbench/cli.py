@@ -214,6 +214,9 @@ def fit(
         str | None, typer.Option("--torch-device", metavar="cpu|cuda", help="Where fits run [default: cpu].")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Fit again what has a state.")] = False,
+    further: Annotated[
+        bool, typer.Option("--further", help="Start from the states that are there, where a codec can; seconds add up.")
+    ] = False,
 ) -> None:
     """Fit codecs on training data, once, and keep their states; `run` fits what is missing by itself."""
     from codecbench.progress import reporter
@@ -224,7 +227,7 @@ def fit(
         "plugin": plugin, "data_dir": data_dir, "max_fit_s": max_fit_s, "torch_device": torch_device, "fresh": fresh,
     }  # fmt: skip
     with reporter() as report:
-        summary = Run(load(None, options), report).fit(into)
+        summary = Run(load(None, options), report).fit(into, further=further)
     say(f"{summary.fitted} fitted, {len(summary.failures)} failed, {summary.present} already there")
     for failure in summary.failures:
         say(f"failed: {failure}")

@@ -159,11 +159,11 @@ class FitData:
     `progress(fraction, text)` shows how far the fit is; `remaining_s()` counts down from `max_s`, and a fit that stops
     at zero must leave a usable codec.
 
-    `start` is the fitted state, (device, edge), of the point that `Codec.starts_from` named, or None where there is
-    none: begin from scratch then. A long fit calls `save` every few minutes with all that it needs to go on; where it
-    is interrupted, the next fit of the same point finds the last of these bytes as `saved`. They are as safe to load
-    as a state. Ignore what cannot be used, of an older layout say. `max_s` and `remaining_s` are of this fit alone,
-    without what an interrupted one has spent.
+    `start` is the fitted state, (device, edge), of the point that `Codec.starts_from` named, or of this point itself
+    where it is fitted further; None where there is none: begin from scratch then. A long fit calls `save` every few
+    minutes with all that it needs to go on; where it is interrupted, the next fit of the same point finds the last of
+    these bytes as `saved`. They are as safe to load as a state. Ignore what cannot be used, of an older layout say.
+    `max_s` and `remaining_s` are of this fit alone, without what an interrupted one has spent.
     """
 
     spec: TensorSpec

@@ -466,12 +466,16 @@ class Run:
 
     # --- fitting ------------------------------------------------------------------------------------------------
 
-    def fit(self, into: Path | None = None) -> FitSummary:
+    def fit(self, into: Path | None = None, *, further: bool = False) -> FitSummary:
         """Fit every point of this configuration that needs it and has no state yet, and measure nothing.
 
         States go to the user cache, or to `into`/<codec>, from where a package can ship them. Those that are there are
-        left alone, unless the configuration says `fresh`. A fit that fails is counted, and the others go on.
+        left alone, unless the configuration says `fresh`; or `further` is asked for and the codec's fits start from
+        states at all (`Codec.starts_from`): then they are where the next fit starts. A fit that fails is counted, and
+        the others go on.
         """
+        if further and self.config.fresh:
+            raise UsageError("--fresh forgets the states that are there and --further starts from them; take one")
         summary = FitSummary()
         with self.pair, self.fitter:
             cells = [cell for cell in self.plan() if self._is_fitted(cell)]
@@ -479,7 +483,7 @@ class Run:
             for cell in cells:
                 self.reporter.working(f"{cell.label}: fitting")
                 try:
-                    self._fit_into(cell, into, summary)
+                    self._fit_into(cell, into, summary, further=further)
                 except CodecbenchError as error:
                     if isinstance(error, DataError):
                         raise
@@ -493,14 +497,16 @@ class Run:
             return False
         return bool(_asking(cell.codec.needs_fit, cell.spec, **cell.key.point)[0])
 
-    def _fit_into(self, cell: PlannedCell, into: Path | None, summary: FitSummary) -> None:
+    def _fit_into(self, cell: PlannedCell, into: Path | None, summary: FitSummary, *, further: bool) -> None:
         folder = into / cell.codec.name if into is not None else None
         there = self._read(cell, folder) if folder is not None else self._find(cell)
-        if there is not None and not self.config.fresh:
+        starts_from_states = cell.codec.starts_from.__func__ is not Codec.starts_from.__func__  # type: ignore[attr-defined]
+        before = (there or self._find(cell)) if further and starts_from_states else None
+        if there is not None and before is None and not self.config.fresh:
             summary.present += 1
             self.reporter.done("ok", f"{cell.label}: there already")
             return
-        state = self._fit(cell, folder)
+        state = self._fit(cell, folder, before)
         summary.fitted += 1
         sizes = f"{len(state.device):,} and {len(state.edge):,} bytes"
         self.reporter.done("ok", f"{cell.label}: fitted in {state.fit_s:.1f} s, {sizes}")
@@ -591,10 +597,13 @@ class Run:
         reply = self.pair.device.call("export", fields, timeout_s=self.config.timeout_s)
         return states.FittedState(reply.blobs[0], reply.blobs[1])
 
-    def _fit(self, cell: PlannedCell, folder: Path | None = None) -> states.FittedState:
+    def _fit(
+        self, cell: PlannedCell, folder: Path | None = None, before: states.FittedState | None = None
+    ) -> states.FittedState:
         """Fit one cell on the samples that are here, and keep its state in a folder, the user cache by default.
 
-        It starts from its neighbour's state where there is one, and goes on from where an earlier fit was interrupted.
+        It starts from the state `before`, whose seconds count, or else from its neighbour's where there is one, and
+        goes on from where an earlier fit was interrupted.
         """
         key, fit_set = cell.key, self.fit_sets(cell.codec)[-1]
         fit_key = self.fit_key(cell, fit_set)
@@ -602,8 +611,8 @@ class Run:
             states.drop_partial(fit_key)
         self._say_what_is_missing(cell.codec)
         neighbour = self.neighbour(cell)
-        start = None
-        if neighbour is not None:
+        start = before
+        if before is None and neighbour is not None:
             start = (self._read(neighbour, folder) if folder is not None else None) or self._find(neighbour)
         fitted = self.fitter.fit(
             cell.codec, cell.spec, key.split, key.point, key.seed, count=len(self.ids["fit"][: cell.codec.fit_samples]),
@@ -612,7 +621,11 @@ class Run:
             on_progress=lambda share, text: self.reporter.working(f"{cell.label}: fitting, {share:.0%} {text}"),
             on_saved=lambda partial: states.keep_partial(fit_key, partial),
         )  # fmt: skip
-        started_from = dict(neighbour.key.point) if neighbour is not None and start is not None else None
+        if before is not None:
+            started_from = before.about.get("starts_from")
+            fitted = replace(fitted, fit_s=(fitted.fit_s or 0.0) + (before.fit_s or 0.0))
+        else:
+            started_from = dict(neighbour.key.point) if neighbour is not None and start is not None else None
         state = replace(fitted, about={**key.to_json(), "sample_set": fit_set, "starts_from": started_from})
         states.keep(fit_key, state, folder)
         states.drop_partial(fit_key)

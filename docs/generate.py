@@ -1,4 +1,6 @@
-"""Rewrite the generated parts of README.md and docs/*.md, and docs/figures: `python docs/generate.py`, or `--check`.
+"""Rewrite the generated parts of README.md and docs/*.md, docs/figures and docs/tables.
+
+`python docs/generate.py`, or with `--check`.
 
 A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`. Numbers come from the records under
 results/, the command line from its own definitions, the hooks from their specifications. Nothing is typed by hand.
@@ -85,11 +87,11 @@ def seed_spread(root: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def training_times(root: Path) -> str:
+def training_times(root: Path, format_: str = "md") -> str:
     """What fits took, beside the model's own training."""
     known = workloads(manager())
     models = {name: training_table.ModelTraining(kind().training_s, kind.training_note) for name, kind in known.items()}
-    return training_table.render(training_table.build(_records(root), models), "md")
+    return training_table.render(training_table.build(_records(root), models), format_)
 
 
 def published_table(root: Path) -> str:
@@ -212,6 +214,13 @@ GENERATORS: dict[str, Generator] = {
 }
 
 
+LATEX_TABLES: dict[str, Generator] = {
+    "main": lambda root: _default_table(root).render("latex"),
+    "training-times": lambda root: training_times(root, "latex"),
+}
+"""What docs/tables/NAME.tex holds, where a page links to it."""
+
+
 def hook_functions() -> dict[str, Callable[..., Any]]:
     """Every hook specification by name, in the order of the source."""
     return {
@@ -244,7 +253,7 @@ def refreshed(text: str, root: Path, label: str) -> str:
 
 
 def stale(root: Path) -> dict[Path, str]:
-    """Files that are not current, with the text that they should have: pages with generated parts, and figures."""
+    """Files that are not current, with the text that they should have: pages with generated parts, figures, tables."""
     drawings.cache_clear()
     found = {}
     shown = ""
@@ -254,10 +263,14 @@ def stale(root: Path) -> dict[Path, str]:
         if wanted != text:
             found[page] = wanted
         shown += wanted
-    for drawing in drawings(root) if "](figures/" in shown else ():
-        path, svg = root / "docs" / "figures" / f"{drawing.name}.svg", drawing.svg()
-        if not path.exists() or path.read_text(encoding="utf-8") != svg:
-            found[path] = svg
+    beside: dict[str, str] = {}
+    if "](figures/" in shown:
+        beside = {f"figures/{drawing.name}.svg": drawing.svg() for drawing in drawings(root)}
+    beside |= {f"tables/{n}.tex": make(root) for n, make in LATEX_TABLES.items() if f"tables/{n}.tex)" in shown}
+    for name, wanted in beside.items():
+        path = root / "docs" / name
+        if not path.exists() or path.read_text(encoding="utf-8") != wanted:
+            found[path] = wanted
     return found
 
 

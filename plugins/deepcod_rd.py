@@ -109,7 +109,7 @@ class DeepcodRd(LatentCodec):
             lesson.use(self._network_of(data.start, start))
             samples //= 3
         train(lesson, data, Schedule(samples, rate=RATE if data.start is None else RATE / 2))
-        for side, state in _states(lesson).items():
+        for side, state in _states(lesson, self.step).items():
             self.restore(side, state)
         data.progress(1.0, "fitted")
 
@@ -117,10 +117,11 @@ class DeepcodRd(LatentCodec):
         """A fitted network at this point's step: its latents and what reads them are scaled."""
         import dataclasses
 
+        from codecbench.learned import State
         from codecbench.networks import ScaleContext
         from codecbench.rate_task import MatrixEncoder, Network
 
-        other = type(self)(self.spec, **self.starts_from(self.spec, **self.point) or self.point)
+        other = type(self)(self.spec, step=State.from_bytes(states[0]).about["step"])
         other.restore("device", states[0])
         other.restore("edge", states[1])
         assert other._transform is not None
@@ -171,7 +172,7 @@ def _grid(transform: IntegerTransform, whole: Tensor, geometry: Geometry) -> Ten
     return geometry.to_grid(quantise(transform(blocks.flatten(0, 1))).reshape(*blocks.shape[:2], -1))
 
 
-def _states(lesson: TaskLesson) -> dict[Side, bytes]:
+def _states(lesson: TaskLesson, step: float) -> dict[Side, bytes]:
     from codecbench import learned
 
     network, start = lesson.network.cpu(), lesson.start
@@ -183,7 +184,7 @@ def _states(lesson: TaskLesson) -> dict[Side, bytes]:
     about = {"tiling": learned.tiling_to_json(start.tiling)}
     tail = network.decoder.tail
     return {
-        "device": learned.State(about, {**tables, **transform.tensors()}).to_bytes(),
+        "device": learned.State({**about, "step": step}, {**tables, **transform.tensors()}).to_bytes(),
         "edge": learned.State(
             {**about, "limits": start.limits, "tail": tail.to_json() if tail else None}, {**tables, **weights}
         ).to_bytes(),

@@ -12,6 +12,7 @@ from test_run import WORKLOAD, Heard, KeptPair
 
 from codecbench import run as run_module
 from codecbench import states
+from codecbench.codec import UsageError
 from codecbench.config import RunConfig
 from codecbench.pair import Pair, WorkloadRef
 from codecbench.run import FitSummary, Run
@@ -50,9 +51,9 @@ def job(*codecs: str, **options: Any) -> tuple[Run, Heard]:
     return Run(config, heard), heard
 
 
-def fit(*codecs: str, into: Path | None = None, **options: Any) -> tuple[FitSummary, Heard]:
+def fit(*codecs: str, into: Path | None = None, further: bool = False, **options: Any) -> tuple[FitSummary, Heard]:
     run, heard = job(*codecs, **options)
-    return run.fit(into), heard
+    return run.fit(into, further=further), heard
 
 
 def kept(folder: Path | None = None) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
@@ -95,6 +96,35 @@ def test_a_neighbour_without_a_state_of_the_same_seed_is_done_without(seed: int)
     fit("chained:width=2")
     (_, told), *_ = [pair for pair in kept() if pair[0]["point"] == {"width": 2}]
     assert (told["start"] is None) == (seed == 1)
+
+
+def test_a_fit_goes_further_from_its_own_state(tmp_path: Path) -> None:
+    fit("chained", into=tmp_path)
+    before = {json.dumps(about["point"]): about for about, _ in kept(tmp_path / "chained")}
+    seconds = {path.stem: states.read(path.parent, path.stem) for path in (tmp_path / "chained").glob("*.zip")}
+    summary, _ = fit("chained", into=tmp_path, further=True)
+    assert (summary.fitted, summary.present) == (3, 0)
+    for about, told in kept(tmp_path / "chained"):
+        assert json.loads(told["start"][0]) == about["point"]
+        assert about == before[json.dumps(about["point"])]
+    for key, old in seconds.items():
+        new = states.read(tmp_path / "chained", key)
+        assert old is not None
+        assert new is not None
+        assert new.fit_s is not None
+        assert old.fit_s is not None
+        assert new.fit_s > old.fit_s
+
+
+def test_what_starts_from_no_state_goes_no_further() -> None:
+    fit("frugal")
+    summary, _ = fit("frugal", further=True)
+    assert (summary.fitted, summary.present) == (0, 1)
+
+
+def test_further_and_fresh_exclude_each_other() -> None:
+    with pytest.raises(UsageError, match="--fresh forgets"):
+        fit("chained", fresh=True, further=True)
 
 
 def test_a_run_fits_in_the_same_order(tmp_path: Path) -> None:

@@ -83,6 +83,19 @@ def test_parts_are_rewritten_and_the_rest_is_left(project: Path) -> None:
     assert "old" not in page
 
 
+def test_latex_tables_are_written_where_a_page_links_to_them(project: Path) -> None:
+    generate.main([], project)
+    assert not (project / "docs" / "tables").exists()
+    (project / "docs" / "page.md").write_text("[in LaTeX](tables/main.tex)\n")
+    generate.main([], project)
+    (written,) = (project / "docs" / "tables").iterdir()
+    assert written.name == "main.tex"
+    assert "\\begin{tabular}" in written.read_text()
+    assert generate.main(["--check"], project) == 0
+    written.write_text("old")
+    assert generate.main(["--check"], project) == 1
+
+
 def test_check_writes_nothing_and_names_stale_pages(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (project / "README.md").read_text()
     assert generate.main(["--check"], project) == 1

@@ -143,13 +143,13 @@ class Deepcod(Codec):
         return None if whole == coarser else coarser
 
     def fit(self, data: FitData) -> None:
-        """Train, unless `data.start` has the same networks; then count symbols for the prior."""
+        """Train, unless an entropy-coded point's `data.start` has its networks; then count symbols for the prior."""
         from codecbench.learned import State
         from codecbench.training import Schedule, train
         from codecbench_plugins.deepcod.lesson import DeepcodLesson
 
         states = self._started(data)
-        if not states or states["device"].about != self._about():
+        if self.coding == "fixed" or not states or states["device"].about != self._about():
             lesson = DeepcodLesson(data, self._geometry, self._latents(), self.levels, states)
             train(lesson, data, Schedule(SAMPLES[_kind(data.spec)], rate=RATE, betas=BETAS))
             states = lesson.states()

@@ -68,7 +68,11 @@ class Lesson(ABC):
         return 1.0
 
     def advance(self, share: float) -> bool:
-        """Told before each step how much of the training is done. True where what was best before no longer counts."""
+        """Told before each step how much of the training is done. True where another loss begins, or another network.
+
+        What was best before no longer counts then, and the optimiser warms up anew: what it knows of the gradients
+        before would make its first steps destroy what has been learned.
+        """
         return False
 
 
@@ -81,8 +85,12 @@ class Adam:
     def __init__(self, tensors: Sequence[Tensor], betas: tuple[float, float] = (0.9, 0.999)) -> None:
         self._tensors = list(tensors)
         self._betas = betas
-        self.means = [torch.zeros_like(x) for x in tensors]
-        self.squares = [torch.zeros_like(x) for x in tensors]
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all gradients."""
+        self.means = [torch.zeros_like(x) for x in self._tensors]
+        self.squares = [torch.zeros_like(x) for x in self._tensors]
         self.steps = 0
 
     def step(self, gradients: Sequence[Tensor], rates: float | Sequence[float]) -> None:
@@ -142,6 +150,7 @@ class _Run:
                     return
                 if self.lesson.advance(share):
                     self.best, self.best_loss, self.looks_since = {}, math.inf, 0
+                    self.adam.reset()
                 figures = self._one(xs, share)
                 for name, value in figures.items():
                     shown[name] = shown.get(name, value) * 0.98 + value * 0.02
@@ -169,7 +178,7 @@ class _Run:
         if not torch.isfinite(norm):  # one bad batch must not undo the rest
             return {}
         clipped = torch._foreach_mul(gradients, float((MOST_GRADIENT / (norm + 1e-6)).clamp(max=1.0)))
-        warm = min(1.0, self.step / WARM_UP_STEPS)
+        warm = min(1.0, (self.adam.steps + 1) / WARM_UP_STEPS)
         cosine = LEAST_RATE + (1 - LEAST_RATE) * (1 + math.cos(math.pi * min(1.0, share))) / 2
         rate = self.schedule.rate * warm * cosine
         self.adam.step(clipped, [rate * factor for factor in self.factors])
@@ -210,7 +219,9 @@ class _Run:
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         for name, mean, square in zip(self.named, self.adam.means, self.adam.squares, strict=True):
             tensors |= {f"mean.{name}": mean, f"square.{name}": square}
-        numbers = [self.step, self.passes, self.at, self.best_loss, self.looks_since, self.next_look]
+        numbers = [
+            self.step, self.passes, self.at, self.best_loss, self.looks_since, self.next_look, self.adam.steps,
+        ]  # fmt: skip
         tensors["numbers"] = torch.tensor(numbers, dtype=torch.float64)
         tensors["generator"] = self.generator.get_state()
         return save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
@@ -238,6 +249,7 @@ class _Run:
             or (part["best"] and _shapes(part["best"]) != all_shapes)
             or any(_shapes(part[kind]) != trained_shapes for kind in ("mean", "square"))
             or generator.shape != self.generator.get_state().shape
+            or len(numbers) != 7
         ):
             return
         network.load_state_dict(part["now"])
@@ -246,7 +258,7 @@ class _Run:
         self.best_loss, self.looks_since = numbers[3], int(numbers[4])
         # A training that ends by time has a clock of its own, which may be behind that of the interrupted one.
         self.next_look = min(numbers[5], self._share() + SAVE_EVERY)
-        self.best, self.adam.steps = part["best"], self.step
+        self.best, self.adam.steps = part["best"], int(numbers[6])
         self.adam.means, self.adam.squares = means, squares
         self.generator.set_state(generator)
         for _ in range(self.passes):  # each call is a pass of its own order

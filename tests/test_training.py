@@ -15,7 +15,18 @@ from training import noise
 
 from codecbench import FitData, TensorSpec
 from codecbench.kit_samples import fit_data, spec_label
-from codecbench.training import SAVE_EVERY, Adam, Lesson, Schedule, Scores, _augmented, as_tensors, named_scores, train
+from codecbench.training import (
+    SAVE_EVERY,
+    WARM_UP_STEPS,
+    Adam,
+    Lesson,
+    Schedule,
+    Scores,
+    _augmented,
+    as_tensors,
+    named_scores,
+    train,
+)
 
 VECTOR = TensorSpec((10,))
 SPECS = [VECTOR, TensorSpec((3, 8, 8), image=True), TensorSpec((None, 6), max_length=20)]
@@ -249,6 +260,30 @@ def test_what_was_best_no_longer_counts_once_the_lesson_has_changed() -> None:
     train(lesson, data(), dataclasses.replace(SCHEDULE, patience=10))
     assert lesson.looked == 9
     assert torch.equal(weights(lesson.network), lesson.weights[10])
+
+
+def test_another_loss_begins_with_small_steps() -> None:
+    class Rescaled(Line):
+        """From half of the training on, the loss and so its gradients are a thousand times as large."""
+
+        factor = 1.0
+
+        def advance(self, share: float) -> bool:
+            self.weights_before = weights(self.network)
+            begins = share >= 0.5 and self.factor == 1.0
+            if begins:
+                self.factor, self.weights_then = 1000.0, self.weights_before
+            elif self.factor == 1000.0 and not hasattr(self, "first_move"):
+                self.first_move = float((self.weights_before - self.weights_then).abs().max())
+            return begins
+
+        def loss(self, xs: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+            loss, figures = super().loss(xs, generator)
+            return self.factor * loss, figures
+
+    lesson = Rescaled()
+    train(lesson, data(), Schedule(1600, batch=8, rate=3e-2))
+    assert 0 < lesson.first_move <= 3e-2 / WARM_UP_STEPS
 
 
 # --- steps

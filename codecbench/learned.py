@@ -47,7 +47,7 @@ class IntegerTransform(nn.Module):
         self.offset = nn.Parameter(offset, requires_grad=False)
         self.scale = nn.Parameter(scale, requires_grad=False)
         self.grid, self.limit = grid, limit
-        self._rows = weight.T.contiguous()
+        self._constant = -offset[:, None]
 
     @classmethod
     def of(cls, matrix: Tensor, mean: Tensor, spec: TensorSpec, greatest: float) -> IntegerTransform:
@@ -71,13 +71,21 @@ class IntegerTransform(nn.Module):
         """Samples as whole numbers. Raises ValueError for values that are not finite."""
         if image:
             return torch.from_numpy(to_pixels(xs.numpy())).to(self.weight.dtype)
-        if not bool(torch.isfinite(xs).all()):
+        whole = xs.to(self.weight.dtype) * self.grid
+        # A sum is quicker than a look at every value; it may overflow, but is no number where a value is none.
+        if not math.isfinite(float(whole.sum())) and not bool(torch.isfinite(xs).all()):
             raise ValueError("the tensor holds values that are not finite; they cannot be quantised")
-        return (xs.double() * self.grid).round_().clamp_(-self.limit, self.limit).to(self.weight.dtype)
+        return whole.round_().clamp_(-self.limit, self.limit)
 
-    def forward(self, blocks: Tensor) -> Tensor:
-        """Whole numbers (places, values) to components (places, components), in steps."""
-        return (blocks @ self._rows - self.offset) / self.scale
+    def forward(self, columns: Tensor) -> Tensor:
+        """Whole numbers (values, places) to components (components, places), in steps."""
+        return torch.addmm(self._constant, self.weight, columns).div_(self.scale[:, None])
+
+    def components(self, x: Tensor, geometry: Geometry, image: bool) -> Tensor:
+        """A sample to a grid of components (components, height, width), in steps. Raises ValueError as `integers`."""
+        columns = geometry.columns(geometry.planes(self.integers(x[None], image)))[0]
+        found: Tensor = self(columns)
+        return found.view(-1, *geometry.grid)
 
     def matrix(self) -> Tensor:
         """(components, values), in steps for a value: what the whole numbers stand for."""

@@ -87,6 +87,12 @@ class Geometry:
         cut = planes.reshape(len(planes), self.channels, high, rows, wide, columns)
         return cut.permute(0, 2, 4, 1, 3, 5).reshape(len(planes), high * wide, self.values)
 
+    def columns(self, planes: Tensor) -> Tensor:
+        """Padded planes to blocks as columns, (n, values, places)."""
+        (high, wide), (rows, columns) = self.grid, self.block
+        cut = planes.reshape(len(planes), self.channels, high, rows, wide, columns)
+        return cut.permute(0, 1, 3, 5, 2, 4).reshape(len(planes), self.values, high * wide)
+
     def unblock(self, blocks: Tensor) -> Tensor:
         """Blocks to padded planes; the inverse of `blocks`."""
         (high, wide), (rows, columns) = self.grid, self.block

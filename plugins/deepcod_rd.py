@@ -57,12 +57,12 @@ class DeepcodRd(LatentCodec):
     step: float
 
     _points: ClassVar[Mapping[Kind, Points]] = {
-        "image": steps(0.9, 0.65, 0.5, 0.42),
+        "image": steps(0.9, 0.65, 0.5),
         "large": steps(2.8, 2.0, 1.4),
         "middle": steps(4.0, 2.8, 2.0),
         "small": steps(0.7, 0.5, 0.35),
     }
-    _from_scratch: ClassVar[Mapping[Kind, float]] = {"image": 0.9, "large": 2.0, "middle": 4.0, "small": 0.7}
+    _from_scratch: ClassVar[Mapping[Kind, float]] = {"image": 0.65, "large": 2.0, "middle": 4.0, "small": 0.7}
     points = _points["small"]
 
     def __init__(self, spec: TensorSpec, **point: Any) -> None:
@@ -71,7 +71,7 @@ class DeepcodRd(LatentCodec):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> Points:
-        """Three or four steps, finer at an image."""
+        """Three steps, finer at an image."""
         return cls._points[kind_of(spec)]
 
     @classmethod
@@ -135,8 +135,7 @@ class DeepcodRd(LatentCodec):
     def _symbols(self, x: Tensor) -> Tensor:
         if self._transform is None:
             raise RuntimeError(f"{self.name} has to be fitted, or restored, before it encodes")
-        whole = self._transform.integers(x[None], self.spec.image)
-        return _grid(self._transform, whole, self._geometry(x.shape))[0]
+        return _symbols(self._transform, x, self._geometry(x.shape), self.spec.image)
 
     def _restore_encoder(self, state: State) -> None:
         from codecbench.learned import IntegerTransform
@@ -164,22 +163,25 @@ def _decoder(geometry: Geometry, matrix: Tensor, mean: Tensor, tail: TailCopy | 
     return Synthesis(geometry, matrix, mean, WIDTH, DEPTH, tail)
 
 
-def _grid(transform: IntegerTransform, whole: Tensor, geometry: Geometry) -> Tensor:
-    """Symbols (n, latents, height, width) of whole numbers (n, *shape)."""
+def _symbols(transform: IntegerTransform, x: Tensor, geometry: Geometry, image: bool) -> Tensor:
+    """Symbols (latents, height, width) of a sample."""
     from codecbench.networks import quantise
 
-    blocks = geometry.blocks(geometry.planes(whole))
-    return geometry.to_grid(quantise(transform(blocks.flatten(0, 1))).reshape(*blocks.shape[:2], -1))
+    return quantise(transform.components(x, geometry, image))
 
 
 def _states(lesson: TaskLesson, step: float) -> dict[Side, bytes]:
+    import torch
+
     from codecbench import learned
 
     network, start = lesson.network.cpu(), lesson.start
     weights = learned.halved(network.decoder)
     matrix = network.encoder.matrix.detach()
     transform = learned.IntegerTransform.of(matrix, start.mean, start.spec, start.greatest)
-    prior = lesson.prior(lambda xs, geometry: _grid(transform, transform.integers(xs, start.spec.image), geometry))
+    prior = lesson.prior(
+        lambda xs, geometry: torch.stack([_symbols(transform, x, geometry, start.spec.image) for x in xs])
+    )
     tables = {"prior": learned.from_bytes(prior.to_bytes())}
     about = {"tiling": learned.tiling_to_json(start.tiling)}
     tail = network.decoder.tail

@@ -66,7 +66,7 @@ def test_sums_are_those_of_integers(spec: TensorSpec) -> None:
         assert torch.equal(rows, rows.round())
         sums = rows.long() @ made.weight.T.long() - made.offset.long()
         assert sums.abs().max() < 2 ** (53 if long else 24)
-        assert torch.equal(made(rows).double() * made.scale.double(), sums.double())
+        assert torch.equal(made(rows.T).T.double() * made.scale.double(), sums.double())
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=IDS)
@@ -74,10 +74,10 @@ def test_symbols_depend_on_neither_batch_nor_threads(spec: TensorSpec) -> None:
     made, whole = transform(spec, components=40), blocks(spec, 64)
     made.scale.mul_(1 / 64)  # so that there is much to be rounded
     with torch_threads(1):
-        together = quantise(made(whole))
-        assert torch.equal(together, torch.cat([quantise(made(row[None])) for row in whole]))
+        together = quantise(made(whole.T))
+        assert torch.equal(together, torch.cat([quantise(made(row[:, None])) for row in whole], 1))
     with torch_threads(2):
-        assert torch.equal(together, quantise(made(whole)))
+        assert torch.equal(together, quantise(made(whole.T)))
     assert together.unique().numel() > 50
 
 
@@ -89,13 +89,13 @@ def test_whole_numbers_stand_for_the_matrix(spec: TensorSpec) -> None:
     # 24 bits hold a sum, so each weight is a multiple of some limit * (sum of weights) / 2^23.
     assert torch.allclose(made.matrix(), matrix, atol=2e-2 * float(matrix.abs().max()))
     x = noise(1, *spec.max_shape).clamp(0, 1) if spec.image else noise(1, *spec.max_shape)
-    given_components = made(made.integers(x, spec.image).flatten(1))
+    given_components = made(made.integers(x, spec.image).flatten(1).T).T
     assert torch.allclose(given_components.float(), (x.flatten(1) - mean) @ matrix.T, atol=0.02)
 
 
 def test_components_without_weights_are_zero() -> None:
     made = IntegerTransform.of(torch.zeros(2, 48), torch.ones(48), TensorSpec((3, 4, 4)), 1.0)
-    assert torch.equal(made(torch.full((1, 48), 1023.0)), torch.zeros(1, 2))
+    assert torch.equal(made(torch.full((48, 1), 1023.0)), torch.zeros(2, 1))
 
 
 @pytest.mark.parametrize("greatest", [0.0, 1e-40, 1e-20, 1e20, 1e35])
@@ -104,7 +104,7 @@ def test_training_values_of_any_size_make_a_grid(greatest: float) -> None:
     whole = made.integers(torch.full((1, *FEATURES.max_shape), 2.0), False)
     assert whole.isfinite().all()
     assert float(whole.abs().max()) <= made.limit
-    assert made(whole.flatten(1)).isfinite().all()
+    assert made(whole.flatten(1).T).isfinite().all()
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])

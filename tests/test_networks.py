@@ -72,6 +72,7 @@ def test_samples_planes_and_blocks_are_there_and_back(case: str) -> None:
     assert planes.shape == (2, geometry.channels, high, wide)
     assert torch.equal(geometry.samples(planes), xs)
     blocks = geometry.blocks(planes)
+    assert torch.equal(geometry.columns(planes), blocks.transpose(1, 2))
     assert blocks.shape == (2, math.prod(geometry.grid), geometry.values)
     assert torch.equal(geometry.unblock(blocks), planes)
     assert geometry.values == tiling.values(shape)

@@ -145,9 +145,7 @@ def test_symbols_name_the_nearest_centre(spec: TensorSpec) -> None:
     assert device._transform is not None
     assert edge._centres is not None
     x = samples(spec, 1, seed=8)[0]
-    geometry = device._geometry(x.shape)
-    whole = device._transform.integers(x, spec.image)
-    grid = geometry.to_grid(device._transform(geometry.blocks(geometry.planes(whole[None, None]))))[0]
+    grid = device._transform.components(x[None], device._geometry(x.shape), spec.image)
     nearest = (grid[..., None] - edge._centres).abs().argmin(-1)
     assert (nearest == torch.from_numpy(device._symbols(x))).float().mean() > 0.999
 

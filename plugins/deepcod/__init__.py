@@ -227,11 +227,8 @@ class Deepcod(Codec):
 
         if self._transform is None or self._thresholds is None:
             raise RuntimeError(f"{self.name} has to be fitted, or restored, before it encodes")
-        geometry = self._geometry(x.shape)
-        whole = self._transform.integers(x, self.spec.image)
-        components = self._transform(geometry.blocks(geometry.planes(whole[None, None])))
-        nearest = torch.bucketize(components.double(), self._thresholds)
-        symbols: NDArray[np.int32] = geometry.to_grid(nearest)[0].numpy().astype("int32")
+        components = self._transform.components(x[None], self._geometry(x.shape), self.spec.image)
+        symbols: NDArray[np.int32] = torch.bucketize(components.double(), self._thresholds, out_int32=True).numpy()
         return symbols
 
     def _coded(self, symbols: NDArray[np.int32]) -> tuple[AnyPrior, NDArray[np.int32]]:

@@ -313,12 +313,19 @@ class Synthesis(nn.Module):
         mended = _from_cells(self.out(F.relu(hidden)), geometry.channels, self.cell)
         return geometry.samples(linear + 0.1 * self.spread * mended)
 
-    def steered(self, grid: Tensor, geometry: Geometry, limits: tuple[float, float]) -> Tensor:
-        """Samples of a grid within limits, moved so that the tail says the mean of what it and its copy say of them."""
+    def steered(self, grid: Tensor, geometry: Geometry, limits: tuple[float, float], *, mirrored: bool) -> Tensor:
+        """Samples of a grid within limits, moved so that the tail says the mean of what it and its copy say of them.
+
+        `mirrored` has the copy look at what the transform gives along its last axis backwards, too, and say the mean.
+        """
         samples: Tensor = self(grid, geometry).clamp(*limits)
-        if self.given_tail is None or self.answer is None:
+        if self.tail is None or self.given_tail is None or self.answer is None:
             return samples
-        return self.given_tail.steered(samples, self.answer).clamp(*limits)
+        wanted = self.answer
+        if mirrored:
+            _, other = self.tail(geometry.samples(self._linear(grid, geometry)).flip(-1))
+            wanted = (wanted + other) / 2
+        return self.given_tail.steered(samples, wanted).clamp(*limits)
 
     def answered(self, grid: Tensor, geometry: Geometry) -> Tensor:
         """What the copy of the tail says of the transform alone. Only where there is a copy."""

@@ -42,8 +42,8 @@ class DeepcodRd(LatentCodec):
     which looks at what the transform gives and is trained as well: a network in front of a frozen tail learns slowly,
     while a tail soon learns to do with coarser values (`codecbench.tailcopy`). All is trained for rate and task
     (`codecbench.rate_task`). Copy and frozen tail then read the symbols in two ways, and the mean of what they say is
-    better than either: decoding ends with a step of the tensor towards it (`TailCopy.steered`). All this makes decoding
-    several times as costly as the tail.
+    better than either: decoding ends with a step of the tensor towards it (`TailCopy.steered`). Of an image, the copy
+    reads the mirror image as well, as it has in training. All this makes decoding several times as costly as the tail.
 
     `step` is the step of the start, in root-mean-square deviations of the weighted values; what a bit is worth follows
     from it: a share of what it is worth at the start.
@@ -57,7 +57,7 @@ class DeepcodRd(LatentCodec):
     step: float
 
     _points: ClassVar[Mapping[Kind, Points]] = {
-        "image": steps(0.9, 0.65, 0.5),
+        "image": steps(0.9, 0.75, 0.65, 0.5),
         "large": steps(2.8, 2.0, 1.4),
         "middle": steps(4.0, 2.8, 2.0),
         "small": steps(0.7, 0.5, 0.35),
@@ -71,7 +71,7 @@ class DeepcodRd(LatentCodec):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> Points:
-        """Three steps, finer at an image."""
+        """Three or four steps, finer at an image."""
         return cls._points[kind_of(spec)]
 
     @classmethod
@@ -146,7 +146,8 @@ class DeepcodRd(LatentCodec):
         """One by one: gradients jump where an activation is near zero, and batches round in other ways."""
         import torch
 
-        return torch.cat([decoder.steered(grid[None], geometry, self._limits) for grid in grids])
+        limits, mirrored = self._limits, self.spec.image
+        return torch.cat([decoder.steered(grid[None], geometry, limits, mirrored=mirrored) for grid in grids])
 
     def _empty_decoder(self, geometry: Geometry, latents: int, state: State) -> nn.Module:
         import torch

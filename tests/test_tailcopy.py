@@ -264,9 +264,22 @@ def test_a_decoder_steers_by_the_tail_as_it_was_given() -> None:
         grid = noise(2, 6, *geometry.grid)
         plain = network(grid, geometry)
         assert network.answer is not None
-        moved = network.steered(grid, geometry, (-1e9, 1e9))
+        moved = network.steered(grid, geometry, (-1e9, 1e9), mirrored=False)
         before, after = (divergence(tail(samples), network.answer) for samples in (plain, moved))
-        held = network.steered(grid, geometry, (0.0, 0.5))
+        held = network.steered(grid, geometry, (0.0, 0.5), mirrored=False)
     assert bool((after < before).all())
     assert float(held.min()) >= 0.0
     assert float(held.max()) <= 0.5
+
+
+def test_of_pictures_a_decoder_steers_by_the_mirror_image_too() -> None:
+    tail, made, xs = copied("input")
+    network, geometry = decoder(made, tuple(xs.shape[1:]))
+    grid = noise(2, 6, *geometry.grid)
+    with torch.no_grad():
+        plain = network(grid, geometry)  # what the transform gives, since the network starts at nothing
+        wanted = (tail(plain) + tail(plain.flip(-1))) / 2
+        moved = network.steered(grid, geometry, (-1e9, 1e9), mirrored=True)
+        expected = made.steered(plain, wanted)
+    assert torch.allclose(moved, expected, atol=1e-4)
+    assert not torch.allclose(moved, plain, atol=1e-4)

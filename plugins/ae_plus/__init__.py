@@ -64,9 +64,9 @@ class AePlus(LatentCodec):
     step: float
 
     _points: ClassVar[Mapping[Kind, Points]] = {
-        "image": steps(1.0, 0.7),
-        "large": steps(2.0, 1.4),
-        "middle": steps(4.0, 2.8),
+        "image": steps(0.7),
+        "large": steps(1.4),
+        "middle": steps(2.8),
         "small": steps(0.7, 0.5),
     }
     points = _points["small"]
@@ -77,7 +77,7 @@ class AePlus(LatentCodec):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> Points:
-        """Two steps, finer at an image."""
+        """Steps that are finer at an image; one each, but for small tensors."""
         return cls._points[kind_of(spec)]
 
     @classmethod

@@ -13,7 +13,7 @@ import math
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from codecbench.entropy import FEW_SYMBOLS, PRECISION_BITS, BitstreamReader, Prior, write_runs
@@ -89,7 +89,7 @@ class ContextPrior:
         gathered: list[list[NDArray[np.int32]]] = [[] for _ in range(LEVELS)]
         for sample in symbols:
             features = draft._features(sample)
-            for start, end in draft._spans()[1:]:
+            for start, end in draft._spans[1:]:
                 levels = draft._levels(features, start, end)
                 flat = sample[start:end].reshape(levels.shape)
                 for level in np.unique(levels):
@@ -142,7 +142,7 @@ class ContextPrior:
         places = math.prod(shape)
         for channel in range(first):
             symbols[channel] = (self._read(reader, channel, places) + least[channel]).reshape(shape)
-        for start, end in self._spans()[1:]:
+        for start, end in self._spans[1:]:
             levels = self._levels(self._features(symbols, start), start, end)
             flat = np.empty(levels.size, np.int32)
             for row, at in _by_level(levels):
@@ -181,6 +181,7 @@ class ContextPrior:
     def _is_long(self, shape: Sequence[int]) -> bool:
         return math.prod(shape) > FEW_SYMBOLS
 
+    @cached_property
     def _spans(self) -> list[tuple[int, int]]:
         """First channel, and that behind the last, of each group."""
         ends = [sum(self.sizes[: i + 1]) for i in range(len(self.sizes))]
@@ -202,7 +203,7 @@ class ContextPrior:
         rows[first:] = levels
         rows[first:] += first
         places = flat - lowest[rows]
-        if ((places < 0) | (places > sizes[rows])).any():
+        if (places.view(np.uint32) > sizes[rows]).any():  # as which those below nothing are great
             yield from self._placed_nearby(symbols)
             return
         # One sort for all groups: a group's rows are told from those of others.
@@ -219,14 +220,14 @@ class ContextPrior:
         import numpy as np
 
         sent = symbols.astype(np.int32, order="C")  # so that what is clipped in a flat view is clipped in it, too
-        lowest, sizes = self._alphabets
+        lowest, sizes = self._alphabets[0], self._alphabets[1].astype(np.int32)
         first = self.sizes[0]
         flat = sent.reshape(self.channels, -1)
         for row in range(first):
             places = (flat[row] - lowest[row]).clip(0, sizes[row])
             flat[row] = places + lowest[row]
             yield row, places
-        for start, end in self._spans()[1:]:
+        for start, end in self._spans[1:]:
             levels = self._levels(self._features(sent, start), start, end)
             here = flat[start:end].reshape(-1)
             low = lowest[first:][levels]
@@ -244,12 +245,12 @@ class ContextPrior:
         return (np.maximum(groups - 1, 0) * LEVELS)[:, None]
 
     @cached_property
-    def _alphabets(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    def _alphabets(self) -> tuple[NDArray[np.int32], NDArray[np.uint32]]:
         """Least symbol of each row, and how far its greatest lies above it."""
         import numpy as np
 
         sizes = [len(table) - 1 for table in self.prior.tables]
-        return np.array(self.prior.lowest, np.int32), np.array(sizes, np.int32)
+        return np.array(self.prior.lowest, np.int32), np.array(sizes, np.uint32)
 
     @cached_property
     def _factors(self) -> NDArray[np.float64]:
@@ -267,7 +268,7 @@ class ContextPrior:
 
         groups = len(self.sizes)
         _, height, width = symbols.shape
-        spans = [span for span in self._spans()[:-1] if channels is None or span[1] <= channels]
+        spans = [span for span in self._spans[:-1] if channels is None or span[1] <= channels]
         features = np.zeros((1 + 3 * groups, height * width))
         features[0] = 1
         ends = [span[0] for span in spans]
@@ -305,14 +306,19 @@ def _units(groups: int) -> NDArray[np.float64]:
 
 def _around(sums: NDArray[Any]) -> NDArray[Any]:
     """Sums over 3 x 3 places, (groups, height, width); beyond the rim lies the rim again."""
-    import numpy as np
-
     _, height, width = sums.shape
-    padded = sums.take(np.arange(-1, height + 1).clip(0, height - 1), 1)
-    padded = padded.take(np.arange(-1, width + 1).clip(0, width - 1), 2)
+    padded = sums.take(_rimmed(height), 1).take(_rimmed(width), 2)
     rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
     total: NDArray[Any] = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
     return total
+
+
+@lru_cache
+def _rimmed(side: int) -> NDArray[np.intp]:
+    """Places along an axis, with the first and the last of them once more."""
+    import numpy as np
+
+    return np.arange(-1, side + 1).clip(0, side - 1)
 
 
 def _by_level(levels: NDArray[np.uint8]) -> list[tuple[int, NDArray[Any]]]:

@@ -106,7 +106,7 @@ def test_many_symbols_take_the_other_coder_and_keep_to_the_bound() -> None:
 def test_a_level_depends_on_earlier_groups_only(channels: int) -> None:
     prior, rng = made(3, channels, greatest=2.0), np.random.default_rng(4)
     symbols = laplace(rng, channels, 3, 5)
-    spans = prior._spans()
+    spans = prior._spans
     for start, end in spans[1:]:
         other = symbols.copy()
         other[start:] = laplace(rng, channels - start, 3, 5, scale=20)

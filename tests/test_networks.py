@@ -189,7 +189,7 @@ def test_scales_are_those_of_the_prior(channels: int) -> None:
     for sample, wanted in zip(symbols.numpy().astype(np.int32), scales, strict=True):
         integer = prior.weights.astype(np.float64) @ prior._features(sample) / WEIGHT_GRID
         expected = wanted.flatten(1).numpy()
-        for start, end in prior._spans()[1:]:  # the mean over all places is in 16ths
+        for start, end in prior._spans[1:]:  # the mean over all places is in 16ths
             assert np.abs(integer[start:end] / expected[start:end] - 1).max() < 0.05
             levels = prior._levels(prior._features(sample, start), start, end).reshape(end - start, -1)
             middle = 2.0 ** (7 + (levels + 0.5) / 4) / WEIGHT_GRID

@@ -58,7 +58,7 @@ class DeepcodRd(LatentCodec):
 
     _points: ClassVar[Mapping[Kind, Points]] = {
         "image": steps(0.9, 0.75, 0.65, 0.5),
-        "large": steps(2.8, 2.0, 1.4),
+        "large": steps(2.8, 2.0, 1.6),
         "middle": steps(4.0, 2.8, 2.0),
         "small": steps(0.7, 0.5, 0.35),
     }

@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 
 from codecbench import Codec, states
-from codecbench.config import RunConfig
+from codecbench.config import RunConfig, load
 from codecbench.plugins import codecs, manager
 from codecbench.progress import reporter
 from codecbench.run import PlannedCell, Run
 
 CHECKPOINTS = Path(__file__).parents[1] / "plugins" / "checkpoints"
 MOST_BYTES = 40_000_000
+
+SEEDS = sorted((Path(__file__).parents[1] / "results").glob("seeds-*.toml"))
+"""Runs of points that were fitted from several seeds."""
 
 
 def ships(codec: type[Codec]) -> bool:
@@ -22,12 +25,14 @@ def ships(codec: type[Codec]) -> bool:
 
 @pytest.fixture(scope="module")
 def cells() -> list[PlannedCell]:
-    """Every point of a codec that ships states, at every default split of the default workload."""
+    """Every point of a codec that ships states, at every default split of the default workload; and those of SEEDS."""
     named = [name for name, codec in codecs(manager()).items() if ships(codec)]
+    planned: list[PlannedCell] = []
     with reporter() as report:
-        run = Run(RunConfig(codec=named, preset="full"), report)
-        with run.pair:
-            planned = run.plan()
+        for config in (RunConfig(codec=named, preset="full"), *(load(path, {"samples": 8}) for path in SEEDS)):
+            run = Run(config, report)
+            with run.pair:
+                planned += run.plan()
     return [c for c in planned if c.skip_reason is None and c.codec.needs_fit(c.spec, **c.key.point)]
 
 

@@ -500,8 +500,8 @@ class Run:
     def _fit_into(self, cell: PlannedCell, into: Path | None, summary: FitSummary, *, further: bool) -> None:
         folder = into / cell.codec.name if into is not None else None
         there = self._read(cell, folder) if folder is not None else self._find(cell)
-        starts_from_states = cell.codec.starts_from.__func__ is not Codec.starts_from.__func__  # type: ignore[attr-defined]
-        before = (there or self._find(cell)) if further and starts_from_states else None
+        own, default = (inspect.getattr_static(kind, "starts_from") for kind in (cell.codec, Codec))
+        before = (there or self._find(cell)) if further and own is not default else None
         if there is not None and before is None and not self.config.fresh:
             summary.present += 1
             self.reporter.done("ok", f"{cell.label}: there already")

@@ -48,8 +48,8 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def keyed(split: str, codec: str, point: dict[str, Any] | None = None, **options: object) -> Record:
-    return make_record(split, codec, point, workload="cifar10-resnet20", **options)  # type: ignore[arg-type]
+def keyed(split: str, codec: str, point: dict[str, Any] | None = None, **options: Any) -> Record:
+    return make_record(split, codec, point, workload="cifar10-resnet20", **options)
 
 
 def test_every_generated_part_of_this_project_is_current() -> None:

@@ -68,9 +68,14 @@ def distance(given: Answer, wanted: Answer) -> Tensor:
         total = total + FEATURE_WEIGHT * (a - b).square().mean() / b.square().mean().clamp(min=1e-12)
     for a, b in zip(given.outputs, wanted.outputs, strict=True):
         if a.ndim > 1 and a.shape[-1] > 1:
-            divergence = F.kl_div(F.log_softmax(a, -1), F.log_softmax(b, -1), log_target=True, reduction="none")
-            total = total + divergence.sum(-1).mean()
+            total = total + divergence(a, b).mean()
     return total
+
+
+def divergence(given: Tensor, wanted: Tensor) -> Tensor:
+    """The Kullback-Leibler divergence of the softmax over classes, the last axis, in nats; that axis is gone."""
+    logarithms = F.log_softmax(given, -1), F.log_softmax(wanted, -1)
+    return F.kl_div(*logarithms, log_target=True, reduction="none").sum(-1)
 
 
 class _Keeping(fx.Interpreter):

@@ -83,15 +83,16 @@ class Geometry:
 
     def blocks(self, planes: Tensor) -> Tensor:
         """Padded planes to blocks."""
-        (high, wide), (rows, columns) = self.grid, self.block
-        cut = planes.reshape(len(planes), self.channels, high, rows, wide, columns)
-        return cut.permute(0, 2, 4, 1, 3, 5).reshape(len(planes), high * wide, self.values)
+        return self._cut(planes).permute(0, 2, 4, 1, 3, 5).reshape(len(planes), math.prod(self.grid), self.values)
 
     def columns(self, planes: Tensor) -> Tensor:
         """Padded planes to blocks as columns, (n, values, places)."""
+        return self._cut(planes).permute(0, 1, 3, 5, 2, 4).reshape(len(planes), self.values, math.prod(self.grid))
+
+    def _cut(self, planes: Tensor) -> Tensor:
+        """(n, channels, places, rows of a block, places, columns of a block)."""
         (high, wide), (rows, columns) = self.grid, self.block
-        cut = planes.reshape(len(planes), self.channels, high, rows, wide, columns)
-        return cut.permute(0, 1, 3, 5, 2, 4).reshape(len(planes), self.values, high * wide)
+        return planes.reshape(len(planes), self.channels, high, rows, wide, columns)
 
     def unblock(self, blocks: Tensor) -> Tensor:
         """Blocks to padded planes; the inverse of `blocks`."""

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from codecbench.distil import divergence, folded
+
 Step: TypeAlias = dict[str, Any]
 """`op`, `inputs` (numbers of earlier steps, 0 being the tensor that crosses), its `settings`, and `weights` (names)."""
 
@@ -79,8 +81,6 @@ class TailCopy(nn.Module):
 
         `example` is a batch at the split. Kept is, of each spatial size, the last activation.
         """
-        from codecbench.distil import folded
-
         if not isinstance(tail, fx.GraphModule):
             return None
         module = folded(tail)
@@ -136,7 +136,7 @@ class TailCopy(nn.Module):
 def _apart(given: Tensor, wanted: Tensor) -> Tensor:
     """(n,): how far outputs are from those wanted, by the sample."""
     if given.ndim == 2 and given.shape[1] > 1:
-        return F.kl_div(F.log_softmax(given, 1), F.log_softmax(wanted, 1), log_target=True, reduction="none").sum(1)
+        return divergence(given, wanted)
     return (given - wanted).flatten(1).square().sum(1)
 
 

@@ -27,7 +27,6 @@ EXCHANGE = 0.7
 WIDTH, DEPTH = 32, 2
 """Of the residual network on the edge."""
 
-
 SAMPLES: Mapping[Kind, int] = {"image": 1_200_000, "large": 500_000, "middle": 800_000, "small": 1_000_000}
 """Training samples seen by a fit from scratch that time does not end."""
 

@@ -40,7 +40,6 @@ SHARE_TENSOR = 0.3
 """Of the training, in which the tensor's squared error alone counts: what the tail makes of a first decoder's noise
 teaches nothing, and costs most of a step. Then the rate comes in, to its full worth at half of the training."""
 
-
 SAMPLES: Mapping[Kind, int] = {"image": 1_200_000, "large": 500_000, "middle": 800_000, "small": 1_000_000}
 """Training samples seen by a fit from scratch that time does not end."""
 

@@ -273,6 +273,7 @@ def clipped_gradient(x: Tensor, most: float) -> Tensor:
     """The tensor itself; the gradient that flows back through it has a norm of at most `most`."""
     branch = x.view_as(x)
     if branch.requires_grad:
+        # torch declares no types for it.
         branch.register_hook(  # type: ignore[no-untyped-call]
             lambda gradient: gradient * (most / gradient.norm().clamp(min=most))
         )

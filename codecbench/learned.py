@@ -26,6 +26,9 @@ from codecbench.networks import Geometry
 LONG_BLOCK = 1024
 """Values of the longest block that float32 serves; the sums of longer ones are exact in float64."""
 
+_PLANES = "planes of "
+"""What the name of a float16 tensor begins with in a state, where it is two planes of bytes."""
+
 INPUT_BITS = 10
 """Values of features are rounded to so many bits and a sign, of the greatest value in training."""
 
@@ -121,7 +124,7 @@ class State:
         from safetensors.torch import save
 
         about = torch.frombuffer(bytearray(json.dumps(self.about, sort_keys=True).encode()), dtype=torch.uint8)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
+        tensors = dict(_split(name, tensor.detach().cpu().contiguous()) for name, tensor in self.tensors.items())
         return save({"about": about, **tensors})
 
     @classmethod
@@ -133,9 +136,27 @@ class State:
         try:
             tensors = load(state)
             about = json.loads(tensors.pop("about").numpy().tobytes())
+            return cls(about, dict(_joined(name, tensor) for name, tensor in tensors.items()))
         except (SafetensorError, KeyError, ValueError) as error:
             raise ValueError(f"no state of a learned codec: {error}") from error
-        return cls(about, tensors)
+
+
+def _split(name: str, tensor: Tensor) -> tuple[str, Tensor]:
+    """Of float16, a plane of low bytes and one of high bytes, (2, *shape): they deflate better than numbers."""
+    if tensor.dtype != torch.float16:
+        return name, tensor
+    planes = tensor.flatten().view(torch.uint8).reshape(tensor.numel(), 2).T
+    return f"{_PLANES}{name}", planes.reshape(2, *tensor.shape).contiguous()
+
+
+def _joined(name: str, tensor: Tensor) -> tuple[str, Tensor]:
+    """The inverse of `_split`."""
+    if not name.startswith(_PLANES):
+        return name, tensor
+    if tensor.dtype != torch.uint8 or tensor.ndim < 1 or len(tensor) != 2:
+        raise ValueError(f"{name!r} are no planes of bytes")
+    pairs = torch.stack([tensor[0].flatten(), tensor[1].flatten()], 1)
+    return name.removeprefix(_PLANES), pairs.view(torch.float16).reshape(tensor.shape[1:])
 
 
 def as_bytes(tensor: Tensor) -> bytes:

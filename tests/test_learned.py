@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 import pytest
 import torch
@@ -139,12 +141,37 @@ ABOUT = {"tiling": [[1, 2], [8, 8]], "limits": [0.1, 1e30], "name": "é"}
 
 def test_states_come_back() -> None:
     tensors = {"a": noise(2, 3), "b": torch.arange(5, dtype=torch.int8), "c": torch.tensor(1.5), "d": noise(4, 3).T}
+    tensors |= {
+        "e": noise(5, 2, 3).half(),
+        "f": torch.tensor(-1.5).half(),
+        "g": noise(3, 0).half(),
+        "h": noise(4, 3).half().T,
+    }
     state = State(ABOUT, tensors).to_bytes()
     again = State.from_bytes(state)
     assert again.about == ABOUT
     assert again.tensors.keys() == tensors.keys()
-    assert all(torch.equal(again.tensors[name], tensor) for name, tensor in tensors.items())
+    for name, tensor in tensors.items():
+        assert again.tensors[name].dtype == tensor.dtype
+        assert torch.equal(again.tensors[name], tensor)
     assert State(again.about, again.tensors).to_bytes() == state
+
+
+def test_weights_in_a_state_deflate_better_than_numbers_do() -> None:
+    weights = noise(200, 200).half()
+    state = State(ABOUT, {"weights": weights}).to_bytes()
+    assert len(zlib.compress(state)) < 0.96 * len(zlib.compress(weights.numpy().tobytes()))
+
+
+@pytest.mark.parametrize(
+    "planes", [torch.zeros(3, 4, dtype=torch.uint8), torch.zeros(2, 4), torch.zeros((), dtype=torch.uint8)]
+)
+def test_what_is_no_pair_of_planes_is_refused(planes: torch.Tensor) -> None:
+    from safetensors.torch import save
+
+    about = torch.frombuffer(bytearray(b"{}"), dtype=torch.uint8)
+    with pytest.raises(ValueError, match="no state"):
+        State.from_bytes(save({"about": about, "planes of a": planes}))
 
 
 @given(st.integers(0, 10_000))

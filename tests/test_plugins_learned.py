@@ -25,9 +25,9 @@ from codecbench.learned import State
 from codecbench.measure import torch_threads
 from codecbench.networks import Geometry, quantise
 from codecbench_plugins.ae_plus import KEPT_SHARE
-from codecbench_plugins.ae_plus.network import GREATEST_WEIGHT, Encoder
+from codecbench_plugins.ae_plus.network import GREATEST_WEIGHT, Encoder, widths
 
-RD = CODECS["deepcod-rd"]
+RD, AE = CODECS["deepcod-rd"], CODECS["ae-plus"]
 NAMES = ("deepcod-rd", "ae-plus")
 SPECS = [
     TensorSpec((1, 12, 20), image=True),
@@ -219,10 +219,43 @@ def test_a_start_is_the_scaled_neighbour(at: int) -> None:
     assert np.allclose(weights[:, 1:], before[:, 1:], rtol=0.05, atol=0.002)
 
 
-def test_all_points_start_from_the_one_that_is_fitted_from_scratch() -> None:
+@pytest.mark.parametrize("kind", TILED)
+def test_an_autoencoder_starts_as_another_point_left_it(kind: str) -> None:
+    """Its latents are the same at all steps; weights and channels stay compressed."""
+    first, first_edge = tiled(kind, "ae-plus")
+    point = AE.points_for(first.spec)[1]
+    assert AE.starts_from(first.spec, **point) == first.point
+    data = dataclasses.replace(task_data(kind, 0.0), start=(first.export("device"), first_edge.export("edge")))
+    device, edge = fitted(data, "ae-plus", **point)
+    xs = pictures(30, seed=4) if kind == "image" else noise(30, *first.spec.max_shape, seed=4).relu()
+    symbols, before = (torch.stack([codec._symbols(x) for x in xs]) for codec in (device, first))
+    assert before.unique().numel() > 3
+    assert float((symbols == before).float().mean()) > 0.97
+    assert float((symbols - before).abs().max()) <= 1
+    sizes = [[len(weight) for weight in codec._encoder.weights] for codec in (device, first)]
+    assert sizes[0] == sizes[1]
+    grid = before[:1]
+    with torch.no_grad():
+        assert torch.equal(
+            edge._decoder(grid, device._geometry(xs.shape[1:])),
+            first_edge._decoder(grid, device._geometry(xs.shape[1:])),
+        )
+
+
+def test_a_further_fit_of_an_autoencoder_trains_it_on() -> None:
+    first, first_edge = tiled("features", "ae-plus")
+    data = dataclasses.replace(task_data("features"), start=(first.export("device"), first_edge.export("edge")))
+    device, edge = fitted(data, "ae-plus", **first.point)
+    assert edge.export("edge") != first_edge.export("edge")
+    assert [w.shape for w in device._encoder.weights] == [w.shape for w in first._encoder.weights]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_points_start_from_the_one_that_is_fitted_from_scratch(name: str) -> None:
     for spec in default_split_specs().values():
-        points, first = RD.points_for(spec), from_scratch(spec, "deepcod-rd")
-        assert [RD.starts_from(spec, **point) for point in points if point != first] == [first] * (len(points) - 1)
+        codec = CODECS[name]
+        points, first = codec.points_for(spec), from_scratch(spec, name)
+        assert [codec.starts_from(spec, **point) for point in points if point != first] == [first] * (len(points) - 1)
 
 
 # --- the encoder of ae-plus
@@ -241,7 +274,7 @@ def encoder_at(case: str) -> tuple[Encoder, Geometry, Tensor]:
     xs = pictures(40) if case == "image" else 3 * noise(40, *shape).relu() + 0.5
     torch.manual_seed(1)
     mean = round(float(xs.mean()) * 255) / 255 if case == "image" else float(xs.mean())
-    encoder = Encoder(geometry, 8, 12, mean, float(xs.std())).train()
+    encoder = Encoder(geometry, widths(geometry, 8, 12), mean, float(xs.std())).train()
     encoder.settle(xs, geometry)
     with torch.no_grad():
         for layer in encoder.layers:
@@ -277,7 +310,8 @@ def test_pruned_channels_are_cut_out(case: str) -> None:
 
 def test_the_channels_with_the_least_weights_are_pruned() -> None:
     tiling, shape = GEOMETRIES["features"]
-    encoder = Encoder(Geometry(tiling, shape), 8, 12, 0.0, 1.0)
+    geometry = Geometry(tiling, shape)
+    encoder = Encoder(geometry, widths(geometry, 8, 12), 0.0, 1.0)
     with torch.no_grad():
         encoder.layers[0].weight[2].mul_(1e-3)
         encoder.layers[1].weight[:, 5].mul_(1e-3)

@@ -63,9 +63,9 @@ class AePlus(LatentCodec):
     step: float
 
     _points: ClassVar[Mapping[Kind, Points]] = {
-        "image": steps(0.7),
-        "large": steps(1.4),
-        "middle": steps(2.8),
+        "image": steps(0.7, 0.5),
+        "large": steps(1.4, 1.0),
+        "middle": steps(2.8, 2.0),
         "small": steps(0.7, 0.5),
     }
     points = _points["small"]
@@ -76,7 +76,7 @@ class AePlus(LatentCodec):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> Points:
-        """Steps that are finer at an image; one each, but for small tensors."""
+        """Two steps, finer at an image."""
         return cls._points[kind_of(spec)]
 
     @classmethod
@@ -84,32 +84,66 @@ class AePlus(LatentCodec):
         """The finer one."""
         return cls.points_for(spec)[-1:]
 
-    def fit(self, data: FitData) -> None:
-        """Statistics, then training, pruning and fine-tuning. With no time left the encoder is random, but usable."""
-        import torch
+    @classmethod
+    def starts_from(cls, spec: TensorSpec, **point: Any) -> Mapping[str, Any] | None:
+        """The coarser point from scratch, and the finer one from it."""
+        coarser = cls.points_for(spec)[0]
+        return None if point["step"] == coarser["step"] else coarser
 
+    def fit(self, data: FitData) -> None:
+        """Statistics, then training, pruning and fine-tuning. With no time left the encoder is random, but usable.
+
+        Where another point's states are there, or this one's, their compressed networks are trained on.
+        """
         from codecbench.distil import Teacher
-        from codecbench.networks import Geometry, ScaleContext
+        from codecbench.networks import ScaleContext
         from codecbench.rate_task import MatrixEncoder, Network, Start, TaskLesson
-        from codecbench.training import Schedule, as_tensors, train
-        from codecbench_plugins.ae_plus import network as networks
+        from codecbench.training import Schedule, train
 
         start = Start.of(data, self.step, LATENTS)
         teacher = Teacher(data.tail)
         linear = Network(MatrixEncoder(start), ScaleContext(start.deviations), _transposed(start))
         exchange = EXCHANGE * TaskLesson(data, start, linear, teacher, 0.0).slope()
-        mean, deviation = _moments(start)
-        encoder = networks.Encoder(start.geometry, FIRST_WIDTH, LATENTS, mean, deviation)
-        decoder = networks.Decoder(start.geometry, FIRST_WIDTH, LATENTS, mean, deviation)
-        first = next(as_tensors(data.held_out(64)))
-        encoder.settle(first, Geometry(start.tiling, first.shape[1:]))
-        context = ScaleContext(torch.full((LATENTS,), networks.START_DEVIATION))
-        lesson = _compressing(data, start, Network(encoder, context, decoder), teacher, exchange)
-        train(lesson, data, Schedule(SAMPLES[kind_of(data.spec)], rate=RATE))
+        network = self._random(data, start) if data.start is None else self._network_of(data.start, start)
+        lesson = _compressing(data, start, network, teacher, exchange)
+        samples = SAMPLES[kind_of(data.spec)]
+        if data.start is None:
+            train(lesson, data, Schedule(samples, rate=RATE))
+        else:
+            train(lesson, data, Schedule(samples // 3, rate=RATE / 2))
         lesson.advance(1.0)  # where time was up before half of the training
         for side, state in _states(lesson).items():
             self.restore(side, state)
         data.progress(1.0, "fitted")
+
+    def _random(self, data: FitData, start: Start) -> Network:
+        import torch
+
+        from codecbench.networks import Geometry, ScaleContext
+        from codecbench.rate_task import Network
+        from codecbench.training import as_tensors
+        from codecbench_plugins.ae_plus import network as networks
+
+        mean, deviation = _moments(start)
+        channels = networks.widths(start.geometry, FIRST_WIDTH, LATENTS)
+        encoder = networks.Encoder(start.geometry, channels, mean, deviation)
+        decoder = networks.Decoder(start.geometry, FIRST_WIDTH, LATENTS, mean, deviation)
+        first = next(as_tensors(data.held_out(64)))
+        encoder.settle(first, Geometry(start.tiling, first.shape[1:]))
+        return Network(encoder, ScaleContext(torch.full((LATENTS,), networks.START_DEVIATION)), decoder)
+
+    def _network_of(self, states: tuple[bytes, bytes], start: Start) -> Network:
+        """A fitted network. It is the same at all steps: they are what a bit is worth, and no unit of its latents."""
+        from codecbench.networks import ScaleContext
+        from codecbench.rate_task import Network
+
+        other = type(self)(self.spec, step=self.step)
+        other.restore("device", states[0])
+        other.restore("edge", states[1])
+        assert other._encoder is not None
+        encoder = other._encoder.trainable(start.geometry, _moments(start)[1])
+        context = ScaleContext.of_weights(other._fitted_prior().floating_weights(), 1.0)
+        return Network(encoder, context, other._fitted_decoder())
 
     def _symbols(self, x: Tensor) -> Tensor:
         if self._encoder is None:
@@ -145,16 +179,17 @@ def _moments(start: Start) -> tuple[float, float]:
 
 
 def _compressing(data: FitData, start: Start, network: Network, teacher: Teacher, exchange: float) -> TaskLesson:
-    """A lesson whose rate comes in slowly, and whose encoder is compressed when half of it is over."""
+    """A lesson whose rate comes in slowly; half of it over, the encoder is compressed, where it is not yet."""
     from codecbench.networks import Geometry, straight_through
     from codecbench.rate_task import TaskLesson
 
     class Compressing(TaskLesson):
-        share: float
+        share = 0.0
+        from_scratch = not network.encoder.compressed
 
         def loss(self, xs: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
             """At first the squared error, in units of the variance."""
-            if self.share >= SHARE_TENSOR:
+            if not self.from_scratch or self.share >= SHARE_TENSOR:
                 return super().loss(xs, generator)
             geometry = Geometry(start.tiling, xs.shape[1:])
             grid = straight_through(self.network.encoder(xs, geometry))
@@ -163,6 +198,8 @@ def _compressing(data: FitData, start: Start, network: Network, teacher: Teacher
 
         def advance(self, share: float) -> bool:
             """Whether the task comes in, or the encoder was compressed, just now."""
+            if not self.from_scratch:
+                return False
             before, self.share = self.share, share
             self.exchange = exchange * min(1.0, max(0.0, share - SHARE_TENSOR) / (0.5 - SHARE_TENSOR))
             encoder = self.network.encoder
@@ -171,9 +208,7 @@ def _compressing(data: FitData, start: Start, network: Network, teacher: Teacher
                 return True
             return before < SHARE_TENSOR <= share
 
-    lesson = Compressing(data, start, network, teacher, exchange)
-    lesson.share = 0.0
-    return lesson
+    return Compressing(data, start, network, teacher, exchange)
 
 
 def _states(lesson: TaskLesson) -> dict[Side, bytes]:

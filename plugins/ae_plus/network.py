@@ -59,10 +59,10 @@ class Encoder(nn.Module):
     deviation: Tensor
     compressed: Tensor
 
-    def __init__(self, geometry: Geometry, first: int, latents: int, mean: float, deviation: float) -> None:
+    def __init__(self, geometry: Geometry, channels: Sequence[int], mean: float, deviation: float) -> None:
+        """`channels` in, between the layers, and out, as `widths` gives them."""
         super().__init__()
         self.strides = strides(geometry)
-        channels = widths(geometry, first, latents)
         side = 1 if geometry.whole else 3
         self.layers = nn.ModuleList(
             nn.Conv2d(a, b, side, stride, side // 2)
@@ -204,6 +204,34 @@ class IntegerEncoder(nn.Module):
             x = y if i == len(self.plan) - 1 else torch.round(y).clamp(0, GREATEST_VALUE)
             reach = GREATEST_VALUE
         return quantise(x)
+
+    @torch.no_grad()
+    def trainable(self, geometry: Geometry, deviation: float) -> Encoder:
+        """An encoder of about these `integers`: compressed already, without the channels that were cut out.
+
+        `deviation` is that of the training values. What a hidden value's unit was is lost, and any would do: each is
+        such that the weights before it are as large as those of a layer that starts (He et al. 2015, section 2.2).
+        """
+        channels = [self.weights[0].shape[1], *(len(weight) for weight in self.weights)]
+        encoder = Encoder(geometry, channels, self.mean / self.grid, deviation)
+        unit_in = 1 / self.grid
+        last = len(encoder.layers) - 1
+        for i, layer in enumerate(encoder.layers):
+            assert isinstance(layer, nn.Conv2d)
+            assert layer.bias is not None
+            weight = self.weights[i] * self.factors[i][:, None, None, None] / unit_in
+            if i == 0:
+                weight = weight * deviation
+            unit_out = (
+                1.0 if i == last else math.sqrt(2 / weight[0].numel()) / max(1e-12, float(weight.std(correction=0)))
+            )
+            layer.weight.copy_(weight * unit_out)
+            layer.bias.copy_(self.offsets[i] * self.factors[i] * unit_out)
+            if i < last:
+                encoder.get_buffer(f"peak{i}").fill_(GREATEST_VALUE * unit_out)
+            unit_in = unit_out
+        encoder.compressed.fill_(1.0)
+        return encoder
 
     def tensors(self) -> dict[str, Tensor]:
         """What `from_tensors` takes."""

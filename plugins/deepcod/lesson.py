@@ -54,7 +54,7 @@ class DeepcodLesson(Lesson):
             mean, deviation, low, high = torch.full_like(mean, 0.5), torch.tensor(0.5), 0.0, 1.0
         # The range of features is some twenty deviations; on its scale their errors would hardly count.
         self._limits, self._half = (low, high), 0.5 if data.spec.image else 2 * float(deviation) or 1.0
-        self._tensor_alone = False
+        self._tensor_alone, self._share_tensor = False, SHARE_TENSOR
         energies, axes = torch.linalg.eigh(covariance)
         leading, energy = axes[:, -latents:], energies[-latents:].mean().clamp(min=0).sqrt().float()
         gain = deviation / energy if float(energy) > 1e-6 * float(deviation) else torch.tensor(1.0)
@@ -70,6 +70,7 @@ class DeepcodLesson(Lesson):
                 before = IntegerTransform.from_tensors(start["device"].tensors).matrix()
                 if before.shape == directions.shape:
                     directions, centres = before * (deviation / gain), _between(weights["centres"], levels)
+                    self._share_tensor = 0.0  # the whole network is trained already
             self.model = Model(
                 directions, mean.repeat_interleave(math.prod(geometry.block)), deviation, gain, centres,
                 TEMPERATURE * (2 * reach / (levels - 1)) ** 2, decoder,
@@ -95,7 +96,7 @@ class DeepcodLesson(Lesson):
 
     def advance(self, share: float) -> bool:
         """Whether the task comes in from now on."""
-        before, self._tensor_alone = self._tensor_alone, share < SHARE_TENSOR
+        before, self._tensor_alone = self._tensor_alone, share < self._share_tensor
         return before and not self._tensor_alone
 
     def look(self, batches: Iterator[Tensor]) -> Scores:

@@ -8,9 +8,7 @@ records.
 
 from __future__ import annotations
 
-import socket
-import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,7 +19,7 @@ from codecbench.config import RunConfig
 from codecbench.latency import LOCAL, Scenario
 from codecbench.link import Link, TcpRampLink
 from codecbench.link_fit import fit_pairs
-from codecbench.link_probe import Address, LinkClient, Listener, link_server, probe, received
+from codecbench.link_probe import Address
 from codecbench.link_relay import relay
 from codecbench.pair import Pair
 from codecbench.planner import Candidate, Limits
@@ -33,9 +31,7 @@ PROBE_SIZES = (1, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 PROBE_REPEATS = 15
 WARM_UP = 5
 RETIMED = 40
-TIMEOUT_S = 60.0
-
-_LENGTH = struct.Struct(">I")
+TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -102,27 +98,29 @@ def rehearse(
                 "seed": record.key.seed, "samples": min(requests, record.task.n if record.task else requests)}
     )  # fmt: skip
     run = Run(asked, reporter)
-    with run.pair, run.fitter:
+    with run.pair as pair, run.fitter:
         (cell,) = run.plan()
         reporter.stage(f"setting up {cell.label}")
-        handles = run.ready(cell)
-        with run.pair.single_threaded(), _through(run.pair.edge, handles[1], path) as ask:
+        device, edge = run.ready(cell)
+        with pair.single_threaded(), _reached(pair.edge, edge, path) as address:
             reporter.stage(f"{requests} requests over {path.rate_bit_per_s / 1e6:g} Mbit/s")
             count = min(requests, run.counts["test"])
-            run.pair.device.call("load_inputs", {"subset": "test", "positions": list(range(count))})
-
-            def one(at: int) -> bytes:
-                return ask(_offload(run.pair.device, handles[0], at))
-
-            retimed_s = _retimed_s(run.pair, handles, link, count)
-            seconds = [measure.timed(lambda at=i % count: one(at))[1] for i in range(WARM_UP + requests)]  # type: ignore[misc]
+            pair.device.call("load_inputs", {"subset": "test", "positions": list(range(count))})
+            retimed_s = _retimed_s(pair, (device, edge), link, count)
+            made = {"handle": device, "address": address, "requests": WARM_UP + requests}
+            seconds: list[float] = pair.device.call("request", made, timeout_s=TIMEOUT_S + requests).fields["seconds"]
     return Rehearsal(link, planned, retimed_s, seconds[WARM_UP:])
 
 
 def fitted_link(path: Path) -> TcpRampLink:
-    """A link fitted to a probe of this path, as `codecbench link probe` would through `codecbench link relay`."""
-    with link_server().running() as server, _shaped(server, path) as near, LinkClient(near) as client:
-        pairs = probe(client, PROBE_SIZES, PROBE_REPEATS)
+    """A link fitted to a probe of this path between two processes, as requests have them on its ends."""
+    with (
+        Worker("device", threads=1) as device,
+        Worker("edge", threads=1) as edge,
+        _reached(edge, None, path) as address,
+    ):
+        asked = {"address": address, "sizes": PROBE_SIZES, "repeats": PROBE_REPEATS}
+        pairs = device.call("probe", asked, timeout_s=TIMEOUT_S).fields["pairs"]
     sizes, ms = zip(*pairs, strict=True)
     return fit_pairs(sizes, ms, name="shaped loopback").link
 
@@ -140,52 +138,9 @@ def _retimed_s(pair: Pair, handles: tuple[int, int], link: Link, count: int) -> 
     return measure.percentile(totals[WARM_UP:], 0.5)
 
 
-def _offload(device: Worker, handle: int, at: int) -> bytes:
-    """Head and encoder on one of the loaded inputs: the payload."""
-    (payload,) = device.call("offload", {"handle": handle, "at": at}).blobs
-    return payload
-
-
 @contextmanager
-def _shaped(target: Address, path: Path) -> Iterator[Address]:
+def _reached(edge: Worker, handle: int | None, path: Path) -> Iterator[Address]:
+    """Where a process reaches the edge process over the path: a codec of its, or else its link server."""
+    target = Address(*edge.call("listen", {"handle": handle}).fields["address"])
     with relay(target, rate_bit_per_s=path.rate_bit_per_s, delay_s=path.delay_s).running() as near:
         yield near
-
-
-@contextmanager
-def _through(edge: Worker, handle: int, path: Path) -> Iterator[Callable[[bytes], bytes]]:
-    """A function that carries a payload over the path to the edge process, and gives its answer."""
-
-    def serve(far: socket.socket) -> None:
-        far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        while (payload := _received(far)) is not None:
-            answer = edge.call("serve", {"handle": handle}, [payload], timeout_s=TIMEOUT_S)
-            _send(far, b"".join(answer.blobs))
-
-    with (
-        Listener("127.0.0.1", 0, serve).running() as server,
-        _shaped(server, path) as address,
-        socket.create_connection(address, timeout=TIMEOUT_S) as near,
-    ):
-        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-        def ask(payload: bytes) -> bytes:
-            _send(near, payload)
-            answer = _received(near)
-            if answer is None:
-                raise UsageError(
-                    "the edge process gave no answer; 'codecbench check' tells what is wrong with the codec"
-                )
-            return answer
-
-        yield ask
-
-
-def _send(connection: socket.socket, message: bytes) -> None:
-    connection.sendall(_LENGTH.pack(len(message)) + message)
-
-
-def _received(connection: socket.socket) -> bytes | None:
-    """One message, or None where the other side has ended."""
-    header = received(connection, _LENGTH.size)
-    return None if header is None else received(connection, _LENGTH.unpack(header)[0])

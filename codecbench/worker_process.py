@@ -16,7 +16,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -120,6 +120,7 @@ class Session:
         self.tail: nn.Module | None = None
         self.activations: Activations | None = None
         self.loaded: list[Tensor] = []
+        self.listening = ExitStack()
 
     def answer(self, request: Reply) -> bytes:
         """Run one op. Errors become an answer that names their kind."""
@@ -273,22 +274,39 @@ class Session:
         return {"encode_s": seconds}, [payload]
 
     def op_load_inputs(self, request: Reply) -> Answer:
-        """Have the inputs at these positions in memory, for `offload`: a device has its sample before a request."""
+        """Have the inputs at these positions in memory: a device has its sample before a request."""
         assert self.workload is not None
         self.loaded = _tensors(self.workload.inputs(request.fields["subset"], request.fields["positions"]))
         return {}, ()
 
-    def op_offload(self, request: Reply) -> Answer:
-        """The payload of one loaded input: head and encoder, as a device runs them for a request."""
-        head = self.head
-        assert head is not None
-        codec = self.codecs[request.fields["handle"]]
-        x = self.loaded[request.fields["at"]]
+    def op_request(self, request: Reply) -> Answer:
+        """Seconds of so many requests, one after the other: head, encoder, the way to the edge and its answer."""
+        from codecbench.link_probe import Address
+        from codecbench.offload import asking
+
+        handle, count = request.fields["handle"], len(self.loaded)
+        with asking(Address(*request.fields["address"])) as ask:
+            seconds = [
+                measure.timed(lambda at=i % count: ask(self._payload(handle, at)))[1]  # type: ignore[misc]
+                for i in range(request.fields["requests"])
+            ]
+        return {"seconds": seconds}, ()
+
+    def _payload(self, handle: int, at: int) -> bytes:
+        """Of one loaded input."""
+        assert self.head is not None
         with _inference():
-            activation = head(x.unsqueeze(0).to(self.torch_device))[0].cpu()
+            activation = self.head(self.loaded[at].unsqueeze(0).to(self.torch_device))[0].cpu()
         with self._codec_call("encode"):
-            payload = codec.encode(activation)
-        return {}, _bytes_only([payload], "encode")
+            payload = self.codecs[handle].encode(activation)
+        return bytes(_bytes_only([payload], "encode")[0])
+
+    def op_probe(self, request: Reply) -> Answer:
+        """Pairs of bytes and milliseconds on the way to a link server, as `codecbench link probe` measures them."""
+        from codecbench.link_probe import Address, LinkClient, probe
+
+        with LinkClient(Address(*request.fields["address"])) as client:
+            return {"pairs": probe(client, request.fields["sizes"], request.fields["repeats"])}, ()
 
     def op_head_cost(self, request: Reply) -> Answer:
         """FLOPs and peak tensor storage of the head on one sample."""
@@ -369,18 +387,26 @@ class Session:
             return {**fields, "decoded": headers}, blobs + more
         return fields, blobs
 
-    def op_serve(self, request: Reply) -> Answer:
+    def op_listen(self, request: Reply) -> Answer:
+        """Answer over TCP until the process ends: payloads of a codec, or without a handle probes of the link."""
+        from codecbench.link_probe import link_server
+        from codecbench.offload import answering
+
+        handle = request.fields["handle"]
+        listener = link_server() if handle is None else answering(lambda payload: self._served(handle, payload))
+        self.listening.enter_context(listener.running())
+        return {"address": list(listener.address)}, ()
+
+    def _served(self, handle: int, payload: bytes) -> bytes:
         """The model's outputs for one payload: decoder and tail, as an edge runs them for a request."""
-        codec, tail = self.codecs[request.fields["handle"]], self.tail
-        assert tail is not None
-        (payload,) = request.blobs
+        assert self.tail is not None
         try:
             with sealed():
-                decoded = codec.decode(payload)
+                decoded = self.codecs[handle].decode(payload)
         except Exception as error:
             raise PayloadError(f"decode: {one_line(error)}") from error
-        (outputs,) = self._run(tail, [decoded])
-        return _pack_outputs([outputs]), pack_arrays(outputs)[1]
+        (outputs,) = self._run(self.tail, [decoded])
+        return b"".join(pack_arrays(outputs)[1])
 
     def op_decode_arrays(self, request: Reply) -> Answer:
         """Decode payloads and return the tensors."""

@@ -1,0 +1,37 @@
+"""Requests over TCP: payloads of any length are answered one after another, and a refused one ends the connection."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codecbench.codec import DataError, PayloadError
+from codecbench.offload import answering, asking
+
+
+@given(st.lists(st.binary(max_size=300), min_size=1, max_size=5))
+@settings(deadline=None, max_examples=30)
+def test_each_payload_has_its_answer(payloads: list[bytes]) -> None:
+    with answering(lambda payload: payload[::-1] + b"!").running() as address, asking(address) as ask:
+        assert [ask(payload) for payload in payloads] == [payload[::-1] + b"!" for payload in payloads]
+
+
+def test_long_messages_arrive_whole() -> None:
+    payload = bytes(range(256)) * 8000
+    with answering(lambda payload: payload + payload).running() as address, asking(address) as ask:
+        assert ask(payload) == payload + payload
+
+
+def test_a_refused_payload_ends_the_connection_and_no_other() -> None:
+    def answer(payload: bytes) -> bytes:
+        if not payload:
+            raise PayloadError("empty")
+        return payload
+
+    with answering(answer).running() as address:
+        with asking(address) as ask, asking(address) as other:
+            assert ask(b"a") == b"a"
+            with pytest.raises(DataError, match="the edge process gave no answer"):
+                ask(b"")
+            assert other(b"b") == b"b"

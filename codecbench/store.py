@@ -112,7 +112,14 @@ class Store:
         table = pa.table({name: pa.array(values) for name, values in columns.items()})
         table = table.replace_schema_metadata({PARTIAL: json.dumps(partial, sort_keys=True).encode()})
         buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd")
+        # Columns of few values, whatever their type, are dictionaries; these two kinds would only grow by one.
+        encodings = {field.name: "BYTE_STREAM_SPLIT" for field in table.schema if pa.types.is_float32(field.type)}
+        if "sample_id" in columns and pa.types.is_integer(table.schema.field("sample_id").type):
+            encodings["sample_id"] = "DELTA_BINARY_PACKED"
+        pq.write_table(
+            table, buffer, compression="zstd", compression_level=12, write_statistics=False,
+            use_dictionary=[name for name in columns if name not in encodings], column_encoding=encodings,
+        )  # fmt: skip
         path = self._path(key, ".parquet")
         self._write(path, buffer.getvalue())
         return Samples(file=path.name, sha256=hashlib.sha256(buffer.getvalue()).hexdigest(), rows=table.num_rows)

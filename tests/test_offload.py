@@ -29,9 +29,8 @@ def test_a_refused_payload_ends_the_connection_and_no_other() -> None:
             raise PayloadError("empty")
         return payload
 
-    with answering(answer).running() as address:
-        with asking(address) as ask, asking(address) as other:
-            assert ask(b"a") == b"a"
-            with pytest.raises(DataError, match="the edge process gave no answer"):
-                ask(b"")
-            assert other(b"b") == b"b"
+    with answering(answer).running() as address, asking(address) as ask, asking(address) as other:
+        assert ask(b"a") == b"a"
+        with pytest.raises(DataError, match="the edge process gave no answer"):
+            ask(b"")
+        assert other(b"b") == b"b"

@@ -213,3 +213,21 @@ def test_columns_keep_their_kinds(store: Store) -> None:
     assert partial[0]["sample_id"].dtype == np.int64
     assert partial[0]["psnr_db"][0] == np.inf
     assert np.isnan(partial[0]["psnr_db"][1])
+
+
+def test_columns_of_many_samples_come_back_and_take_little(store: Store) -> None:
+    rng = np.random.default_rng(0)
+    count = 2000
+    columns = {
+        **make_samples([1] * count), "sample_id": rng.permutation(10_000)[:count],
+        "psnr_db": rng.normal(30, 2, count).astype(np.float32),
+    }  # fmt: skip
+    samples = store.write_samples(key_of(make_record()), columns, PARTIAL)
+    (path,) = store.out.rglob("*.parquet")
+    partial = store.partial(key_of(make_record()))
+    assert partial is not None
+    for name, values in columns.items():
+        assert partial[0][name].dtype == values.dtype
+        assert np.array_equal(partial[0][name], values)
+    assert samples.rows == count
+    assert path.stat().st_size < count * 6 + 3000

@@ -203,10 +203,3 @@ def tiling_from_json(values: Sequence[Sequence[int]]) -> Tiling:
     """The inverse of `tiling_to_json`."""
     axes, sizes = values
     return Tiling(tuple(axes), tuple(sizes))
-
-
-def geometry_of(tiling: Tiling, shape: Sequence[int]) -> Geometry:
-    """The geometry of samples of a shape; a sample is never empty here."""
-    if not math.prod(shape):
-        raise ValueError(f"no geometry for an empty tensor of shape {tuple(shape)}")
-    return Geometry(tiling, shape)

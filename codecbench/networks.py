@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -109,9 +110,15 @@ class Geometry:
         return grid.flatten(2).transpose(1, 2)
 
 
+@lru_cache(maxsize=64)
+def geometry_of(tiling: Tiling, shape: tuple[int, ...]) -> Geometry:
+    """A geometry that is kept: an encoder asks for that of the same shape over and over."""
+    return Geometry(tiling, shape)
+
+
 def quantise(y: Tensor) -> Tensor:
     """Values in steps to the nearest integers, those just beyond half-way to the one nearer zero."""
-    return torch.sign(y) * torch.floor(y.abs() + (1 - FIRST_THRESHOLD))
+    return torch.add(y, torch.sign(y), alpha=1 - FIRST_THRESHOLD).trunc_()
 
 
 def straight_through(y: Tensor) -> Tensor:

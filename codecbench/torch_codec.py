@@ -161,9 +161,9 @@ class LatentCodec(Codec):
         return torch.from_numpy(self._fitted_prior().decode(bitstream, (height, width))).float()
 
     def _geometry(self, shape: Sequence[int]) -> Geometry:
-        from codecbench.networks import Geometry
+        from codecbench.networks import geometry_of
 
-        return Geometry(self._tiling, shape)
+        return geometry_of(self._tiling, tuple(shape))
 
     def _fitted_prior(self) -> ContextPrior:
         if self._prior is None:

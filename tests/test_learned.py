@@ -20,7 +20,6 @@ from codecbench.learned import (
     State,
     as_bytes,
     from_bytes,
-    geometry_of,
     halved,
     load_halved,
     tiling_from_json,
@@ -204,9 +203,6 @@ def test_bytes_are_a_tensor(values: bytes) -> None:
 def test_tilings_come_back() -> None:
     for tiling in (Tiling((), ()), Tiling((1, 2), (8, 4)), Tiling((0,), (16,))):
         assert tiling_from_json(tiling_to_json(tiling)) == tiling
-    assert geometry_of(Tiling((1, 2), (4, 4)), (3, 8, 10)).grid == (2, 3)
-    with pytest.raises(ValueError, match="empty"):
-        geometry_of(Tiling((0,), (16,)), (0,))
 
 
 # --- weights

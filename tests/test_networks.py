@@ -21,6 +21,7 @@ from codecbench.networks import (
     ResidualBlock,
     ScaleContext,
     Synthesis,
+    geometry_of,
     laplace_bits,
     quantise,
     straight_through,
@@ -108,6 +109,13 @@ def test_geometries_of_one_tiling_agree_whatever_the_length(spec: TensorSpec) ->
     found = [Geometry(tiling, shape) for shape in shapes_of(spec)]
     assert len(found) > 2
     assert len({(g.whole, g.block, g.channels, g.values) for g in found}) == 1
+
+
+def test_a_geometry_is_made_once() -> None:
+    tiling = Tiling((1, 2), (4, 4))
+    assert geometry_of(tiling, (3, 8, 10)).grid == Geometry(tiling, (3, 8, 10)).grid == (2, 3)
+    assert geometry_of(tiling, (3, 8, 10)) is geometry_of(tiling, torch.zeros(3, 8, 10).shape)
+    assert geometry_of(tiling, (3, 8, 8)).grid == (2, 2)
 
 
 # --- quantisers and rates

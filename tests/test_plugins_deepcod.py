@@ -336,3 +336,11 @@ def test_states_of_other_networks_are_refused() -> None:
         source.restore("edge", source.export("device"))
     with pytest.raises(RuntimeError, match="has to be fitted"):
         Deepcod(FEATURES, **point(FEATURES)).encode(samples(FEATURES, 1)[0])
+
+
+@given(st.floats(-1e30, 1e30), st.floats(-(2.0**99), 2.0**99, width=32))
+def test_thresholds_of_another_type_part_its_numbers_alike(threshold: float, value: float) -> None:
+    (rounded,) = deepcod.rounded_down(torch.tensor([threshold], dtype=torch.float64), torch.float32)
+    assert bool(torch.tensor(value, dtype=torch.float32) > rounded) == (value > threshold)
+    near = float(torch.tensor(threshold, dtype=torch.float32))
+    assert bool(torch.tensor(near, dtype=torch.float32) > rounded) == (near > threshold)

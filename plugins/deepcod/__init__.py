@@ -15,6 +15,7 @@ from codecbench.torch_codec import decode_by_shape, unsuited
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -102,6 +103,8 @@ class Deepcod(Codec):
     def __init__(self, spec: TensorSpec, **point: Any) -> None:
         super().__init__(spec, **point)
         self._states: dict[Side, bytes] = {}
+        tiling = tiling_of(spec)
+        self._tiling = Tiling(tuple(axis + 1 for axis in tiling.axes), tiling.sizes)
         self._transform: IntegerTransform | None = None
         self._thresholds: Tensor | None = None
         self._decoder: Decoder | None = None
@@ -228,7 +231,7 @@ class Deepcod(Codec):
         if self._transform is None or self._thresholds is None:
             raise RuntimeError(f"{self.name} has to be fitted, or restored, before it encodes")
         components = self._transform.components(x[None], self._geometry(x.shape), self.spec.image)
-        symbols: NDArray[np.int32] = torch.bucketize(components.double(), self._thresholds, out_int32=True).numpy()
+        symbols: NDArray[np.int32] = torch.bucketize(components, self._thresholds, out_int32=True).numpy()
         return symbols
 
     def _coded(self, symbols: NDArray[np.int32]) -> tuple[AnyPrior, NDArray[np.int32]]:
@@ -257,10 +260,9 @@ class Deepcod(Codec):
 
     def _geometry(self, shape: Sequence[int]) -> Geometry:
         """Of samples with a first axis of one channel, so that some axis is left where all others are tiled."""
-        from codecbench.networks import Geometry
+        from codecbench.networks import geometry_of
 
-        tiling = tiling_of(self.spec)
-        return Geometry(Tiling(tuple(axis + 1 for axis in tiling.axes), tiling.sizes), (1, *shape))
+        return geometry_of(self._tiling, (1, *shape))
 
     def _latents(self) -> int:
         return max(int(tiling_of(self.spec).values(self.spec.max_shape) * self.ratio), 1)
@@ -291,7 +293,7 @@ class Deepcod(Codec):
         try:
             if side == "device":
                 self._transform = learned.IntegerTransform.from_tensors(state.tensors)
-                self._thresholds = state.tensors["thresholds"]
+                self._thresholds = rounded_down(state.tensors["thresholds"], self._transform.weight.dtype)
             else:
                 self._centres = state.tensors["centres"]
                 low, high = state.tensors["limits"].tolist()
@@ -353,6 +355,14 @@ def unpack(payload: bytes | memoryview, levels: int, count: int) -> NDArray[np.u
     if payload and payload[-1] & ((1 << -count * width_bits % 8) - 1):
         raise PayloadError("bits behind the last symbol")
     return symbols
+
+
+def rounded_down(thresholds: Tensor, dtype: torch.dtype) -> Tensor:
+    """Thresholds of float64 as another type: whether one of its numbers is greater is the same for both."""
+    import torch
+
+    near = thresholds.to(dtype)
+    return torch.where(near.double() > thresholds, torch.nextafter(near, torch.full_like(near, -torch.inf)), near)
 
 
 def tiling_of(spec: TensorSpec) -> Tiling:

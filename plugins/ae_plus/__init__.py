@@ -63,7 +63,7 @@ class AePlus(LatentCodec):
     step: float
 
     _points: ClassVar[Mapping[Kind, Points]] = {
-        "image": steps(0.7, 0.5),
+        "image": steps(0.7, 0.35),
         "large": steps(1.4, 1.0),
         "middle": steps(2.8, 2.0),
         "small": steps(0.7, 0.5),

@@ -29,8 +29,12 @@ TURNS = 8
 """Layers of a block that take turns: those that move about as many bytes. What a layer finds in the caches of its
 parameters is then what it would find in a model of such layers."""
 
-ROUNDS = 9
-"""Times that each layer is timed; the median counts."""
+PASSES, ROUNDS = 3, 5
+"""Times that a block of layers is gone through, seconds apart, and times that each layer is timed in each. The median
+of all counts: a moment in which others slow the machine down is then in one pass of three."""
+
+MODEL_ROUNDS = 9
+"""Times that a whole model is run; the median counts."""
 
 ALONE_CORES = 0.05
 """What others may use of a core while a machine still counts as left alone."""
@@ -63,12 +67,14 @@ def measure_block(seed: int, block: int) -> list[tuple[Layer, float]]:
         cases = list(draw(seed, block))
         layers = [case.layer() for case in cases]
         order = sorted(range(len(cases)), key=lambda i: layers[i].moved_bytes)
-        found = []
-        for start in range(0, len(order), TURNS):
-            group = order[start : start + TURNS]
-            times = measure.timed_in_turns([(cases[i].prepare, cases[i].run) for i in group], ROUNDS)
-            found += [(layers[i], measure.percentile(seconds, 0.5)) for i, seconds in zip(group, times, strict=True)]
-    return found
+        times: list[list[float]] = [[] for _ in cases]
+        for _ in range(PASSES):
+            for start in range(0, len(order), TURNS):
+                group = order[start : start + TURNS]
+                found = measure.timed_in_turns([(cases[i].prepare, cases[i].run) for i in group], ROUNDS)
+                for i, seconds in zip(group, found, strict=True):
+                    times[i] += seconds
+    return [(layers[i], measure.percentile(times[i], 0.5)) for i in order]
 
 
 def measure_model(traced: fx.GraphModule, sample: Tensor, layers: Sequence[Layer]) -> list[tuple[Layer, float]]:
@@ -90,7 +96,7 @@ def measure_model(traced: fx.GraphModule, sample: Tensor, layers: Sequence[Layer
             return result
 
     with torch.inference_mode():
-        for _ in range(ROUNDS + 2):
+        for _ in range(MODEL_ROUNDS + 2):
             Timer(traced).run(sample.clone())
     return [(layer, measure.percentile(times[name][2:], 0.5)) for name, layer in wanted.items()]
 

@@ -64,7 +64,7 @@ def test_a_block_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_layers_of_a_model_are_measured_where_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_measure, "ROUNDS", 2)
+    monkeypatch.setattr(device_measure, "MODEL_ROUNDS", 2)
     model, x = split_model(Mixed(), (4, 8, 8)), torch.rand(1, 4, 8, 8)
     layers = describe(model.traced, {}, x).layers
     found = measure_model(model.traced, x, layers)

@@ -12,7 +12,7 @@ import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from codecbench import measure
 from codecbench.codec import UsageError
@@ -22,9 +22,6 @@ from codecbench.device_fit import LEAST, fit
 from codecbench.layers import Layer
 from codecbench.worker import Worker
 
-if TYPE_CHECKING:
-    from torch import Tensor, fx
-
 TURNS = 8
 """Layers of a block that take turns: those that move about as many bytes. What a layer finds in the caches of its
 parameters is then what it would find in a model of such layers."""
@@ -32,9 +29,6 @@ parameters is then what it would find in a model of such layers."""
 PASSES, ROUNDS = 3, 5
 """Times that a block of layers is gone through, seconds apart, and times that each layer is timed in each. The median
 of all counts: a moment in which others slow the machine down is then in one pass of three."""
-
-MODEL_ROUNDS = 9
-"""Times that a whole model is run; the median counts."""
 
 ALONE_CORES = 0.05
 """What others may use of a core while a machine still counts as left alone."""
@@ -75,30 +69,6 @@ def measure_block(seed: int, block: int) -> list[tuple[Layer, float]]:
                 for i, seconds in zip(group, found, strict=True):
                     times[i] += seconds
     return [(layers[i], measure.percentile(times[i], 0.5)) for i in order]
-
-
-def measure_model(traced: fx.GraphModule, sample: Tensor, layers: Sequence[Layer]) -> list[tuple[Layer, float]]:
-    """The layers of a traced model, as `layers.describe` gave them, with median seconds measured while it runs."""
-    import torch
-    from torch import fx
-
-    wanted = {layer.name: layer for layer in layers}
-    times: dict[str, list[float]] = {name: [] for name in wanted}
-
-    class Timer(fx.Interpreter):
-        def run_node(self, n: fx.Node) -> Any:
-            if n.name not in wanted:
-                return super().run_node(n)
-            args, kwargs = self.fetch_args_kwargs_from_env(n)
-            call = {"call_module": self.call_module, "call_function": self.call_function}.get(n.op, self.call_method)
-            result, seconds = measure.timed(lambda: call(n.target, args, kwargs))
-            times[n.name].append(seconds)
-            return result
-
-    with torch.inference_mode():
-        for _ in range(MODEL_ROUNDS + 2):
-            Timer(traced).run(sample.clone())
-    return [(layer, measure.percentile(times[name][2:], 0.5)) for name, layer in wanted.items()]
 
 
 def measure_general() -> dict[str, float]:

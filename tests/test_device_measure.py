@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mixed_model import Mixed, split_model
 from typer.testing import CliRunner, Result
 
 from codecbench import device_cases, device_measure
@@ -16,8 +15,7 @@ from codecbench.cli_device import app
 from codecbench.codec import UsageError
 from codecbench.device import DeviceProfile, Leaf
 from codecbench.device_cases import Case
-from codecbench.device_measure import general_factor, measure_block, measure_model, measure_profile
-from codecbench.layers import describe
+from codecbench.device_measure import general_factor, measure_block, measure_profile
 
 HERE = Path(__file__).parent
 LEAF = Leaf({"per_layer": 1e-5, "per_flop": 1e-10})
@@ -60,15 +58,6 @@ def test_a_block_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_measure, "ROUNDS", 2)
     found = measure_block(0, 3)
     assert len(found) == 5
-    assert all(seconds > 0 for _, seconds in found)
-
-
-def test_the_layers_of_a_model_are_measured_where_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_measure, "MODEL_ROUNDS", 2)
-    model, x = split_model(Mixed(), (4, 8, 8)), torch.rand(1, 4, 8, 8)
-    layers = describe(model.traced, {}, x).layers
-    found = measure_model(model.traced, x, layers)
-    assert tuple(layer for layer, _ in found) == layers
     assert all(seconds > 0 for _, seconds in found)
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -242,3 +246,12 @@ def make_profile(name: str, *, layer_s: float, general: float) -> DeviceProfile:
     """A profile that takes as long for every layer, and so many times as long for plain code."""
     tree = Leaf({"per_layer": layer_s})
     return DeviceProfile(name, "a test profile", "made up", "measured", tree, general_factor=general)
+
+
+def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """pytest in a process of its own, which knows nothing of the one that this test runs in."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+        cwd=folder, env=environment, capture_output=True, text=True,
+    )  # fmt: skip

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
+from factories import run_pytest
 
 from codecbench import TensorSpec
 from codecbench.pytest_plugin import FEATURE_MAP, CodecBenchmark, _choose, _from_the_middle
@@ -73,13 +73,6 @@ importlib.util.find_spec = lambda name, *rest: None if name == "pytest_benchmark
 """
 
 
-def run_pytest(folder, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", "-q", *arguments],
-        cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-    )  # fmt: skip
-
-
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "test_speed.py").write_text(TESTS)
@@ -89,7 +82,7 @@ def folder(tmp_path):
 def test_each_test_times_encode_and_decode(folder):
     result = folder / "speed.json"
     options = ("--benchmark-max-time=0.01", "--benchmark-min-rounds=1")
-    done = run_pytest(folder, "-W", "error::ImportWarning", f"--benchmark-json={result}", *options)
+    done = run_pytest(folder, "-rs", "-q", "-W", "error::ImportWarning", f"--benchmark-json={result}", *options)
     assert done.returncode == 0, done.stdout
     assert "8 passed, 4 skipped" in done.stdout
     assert "not (None, 6)" in done.stdout
@@ -129,7 +122,7 @@ def test_benchmarks_may_be_disabled():
 
 def test_without_pytest_benchmark_it_says_what_to_install(folder):
     (folder / "shim.py").write_text(SHIM)
-    done = run_pytest(folder, "-p", "shim", "-p", "no:benchmark", "-k", "two_lines")
+    done = run_pytest(folder, "-rs", "-q", "-p", "shim", "-p", "no:benchmark", "-k", "two_lines")
     assert "codec_benchmark needs pytest-benchmark; run: pip install pytest-benchmark" in done.stdout
     assert done.returncode == 1
 

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
 
 import pytest
+from factories import run_pytest
 
 from codecbench import UsageError
 from codecbench.plugins import codecs, load_file, manager
 from codecbench.scaffold import new_codec
-
-
-def run_pytest(folder, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
-        cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-    )  # fmt: skip
 
 
 def test_both_files_pass_as_written(tmp_path):

@@ -137,6 +137,8 @@ class _Run:
 
     def go(self) -> None:
         shown: dict[str, float] = {}
+        if self.data.start is not None and not self.step:
+            self._look(0.0)  # what is never found better than the start is the start
         while self.step < self.steps:
             batches = self.data.batches(self.schedule.batch)
             skipped, self.at = self.at, 0

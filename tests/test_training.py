@@ -240,6 +240,17 @@ def test_the_best_weights_are_kept_not_the_last() -> None:
     assert not torch.equal(lesson.weights[2], lesson.weights[-1])
 
 
+def test_what_is_never_found_better_than_the_start_is_the_start() -> None:
+    data = dataclasses.replace(fit_data(VECTOR, max_s=1e6), start=(b"", b""))
+    lesson = Scripted([0.5, 0.9, 0.7])
+    before = weights(lesson.network)
+    train(lesson, data, SCHEDULE)
+    assert torch.equal(weights(lesson.network), before)
+    better = Scripted([0.5, 0.9, 0.4, 0.8])
+    train(better, data, SCHEDULE)
+    assert torch.equal(weights(better.network), better.weights[2])
+
+
 def test_looks_that_find_no_number_leave_the_last_weights() -> None:
     lesson = Scripted([math.nan])
     train(lesson, data(), SCHEDULE)

@@ -17,6 +17,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -286,10 +287,11 @@ class Session:
 
         handle, count = request.fields["handle"], len(self.loaded)
         with asking(Address(*request.fields["address"])) as ask:
-            seconds = [
-                measure.timed(lambda at=i % count: ask(self._payload(handle, at)))[1]  # type: ignore[misc]
-                for i in range(request.fields["requests"])
-            ]
+
+            def one(at: int) -> bytes:
+                return ask(self._payload(handle, at))
+
+            seconds = [measure.timed(partial(one, i % count))[1] for i in range(request.fields["requests"])]
         return {"seconds": seconds}, ()
 
     def _payload(self, handle: int, at: int) -> bytes:

@@ -61,7 +61,7 @@ def test_what_is_within_the_tables_comes_back(case: tuple[ContextPrior, Symbols]
     bitstream = prior.encode(within)
     assert (prior.decode(bitstream, symbols.shape[1:]) == within).all()
     assert prior.encode(symbols) == bitstream
-    # No less than the bound on average; but the interval of the first symbols of all tables takes no byte at all.
+    # On average it takes no less either; but the interval of the first symbols of all tables takes no byte at all.
     assert len(bitstream) <= 1.01 * prior.bound_bytes(within) + 4
     assert prior.bound_bytes(symbols) == pytest.approx(prior.bound_bytes(within))
     if np.abs(symbols).max() <= 1:  # every table goes so far, but for those of the first group, which may not
@@ -98,6 +98,14 @@ def test_many_symbols_take_the_other_coder_and_keep_to_the_bound() -> None:
     bitstream = prior.encode(within)
     assert (prior.decode(bitstream, (41, 41)) == within).all()
     assert len(bitstream) <= 1.01 * prior.bound_bytes(within) + 4
+
+
+def test_messages_take_no_less_than_their_bound_on_average() -> None:
+    prior, rng = made(0, 17), np.random.default_rng(3)
+    messages = [sent(prior, laplace(rng, 17, 3, 4)) for _ in range(200)]
+    mean_bytes = np.mean([len(prior.encode(message)) for message in messages])
+    mean_bound_bytes = np.mean([prior.bound_bytes(message) for message in messages])
+    assert mean_bound_bytes - 1 <= mean_bytes <= 1.01 * mean_bound_bytes + 4
 
 
 # --- contexts

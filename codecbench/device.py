@@ -53,10 +53,18 @@ def _places(layer: Layer) -> float:
     return layer.out_elements / max(1, layer.out_channels)
 
 
+def state_values(layer: Layer) -> float:
+    """Values of its state's matrices that a recurrent layer reads, which it does anew at each step; 0 for any other."""
+    return GATES.get(layer.kind, 0) * _places(layer) * layer.kernel * layer.out_channels**2
+
+
 def in_elements(layer: Layer) -> int:
     """How many float32 values a layer reads, parameters aside."""
     return max(0, (layer.moved_bytes - weight_bytes(layer)) // 4 - layer.out_elements)
 
+
+GATES: Mapping[str, int] = {"lstm": 4, "gru": 3, "rnn": 1}
+"""Matrices that a recurrent layer has for its state, and as many for its input."""
 
 FEATURES: Mapping[str, Callable[[Layer], float]] = {
     "kernel": lambda layer: layer.kernel,
@@ -80,9 +88,10 @@ TERMS: Mapping[str, tuple[Resource, Callable[[Layer], float]]] = {
     "per_flop": ("compute", lambda layer: layer.flop),
     "per_moved_byte": ("memory", lambda layer: layer.moved_bytes),
     "per_weight_byte": ("memory", weight_bytes),
-    "per_out_element": ("memory", lambda layer: layer.out_elements),
+    "per_out_element": ("memory", lambda layer: layer.out_elements if layer.moved_bytes else 0),
     "per_window_element": ("memory", lambda layer: window_elements(layer)),
     "per_step": ("overhead", lambda layer: _places(layer) * layer.kernel if layer.kind in RECURRENT else 0.0),
+    "per_state_value": ("memory", state_values),
 }
 """What a leaf sums, and which resource of a device it uses."""
 

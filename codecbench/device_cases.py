@@ -43,19 +43,25 @@ class Case:
     In a model, inputs and outputs pass through the same few buffers, which are in the caches, while each layer's
     parameters were last used a request ago. So inputs are written just before a call and let go after it, and the
     memory that the output will take is written, too; what drives the parameters out is that other cases take turns.
+
+    `branches` says that what is computed branches on values: these are then drawn anew for each call, since a
+    processor foresees the branches of values that it has met before, and takes half as long.
     """
 
-    def __init__(self, target: Any, *shapes: tuple[int, ...], arguments: tuple[Any, ...] = ()) -> None:
+    def __init__(
+        self, target: Any, *shapes: tuple[int, ...], arguments: tuple[Any, ...] = (), branches: bool = False
+    ) -> None:
         self.target = target
         self.shapes = shapes
         self.arguments = arguments
+        self.branches = branches
         self._inputs: list[Tensor] = []
         self._out_elements = 0
 
     def prepare(self) -> None:
         """Write the inputs, as the layer before would, and the memory that is free for the output."""
         free_soon = _noise((self._out_elements + SPARE,))
-        self._inputs = [_noise(shape) for shape in self.shapes]
+        self._inputs = [_drawn(shape) if self.branches else _noise(shape) for shape in self.shapes]
         del free_soon
 
     def run(self) -> Any:
@@ -85,6 +91,13 @@ def _noise(shape: tuple[int, ...]) -> Tensor:
     flat[:whole].view(-1, len(source)).copy_(source)
     flat[whole:].copy_(source[: len(flat) - whole])
     return filled
+
+
+def _drawn(shape: tuple[int, ...]) -> Tensor:
+    """A fresh tensor of normal values."""
+    import torch
+
+    return torch.randn(shape)
 
 
 @lru_cache(maxsize=1)
@@ -246,7 +259,7 @@ def cat(x: Tensor, other: Tensor) -> Tensor:
 def _max_pool(rng: np.random.Generator) -> Case:
     from torch import nn
 
-    return _pool(nn.MaxPool2d, rng)
+    return _pool(nn.MaxPool2d, rng, branches=True)
 
 
 def _avg_pool(rng: np.random.Generator) -> Case:
@@ -255,10 +268,10 @@ def _avg_pool(rng: np.random.Generator) -> Case:
     return _pool(nn.AvgPool2d, rng)
 
 
-def _pool(kind: Callable[..., nn.Module], rng: np.random.Generator) -> Case:
+def _pool(kind: Callable[..., nn.Module], rng: np.random.Generator, *, branches: bool = False) -> Case:
     shape = _picture(rng)
     kernel = int(rng.choice([2, 3])) if shape[2] > 2 else 1
-    return Case(kind(kernel, 2, kernel // 2), shape)
+    return Case(kind(kernel, 2, kernel // 2), shape, branches=branches)
 
 
 def _mean(rng: np.random.Generator) -> Case:

@@ -32,6 +32,10 @@ MALLOC = {"MALLOC_TRIM_THRESHOLD_": str(1 << 30), "MALLOC_MMAP_THRESHOLD_": str(
 EVERY = 8
 """Blocks of layers between two rounds of heads."""
 
+AWAKE_S = 0.2
+"""This process sleeps while layers are measured; for so long it computes before a round, since a core that has slept
+for seconds is slower for 0.1 s. The device of a run waits for milliseconds at the most, and so does a layer's turn."""
+
 
 def heads() -> Iterator[tuple[str, nn.Module, Tensor, tuple[Layer, ...]]]:
     """Name, head, input and layers at the splits of four models."""
@@ -60,6 +64,9 @@ def main(minutes: float, out: str | None = None) -> None:
         sys.stderr.write(text + "\n")
         if next(calls) % EVERY == 0:
             with torch.inference_mode():
+                awake = measure.Deadline(AWAKE_S)
+                while awake.remaining_s():
+                    timed[-1][1](timed[-1][2])
                 for name, head, sample, _ in timed:
                     head(sample)
                     seconds[name].append(measure.timed(lambda head=head, sample=sample: head(sample))[1])

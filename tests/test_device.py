@@ -85,6 +85,12 @@ def test_each_resource_scales_its_own_terms() -> None:
     assert scaled == Leaf({"per_layer": 5.0, "per_flop": 2.0, "per_moved_byte": 3.0})
 
 
+def test_a_view_writes_nothing_however_large() -> None:
+    each = Leaf({"per_layer": 1.0, "per_out_element": 1.0})
+    assert each.predict_s(Layer("", "view", 0, 0, out_elements=100)) == 1.0
+    assert each.predict_s(Layer("", "relu", 0, 800, out_elements=100)) == 101.0
+
+
 def test_what_a_layer_reads_follows_from_its_sizes() -> None:
     assert in_elements(CONV) == 4 * 64
     assert in_elements(ADD) == 500

@@ -14,7 +14,6 @@ HELD = ("cifar10-resnet20", "timed-resnet50", "timed-speech")
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=False, reason="17 % instead of 15 % on a virtual machine whose speed drifts; docs/devices.md")
 def test_layers_that_were_held_out_and_whole_heads_are_predicted() -> None:
     script = Path(__file__).with_name("device_bar.py")
     done = subprocess.run([sys.executable, str(script), "3"], check=True, capture_output=True, text=True)

@@ -65,6 +65,25 @@ def test_one_law_is_one_leaf() -> None:
     assert len(list(fit_tree(noisy).leaves())) <= 3
 
 
+def recurrent(kind: str, count: int) -> list[tuple[Layer, float]]:
+    """Of one law: what an LSTM or a GRU of some width, states and steps reads at each step, and its products."""
+    rng = np.random.default_rng(count)
+    gates, found = {"lstm": 4, "gru": 3}[kind], []
+    for _ in range(count):
+        width, states, steps = (int(n) for n in rng.integers(8, 300, size=3))
+        flop = 2 * gates * steps * states * (width + states)
+        layer = Layer("", kind, flop, 4 * gates * states * (width + states), 1, 1, 1, width, states, steps * states)
+        found.append((layer, 1e-4 + 1e-11 * flop + 5e-10 * gates * steps * states**2))
+    return found
+
+
+def test_recurrent_layers_share_a_tree_and_read_their_state_at_each_step() -> None:
+    few = LEAST * 2 // 3
+    tree = fit_tree([*measured(0), *recurrent("lstm", few), *recurrent("gru", few + 1)])
+    fresh = [*recurrent("lstm", 50), *recurrent("gru", 51)]
+    assert errors(tree, fresh)["median_all"] < 0.02
+
+
 def test_a_few_wild_measurements_do_not_move_it() -> None:
     spoiled = [(layer, seconds * (20 if i % 25 == 0 else 1)) for i, (layer, seconds) in enumerate(measured(0))]
     fresh = [(layer, true_s(layer)) for layer in made_layers(1)]

@@ -53,6 +53,18 @@ def test_a_block_is_always_the_same_and_blocks_differ() -> None:
     assert described(1) != described(2)
 
 
+def test_what_branches_on_values_never_meets_the_same_ones_twice() -> None:
+    met: list[torch.Tensor] = []
+    for branches in (True, False):
+        case = Case(lambda x: met.append(x.clone()), (1, 3, 4, 4), branches=branches)
+        for _ in range(2):
+            case.prepare()
+            case.run()
+    assert not torch.equal(met[0], met[1])
+    assert torch.equal(met[2], met[3])
+    assert device_cases.DRAW["max_pool"](np.random.default_rng(0)).branches
+
+
 def test_a_block_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_cases, "BLOCK", 5)
     monkeypatch.setattr(device_measure, "ROUNDS", 2)

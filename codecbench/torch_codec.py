@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from codecbench.bits import read_shape, write_shape
 from codecbench.blocks import MAX_CHANNELS, Tiling
@@ -164,6 +164,13 @@ class LatentCodec(Codec):
         from codecbench.networks import geometry_of
 
         return geometry_of(self._tiling, tuple(shape))
+
+    def _restored(self, states: tuple[bytes, bytes], **point: Any) -> Self:
+        """Another codec of these states, for a fit to go on from; `point` is where its point differs from this one."""
+        other = type(self)(self.spec, **{**self.point, **point})
+        other.restore("device", states[0])
+        other.restore("edge", states[1])
+        return other
 
     def _fitted_prior(self) -> ContextPrior:
         if self._prior is None:

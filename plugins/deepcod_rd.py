@@ -120,9 +120,7 @@ class DeepcodRd(LatentCodec):
         from codecbench.networks import ScaleContext
         from codecbench.rate_task import MatrixEncoder, Network
 
-        other = type(self)(self.spec, step=State.from_bytes(states[0]).about["step"])
-        other.restore("device", states[0])
-        other.restore("edge", states[1])
+        other = self._restored(states, step=State.from_bytes(states[0]).about["step"])
         assert other._transform is not None
         finer = other.step / self.step
         matrix = other._transform.matrix() * finer

@@ -104,13 +104,13 @@ class AePlus(LatentCodec):
         teacher = Teacher(data.tail)
         linear = Network(MatrixEncoder(start), ScaleContext(start.deviations), _transposed(start))
         exchange = EXCHANGE * TaskLesson(data, start, linear, teacher, 0.0).slope()
-        network = self._random(data, start) if data.start is None else self._network_of(data.start, start)
-        lesson = _compressing(data, start, network, teacher, exchange)
         samples = SAMPLES[kind_of(data.spec)]
         if data.start is None:
-            train(lesson, data, Schedule(samples, rate=RATE))
+            network, schedule = self._random(data, start), Schedule(samples, rate=RATE)
         else:
-            train(lesson, data, Schedule(samples // 3, rate=RATE / 2))
+            network, schedule = self._network_of(data.start, start), Schedule(samples // 3, rate=RATE / 2)
+        lesson = _compressing(data, start, network, teacher, exchange)
+        train(lesson, data, schedule)
         lesson.advance(1.0)  # where time was up before half of the training
         for side, state in _states(lesson).items():
             self.restore(side, state)
@@ -137,9 +137,7 @@ class AePlus(LatentCodec):
         from codecbench.networks import ScaleContext
         from codecbench.rate_task import Network
 
-        other = type(self)(self.spec, step=self.step)
-        other.restore("device", states[0])
-        other.restore("edge", states[1])
+        other = self._restored(states)
         assert other._encoder is not None
         encoder = other._encoder.trainable(start.geometry, _moments(start)[1])
         context = ScaleContext.of_weights(other._fitted_prior().floating_weights(), 1.0)
@@ -184,12 +182,11 @@ def _compressing(data: FitData, start: Start, network: Network, teacher: Teacher
     from codecbench.rate_task import TaskLesson
 
     class Compressing(TaskLesson):
-        share = 0.0
-        from_scratch = not network.encoder.compressed
+        share = 1.0 if network.encoder.compressed else 0.0
 
         def loss(self, xs: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
             """At first the squared error, in units of the variance."""
-            if not self.from_scratch or self.share >= SHARE_TENSOR:
+            if self.share >= SHARE_TENSOR:
                 return super().loss(xs, generator)
             geometry = Geometry(start.tiling, xs.shape[1:])
             grid = straight_through(self.network.encoder(xs, geometry))
@@ -198,7 +195,7 @@ def _compressing(data: FitData, start: Start, network: Network, teacher: Teacher
 
         def advance(self, share: float) -> bool:
             """Whether the task comes in, or the encoder was compressed, just now."""
-            if not self.from_scratch:
+            if self.share >= 1:
                 return False
             before, self.share = self.share, share
             self.exchange = exchange * min(1.0, max(0.0, share - SHARE_TENSOR) / (0.5 - SHARE_TENSOR))

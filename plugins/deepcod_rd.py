@@ -56,7 +56,7 @@ class DeepcodRd(LatentCodec):
     step: float
 
     _points: ClassVar[Mapping[Kind, Points]] = {
-        "image": steps(0.9, 0.75, 0.65, 0.5),
+        "image": steps(0.87, 0.65, 0.5),
         "large": steps(2.8, 2.0, 1.6),
         "middle": steps(4.0, 2.8, 2.0),
         "small": steps(0.7, 0.5, 0.35),
@@ -70,7 +70,7 @@ class DeepcodRd(LatentCodec):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> Points:
-        """Three or four steps, finer at an image."""
+        """Three steps, finer at an image."""
         return cls._points[kind_of(spec)]
 
     @classmethod

@@ -138,7 +138,8 @@ def _ramp(
     )  # fmt: skip
     if solved.status != 0:
         return None
-    base_s, round_trip_s, us_per_bit = (float(value) for value in solved.x[:3])
+    # A solver keeps to bounds within its tolerance.
+    base_s, round_trip_s, us_per_bit = (max(0.0, float(value)) for value in solved.x[:3])
     if not stalls and not base.handshake_round_trips:
         round_trip_s = 0.0  # any that no window stalls for would do
     link = replace(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 import pytest
+import scipy.optimize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -81,6 +83,18 @@ def test_a_line_is_found_again_without_a_round_trip() -> None:
     assert fitted.link.round_trip_s == 0
     assert (fitted.pairs, fitted.sizes) == (36, 12)
     assert fitted.held_out_mean_error < 1e-3
+
+
+def test_what_a_solver_leaves_below_zero_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    def within_its_tolerance(*arguments: Any, **keywords: Any) -> Any:
+        solved = solve(*arguments, **keywords)
+        solved.x = solved.x - np.array([6e-8, 6e-8, *[0.0] * (len(solved.x) - 2)])
+        return solved
+
+    solve = scipy.optimize.linprog
+    monkeypatch.setattr(scipy.optimize, "linprog", within_its_tolerance)
+    size = np.array([1e3, 1e4, 5e4, 1e5, 4e5, 6e5])
+    assert fit_pairs(size, 1e-4 * size).link.base_s == 0.0
 
 
 def test_an_outlier_among_repeats_does_no_harm() -> None:

@@ -25,9 +25,6 @@ FIRST_THRESHOLD = 0.6
 to zero costs fewer bits, which is worth the greater error (Sullivan 1996, section IV)."""
 
 
-LOOK_ROWS = 2
-"""By so many rows a picture is moved up and down for further looks. Training moves pictures by up to twice as many."""
-
 LEAST_SCALE, SLOPE_UNIT = 0.02, 0.2
 """Of a context's scales, in steps, and of what it multiplies magnitudes by."""
 
@@ -324,19 +321,18 @@ class Synthesis(nn.Module):
         mended = _from_cells(self.out(F.relu(hidden)), geometry.channels, self.cell)
         return geometry.samples(linear + 0.1 * self.spread * mended)
 
-    def steered(self, grid: Tensor, geometry: Geometry, limits: tuple[float, float], *, picture: bool) -> Tensor:
+    def steered(self, grid: Tensor, geometry: Geometry, limits: tuple[float, float], *, mirrored: bool) -> Tensor:
         """Samples of a grid within limits, moved so that the tail says the mean of what it and its copy say of them.
 
-        At a `picture`, the copy looks several times and says the mean: at what the transform gives, at that moved up
-        and down by LOOK_ROWS, and at the mirror images of the three.
+        `mirrored` has the copy look at what the transform gives along its last axis backwards, too, and say the mean.
         """
         samples: Tensor = self(grid, geometry).clamp(*limits)
         if self.tail is None or self.given_tail is None or self.answer is None:
             return samples
         wanted = self.answer
-        if picture:
-            _, others = self.tail(torch.cat(_other_looks(geometry.samples(self._linear(grid, geometry)))))
-            wanted = torch.stack([wanted, *others.split(len(wanted))]).mean(0)
+        if mirrored:
+            _, other = self.tail(geometry.samples(self._linear(grid, geometry)).flip(-1))
+            wanted = (wanted + other) / 2
         return self.given_tail.steered(samples, wanted).clamp(*limits)
 
     def answered(self, grid: Tensor, geometry: Geometry) -> Tensor:
@@ -359,14 +355,6 @@ class Synthesis(nn.Module):
     def _linear(self, grid: Tensor, geometry: Geometry) -> Tensor:
         """Padded planes."""
         return geometry.unblock((geometry.from_grid(grid) @ self.matrix.T + self.mean) * self.unit)
-
-
-def _other_looks(pictures: Tensor) -> list[Tensor]:
-    """Pictures moved up and down over mirrored edges, and the mirror images of all."""
-    rows = min(LOOK_ROWS, pictures.shape[2] - 1)
-    padded = F.pad(pictures, (0, 0, rows, rows), mode="reflect")
-    moved = [padded[:, :, : pictures.shape[2]], padded[:, :, 2 * rows :]]
-    return [*moved, *(look.flip(3) for look in (pictures, *moved))]
 
 
 def _positive(value: Tensor) -> Tensor:

@@ -42,8 +42,7 @@ class DeepcodRd(LatentCodec):
     while a tail soon learns to do with coarser values (`codecbench.tailcopy`). All is trained for rate and task
     (`codecbench.rate_task`). Copy and frozen tail then read the symbols in two ways, and the mean of what they say is
     better than either: decoding ends with a step of the tensor towards it (`TailCopy.steered`). Of an image, the copy
-    reads the mirror image as well, and both moved up and down, as it has in training. All this makes decoding several
-    times as costly as the tail.
+    reads the mirror image as well, as it has in training. All this makes decoding several times as costly as the tail.
 
     `step` is the step of the start, in root-mean-square deviations of the weighted values; what a bit is worth follows
     from it: a share of what it is worth at the start.
@@ -144,8 +143,8 @@ class DeepcodRd(LatentCodec):
         """One by one: gradients jump where an activation is near zero, and batches round in other ways."""
         import torch
 
-        limits, picture = self._limits, self.spec.image
-        return torch.cat([decoder.steered(grid[None], geometry, limits, picture=picture) for grid in grids])
+        limits, mirrored = self._limits, self.spec.image
+        return torch.cat([decoder.steered(grid[None], geometry, limits, mirrored=mirrored) for grid in grids])
 
     def _empty_decoder(self, geometry: Geometry, latents: int, state: State) -> nn.Module:
         import torch

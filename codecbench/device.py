@@ -53,9 +53,14 @@ def _places(layer: Layer) -> float:
     return layer.out_elements / max(1, layer.out_channels)
 
 
+def steps(layer: Layer) -> float:
+    """What a recurrent layer computes one after the other, over all its directions and layers; 0 for any other."""
+    return _places(layer) * layer.kernel if layer.kind in RECURRENT else 0.0
+
+
 def state_values(layer: Layer) -> float:
     """Values of its state's matrices that a recurrent layer reads, which it does anew at each step; 0 for any other."""
-    return GATES.get(layer.kind, 0) * _places(layer) * layer.kernel * layer.out_channels**2
+    return GATES.get(layer.kind, 0) * steps(layer) * layer.out_channels**2
 
 
 def in_elements(layer: Layer) -> int:
@@ -90,7 +95,7 @@ TERMS: Mapping[str, tuple[Resource, Callable[[Layer], float]]] = {
     "per_weight_byte": ("memory", weight_bytes),
     "per_out_element": ("memory", lambda layer: layer.out_elements if layer.moved_bytes else 0),
     "per_window_element": ("memory", lambda layer: window_elements(layer)),
-    "per_step": ("overhead", lambda layer: _places(layer) * layer.kernel if layer.kind in RECURRENT else 0.0),
+    "per_step": ("overhead", steps),
     "per_state_value": ("memory", state_values),
 }
 """What a leaf sums, and which resource of a device it uses."""

@@ -94,7 +94,7 @@ TERMS: Mapping[str, tuple[Resource, Callable[[Layer], float]]] = {
     "per_moved_byte": ("memory", lambda layer: layer.moved_bytes),
     "per_weight_byte": ("memory", weight_bytes),
     "per_out_element": ("memory", lambda layer: layer.out_elements if layer.moved_bytes else 0),
-    "per_window_element": ("memory", lambda layer: window_elements(layer)),
+    "per_window_element": ("memory", window_elements),
     "per_step": ("overhead", steps),
     "per_state_value": ("memory", state_values),
 }

@@ -188,8 +188,18 @@ def pack_bits(symbols: NDArray[Any], width_bits: int) -> bytes:
     """Symbols of a fixed width of 1 to 16 bits, most significant bit first, the last byte filled with zeros."""
     import numpy as np
 
-    bits = np.unpackbits(symbols.astype(">u2").view(np.uint8).reshape(-1, 2), axis=1)
-    return np.packbits(bits[:, 16 - width_bits :]).tobytes()
+    if width_bits > 8:
+        bits = np.unpackbits(symbols.astype(">u2").view(np.uint8).reshape(-1, 2), axis=1)
+        return np.packbits(bits[:, 16 - width_bits :]).tobytes()
+    # Eight symbols fill as many octets as one has bits, and have room in a word of 64 bits.
+    eights = np.zeros((-(-symbols.size // 8), 8), np.uint8)
+    eights.reshape(-1)[: symbols.size] = symbols.reshape(-1)
+    words = eights[:, 0].astype(np.uint64)
+    for symbol in eights.T[1:]:
+        words <<= np.uint64(width_bits)
+        words |= symbol
+    octets = words.astype(">u8").view(np.uint8).reshape(-1, 8)[:, 8 - width_bits :]
+    return octets.tobytes()[: -(-symbols.size * width_bits // 8)]
 
 
 def unpack_bits(payload: bytes | memoryview, width_bits: int, count: int) -> NDArray[np.uint16]:

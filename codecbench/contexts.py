@@ -1,10 +1,15 @@
-"""Entropy coding in which what was already sent tells how large the next symbols are.
+"""Entropy coding in which what was already sent tells what the next symbols are about, and how far they may be from it.
 
-Channels are sent in groups. Those of the first have tables of their own. The scale of any other symbol is a sum of
-magnitudes of the groups before, at its place, around it and over the whole tensor, with learned weights; the scale,
-rounded to a quarter of an octave, names the table (backward adaptation of scales: Said and Pearlman 1996, section II;
-by groups of channels: Minnen and Singh 2020, section 3). All of it is integers, so encoder and decoder agree on every
-machine. Importing this module does not import numpy.
+Channels are sent in groups, and of a group first the places that are black on a chessboard, then the white ones. What
+is sent is how far a symbol is from its mean (`codecbench.means`). The mean is in quarters of a step; how far it is from
+a whole step is the phase.
+
+The first group has a table for each channel and phase. The scale of any other symbol is a sum of magnitudes of the
+groups before, at its place, around it and over the whole tensor, with learned weights; the scale, rounded to a quarter
+of an octave, and the phase name the table (backward adaptation of scales: Said and Pearlman 1996, section II; by groups
+of channels, with means: Minnen and Singh 2020, section 3).
+
+All of it is integers, so encoder and decoder agree on every machine. Importing this module does not import numpy.
 """
 
 from __future__ import annotations
@@ -16,7 +21,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from codecbench.entropy import FEW_SYMBOLS, PRECISION_BITS, BitstreamReader, Prior, write_runs
+from codecbench.entropy import FEW_SYMBOLS, BitstreamReader, Prior
+from codecbench.means import COLOURS, QUARTERS, Means, places_of, spans_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +41,13 @@ MAX_WEIGHT = 1 << 20
 _MAX_SCALE = (1 << 24) - 1
 _FIRST_OCTAVE, _OCTAVES, _STEPS = 7, 17, 4
 LEVELS = _OCTAVES * _STEPS
-"""Tables by scale, from 2^7/WEIGHT_GRID of a step on, four an octave."""
+"""Scales that are told apart, from 2^7/WEIGHT_GRID of a step on, four an octave."""
+
+PHASES = QUARTERS // 2 + 1
+"""Means on a whole step, a quarter from it and half a step from it. Of those below it, the negative is counted."""
+
+FINE_LEVELS = 36
+"""Scales, up to four steps, at which phases are told apart; beyond, a quarter of a step is nothing."""
 
 _PSEUDO_COUNT = 2.0
 _HEADER = struct.Struct("<II")
@@ -59,49 +71,49 @@ class ContextPrior:
 
     `weights` (channels, 1 + 3 groups) are integers of WEIGHT_GRID: a constant, and factors of the sums of magnitudes
     of each group at the place, around it (of the sum of AREA places) and of the whole (of MEAN_GRID times the mean).
-    Those of a channel's own group and of later ones are not looked at. `prior` has a table for each channel of the
-    first group and then one for each of LEVELS.
+    Those of a channel's own group and of later ones are not looked at. `prior` has tables for each channel of the first
+    group and then for each level, one for each of PHASES up to FINE_LEVELS and one beyond.
     """
 
     sizes: tuple[int, ...]
     weights: NDArray[np.int64]
+    means: Means
     prior: Prior
 
     @classmethod
-    def fitted(cls, weights: NDArray[np.float64], symbols: Sequence[NDArray[np.int32]]) -> ContextPrior:
-        """Tables of training symbols, each (channels, height, width), for weights (channels, 1 + 3 groups) in steps.
+    def fitted(
+        cls, weights: NDArray[np.float64], symbols: Sequence[NDArray[np.int32]], least_reach: int = 1
+    ) -> ContextPrior:
+        """Means and tables of training symbols, each (channels, height, width), for weights in steps.
 
-        A table is the counts at its scale, with a little of the Laplace distribution of that scale.
+        `weights` are (channels, 1 + 3 groups). A table is the counts at its scale and phase, with a little of the
+        Laplace distribution that they stand for. It reaches one further than they do, and `least_reach` at least.
         """
         import numpy as np
 
-        channels = len(weights)
-        sizes = tuple(group_sizes(channels))
+        sizes = tuple(group_sizes(len(weights)))
         rounded = np.rint(weights * _units(len(sizes)) * WEIGHT_GRID).clip(-MAX_WEIGHT, MAX_WEIGHT).astype(np.int64)
-        first = sizes[0]
-        rows = [np.concatenate([sample[channel].reshape(-1) for sample in symbols]) for channel in range(first)]
-        lowest = [int(row.min()) - 1 for row in rows]
-        counts = [
-            np.bincount(row - low, minlength=int(row.max()) - low + 2) + 0.25
-            for row, low in zip(rows, lowest, strict=True)
-        ]
-        draft = cls(sizes, rounded, Prior(lowest, []) if not lowest else Prior.from_counts(lowest, counts))
-        gathered: list[list[NDArray[np.int32]]] = [[] for _ in range(LEVELS)]
+        draft = cls(sizes, rounded, Means.zero(sizes), Prior([], []))
+        scales = [draft._scales(sample) for sample in symbols]
+        draft = cls(sizes, rounded, Means.fitted(sizes, symbols, scales), Prior([], []))
+        gathered: list[list[NDArray[np.int32]]] = [[] for _ in range(_rows(sizes[0]))]
         for sample in symbols:
-            features = draft._features(sample)
-            for start, end in draft._spans[1:]:
-                levels = draft._levels(features, start, end)
-                flat = sample[start:end].reshape(levels.shape)
-                for level in np.unique(levels):
-                    gathered[level].append(flat[levels == level])
-        for level, parts in enumerate(gathered):
+            rows, distances = draft._distances(sample)
+            for row, at in _by_row(rows):
+                gathered[row].append(distances[at])
+        lowest, counts = [], []
+        for row, parts in enumerate(gathered):
             values = np.concatenate([np.zeros(0, np.int32), *parts])
-            scale = 2.0 ** (_FIRST_OCTAVE + (level + 0.5) / _STEPS) / WEIGHT_GRID
-            reach = max(1, math.ceil(2 * scale), int(np.abs(values).max(initial=0)) + 1)
-            usual = np.exp(-np.abs(np.arange(-reach, reach + 1)) / scale)
+            base, phase = _base_and_phase(row, sizes[0])
+            if base < sizes[0]:
+                scale = max(0.1, float(np.abs(values).mean())) if values.size else 1.0
+            else:
+                scale = float(_scale_of(base - sizes[0]))
+            reach = max(least_reach, math.ceil(2 * scale), int(np.abs(values).max(initial=0)) + 1)
+            usual = np.exp(-np.abs(np.arange(-reach, reach + 1) - phase / QUARTERS) / scale)
             counts.append(np.bincount(values + reach, minlength=2 * reach + 1) + 0.01 + _PSEUDO_COUNT * usual)
             lowest.append(-reach)
-        return cls(sizes, rounded, Prior.from_counts(lowest, counts))
+        return cls(sizes, rounded, draft.means, Prior.from_counts(lowest, counts))
 
     @property
     def channels(self) -> int:
@@ -119,14 +131,11 @@ class ContextPrior:
         What is outside its table is sent as the nearest symbol that is inside; that only happens to tensors beyond
         those of the training.
         """
-        return write_runs(self._runs(symbols), self._is_long(symbols.shape))
+        return self.prior.write(*self._ordered(symbols))
 
     def bound_bytes(self, symbols: NDArray[Any]) -> float:
         """The Shannon bound: the sum of -log2 of the symbols' probabilities, in bytes."""
-        import numpy as np
-
-        costs = [PRECISION_BITS - np.log2(table) for table in self.prior.tables]
-        return sum(float(costs[row][places].sum()) for row, places in self._placed(symbols)) / 8
+        return float(self.prior.bits(*self._ordered(symbols)).sum()) / 8
 
     def decode(self, bitstream: bytes | memoryview, shape: tuple[int, int]) -> NDArray[np.int32]:
         """The inverse of `encode` for a height and width: (channels, height, width).
@@ -137,17 +146,11 @@ class ContextPrior:
 
         symbols = np.zeros((self.channels, *shape), np.int32)
         reader = BitstreamReader(bitstream, symbols.size, self._is_long(symbols.shape))
-        least = self.prior.lowest
-        first = self.sizes[0]
-        places = math.prod(shape)
-        for channel in range(first):
-            symbols[channel] = (self._read(reader, channel, places) + least[channel]).reshape(shape)
-        for start, end in self._spans[1:]:
-            levels = self._levels(self._features(symbols, start), start, end)
-            flat = np.empty(levels.size, np.int32)
-            for row, at in _by_level(levels):
-                flat[at] = self._read(reader, first + row, len(at)) + least[first + row]
-            symbols[start:end] = flat.reshape(end - start, *shape)
+        for part in self._parts(symbols):
+            places = np.empty(part.rows.size, np.int32)
+            for row, at in _by_row(part.rows):
+                places[at] = reader.read(self.prior.models[row], len(at))
+            part.put(places + self._alphabets[0][part.rows])
         reader.finish()
         return symbols
 
@@ -157,7 +160,7 @@ class ContextPrior:
 
         header = _HEADER.pack(len(self.sizes), self.channels)
         sizes = np.array(self.sizes, "<u4").tobytes()
-        return header + sizes + self.weights.astype("<i4").tobytes() + self.prior.to_bytes()
+        return header + sizes + self.weights.astype("<i4").tobytes() + self.means.to_bytes() + self.prior.to_bytes()
 
     @classmethod
     def from_bytes(cls, state: bytes) -> ContextPrior:
@@ -173,10 +176,13 @@ class ContextPrior:
             raise ValueError("the state of a prior is cut short")
         sizes = tuple(np.frombuffer(state[_HEADER.size : offset], "<u4").tolist())
         weights = np.frombuffer(state[offset:end], "<i4").astype(np.int64).reshape(channels, -1)
-        prior = Prior.from_bytes(state[end:])
-        if sum(sizes) != channels or len(prior) != sizes[0] + LEVELS:
+        if sum(sizes) != channels or 0 in sizes:
             raise ValueError("the state of a prior has other groups than its channels")
-        return cls(sizes, weights, prior)
+        means, tables = Means.from_bytes(sizes, state[end:])
+        prior = Prior.from_bytes(tables)
+        if len(prior) != _rows(sizes[0]):
+            raise ValueError("the state of a prior has other tables than its groups")
+        return cls(sizes, weights, means, prior)
 
     def _is_long(self, shape: Sequence[int]) -> bool:
         return math.prod(shape) > FEW_SYMBOLS
@@ -184,65 +190,90 @@ class ContextPrior:
     @cached_property
     def _spans(self) -> list[tuple[int, int]]:
         """First channel, and that behind the last, of each group."""
-        ends = [sum(self.sizes[: i + 1]) for i in range(len(self.sizes))]
-        return list(zip([0, *ends[:-1]], ends, strict=True))
+        return spans_of(self.sizes)
 
-    def _runs(self, symbols: NDArray[Any]) -> list[tuple[NDArray[np.int32], Any]]:
-        models = self.prior.models
-        return [(places, models[row]) for row, places in self._placed(symbols) if models[row] is not None]
-
-    def _placed(self, symbols: NDArray[Any]) -> Iterator[tuple[int, NDArray[np.int32]]]:
+    def _ordered(self, symbols: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
         """Rows of `prior` in the order of the bitstream, and where in its alphabet each symbol stands."""
         import numpy as np
 
-        first, (lowest, sizes) = self.sizes[0], self._alphabets
-        flat = symbols.astype(np.int32).reshape(self.channels, -1)
-        rows = np.empty(flat.shape, np.intp)
-        rows[:first] = np.arange(first)[:, None]
-        levels = self._levels(self._features(symbols), first, self.channels).reshape(-1, flat.shape[1])
-        rows[first:] = levels
-        rows[first:] += first
-        places = flat - lowest[rows]
+        lowest, sizes = self._alphabets
+        rows, distances = self._distances(symbols)
+        places = distances - lowest[rows]
         if (places.view(np.uint32) > sizes[rows]).any():  # as which those below nothing are great
-            yield from self._placed_nearby(symbols)
-            return
-        # One sort for all groups: a group's rows are told from those of others.
-        keys = (rows + self._group_keys).reshape(-1).astype(np.uint16)  # which are sorted by radix
-        ordered = places.reshape(-1)[np.argsort(keys, kind="stable")]
-        counts = np.bincount(keys)
-        found = np.flatnonzero(counts)
-        ends = np.cumsum(counts[found]).tolist()
-        for key, start, end in zip(found.tolist(), [0, *ends[:-1]], ends, strict=True):
-            yield key if key < first else first + (key - first) % LEVELS, ordered[start:end]
+            return self._ordered_nearby(symbols)
+        # Parts follow one another, and the rows of each. So small numbers are sorted by radix.
+        keys = (rows + _parts_of(self.sizes, symbols.shape[1:]) * len(lowest)).astype(np.uint16)
+        order = np.argsort(keys, kind="stable")
+        return rows[order], places[order]
 
-    def _placed_nearby(self, symbols: NDArray[Any]) -> Iterator[tuple[int, NDArray[np.int32]]]:
-        """`_placed` where symbols are outside their tables: group by group, since what is sent instead tells scales."""
+    def _ordered_nearby(self, symbols: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+        """`_ordered` where some are outside their tables: part by part, since what is sent instead tells the rest."""
         import numpy as np
 
-        sent = symbols.astype(np.int32, order="C")  # so that what is clipped in a flat view is clipped in it, too
-        lowest, sizes = self._alphabets[0], self._alphabets[1].astype(np.int32)
+        lowest, sizes = self._alphabets
+        sent = symbols.astype(np.int32, order="C")  # so that what is put into a flat view of it is put into it, too
+        ordered = []
+        for part in self._parts(sent):
+            places = (part.distances() - lowest[part.rows]).clip(0, sizes[part.rows].astype(np.int32))
+            part.put(places + lowest[part.rows])
+            order = np.argsort(part.rows, kind="stable")
+            ordered.append((part.rows[order], places[order]))
+        rows, places = zip(*ordered, strict=True)
+        return np.concatenate(rows), np.concatenate(places)
+
+    def _distances(self, symbols: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+        """Of each symbol its row, and how far it is from its mean: by channels, black places before white ones."""
+        import numpy as np
+
+        flat = symbols.astype(np.int32).reshape(self.channels, -1)
+        at = np.concatenate(places_of(*symbols.shape[1:]))
+        whole, signs, phases = _split(self.means.quarters(symbols, 0, self.channels))
+        bases = self._bases(self._features(symbols), 0, self.channels)
+        return self._row_of[bases[:, at], phases].reshape(-1), ((flat[:, at] - whole) * signs).reshape(-1)
+
+    def _parts(self, symbols: NDArray[np.int32]) -> Iterator[_Part]:
+        """Groups and colours in the order of the bitstream, each to be put into `symbols` before the next one."""
+        flat = symbols.reshape(self.channels, -1)
+        for start, end in self._spans:
+            bases = self._bases(self._features(symbols, start), start, end)
+            for colour, at in zip(COLOURS, places_of(*symbols.shape[1:]), strict=True):
+                if len(at):
+                    whole, signs, phases = _split(self.means.quarters(symbols, start, end, [colour]))
+                    rows = self._row_of[bases[:, at], phases].reshape(-1)
+                    yield _Part(flat, start, end, at, rows, whole, signs)
+
+    def _bases(self, features: NDArray[np.float64], start: int, end: int) -> NDArray[np.intp]:
+        """Which channel of the first group or which level each symbol of whole groups has, (channels, places)."""
+        import numpy as np
+
+        first = min(max(self.sizes[0], start), end)
+        bases = np.empty((end - start, features.shape[1]), np.intp)
+        bases[: first - start] = np.arange(start, first)[:, None]
+        bases[first - start :] = self._levels(features, first, end)
+        bases[first - start :] += self.sizes[0]
+        return bases
+
+    def _scales(self, sample: NDArray[np.int32]) -> NDArray[np.float64]:
+        """The scale of each symbol in steps; of the first group, where none is known, 1."""
+        import numpy as np
+
+        scales = np.ones(sample.shape)
         first = self.sizes[0]
-        flat = sent.reshape(self.channels, -1)
-        for row in range(first):
-            places = (flat[row] - lowest[row]).clip(0, sizes[row])
-            flat[row] = places + lowest[row]
-            yield row, places
-        for start, end in self._spans[1:]:
-            levels = self._levels(self._features(sent, start), start, end)
-            here = flat[start:end].reshape(-1)
-            low = lowest[first:][levels]
-            places = (here - low).clip(0, sizes[first:][levels])
-            flat[start:end] = (places + low).reshape(end - start, -1)
-            for row, at in _by_level(levels):
-                yield first + row, places[at]
+        if first < self.channels:
+            levels = self._levels(self._features(sample), first, self.channels)
+            scales[first:] = _scale_of(levels).reshape(scales[first:].shape)
+        return scales
 
     @cached_property
-    def _group_keys(self) -> NDArray[np.intp]:
-        """What is added to the rows of each channel, (channels, 1), so that those of different groups differ."""
+    def _row_of(self) -> NDArray[np.intp]:
+        """The row of `prior` for what `_bases` gives and each of PHASES."""
         import numpy as np
 
-        groups = np.repeat(np.arange(len(self.sizes)), self.sizes)
-        return (np.maximum(groups - 1, 0) * LEVELS)[:, None]
+        rows = np.empty((self.sizes[0] + LEVELS, PHASES), np.intp)
+        for row in range(_rows(self.sizes[0])):
+            base, phase = _base_and_phase(row, self.sizes[0])
+            rows[base, phase:] = row
+        return rows
 
     @cached_property
     def _alphabets(self) -> tuple[NDArray[np.int32], NDArray[np.uint32]]:
@@ -284,17 +315,73 @@ class ContextPrior:
         return features
 
     def _levels(self, features: NDArray[np.float64], start: int, end: int) -> NDArray[np.uint8]:
-        """Which of LEVELS each symbol of these channels has, (channels * places,). Sums are exact in float64."""
+        """Which of LEVELS each symbol of these channels has, (channels, places). Sums are exact in float64."""
         import numpy as np
 
         scales = self._factors[start:end] @ features
         # The exponent and the two leading bits of a float32 are its logarithm in quarters of an octave.
         quarters = scales.clip(1, _MAX_SCALE).astype(np.float32).view(np.int32) >> 21
         levels: NDArray[np.uint8] = (quarters - ((127 + _FIRST_OCTAVE) * _STEPS)).clip(0, LEVELS - 1).astype(np.uint8)
-        return levels.reshape(-1)
+        return levels
 
-    def _read(self, reader: BitstreamReader, row: int, count: int) -> NDArray[np.int32]:
-        return reader.read(self.prior.models[row], count)
+
+def _rows(first: int) -> int:
+    """How many tables there are for so many channels of the first group."""
+    return (first + FINE_LEVELS) * PHASES + LEVELS - FINE_LEVELS
+
+
+def _base_and_phase(row: int, first: int) -> tuple[int, int]:
+    """Of a row, the channel of the first group or, behind these, the level, and the phase."""
+    fine = first + FINE_LEVELS
+    return divmod(row, PHASES) if row < fine * PHASES else (row - fine * PHASES + fine, 0)
+
+
+@lru_cache
+def _parts_of(sizes: tuple[int, ...], shape: tuple[int, int]) -> NDArray[np.intp]:
+    """Which group and colour each symbol belongs to, in the order of `ContextPrior._distances`, as a number."""
+    import numpy as np
+
+    groups = len(COLOURS) * np.repeat(np.arange(len(sizes)), sizes)
+    colours = np.repeat(COLOURS, [len(at) for at in places_of(*shape)])
+    parts: NDArray[np.intp] = np.add.outer(groups, colours).reshape(-1)
+    return parts
+
+
+def _split(quarters: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """Means as the nearest whole steps, the side on which they are of it (1 or -1), and how far, in quarters."""
+    import numpy as np
+
+    shifted = quarters + QUARTERS // 2
+    beyond = (shifted & (QUARTERS - 1)) - QUARTERS // 2
+    return shifted >> 2, np.where(beyond < 0, np.int32(-1), np.int32(1)), np.abs(beyond)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """The symbols of a group's channels at the places of a colour, with their rows, one after the other."""
+
+    symbols: NDArray[np.int32]
+    start: int
+    end: int
+    at: NDArray[np.intp]
+    rows: NDArray[np.intp]
+    whole: NDArray[np.int32]
+    signs: NDArray[np.int32]
+
+    def distances(self) -> NDArray[np.int32]:
+        """How far the symbols are from their means."""
+        distances: NDArray[np.int32] = (self.symbols[self.start : self.end, self.at] - self.whole) * self.signs
+        return distances.reshape(-1)
+
+    def put(self, distances: NDArray[np.int32]) -> None:
+        """The inverse of `distances`."""
+        found = distances.reshape(self.whole.shape) * self.signs + self.whole
+        self.symbols[self.start : self.end, self.at] = found
+
+
+def _scale_of(level: Any) -> Any:
+    """The middle of a level, or of many, in steps."""
+    return 2.0 ** (_FIRST_OCTAVE + (level + 0.5) / _STEPS) / WEIGHT_GRID
 
 
 def _units(groups: int) -> NDArray[np.float64]:
@@ -321,11 +408,11 @@ def _rimmed(side: int) -> NDArray[np.intp]:
     return np.arange(-1, side + 1).clip(0, side - 1)
 
 
-def _by_level(levels: NDArray[np.uint8]) -> list[tuple[int, NDArray[Any]]]:
-    """Each level that occurs, and where it does, ascending."""
+def _by_row(rows: NDArray[np.intp]) -> list[tuple[int, NDArray[np.intp]]]:
+    """Each row that occurs, ascending, and where it does."""
     import numpy as np
 
-    order = np.argsort(levels, kind="stable")
-    counts = np.bincount(levels, minlength=LEVELS)
+    order = np.argsort(rows, kind="stable")
+    counts = np.bincount(rows)
     found = np.flatnonzero(counts)
-    return [(int(level), at) for level, at in zip(found, np.split(order, np.cumsum(counts[found])[:-1]), strict=True)]
+    return [(int(row), at) for row, at in zip(found, np.split(order, np.cumsum(counts[found])[:-1]), strict=True)]

@@ -37,6 +37,7 @@ FEW_SYMBOLS = 1 << 16
 """Up to so many symbols, over all rows, a range coder writes them."""
 
 _CODER_PRECISION_BITS = 24
+_UNITS = 1 << (_CODER_PRECISION_BITS - PRECISION_BITS)
 _WORD_BYTES = 4
 _STATE_BITS = 64
 _MAX_ROWS = 1 << 20
@@ -202,6 +203,64 @@ class Prior:
         places: NDArray[np.int32] = (symbols - self.least).astype(np.int32)
         return places
 
+    def write(self, rows: NDArray[np.intp], places: NDArray[np.int32]) -> bytes:
+        """A bitstream of symbols of any rows in this order, each given by its place in its row's alphabet.
+
+        What a `BitstreamReader` of as many symbols reads run by run with `models`. The coder takes them in one call,
+        however often rows change.
+        """
+        from constriction import stream
+
+        count = len(rows)
+        if self._coded_rows < len(self):
+            coded = self._lengths[rows] > 1
+            rows, places = rows[coded], places[coded]
+        which, parts = self._thirds
+        at = self._starts[rows] + places
+        return write_runs([(which[at], stream.model.Categorical(perfect=False), parts[at])], count > FEW_SYMBOLS)
+
+    def bits(self, rows: NDArray[np.intp], places: NDArray[np.int32]) -> NDArray[np.float64]:
+        """What each symbol costs at least: -log2 of its probability. Rows and places are those of `write`."""
+        import numpy as np
+
+        costs: NDArray[np.float64] = np.concatenate([np.zeros(0), *self._costs])[self._starts[rows] + places]
+        return costs
+
+    @cached_property
+    def _lengths(self) -> NDArray[np.intp]:
+        import numpy as np
+
+        return np.array([len(table) for table in self.tables], np.intp)
+
+    @cached_property
+    def _starts(self) -> NDArray[np.intp]:
+        """Where each row's symbols begin among those of all rows."""
+        import numpy as np
+
+        return np.cumsum(self._lengths) - self._lengths
+
+    @cached_property
+    def _thirds(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """For each symbol of all rows an alphabet of three with the same interval in it, and which of the three it is.
+
+        The others stand for all symbols below it and all above it; where there are none, for halves of those on the
+        other side. So models of symbols of different rows have one size.
+        """
+        import numpy as np
+
+        which, parts = [np.zeros(0, np.int32)], [np.zeros((0, 3), np.int64)]
+        for table in self.tables:
+            width = table * _UNITS
+            below = np.cumsum(width) - width
+            above = (1 << _CODER_PRECISION_BITS) - width - below
+            inside = np.stack([below, width, above], 1)
+            inside[0] = width[0], above[0] // 2, above[0] // 2
+            inside[-1] = below[-1] // 2, below[-1] // 2, width[-1]
+            which.append(np.array([0, *[1] * (len(table) - 2), *[2] * (len(table) > 1)], np.int32))
+            parts.append(inside)
+        # As for `models`, one is taken off for the 1 of 2^24 that the coder gives to each.
+        return np.concatenate(which), (np.concatenate(parts) - 1).astype(np.float32)
+
     @cached_property
     def _coded_rows(self) -> int:
         return sum(len(table) > 1 for table in self.tables)
@@ -214,9 +273,8 @@ class Prior:
 
         # constriction gives every symbol 1 of 2^24 and shares out the rest in proportion. With one taken off before,
         # and integers that float32 holds exactly, as it does all their sums, what results is the table itself.
-        scale = 1 << (_CODER_PRECISION_BITS - PRECISION_BITS)
         return [
-            stream.model.Categorical((table * scale - 1).astype(np.float32), perfect=False) if len(table) > 1 else None
+            stream.model.Categorical((table * _UNITS - 1).astype(np.float32), perfect=False) if len(table) > 1 else None
             for table in self.tables
         ]
 
@@ -264,8 +322,10 @@ def zstd_decompress(frame: bytes | memoryview, size: int, dictionary: bytes = b"
     return data
 
 
-def write_runs(runs: Sequence[tuple[NDArray[np.int32], Any]], many: bool) -> bytes:
+def write_runs(runs: Sequence[tuple[NDArray[np.int32], *tuple[Any, ...]]], many: bool) -> bytes:
     """A bitstream of runs of places in an alphabet, each with its model of `Prior.models`; `many` takes the ANS coder.
+
+    Or with a family of models, and the parameters of each place's model.
 
     What `BitstreamReader` reads in the same order.
     """
@@ -322,13 +382,13 @@ def _no_bitstream() -> Iterator[None]:
         raise PayloadError(f"no entropy-coded bitstream: {error}") from error
 
 
-def _range_encode(coded: Sequence[tuple[NDArray[np.int32], Any]]) -> bytes:
+def _range_encode(coded: Sequence[tuple[NDArray[np.int32], *tuple[Any, ...]]]) -> bytes:
     """The fewest bytes of a range coder's final interval. Rows of places go with their models."""
     from constriction import stream
 
     coder = stream.queue.RangeEncoder()
-    for row, model in coded:
-        coder.encode(row, model)
+    for run in coded:
+        coder.encode(*run)
     words, (lower, width) = coder.pos()
     stream_bytes: bytes = coder.get_compressed().astype(">u4").tobytes()
     kept, tail = stream_bytes[: words * _WORD_BYTES], stream_bytes[words * _WORD_BYTES :]
@@ -349,13 +409,13 @@ def _shortest_within(start: int, end: int) -> bytes:
     raise ValueError(f"no number from {start} to {end}")
 
 
-def _ans_encode(coded: Sequence[tuple[NDArray[np.int32], Any]]) -> bytes:
+def _ans_encode(coded: Sequence[tuple[NDArray[np.int32], *tuple[Any, ...]]]) -> bytes:
     """An ANS coder's words and state."""
     from constriction import stream
 
     coder = stream.stack.AnsCoder()
-    for row, model in reversed(coded):
-        coder.encode_reverse(row, model)
+    for run in reversed(coded):
+        coder.encode_reverse(*run)
     return bytes(coder.get_compressed().astype("<u4").tobytes())
 
 

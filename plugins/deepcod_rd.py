@@ -51,6 +51,7 @@ class DeepcodRd(LatentCodec):
     """
 
     name = "deepcod-rd"
+    version = 2
     checkpoints = "codecbench_plugins:checkpoints/deepcod-rd"
 
     step: float

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from codecbench import PayloadError
-from codecbench.contexts import LEVELS, ContextPrior, group_sizes
+from codecbench.contexts import FINE_LEVELS, LEVELS, PHASES, ContextPrior, group_sizes
 from codecbench.entropy import FEW_SYMBOLS, Prior
+from codecbench.means import Means
 
 Symbols = NDArray[np.int32]
 SHAPES = st.one_of(st.just((1, 1)), st.tuples(st.just(1), st.integers(1, 9)), st.tuples(*[st.integers(1, 5)] * 2))
@@ -72,10 +74,11 @@ def test_what_is_within_the_tables_comes_back(case: tuple[ContextPrior, Symbols]
 @pytest.mark.parametrize("channels", [3, 20])
 def test_symbols_outside_a_table_are_sent_as_the_nearest_inside(channels: int) -> None:
     prior = made(0, channels)
+    prior = replace(prior, means=Means.zero(prior.sizes))
     high, low = (sent(prior, np.full((channels, 2, 2), value, np.int32)) for value in (10_000, -10_000))
     greatest = [least + len(table) - 1 for least, table in zip(prior.prior.lowest, prior.prior.tables, strict=True)]
-    assert high[:3, 0, 0].tolist() == greatest[:3]
-    assert low[:3, 0, 0].tolist() == prior.prior.lowest[:3]
+    assert high[:3, 0, 0].tolist() == greatest[: 3 * PHASES : PHASES]
+    assert low[:3, 0, 0].tolist() == prior.prior.lowest[: 3 * PHASES : PHASES]
     assert (high > 0).all()
     assert (low < 0).all()
 
@@ -255,14 +258,24 @@ def test_foreign_bitstreams_are_refused(bitstream: bytes) -> None:
 # --- the format
 
 
+def golden_means() -> Means:
+    means = Means.zero((3, 5, 8, 2))
+    for part in (means.earlier, *means.own):
+        places = np.arange(part.size)
+        part[:] = np.where(places % 5, 0, places * 29 % 33 - 16).reshape(part.shape)
+    return means
+
+
 def golden_prior() -> tuple[ContextPrior, Symbols]:
     """A prior and symbols whose numbers follow from integers alone."""
     sizes = (3, 5, 8, 2)
     factors = np.arange(18 * 13, dtype=np.int64).reshape(18, 13) * 37 % 11 * 64
-    reaches = [2, 3, 4, *(1 + level // 6 for level in range(LEVELS))]
+    fine = [2, 3, 4, *(1 + level // 6 for level in range(FINE_LEVELS))]
+    reaches = [reach for reach in fine for _ in range(PHASES)]
+    reaches += [1 + level // 6 for level in range(FINE_LEVELS, LEVELS)]
     counts = [(1 + reach - np.abs(np.arange(-reach, reach + 1))) ** 2 for reach in reaches]
     symbols = (np.arange(18 * 4 * 5) * 7919 % 101 - 50) // (9 + np.arange(18 * 4 * 5) * 31 % 23)
-    prior = ContextPrior(sizes, factors, Prior.from_counts([-reach for reach in reaches], counts))
+    prior = ContextPrior(sizes, factors, golden_means(), Prior.from_counts([-reach for reach in reaches], counts))
     return prior, symbols.astype(np.int32).reshape(18, 4, 5)
 
 
@@ -276,10 +289,10 @@ def test_the_format_stays() -> None:
 
 
 GOLDEN = (
-    "02cec78c978ded82894683151cb2f279cf81f395ac946d2cf4d3873fab43b799b4fbb8852738eb75532eaa8d62b37ce12515a954a19c92f6"
-    "6de3c5e086a9db9c2e919ebd350453bb5bba44e809dfa6a97cd097ed131f8b83f42d61284c6f22ff1f72c720b176cd9daae13fff7b696c29"
-    "f6220d3f280100e90277415c8a2fe6f6b803f826bb1eabcecb"
+    "0ac362de5d9696bcd98a6ab3c72c131a3f56df62eacd3d30165496e95347db7134235421e6ec307afcf74e271f4c9bf7a75de7c508fb00d5"
+    "b33c8555ae5419aaf2a72e7171d9884a6849f1f91044a485676382b2cf14be1eb935c19b286a7be78ce1e9568f694ff689459a2ae456f204"
+    "bb29a7c81b0aef7995f31eab19cc4c53a7198ffd3581ad0b6dea16"
 )
-SYMBOLS = "07dde86e967e8b28a4c9c826eb63bbb32a6283d06d3e7f58e4d306d0ae4e14fe"
+SYMBOLS = "679edc73d187270a705844c811970ecc459ccd2cb97ad5edc7648bc8aa719f70"
 STATE_HEAD = "eb283efd7d0955b4fdf20611c00de1d22e72d9900848e6042ba7ea1bf1240b80"
 """Of groups and weights; the rest is the state of a `Prior`."""

@@ -13,6 +13,7 @@ from codecbench.entropy import (
     MAX_ALPHABET,
     MAX_SYMBOL,
     PRECISION_BITS,
+    BitstreamReader,
     Prior,
     zstd_compress,
     zstd_decompress,
@@ -53,6 +54,26 @@ def test_symbols_come_back_and_their_size_keeps_to_the_bound(case: tuple[Prior, 
     bitstream = prior.encode(symbols)
     assert (prior.decode(bitstream, symbols.shape[1]) == symbols).all()
     assert len(bitstream) <= 1.01 * prior.bound_bytes(symbols) + 4
+
+
+@given(coded())
+def test_symbols_written_in_one_call_are_those_written_row_by_row(case: tuple[Prior, np.ndarray]) -> None:
+    prior, symbols = case
+    rows = np.repeat(np.arange(len(prior)), symbols.shape[1])
+    places = (symbols - prior.least).astype(np.int32).reshape(-1)
+    assert prior.write(rows, places) == prior.encode(symbols)
+    assert prior.bits(rows, places).sum() / 8 == pytest.approx(prior.bound_bytes(symbols))
+
+
+def test_many_symbols_written_in_one_call_are_read_run_by_run() -> None:
+    prior = Prior([0, 5, -1], [np.array([1, WHOLE - 2, 1]), np.array([WHOLE]), np.array([WHOLE // 2, WHOLE // 2])])
+    rows = np.arange(FEW_SYMBOLS + 10) % 3
+    places = np.where(rows == 1, 0, np.arange(len(rows)) // 3 % 2).astype(np.int32)
+    for count in (0, 1, 2, 3, 99, len(rows)):
+        reader = BitstreamReader(prior.write(rows[:count], places[:count]), count, count > FEW_SYMBOLS)
+        found = [reader.read(prior.models[row], 1)[0] for row in rows[:count]]
+        reader.finish()
+        assert found == places[:count].tolist()
 
 
 @pytest.mark.parametrize("rare", [1, 30, 1000, 30_000, WHOLE // 2])

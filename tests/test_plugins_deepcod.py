@@ -150,6 +150,19 @@ def test_symbols_name_the_nearest_centre(spec: TensorSpec) -> None:
     assert (nearest == torch.from_numpy(device._symbols(x))).float().mean() > 0.999
 
 
+@pytest.mark.parametrize("levels", [2, 8, 64])
+def test_many_components_have_the_symbols_of_few(levels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    device, _ = sides(IMAGE, levels=levels)
+    assert device._thresholds is not None
+    for x in (*samples(IMAGE, 3, seed=9), *extremes(IMAGE).values()):
+        searched = device._symbols(x)
+        with monkeypatch.context() as patched:
+            patched.setattr(deepcod, "MANY_COMPONENTS", 0)
+            compared = device._symbols(x)
+        assert compared.dtype == searched.dtype
+        assert (compared == searched).all()
+
+
 @pytest.mark.parametrize("spec", SPECS, ids=spec_label)
 def test_what_is_decoded_keeps_to_the_range_of_training(spec: TensorSpec) -> None:
     device, edge = sides(spec)

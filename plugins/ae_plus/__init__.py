@@ -58,6 +58,7 @@ class AePlus(LatentCodec):
     """
 
     name = "ae-plus"
+    version = 2
     checkpoints = "codecbench_plugins:checkpoints/ae-plus"
 
     step: float

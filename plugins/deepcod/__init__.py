@@ -48,6 +48,9 @@ RATE, BETAS = 2e-3, (0.9, 0.98)
 PRIOR_SAMPLES, PRIOR_SYMBOLS = 4000, 20_000_000
 LIMIT = 3e38
 
+MANY_COMPONENTS = 8192
+"""From so many on, comparing all of them with each threshold is quicker than to search for each of them."""
+
 
 class Deepcod(Codec):
     """DeepCOD (Yao et al., SenSys 2020): one strided convolution, learned scalar centres, a decoder with attention.
@@ -83,6 +86,7 @@ class Deepcod(Codec):
     """
 
     name = "deepcod"
+    version = 2
     tags = frozenset({"learned"})
     rows_by = ("coding",)
     checkpoints = "codecbench_plugins:checkpoints/deepcod"
@@ -231,8 +235,12 @@ class Deepcod(Codec):
         if self._transform is None or self._thresholds is None:
             raise RuntimeError(f"{self.name} has to be fitted, or restored, before it encodes")
         components = self._transform.components(x[None], self._geometry(x.shape), self.spec.image)
-        symbols: NDArray[np.int32] = torch.bucketize(components, self._thresholds, out_int32=True).numpy()
-        return symbols
+        if components.numel() < MANY_COMPONENTS:
+            return torch.bucketize(components, self._thresholds, out_int32=True).numpy()
+        symbols = torch.zeros(components.shape, dtype=torch.uint8)
+        for threshold in self._thresholds:
+            symbols += components > threshold
+        return symbols.int().numpy()
 
     def _coded(self, symbols: NDArray[np.int32]) -> tuple[AnyPrior, NDArray[np.int32]]:
         """The prior, and symbols as it takes them: the commonest as zero, and rows for a prior without contexts."""
@@ -317,7 +325,7 @@ class Deepcod(Codec):
         counts = np.stack([np.bincount(row, minlength=self.levels) for row in rows])
         commonest = counts.argmax(1).astype(np.int32)
         plain: AnyPrior = Prior.from_counts([-int(most) for most in commonest], list(counts + 0.25))
-        contexts = context_prior([sample - commonest[:, None, None] for sample in symbols], data.seed)
+        contexts = context_prior([sample - commonest[:, None, None] for sample in symbols], self.levels, data.seed)
         sizes: list[float] = []
         held_out = self._gathered(data.held_out)
         self._commonest = commonest

@@ -144,8 +144,11 @@ def _between(centres: Tensor, levels: int) -> Tensor:
     return torch.from_numpy(np.interp(places, np.arange(len(centres)), centres.numpy())).float()
 
 
-def context_prior(symbols: Sequence[NDArray[np.int32]], seed: int) -> ContextPrior:
-    """A prior whose contexts are learned from symbols, each (latents, height, width), by Laplace distributions."""
+def context_prior(symbols: Sequence[NDArray[np.int32]], levels: int, seed: int) -> ContextPrior:
+    """A prior whose contexts are learned from symbols, each (latents, height, width), by Laplace distributions.
+
+    Its tables reach to twice `levels`, so that all symbols are within them wherever a mean lies among symbols.
+    """
     rows = np.concatenate([sample.reshape(len(sample), -1) for sample in symbols], 1)
     context = ScaleContext(torch.from_numpy(np.sqrt(np.square(rows).mean(1))).float())
     parameters = list(context.parameters())
@@ -163,7 +166,7 @@ def context_prior(symbols: Sequence[NDArray[np.int32]], seed: int) -> ContextPri
         bits = laplace_bits(grid, context(grid)).mean()
         gradients = torch.autograd.grad(bits, parameters, allow_unused=True, materialize_grads=True)
         adam.step(gradients, CONTEXT_RATE * (1 - step / CONTEXT_STEPS))
-    return ContextPrior.fitted(context.weights().numpy(), symbols)
+    return ContextPrior.fitted(context.weights().numpy(), symbols, least_reach=2 * levels)
 
 
 def _task_error(given: Answer, wanted: Answer) -> Tensor:

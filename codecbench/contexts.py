@@ -1,8 +1,8 @@
 """Entropy coding in which what was already sent tells what the next symbols are about, and how far they may be from it.
 
 Channels are sent in groups, and of a group first the places that are black on a chessboard, then the white ones. What
-is sent is how far a symbol is from its mean (`codecbench.means`). The mean is in quarters of a step; how far it is from
-a whole step is the phase.
+is coded of a symbol is its residual, what it is beyond its mean (`codecbench.means`), in whole steps. The mean is in
+quarters of a step; how far it is from a whole step is the phase.
 
 The first group has a table for each channel and phase. The scale of any other symbol is a sum of magnitudes of the
 groups before, at its place, around it and over the whole tensor, with learned weights; the scale, rounded to a quarter
@@ -98,9 +98,9 @@ class ContextPrior:
         draft = cls(sizes, rounded, Means.fitted(sizes, symbols, scales), Prior([], []))
         gathered: list[list[NDArray[np.int32]]] = [[] for _ in range(_rows(sizes[0]))]
         for sample in symbols:
-            rows, distances = draft._distances(sample)
+            rows, residuals = draft._residuals(sample)
             for row, at in _by_row(rows):
-                gathered[row].append(distances[at])
+                gathered[row].append(residuals[at])
         lowest, counts = [], []
         for row, parts in enumerate(gathered):
             values = np.concatenate([np.zeros(0, np.int32), *parts])
@@ -197,8 +197,8 @@ class ContextPrior:
         import numpy as np
 
         lowest, sizes = self._alphabets
-        rows, distances = self._distances(symbols)
-        places = distances - lowest[rows]
+        rows, residuals = self._residuals(symbols)
+        places = residuals - lowest[rows]
         if (places.view(np.uint32) > sizes[rows]).any():  # as which those below nothing are great
             return self._ordered_nearby(symbols)
         # Parts follow one another, and the rows of each. So small numbers are sorted by radix.
@@ -214,15 +214,15 @@ class ContextPrior:
         sent = symbols.astype(np.int32, order="C")  # so that what is put into a flat view of it is put into it, too
         ordered = []
         for part in self._parts(sent):
-            places = (part.distances() - lowest[part.rows]).clip(0, sizes[part.rows].astype(np.int32))
+            places = (part.residuals() - lowest[part.rows]).clip(0, sizes[part.rows].astype(np.int32))
             part.put(places + lowest[part.rows])
             order = np.argsort(part.rows, kind="stable")
             ordered.append((part.rows[order], places[order]))
         rows, places = zip(*ordered, strict=True)
         return np.concatenate(rows), np.concatenate(places)
 
-    def _distances(self, symbols: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
-        """Of each symbol its row, and how far it is from its mean: by channels, black places before white ones."""
+    def _residuals(self, symbols: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+        """Row and residual of each symbol: by channels, black places before white ones."""
         import numpy as np
 
         flat = symbols.astype(np.int32).reshape(self.channels, -1)
@@ -338,7 +338,7 @@ def _base_and_phase(row: int, first: int) -> tuple[int, int]:
 
 @lru_cache
 def _parts_of(sizes: tuple[int, ...], shape: tuple[int, int]) -> NDArray[np.intp]:
-    """Which group and colour each symbol belongs to, in the order of `ContextPrior._distances`, as a number."""
+    """Which group and colour each symbol belongs to, in the order of `ContextPrior._residuals`, as a number."""
     import numpy as np
 
     groups = len(COLOURS) * np.repeat(np.arange(len(sizes)), sizes)
@@ -368,14 +368,14 @@ class _Part:
     whole: NDArray[np.int32]
     signs: NDArray[np.int32]
 
-    def distances(self) -> NDArray[np.int32]:
-        """How far the symbols are from their means."""
-        distances: NDArray[np.int32] = (self.symbols[self.start : self.end, self.at] - self.whole) * self.signs
-        return distances.reshape(-1)
+    def residuals(self) -> NDArray[np.int32]:
+        """What the symbols are beyond their means, counted in the direction in which those are beyond a whole step."""
+        residuals: NDArray[np.int32] = (self.symbols[self.start : self.end, self.at] - self.whole) * self.signs
+        return residuals.reshape(-1)
 
-    def put(self, distances: NDArray[np.int32]) -> None:
-        """The inverse of `distances`."""
-        found = distances.reshape(self.whole.shape) * self.signs + self.whole
+    def put(self, residuals: NDArray[np.int32]) -> None:
+        """The inverse of `residuals`."""
+        found = residuals.reshape(self.whole.shape) * self.signs + self.whole
         self.symbols[self.start : self.end, self.at] = found
 
 

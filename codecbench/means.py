@@ -96,28 +96,38 @@ class Means:
         for group, (start, end) in enumerate(spans_of(sizes)):
             split = _AREA * min(start, EARLIER_CHANNELS)
             for colour in COLOURS:
-                width = split + (means.own[group].shape[1] if colour else 0)
-                if not width:
-                    continue
-                # Of the samples that say, and of the others, what the squared errors of any factors follow from.
-                squares, products = np.zeros((2, width, width)), np.zeros((2, width, end - start))
-                for part, symbols, weights in _batches(samples, scales):
-                    shape, at = symbols.shape[2:], places_of(*symbols.shape[2:])[colour]
-                    padded = _padded(symbols)
-                    seen = _around(padded, shape, colour)[:, :split]
-                    if colour:
-                        seen = np.concatenate([seen, _beside(padded[:, start:end], shape)], 1)
-                    rows = seen.swapaxes(1, 2).reshape(-1, width)
-                    wanted = symbols[:, start:end].reshape(len(symbols), end - start, -1)[:, :, at]
-                    weighted = rows * weights[:, start:end].mean(1).reshape(len(symbols), -1)[:, at].reshape(-1, 1)
-                    squares[part] += weighted.T @ rows
-                    products[part] += weighted.T @ wanted.swapaxes(1, 2).reshape(-1, end - start)
-                factors = _solved(squares, products).T * FACTOR_GRID
-                factors = np.rint(factors).clip(-MAX_FACTOR, MAX_FACTOR)
+                solved = _solved(*means._normal_equations(group, colour, samples, scales))
+                factors = np.rint(solved.T * FACTOR_GRID).clip(-MAX_FACTOR, MAX_FACTOR)
                 means.earlier[colour, start:end, :split] = factors[:, :split]
                 if colour:
                     means.own[group][:] = factors[:, split:]
         return means
+
+    def _normal_equations(
+        self, group: int, colour: Colour, samples: Sequence[NDArray[Any]], scales: Sequence[NDArray[Any]]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Products of what a group's means look at with itself, (2, looks, looks), and with symbols, (2, looks, n).
+
+        First over each fifth sample, then over the others.
+        """
+        import numpy as np
+
+        start, end = spans_of(self.sizes)[group]
+        split = _AREA * min(start, EARLIER_CHANNELS)
+        looks = split + (self.own[group].shape[1] if colour else 0)
+        squares, products = np.zeros((2, looks, looks)), np.zeros((2, looks, end - start))
+        for part, symbols, weights in _batches(samples, scales):
+            shape, at = symbols.shape[2:], places_of(*symbols.shape[2:])[colour]
+            padded = _padded(symbols)
+            seen = _around(padded, shape, colour)[:, :split]
+            if colour:
+                seen = np.concatenate([seen, _beside(padded[:, start:end], shape)], 1)
+            rows = seen.swapaxes(1, 2).reshape(len(symbols) * len(at), looks)
+            wanted = symbols[:, start:end].reshape(len(symbols), end - start, -1)[:, :, at]
+            weighted = rows * weights[:, start:end].mean(1).reshape(len(symbols), -1)[:, at].reshape(-1, 1)
+            squares[part] += weighted.T @ rows
+            products[part] += weighted.T @ wanted.swapaxes(1, 2).reshape(len(rows), end - start)
+        return squares, products
 
     def quarters(
         self, symbols: NDArray[Any], start: int, end: int, colours: Sequence[Colour] = COLOURS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
 import hashlib
 import importlib.util
@@ -10,7 +9,6 @@ import inspect
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -154,18 +152,20 @@ def _collect(items: Iterable[Any], kind: str, base: type[Any]) -> dict[str, type
             raise PluginError(f"codecbench_register_{kind}s gave {item!r}, which is not a subclass of {base.__name__}")
         name = getattr(item, "name", None)
         if not isinstance(name, str) or not name or not name.replace("-", "").replace("_", "").isalnum():
-            raise PluginError(f"{_label(item)} needs a class attribute 'name' of letters, digits and hyphens")
+            raise PluginError(f"{class_label(item)} needs a class attribute 'name' of letters, digits and hyphens")
         _add(found, name, item, kind)
     return dict(sorted(found.items()))
 
 
 def _add(found: dict[str, Any], name: str, item: Any, kind: str) -> None:
     if name in found and found[name] is not item:
-        raise PluginError(f"{kind} name {name!r} is used by {_label(found[name])} and {_label(item)}; rename one")
+        both = f"{class_label(found[name])} and {class_label(item)}"
+        raise PluginError(f"{kind} name {name!r} is used by {both}; rename one")
     found[name] = item
 
 
-def _label(item: Any) -> str:
+def class_label(item: Any) -> str:
+    """A class, or an instance's class, as an error names it: with its file where it was loaded from one."""
     kind = item if isinstance(item, type) else type(item)
     module = sys.modules.get(kind.__module__)
     if kind.__module__.startswith(FILE_PREFIX) and module is not None:
@@ -176,21 +176,21 @@ def _label(item: Any) -> str:
 def _check_codec(codec: type[Codec]) -> None:
     if inspect.isabstract(codec):
         missing = ", ".join(sorted(codec.__abstractmethods__))
-        raise PluginError(f"{_label(codec)} does not define {missing}")
+        raise PluginError(f"{class_label(codec)} does not define {missing}")
     if not isinstance(codec.version, int) or codec.version < 1:
-        raise PluginError(f"{_label(codec)} needs an integer version of at least 1, not {codec.version!r}")
+        raise PluginError(f"{class_label(codec)} needs an integer version of at least 1, not {codec.version!r}")
     check_points(codec, codec.points)
 
 
 def check_points(codec: type[Codec], points: Any) -> None:
     """Raise PluginError unless these are operating points: one mapping or more, of names to JSON scalars."""
     if not isinstance(points, (tuple, list)) or not points or not all(isinstance(p, Mapping) for p in points):
-        raise PluginError(f'{_label(codec)}: points is a tuple of mappings like ({{"level": 1}},), not {points!r}')
+        raise PluginError(f'{class_label(codec)}: points is a tuple of mappings like ({{"level": 1}},), not {points!r}')
     for point in points:
         for key, value in point.items():
             if not isinstance(value, (bool, int, float, str)):
                 raise PluginError(
-                    f"{_label(codec)}: {key}={value!r} in a point is no JSON scalar; use a number or text"
+                    f"{class_label(codec)}: {key}={value!r} in a point is no JSON scalar; use a number or text"
                 )
 
 
@@ -206,42 +206,6 @@ def suggestion(wrong: str, known: Iterable[str]) -> str:
     """The nearest known name, as the end of an error line (`; did you mean 'right'?`), or nothing."""
     near = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def source_sha256(item: type[Any]) -> str:
-    """Hex digest of the source that a codec is made of: what a record checks to see that it is current.
-
-    That is the module that defines the class, all modules of its folder where it is a package, and the helper modules
-    of codecbench that these import, and theirs; not the contract itself.
-    """
-    path = inspect.getsourcefile(item)
-    if path is None:
-        raise PluginError(f"{_label(item)} has no source file; define it in a .py file")
-    own = [Path(path), *(sorted(Path(path).parent.rglob("*.py")) if Path(path).name == "__init__.py" else ())]
-    sources = [file.read_bytes() for file in dict.fromkeys(own)]
-    helpers: dict[str, bytes] = {}
-    waiting = list(sources)
-    while waiting:
-        for name in _helpers_named_in(waiting.pop()):
-            if name not in helpers:
-                helpers[name] = (Path(__file__).parent / f"{name}.py").read_bytes()
-                waiting.append(helpers[name])
-    parts = [*sources, *(helpers[name] for name in sorted(helpers))]
-    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
-
-
-@lru_cache
-def _helpers_named_in(source: bytes) -> tuple[str, ...]:
-    """Modules of codecbench, but for the contract, that a source names in its imports."""
-    named = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and not node.level:
-            named.add(node.module or "")
-        elif isinstance(node, ast.Import):
-            named.update(alias.name for alias in node.names)
-    folder = Path(__file__).parent
-    found = {name.removeprefix("codecbench.") for name in named if name.startswith("codecbench.")} - {"codec"}
-    return tuple(sorted(name for name in found if (folder / f"{name}.py").is_file()))
 
 
 def reference(item: type[Any]) -> str:

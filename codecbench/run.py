@@ -21,7 +21,7 @@ from codecbench.config import RunConfig, parse_codec
 from codecbench.fitting import Fitter
 from codecbench.layers import ModelLayers
 from codecbench.pair import Pair, WorkloadRef, chunks, split_outputs
-from codecbench.plugins import check_points, codecs, manager, pick, reference, source_sha256, suggestion, workloads
+from codecbench.plugins import check_points, codecs, manager, pick, reference, suggestion, workloads
 from codecbench.quality import psnr_db, ssim
 from codecbench.record import (
     Cost,
@@ -37,6 +37,7 @@ from codecbench.record import (
     Time,
     Timed,
 )
+from codecbench.source_hash import source_sha256
 from codecbench.stats import payload_summary, summarise_choice, summarise_task
 from codecbench.store import Store
 from codecbench.worker import CodecFailure, Reply, Worker, WorkerError, WorkerTimeout, one_line, unpack_arrays
@@ -156,6 +157,7 @@ class Run:
         self.uncompressed: dict[Subset, _Scores] = {}
         self.weights_sha256 = self.workload.weights_sha256()
         self.started_utc = measure.utc_now()
+        self.source_hashes = {codec: source_sha256(codec) for codec, _ in self.asked}
 
     def _asked_codecs(self) -> list[tuple[type[Codec], dict[str, Any] | None]]:
         """Codec classes with the one point asked for, or None for the preset's points."""
@@ -292,7 +294,7 @@ class Run:
         return True
 
     def _is_current(self, cell: PlannedCell, source_hash: str, weights_hash: str) -> bool:
-        return source_hash == source_sha256(cell.codec) and weights_hash == self.weights_sha256
+        return source_hash == self.source_hashes[cell.codec] and weights_hash == self.weights_sha256
 
     def _run_split(self, split: str, cells: list[PlannedCell], summary: Summary) -> None:
         for cell in cells:
@@ -373,7 +375,7 @@ class Run:
             # Whatever the codec left in the processes, memory above all, must not meet the next cell.
             self.pair.replace()
             raise
-        values = {"source_hash": source_sha256(cell.codec), "weights_hash": self.weights_sha256}
+        values = {"source_hash": self.source_hashes[cell.codec], "weights_hash": self.weights_sha256}
         samples = self.store.write_samples(cell.key, columns, values)
         return _Measured(cell, state, columns, samples, handles, self.pair.generation)
 
@@ -748,7 +750,7 @@ class Run:
     def _provenance(self, cell: PlannedCell) -> Provenance:
         commit, dirty = measure.git_state()
         return Provenance(
-            codecbench=__version__, plugin=_plugin_label(cell.codec), source_hash=source_sha256(cell.codec),
+            codecbench=__version__, plugin=_plugin_label(cell.codec), source_hash=self.source_hashes[cell.codec],
             weights_hash=self.weights_sha256, threads=1, torch_device=self.config.torch_device, git=commit,
             dirty=dirty, command=self._command(cell), started_utc=self.started_utc, **measure.machine(),
         )  # fmt: skip

@@ -21,7 +21,6 @@ from codecbench.plugins import (
     pick,
     reference,
     resolve,
-    source_sha256,
     suggestion,
     workloads,
 )
@@ -238,48 +237,6 @@ def test_a_reference_to_a_file_holds_in_another_process(write: Write) -> None:
 def test_a_reference_to_nothing(text: str) -> None:
     with pytest.raises(PluginError):
         resolve(text)
-
-
-def test_the_source_hash_follows_the_file(write: Write) -> None:
-    path = write(HEAD, HOOK)
-    kind = found_in(path)["same"]
-    before = source_sha256(kind)
-    assert before == source_sha256(kind)
-    path.write_text(path.read_text() + "# changed\n")
-    assert source_sha256(kind) != before
-
-
-def test_the_source_hash_of_a_package_follows_all_its_modules(write: Write) -> None:
-    path = write(HEAD, HOOK, name="__init__.py")
-    network = path.parent / "network.py"
-    network.write_text("WIDTH = 1\n")
-    kind = found_in(path)["same"]
-    before = source_sha256(kind)
-    network.write_text("WIDTH = 2\n")
-    assert source_sha256(kind) != before
-
-
-def test_the_source_hash_follows_the_helpers_that_a_codec_imports(
-    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    core = tmp_path / "core"
-    core.mkdir()
-    for name, text in (
-        ("bits", "from codecbench.codec import Codec\n"),
-        ("entropy", "from codecbench.bits import x\n"),
-    ):
-        (core / f"{name}.py").write_text(text)
-    (core / "codec.py").write_text("")
-    monkeypatch.setattr("codecbench.plugins.__file__", str(core / "plugins.py"))
-    plain = found_in(write(HEAD, HOOK))["same"]
-    path = write("def later():\n    from codecbench.entropy import Prior\n", HEAD, HOOK, name="coded.py")
-    coded = found_in(path)["same"]
-    hashes = {item: source_sha256(item) for item in (plain, coded)}
-    (core / "codec.py").write_text("# the contract does not count\n")
-    assert {item: source_sha256(item) for item in (plain, coded)} == hashes
-    (core / "bits.py").write_text("# changed, and imported by what the codec imports\n")
-    assert source_sha256(plain) == hashes[plain]
-    assert source_sha256(coded) != hashes[coded]
 
 
 def test_loading_a_file_twice_gives_the_same_module(write: Write) -> None:

@@ -14,10 +14,10 @@ from codecbench.codec import (
     TensorSpec,
     UsageError,
 )
-from codecbench.device import DeviceProfile
+from codecbench.devices.profile import DeviceProfile
 from codecbench.hookspecs import hookimpl
-from codecbench.link import BackgroundLink, FixedRateLink, Link, TcpRampLink, TraceLink
-from codecbench.plugins import manager
+from codecbench.links.model import BackgroundLink, FixedRateLink, Link, TcpRampLink, TraceLink
+from codecbench.registry import manager
 from codecbench.workload import Metric, Subset, Workload
 
 __version__ = "0.1.0"

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pluggy import HookimplMarker, HookspecMarker
 
 from codecbench.codec import Codec
-from codecbench.device import DeviceProfile
-from codecbench.link import Link
+from codecbench.devices.profile import DeviceProfile
+from codecbench.links.model import Link
 from codecbench.workload import Workload
 
 hookspec = HookspecMarker("codecbench")

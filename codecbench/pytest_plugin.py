@@ -51,8 +51,8 @@ class CodecBenchmark:
         middle one; `split` names the group and defaults to the spec. A point that needs a fit gets one on synthetic
         data, which is not timed. Skips where the codec gives a reason. Raises UsageError for `x` without its spec.
         """
-        from codecbench.kit_cases import Case, Kit
-        from codecbench.kit_samples import samples, spec_label
+        from codecbench.kit.runner import Case, Kit
+        from codecbench.kit.samples import samples, spec_label
         from codecbench.measure import torch_threads
 
         if x is not None and spec is None:
@@ -92,7 +92,7 @@ def _choose(
     codec: type[Codec], spec: TensorSpec | None, point: Mapping[str, Any] | None
 ) -> tuple[TensorSpec, Mapping[str, Any]]:
     """The spec and point to time. Skips the test, with the codec's last reason, where it takes none."""
-    from codecbench.kit_samples import DEFAULT_SPECS
+    from codecbench.kit.samples import DEFAULT_SPECS
 
     reason: str | None = None
     for candidate in (spec,) if spec else (FEATURE_MAP, *DEFAULT_SPECS):

@@ -22,11 +22,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from codecbench import kit_checks
 from codecbench.codec import Codec, TensorSpec, UsageError
-from codecbench.kit_cases import CHECKS, Check, CheckFailed, Kit, Outcome, Points, Subject, quick_points, subject_label
-from codecbench.kit_golden import Golden, golden_files, golden_path
-from codecbench.plugins import pick
+from codecbench.kit import checks as kit_checks
+from codecbench.kit.golden import Golden, golden_files, golden_path
+from codecbench.kit.runner import CHECKS, Check, CheckFailed, Kit, Outcome, Points, Subject, quick_points, subject_label
+from codecbench.registry import pick
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,16 +23,24 @@ from typing import Any, TypeAlias, get_args, get_type_hints
 import typer
 from typer.models import ArgumentInfo, OptionInfo
 
-from codecbench import cli, cli_options, curves, figure, figure_data, hookspecs, layout, table, training_table
-from codecbench.cell import point_label
+from codecbench import hookspecs
+from codecbench.analysis import curves
+from codecbench.analysis import study as figure_data
+from codecbench.analysis.latency import Scenario
+from codecbench.analysis.paper import OUR_ROWS
+from codecbench.cli import main as cli
+from codecbench.cli import options as cli_options
 from codecbench.codec import Codec, CodecbenchError, DataError, UsageError
-from codecbench.config import DEFAULT_WORKLOAD
-from codecbench.figure_drawing import Drawing
-from codecbench.latency import Scenario
-from codecbench.paper import OUR_ROWS
-from codecbench.plugins import codecs, links, manager, pick, workloads
-from codecbench.record import Record
-from codecbench.store import Store
+from codecbench.experiment.config import DEFAULT_WORKLOAD
+from codecbench.figures import catalogue as figure
+from codecbench.figures.drawing import Drawing
+from codecbench.registry import codecs, links, manager, pick, workloads
+from codecbench.results.cell import point_label
+from codecbench.results.record import Record
+from codecbench.results.store import Store
+from codecbench.tables import budget as table
+from codecbench.tables import document as layout
+from codecbench.tables import training as training_table
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -388,7 +396,7 @@ def _codec(codec: type[Codec]) -> str:
     lines += [f"- `{key}`: {', '.join(map(str, values))}" for key, values in arguments.items()]
     source = codec.__module__.removeprefix("codecbench_plugins.").replace(".", "/")
     source += "/__init__.py" if hasattr(sys.modules[codec.__module__], "__path__") else ".py"
-    lines += [f"- version {codec.version}, [plugins/{source}](../plugins/{source})"]
+    lines += [f"- version {codec.version}, [{source}](../plugins/codecbench_plugins/{source})"]
     return "\n".join(lines) + "\n"
 
 

@@ -16,7 +16,7 @@ import zlib
 from pathlib import Path
 
 from codecbench import Codec, PayloadError, hookimpl
-from codecbench.bits import read_shape, write_shape
+from codecbench.toolbox.coding.headers import read_shape, write_shape
 
 PAIRS: list[tuple[str, type[Codec], type[Codec]]] = []
 

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from codecbench import measure
 from codecbench.codec import TensorSpec
-from codecbench.device_measure import measure_profile
-from codecbench.layers import Layer, describe
-from codecbench.split import SplitModel
+from codecbench.devices.layers import Layer, describe
+from codecbench.devices.timing import measure_profile
+from codecbench.workers.process.graph_split import SplitModel
 from codecbench_datasets.cifar10.model import ResNet20
 
 MALLOC = {"MALLOC_TRIM_THRESHOLD_": str(1 << 30), "MALLOC_MMAP_THRESHOLD_": str(32 << 20), "OMP_NUM_THREADS": "1"}

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from codecbench.cell import CellKey
-from codecbench.device import DeviceProfile, Leaf
-from codecbench.layers import Layer, ModelLayers
-from codecbench.link import TcpRampLink
-from codecbench.record import (
+from codecbench.devices.layers import Layer, ModelLayers
+from codecbench.devices.profile import DeviceProfile, Leaf
+from codecbench.links.model import TcpRampLink
+from codecbench.results.cell import CellKey
+from codecbench.results.record import (
     Choice,
     Cost,
     Key,
@@ -201,7 +201,7 @@ def make_samples(
 
 @dataclass
 class FakeStore:
-    """Records and per-sample columns held in memory, with the reading side of `codecbench.store.Store`."""
+    """Records and per-sample columns held in memory, with the reading side of `codecbench.results.store.Store`."""
 
     found: list[Record] = field(default_factory=list)
     columns: dict[str, dict[str, np.ndarray[Any, Any]]] = field(default_factory=dict)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from codecbench.codec import TensorSpec
-from codecbench.split import SplitModel
+from codecbench.workers.process.graph_split import SplitModel
 
 
 def split_model(model: nn.Module, shape: tuple[int, ...]) -> SplitModel:

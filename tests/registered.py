@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from codecbench import Codec, TensorSpec
-from codecbench.config import DEFAULT_WORKLOAD
-from codecbench.kit_samples import DEFAULT_SPECS
-from codecbench.plugins import codecs, manager, workloads
+from codecbench.experiment.config import DEFAULT_WORKLOAD
+from codecbench.kit.samples import DEFAULT_SPECS
+from codecbench.registry import codecs, manager, workloads
 
 PLUGINS = manager()
 CODECS = codecs(PLUGINS)
@@ -30,7 +30,7 @@ def default_split_specs() -> dict[str, TensorSpec]:
     """The tensors at the default workload's default splits, by split."""
     import torch
 
-    from codecbench.split import SplitModel
+    from codecbench.workers.process.graph_split import SplitModel
 
     workload = workloads(PLUGINS)[DEFAULT_WORKLOAD]()
     probes = [torch.rand(batch, *workload.input_spec.max_shape) for batch in (2, 3)]

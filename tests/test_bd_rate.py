@@ -13,11 +13,11 @@ from factories import make_record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codecbench import bd_rate
-from codecbench.bd_rate import Envelope, compare, envelope
+from codecbench.analysis import bd_rate
+from codecbench.analysis.bd_rate import Envelope, compare, envelope
 from codecbench.codec import UsageError
-from codecbench.record import Quality, Record
-from codecbench.table import FORMATS
+from codecbench.results.record import Quality, Record
+from codecbench.tables.budget import FORMATS
 
 LEVELS = (-8.0, -4.0, -2.0, -1.0, -0.5)
 

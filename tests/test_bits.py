@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from codecbench import PayloadError, TensorSpec, bits
+from codecbench import PayloadError, TensorSpec
+from codecbench.toolbox.coding import headers as bits
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codecbench import TensorSpec
-from codecbench.blocks import MAX_CHANNELS, MAX_VALUES, Tiling
+from codecbench.toolbox.transforms.tiling import MAX_CHANNELS, MAX_VALUES, Tiling
 
 
 @st.composite

@@ -1,11 +1,12 @@
-"""Every registered codec passes the conformance kit. The golden bitstreams lie in plugins/golden/."""
+"""Every registered codec passes the conformance kit. The golden bitstreams lie in
+plugins/codecbench_plugins/golden/."""
 
 from __future__ import annotations
 
 import pytest
 from registered import CODECS, default_split_specs, one_point
 
-from codecbench.kit_samples import spec_label
+from codecbench.kit.samples import spec_label
 from codecbench.testing import parametrize_codec, run_checks
 
 

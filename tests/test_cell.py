@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codecbench import Codec
-from codecbench.cell import CellKey, digest, point_label, row_label, sample_set_id, slug
+from codecbench.results.cell import CellKey, digest, point_label, row_label, sample_set_id, slug
 
 POINT = {"quality": 50, "tables": "shared", "fast": True, "scale": 0.5}
 

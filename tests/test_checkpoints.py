@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from codecbench import Codec, states
-from codecbench.config import RunConfig, load
-from codecbench.plugins import codecs, manager
-from codecbench.progress import reporter
-from codecbench.run import PlannedCell, Run
+from codecbench import Codec
+from codecbench.experiment.config import RunConfig, load
+from codecbench.fitting import states
+from codecbench.harness.progress import reporter
+from codecbench.harness.run import PlannedCell, Run
+from codecbench.registry import codecs, manager
 
-CHECKPOINTS = Path(__file__).parents[1] / "plugins" / "checkpoints"
+CHECKPOINTS = Path(__file__).parents[1] / "plugins" / "codecbench_plugins" / "checkpoints"
 MOST_BYTES = 40_000_000
 
 SEEDS = sorted((Path(__file__).parents[1] / "results").glob("seeds-*.toml"))

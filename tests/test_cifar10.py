@@ -18,8 +18,8 @@ import torch
 from PIL import Image
 
 from codecbench import DataError, Subset, manager
-from codecbench.plugins import workloads
-from codecbench.split import SplitModel
+from codecbench.registry import workloads
+from codecbench.workers.process.graph_split import SplitModel
 from codecbench.workload import data_places, metric_value
 from codecbench_datasets import cifar10
 from codecbench_datasets.cifar10 import Cifar10ResNet20, data, pack

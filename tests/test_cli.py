@@ -15,13 +15,13 @@ import pytest
 from factories import make_key, make_record
 
 import codecbench
-from codecbench import states
-from codecbench.cell import CellKey
-from codecbench.cli import main
+from codecbench.cli.main import main
 from codecbench.codec import DataError, TensorSpec
-from codecbench.config import DEFAULT_WORKLOAD
-from codecbench.store import Store
-from codecbench.worker import Reply
+from codecbench.experiment.config import DEFAULT_WORKLOAD
+from codecbench.fitting import states
+from codecbench.results.cell import CellKey
+from codecbench.results.store import Store
+from codecbench.workers.client import Reply
 
 HERE = Path(__file__).parent
 TINY = ["--workload", "tiny", "--plugin", str(HERE / "tiny_workload.py")]
@@ -83,8 +83,8 @@ class FakePair:
 @pytest.fixture
 def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands that need the model's cuts are told them."""
-    monkeypatch.setattr("codecbench.run.Pair", FakePair)
-    monkeypatch.setattr("codecbench.pair.Pair", FakePair)
+    monkeypatch.setattr("codecbench.harness.run.Pair", FakePair)
+    monkeypatch.setattr("codecbench.workers.pair.Pair", FakePair)
 
 
 # --- help and names -------------------------------------------------------------------------------------------------
@@ -103,7 +103,7 @@ def test_help_goes_to_standard_output(cli: Cli, words: list[str]) -> None:
 
 def test_starting_imports_no_torch() -> None:
     code = (
-        "import sys; from codecbench.cli import main; main(['list', 'codecs', '--json']);"
+        "import sys; from codecbench.cli.main import main; main(['list', 'codecs', '--json']);"
         "sys.exit(bool({'torch', 'scipy', 'skimage', 'pyarrow'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
@@ -211,7 +211,7 @@ def test_an_error_nobody_foresaw_is_one_line_too(cli: Cli, monkeypatch: pytest.M
     def fail(*arguments: Any) -> None:
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("codecbench.cli.manager", fail)
+    monkeypatch.setattr("codecbench.cli.main.manager", fail)
     ended = cli("list", "codecs")
     assert ended.status == 70
     assert ended.error == ("codecbench: internal error, RuntimeError: two lines; --debug shows where, please report it")
@@ -223,14 +223,14 @@ def test_an_interrupted_command_says_that_nothing_is_lost(cli: Cli, monkeypatch:
     def interrupt(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("codecbench.cli.manager", interrupt)
+    monkeypatch.setattr("codecbench.cli.main.manager", interrupt)
     ended = cli("list", "codecs")
     assert ended.status == 130
     assert "finished cells are kept" in ended.error
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
-    command = [sys.executable, "-m", "codecbench.cli", "list", "codecs", "--json"]
+    command = [sys.executable, "-m", "codecbench.cli.main", "list", "codecs", "--json"]
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
@@ -458,10 +458,10 @@ class FakeRun:
 def test_a_run_ends_with_its_sum_and_the_table(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, counts: dict[str, Any], status: int, said: list[str]
 ) -> None:
-    from codecbench.run import Summary
+    from codecbench.harness.run import Summary
 
     monkeypatch.setattr(FakeRun, "summary", Summary(**counts))
-    monkeypatch.setattr("codecbench.run.Run", FakeRun)
+    monkeypatch.setattr("codecbench.harness.run.Run", FakeRun)
     ended = cli("run", "--out", "out")
     assert (ended.status, ended.err.splitlines()) == (status, said)
     assert "alpha" in ended.out

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from factories import FakeStore, make_record, make_samples
 
-from codecbench import stats
 from codecbench.codec import DataError, UsageError
-from codecbench.compare import compare
+from codecbench.results import statistics as stats
+from codecbench.tables.comparison import compare
 
 ALL = np.ones(40)
 FEWER = np.array([0] * 8 + [1] * 32)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codecbench.codec import UsageError
-from codecbench.config import RunConfig, load, parse_codec
+from codecbench.experiment.config import RunConfig, load, parse_codec
 
 Write = Callable[[str], Path]
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from codecbench import PayloadError
-from codecbench.contexts import FINE_LEVELS, LEVELS, PHASES, ContextPrior, group_sizes
-from codecbench.entropy import FEW_SYMBOLS, Prior
-from codecbench.means import Means
+from codecbench.toolbox.coding.context_prior import FINE_LEVELS, LEVELS, PHASES, ContextPrior, group_sizes
+from codecbench.toolbox.coding.prior import FEW_SYMBOLS, Prior
+from codecbench.toolbox.coding.symbol_means import Means
 
 Symbols = NDArray[np.int32]
 SHAPES = st.one_of(st.just((1, 1)), st.tuples(st.just(1), st.integers(1, 9)), st.tuples(*[st.integers(1, 5)] * 2))

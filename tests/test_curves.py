@@ -11,10 +11,10 @@ from factories import make_record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codecbench import curves
+from codecbench.analysis import curves
 from codecbench.codec import UsageError
-from codecbench.record import Record
-from codecbench.table import FORMATS
+from codecbench.results.record import Record
+from codecbench.tables.budget import FORMATS
 
 
 def point(level: int, payload_bytes: float, change: float, **options: Any) -> Record:

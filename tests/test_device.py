@@ -13,9 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codecbench.codec import DataError, PluginError, UsageError
-from codecbench.device import FEATURES, HOST, TERMS, Branch, DeviceProfile, Leaf, Tree, in_elements, pick_device
-from codecbench.layers import Layer
-from codecbench.plugins import devices, manager
+from codecbench.devices.layers import Layer
+from codecbench.devices.profile import (
+    FEATURES,
+    HOST,
+    TERMS,
+    Branch,
+    DeviceProfile,
+    Leaf,
+    Tree,
+    in_elements,
+    pick_device,
+)
+from codecbench.registry import devices, manager
 from codecbench_plugins.devices import codecbench_register_devices
 
 KINDS = st.sampled_from(["conv2d", "linear", "add", "other"])

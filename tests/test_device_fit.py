@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codecbench.codec import DataError
-from codecbench.device import Branch, Leaf
-from codecbench.device_fit import LEAST, errors, fit, fit_tree, lines
-from codecbench.layers import Layer
+from codecbench.devices.fitting import LEAST, errors, fit, fit_tree, lines
+from codecbench.devices.layers import Layer
+from codecbench.devices.profile import Branch, Leaf
 
 
 def made_layers(seed: int, count: int = 600) -> list[Layer]:

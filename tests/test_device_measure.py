@@ -10,12 +10,13 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from codecbench import device_cases, device_measure
-from codecbench.cli_device import app
+from codecbench.cli.devices import app
 from codecbench.codec import UsageError
-from codecbench.device import DeviceProfile, Leaf
-from codecbench.device_cases import Case
-from codecbench.device_measure import general_factor, measure_block, measure_profile
+from codecbench.devices import cases as device_cases
+from codecbench.devices import timing as device_measure
+from codecbench.devices.cases import Case
+from codecbench.devices.profile import DeviceProfile, Leaf
+from codecbench.devices.timing import general_factor, measure_block, measure_profile
 
 HERE = Path(__file__).parent
 LEAF = Leaf({"per_layer": 1e-5, "per_flop": 1e-10})

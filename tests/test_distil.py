@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from traced import residual, tail_at
 from training import Tail, noise
 
-from codecbench.distil import FEATURE_WEIGHT, MOST_FEATURES, Answer, Teacher, distance, folded
+from codecbench.toolbox.learning.teacher import FEATURE_WEIGHT, MOST_FEATURES, Answer, Teacher, distance, folded
 
 SPLITS = ("input", "stem", "fine", "down", "coarse")
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codecbench import PayloadError
-from codecbench.entropy import (
+from codecbench.toolbox.coding.prior import (
     FEW_SYMBOLS,
     MAX_ALPHABET,
     MAX_SYMBOL,

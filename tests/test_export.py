@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from factories import make_record
 
-from codecbench import export
 from codecbench.codec import UsageError
-from codecbench.record import SCHEMA
+from codecbench.results import export
+from codecbench.results.record import SCHEMA
 
 RECORDS = [
     make_record(point={"quality": 50, "tables": "shared"}, payload_bytes=123.5),

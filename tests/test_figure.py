@@ -16,20 +16,22 @@ import typer
 from factories import DEPTH, LINK, make_layers, make_profile, make_record
 from typer.testing import CliRunner
 
-from codecbench import figure, figure_data, latency, planner
-from codecbench.cell import CellKey
-from codecbench.cli_figure import figure as command
+from codecbench.analysis import latency, planner
+from codecbench.analysis import study as figure_data
+from codecbench.analysis.latency import Scenario
+from codecbench.analysis.planner import Limits
+from codecbench.analysis.study import FigureData
+from codecbench.cli.figures import figure as command
 from codecbench.codec import DataError, UsageError
-from codecbench.figure_data import FigureData
-from codecbench.figure_drawing import Drawing
-from codecbench.figure_latency import bar_limit
-from codecbench.figure_network import fastest_by_row
-from codecbench.figure_style import GREY, INK, OKABE_ITO, PARTS, RC, legend_mm, named, row_styles, tick_label
-from codecbench.latency import Scenario
-from codecbench.link import FixedRateLink, Link
-from codecbench.planner import Limits
-from codecbench.record import Record
-from codecbench.store import Store
+from codecbench.figures import catalogue as figure
+from codecbench.figures.drawing import Drawing
+from codecbench.figures.latency import bar_limit
+from codecbench.figures.network import fastest_by_row
+from codecbench.figures.style import GREY, INK, OKABE_ITO, PARTS, RC, legend_mm, named, row_styles, tick_label
+from codecbench.links.model import FixedRateLink, Link
+from codecbench.results.cell import CellKey
+from codecbench.results.record import Record
+from codecbench.results.store import Store
 
 SLOW = FixedRateLink("slow", bandwidth_bit_per_s=1e5, latency_s=0.05)
 SVG = "{http://www.w3.org/2000/svg}"
@@ -426,7 +428,8 @@ def test_without_matplotlib_the_error_says_what_to_install(data: FigureData, mon
 
 
 def test_listing_imports_no_matplotlib_and_no_torch() -> None:
-    code = "import sys, codecbench.cli_figure, codecbench.figure; print({'matplotlib', 'torch'} & set(sys.modules))"
+    modules = "codecbench.cli.figures, codecbench.figures.catalogue"
+    code = f"import sys, {modules}; print({{'matplotlib', 'torch'}} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from test_run import WORKLOAD, Heard, KeptPair
 
-from codecbench import run as run_module
-from codecbench import states
 from codecbench.codec import UsageError
-from codecbench.config import RunConfig
-from codecbench.pair import Pair, WorkloadRef
-from codecbench.run import FitSummary, Run
-from codecbench.states import PartialFit
-from codecbench.store import Store
+from codecbench.experiment.config import RunConfig
+from codecbench.fitting import states
+from codecbench.fitting.states import PartialFit
+from codecbench.harness import run as run_module
+from codecbench.harness.run import FitSummary, Run
+from codecbench.results.store import Store
+from codecbench.workers.pair import Pair, WorkloadRef
 from codecbench.workload import Subset
 
 CODECS = Path(__file__).with_name("learning_codecs.py")

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from factories import CPU, make_record
 
-from codecbench.cell import CellKey
 from codecbench.codec import UsageError
-from codecbench.record import Record
-from codecbench.store import Store
+from codecbench.results.cell import CellKey
+from codecbench.results.record import Record
+from codecbench.results.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from codecbench.guard import GuardError, sealed
+from codecbench.workers.guard import GuardError, sealed
 
 REFUSED = {
     "read": lambda folder: (folder / "seen.bin").read_bytes(),
@@ -141,7 +141,7 @@ def test_allowed():
 
 
 LATE_IMPORTS = """
-from codecbench.guard import sealed
+from codecbench.workers.guard import sealed
 with sealed():
     import io
     import numpy as np

@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codecbench import DataError, TensorSpec, UsageError
-from codecbench.kit_cases import CHECKS, Case, CheckFailed, Kit
-from codecbench.kit_damage import BOMB_BYTES, damaged
-from codecbench.kit_golden import Golden, golden_files, golden_folder
-from codecbench.kit_samples import DEFAULT_SPECS, extremes, fit_data, samples, spec_label
-from codecbench.plugins import codecs, load_file, manager
+from codecbench.kit.damage import BOMB_BYTES, damaged
+from codecbench.kit.golden import Golden, golden_files, golden_folder
+from codecbench.kit.runner import CHECKS, Case, CheckFailed, Kit
+from codecbench.kit.samples import DEFAULT_SPECS, extremes, fit_data, samples, spec_label
+from codecbench.registry import codecs, load_file, manager
 from codecbench.testing import parametrize_codec, run_checks, write_golden
 
 BROKEN_FILE = Path(__file__).parent / "broken_codecs.py"
@@ -368,7 +368,7 @@ def test_pictures_are_photographs_with_values_of_k_over_255():
 def test_photographs_ship_with_scikit_image():
     import skimage.data
 
-    from codecbench.kit_samples import PHOTOGRAPHS
+    from codecbench.kit.samples import PHOTOGRAPHS
 
     assert all((Path(skimage.data.__file__).parent / name).is_file() for name in PHOTOGRAPHS)
 

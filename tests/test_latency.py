@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from factories import LINK, make_layers, make_profile, make_record
 
-from codecbench import latency
+from codecbench.analysis import latency
+from codecbench.analysis.latency import STEPS, Scenario
 from codecbench.codec import DataError, UsageError
-from codecbench.latency import STEPS, Scenario
-from codecbench.link import FixedRateLink
+from codecbench.links.model import FixedRateLink
 
 
 def test_a_latency_is_the_sum_of_a_samples_own_steps() -> None:

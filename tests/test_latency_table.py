@@ -8,10 +8,13 @@ import io
 import pytest
 from factories import LINK, make_layers, make_profile, make_record
 
-from codecbench import latency, latency_table, layout, table
+from codecbench.analysis import latency
+from codecbench.analysis.latency import Scenario
 from codecbench.codec import UsageError
-from codecbench.latency import Scenario
-from codecbench.table import Table
+from codecbench.tables import budget as table
+from codecbench.tables import document as layout
+from codecbench.tables import latency as latency_table
+from codecbench.tables.budget import Table
 
 RECORDS = [
     make_record("input", "jpeg", {"quality": 50}, payload_bytes=500, change=-0.5, encode_s=0.0004),

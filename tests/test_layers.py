@@ -14,10 +14,10 @@ from mixed_model import Mixed, split_model
 from torch import Tensor, nn
 
 from codecbench.codec import DataError
-from codecbench.layers import Layer, ModelLayers, describe
+from codecbench.devices.layers import Layer, ModelLayers, describe
 from codecbench.measure import count_flop
-from codecbench.split import SplitModel
-from codecbench.store import Store
+from codecbench.results.store import Store
+from codecbench.workers.process.graph_split import SplitModel
 from codecbench_datasets.cifar10.model import ResNet20
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -142,7 +142,7 @@ def test_a_split_that_is_not_there_is_an_error(mixed: ModelLayers) -> None:
 
 
 def test_importing_brings_no_torch() -> None:
-    code = "import sys, codecbench.layers; print({'torch', 'numpy'} & set(sys.modules))"
+    code = "import sys, codecbench.devices.layers; print({'torch', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "set()\n"
 

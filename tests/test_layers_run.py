@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from codecbench.config import RunConfig
-from codecbench.run import Run
-from codecbench.store import Store
+from codecbench.experiment.config import RunConfig
+from codecbench.harness.run import Run
+from codecbench.results.store import Store
 
 HERE = Path(__file__).parent
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from training import noise
 
 from codecbench import TensorSpec
-from codecbench.blocks import Tiling
-from codecbench.learned import (
+from codecbench.measure import torch_threads
+from codecbench.toolbox.learning.integer_transform import (
     LONG_BLOCK,
     IntegerTransform,
     State,
@@ -25,8 +25,8 @@ from codecbench.learned import (
     tiling_from_json,
     tiling_to_json,
 )
-from codecbench.measure import torch_threads
-from codecbench.networks import quantise
+from codecbench.toolbox.learning.synthesis import quantise
+from codecbench.toolbox.transforms.tiling import Tiling
 
 IMAGE = TensorSpec((3, 8, 8), image=True)
 FEATURES = TensorSpec((8, 6, 6))

@@ -10,13 +10,13 @@ import torch
 from registered import CODECS, PLUGINS
 
 from codecbench import Codec, TensorSpec
-from codecbench.bits import read_shape
-from codecbench.config import DEFAULT_WORKLOAD, RunConfig
+from codecbench.experiment.config import DEFAULT_WORKLOAD, RunConfig
+from codecbench.harness.progress import reporter
+from codecbench.harness.run import Run
 from codecbench.measure import torch_threads
-from codecbench.plugins import workloads
-from codecbench.progress import reporter
-from codecbench.run import Run
-from codecbench.split import SplitModel
+from codecbench.registry import workloads
+from codecbench.toolbox.coding.headers import read_shape
+from codecbench.workers.process.graph_split import SplitModel
 
 LEARNED = ("ae-plus", "deepcod", "deepcod-rd")
 SPLITS = ("input", "stem", "stage1", "stage2", "stage3")

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codecbench.codec import DataError, UsageError
-from codecbench.link import BackgroundLink, FixedRateLink, Link, TcpRampLink, TraceLink
-from codecbench.plugins import links, manager
+from codecbench.links.model import BackgroundLink, FixedRateLink, Link, TcpRampLink, TraceLink
+from codecbench.registry import links, manager
 
 PAYLOAD_BYTES = st.integers(0, 10_000_000)
 BANDWIDTHS = st.floats(1e5, 1e9)

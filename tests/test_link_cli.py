@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from codecbench import TcpRampLink
-from codecbench.cli import main
-from codecbench.link_file import read_pairs
-from codecbench.link_probe import link_server
-from codecbench.link_relay import relay
+from codecbench.cli.main import main
+from codecbench.links.files import read_pairs
+from codecbench.links.probe import link_server
+from codecbench.links.relay import relay
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -137,7 +137,7 @@ def test_a_file_that_cannot_be_written_is_an_error(cli: Cli, pairs: Path) -> Non
 def test_serving_says_where_and_ends_with_ctrl_c(words: list[str]) -> None:
     # A shell lets its background jobs ignore Ctrl-C, and what they start inherits that.
     heeds = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    call = f"from codecbench.cli import main; main(['link', *{words!r}, '--port', '0'])"
+    call = f"from codecbench.cli.main import main; main(['link', *{words!r}, '--port', '0'])"
     with subprocess.Popen([sys.executable, "-c", heeds + call], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         line = process.stderr.readline()

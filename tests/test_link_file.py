@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from codecbench.codec import DataError, UsageError
-from codecbench.link import FixedRateLink, Link, TcpRampLink, TraceLink
-from codecbench.link_file import from_json, load_link, pick_link, read_pairs, to_json, write_pairs
+from codecbench.links.files import from_json, load_link, pick_link, read_pairs, to_json, write_pairs
+from codecbench.links.model import FixedRateLink, Link, TcpRampLink, TraceLink
 
 RAMP = TcpRampLink("a-link", round_trip_s=0.1, bandwidth_bit_per_s=8e6, description="of a test")
 

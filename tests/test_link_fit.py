@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 
 from codecbench import TcpRampLink, manager
 from codecbench.codec import UsageError
-from codecbench.link_fit import LinkFit, fit_pairs
-from codecbench.plugins import links
+from codecbench.links.fitting import LinkFit, fit_pairs
+from codecbench.registry import links
 
 SIZES = np.array([500, 1_500, 3_000, 6_000, 12_000, 25_000, 50_000, 100_000, 200_000, 400_000, 800_000, 1_600_000])
 
 
 def published(table: str) -> tuple[np.ndarray, np.ndarray]:
     """Payload bytes and network ms of the paper's rows."""
-    with (files("codecbench") / "data" / "paper_tables.csv").open() as file:
+    with (files("codecbench") / "analysis" / "data" / "paper_tables.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["table"] == table]
     payload_bytes = np.array([float(row["payload_kib"]) * 1024 for row in rows])
     return payload_bytes, np.array([float(row["network_ms"]) for row in rows])

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 from tabulate import tabulate
 
-from codecbench.link import FixedRateLink, Link, TcpRampLink
-from codecbench.link_file import read_pairs
-from codecbench.link_fit import fit_pairs
-from codecbench.link_probe import DEFAULT_SIZES
+from codecbench.links.files import read_pairs
+from codecbench.links.fitting import fit_pairs
+from codecbench.links.model import FixedRateLink, Link, TcpRampLink
+from codecbench.links.probe import DEFAULT_SIZES
 
 CHECKED_SIZES = (1_024, 1_500, 3_000, 7_000, 15_000, 25_000, 30_000, 70_000, 150_000, 300_000, 588 * 1024)
 LONG_BYTES = {"20Mbit": 8_000_000, "450Mbit": 60_000_000}
@@ -33,7 +33,7 @@ SHARE_OF_PAYLOAD = 1_448 / 1_514
 """Of a full Ethernet frame as tbf counts it: without the headers of Ethernet, IPv4 and TCP with timestamps."""
 SERVER, CLIENT = "10.213.0.2", "10.213.0.1"
 Pairs = tuple[np.ndarray, np.ndarray]
-LINK = [sys.executable, "-m", "codecbench.cli", "link"]
+LINK = [sys.executable, "-m", "codecbench.cli.main", "link"]
 
 
 def shell(*words: str) -> None:

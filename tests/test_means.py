@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from codecbench.contexts import group_sizes
-from codecbench.means import (
+from codecbench.toolbox.coding.context_prior import group_sizes
+from codecbench.toolbox.coding.symbol_means import (
     COLOURS,
     EARLIER_CHANNELS,
     FACTOR_GRID,

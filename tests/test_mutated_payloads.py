@@ -1,7 +1,7 @@
 """No payload does a decoder harm: thousands that no encoder made, for every registered codec.
 
 Each is decoded in an edge process. It may be refused, or decode to a tensor that fits the spec; it may not crash the
-process, hang, or let its memory grow over the limits of `codecbench.kit_trial`. The payloads are the same in every
+process, hang, or let its memory grow over the limits of `codecbench.kit.trial`. The payloads are the same in every
 run. A run with --run-slow tries MUTATED_PAYLOADS of them in all (default: 100,000), and prints how many a codec got:
 
     MUTATED_PAYLOADS=1000000 pytest --run-slow tests/test_mutated_payloads.py
@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from registered import CODECS, one_point
 
 from codecbench import TensorSpec
-from codecbench.kit_cases import Case, Kit
-from codecbench.kit_damage import mutated
-from codecbench.kit_trial import Trial
-from codecbench.plugins import load_file
+from codecbench.kit.damage import mutated
+from codecbench.kit.runner import Case, Kit
+from codecbench.kit.trial import Trial
+from codecbench.registry import load_file
 
 FAST_PAYLOADS = 200
 """For a codec, in every run of the tests."""

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from training import noise
 
 from codecbench import TensorSpec
-from codecbench.blocks import Tiling
-from codecbench.contexts import LEVELS, MAX_MAGNITUDE, WEIGHT_GRID, ContextPrior
-from codecbench.networks import (
+from codecbench.toolbox.coding.context_prior import LEVELS, MAX_MAGNITUDE, WEIGHT_GRID, ContextPrior
+from codecbench.toolbox.learning.synthesis import (
     Geometry,
     ResidualBlock,
     ScaleContext,
@@ -27,6 +26,7 @@ from codecbench.networks import (
     straight_through,
     with_noise,
 )
+from codecbench.toolbox.transforms.tiling import Tiling
 
 VARYING = [
     TensorSpec((5, None), max_length=60),

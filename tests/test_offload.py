@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codecbench.codec import DataError, PayloadError
-from codecbench.offload import answering, asking
+from codecbench.workers.offload import answering, asking
 
 
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=5))

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from factories import make_record
 
-from codecbench import paper
-from codecbench.paper import Comparison
-from codecbench.record import Record
+from codecbench.analysis import paper
+from codecbench.analysis.paper import Comparison
+from codecbench.results.record import Record
 
 JPEG = "jpeg-huffman (shared)"
 

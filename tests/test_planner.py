@@ -8,11 +8,12 @@ from factories import LINK, make_record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codecbench import plan_text, planner
+from codecbench.analysis import planner
+from codecbench.analysis.latency import STEPS, Latency, Scenario
+from codecbench.analysis.planner import Candidate, Limits
 from codecbench.codec import UsageError
-from codecbench.latency import STEPS, Latency, Scenario
-from codecbench.link import FixedRateLink
-from codecbench.planner import Candidate, Limits
+from codecbench.links.model import FixedRateLink
+from codecbench.tables import plan as plan_text
 
 seconds = st.integers(0, 30).map(lambda tenths: tenths / 10_000)
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from codecbench.codec import Codec, PluginError, UsageError
-from codecbench.link import Link
-from codecbench.plugins import (
+from codecbench.links.model import Link
+from codecbench.registry import (
     codecs,
     links,
     load_file,
@@ -98,7 +98,7 @@ def test_a_link_is_registered_by_its_hook(write: Write) -> None:
 
 def test_listing_imports_no_torch() -> None:
     code = (
-        "import sys; from codecbench.plugins import codecs, links, manager, workloads; pm = manager();"
+        "import sys; from codecbench.registry import codecs, links, manager, workloads; pm = manager();"
         "codecs(pm), workloads(pm), links(pm);"
         "print({'torch', 'scipy', 'skimage', 'PIL', 'pyarrow'} & set(sys.modules))"
     )
@@ -167,7 +167,7 @@ def test_an_import_error_names_file_and_line(write: Write, source: str, reason: 
 
 def test_a_broken_installed_plugin_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = EntryPoint("theirs", "no_such_package.plugin", "codecbench")
-    monkeypatch.setattr("codecbench.plugins.entry_points", lambda group: [entry])
+    monkeypatch.setattr("codecbench.registry.entry_points", lambda group: [entry])
     with pytest.raises(PluginError, match=r"plugin 'theirs' \(no_such_package\.plugin\): .*No module named"):
         manager()
 
@@ -226,7 +226,7 @@ def test_references_resolve_to_the_class_they_name(write: Write) -> None:
 
 def test_a_reference_to_a_file_holds_in_another_process(write: Write) -> None:
     single = found_in(write(HEAD, HOOK))["same"]
-    code = "import sys; from codecbench.plugins import resolve; print(resolve(sys.argv[1]).name)"
+    code = "import sys; from codecbench.registry import resolve; print(resolve(sys.argv[1]).name)"
     done = subprocess.run(
         [sys.executable, "-c", code, reference(single)], check=True, capture_output=True, text=True, cwd="/"
     )

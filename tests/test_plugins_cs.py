@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from codecbench import Codec, TensorSpec
-from codecbench.cell import row_label
-from codecbench.entropy import Prior
-from codecbench.kit_samples import fit_data, samples
-from codecbench.sensing import BAND
+from codecbench.kit.samples import fit_data, samples
+from codecbench.results.cell import row_label
+from codecbench.toolbox.coding.prior import Prior
+from codecbench.toolbox.sensing.measuring import BAND
 from codecbench_plugins.cs_ista import CsDct, CsWavelet
 
 IMAGE = TensorSpec((3, 32, 32), image=True)

@@ -15,9 +15,9 @@ from torch import Tensor
 from training import noise, training
 
 from codecbench import FitData, PayloadError, TensorSpec
-from codecbench.kit_samples import extremes, fit_data, samples, spec_label
-from codecbench.learned import State
-from codecbench.training import Schedule, train
+from codecbench.kit.samples import extremes, fit_data, samples, spec_label
+from codecbench.toolbox.learning.integer_transform import State
+from codecbench.toolbox.learning.trainer import Schedule, train
 from codecbench_plugins import deepcod
 from codecbench_plugins.deepcod import Deepcod
 from codecbench_plugins.deepcod.lesson import ORTHOGONALITY_WEIGHT, DeepcodLesson

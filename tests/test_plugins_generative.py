@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from codecbench import FitData, PayloadError, TensorSpec
-from codecbench.kit_samples import fit_data, samples
+from codecbench.kit.samples import fit_data, samples
 from codecbench_plugins import cs_generative
 from codecbench_plugins.cs_generative import Basis, CsGenerative, Generator, Measuring, Reconstruction, Search
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from training import noise, training
 
 from codecbench import Codec, FitData, PayloadError, TensorSpec
-from codecbench.kit_samples import extremes, fit_data, samples, spec_label
+from codecbench.kit.samples import extremes, fit_data, samples, spec_label
 
 KLT = CODECS["klt"]
 NAMES = ("klt", "klt-task")

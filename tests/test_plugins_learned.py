@@ -19,11 +19,11 @@ from traced import tail_at
 from training import noise, training
 
 from codecbench import Codec, FitData, PayloadError, TensorSpec
-from codecbench.blocks import Tiling
-from codecbench.kit_samples import FIT_SAMPLES, extremes, fit_data, samples, spec_label
-from codecbench.learned import State
+from codecbench.kit.samples import FIT_SAMPLES, extremes, fit_data, samples, spec_label
 from codecbench.measure import torch_threads
-from codecbench.networks import Geometry, quantise
+from codecbench.toolbox.learning.integer_transform import State
+from codecbench.toolbox.learning.synthesis import Geometry, quantise
+from codecbench.toolbox.transforms.tiling import Tiling
 from codecbench_plugins.ae_plus import KEPT_SHARE
 from codecbench_plugins.ae_plus.network import GREATEST_WEIGHT, Encoder, widths
 

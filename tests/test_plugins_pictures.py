@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from codecbench import Codec, PayloadError, TensorSpec, manager
-from codecbench.pictures import PictureCodec, picture_size, tile, untile
-from codecbench.plugins import codecs
+from codecbench.registry import codecs
+from codecbench.toolbox.codecs.picture import PictureCodec, picture_size, tile, untile
 
 NAMES = ("webp", "avif", "jpeg2000", "jpegxl")
 ALL_CODECS = codecs(manager())

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from codecbench import Codec, PayloadError, TensorSpec, manager
-from codecbench.plugins import codecs
+from codecbench.registry import codecs
 
 NAMES = ("raw", "interpolation", "jpeg-huffman", "quant-huffman")
 CODECS = {name: codec for name, codec in codecs(manager()).items() if name in NAMES}

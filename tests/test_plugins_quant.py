@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from codecbench import Codec, PayloadError, TensorSpec
-from codecbench.bits import neighbours_mean, restore_from_differences
-from codecbench.kit_samples import extremes, fit_data, samples
+from codecbench.kit.samples import extremes, fit_data, samples
+from codecbench.toolbox.coding.headers import neighbours_mean, restore_from_differences
 from codecbench_plugins.lossless import Lossless
 from codecbench_plugins.quant_rans import QuantRans
 from codecbench_plugins.zstd import Zstd

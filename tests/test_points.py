@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from codecbench import TensorSpec
-from codecbench.points import LARGE_VALUES, SMALL_VALUES, Kind, kind_of, steps
+from codecbench.toolbox.codecs.points import LARGE_VALUES, SMALL_VALUES, Kind, kind_of, steps
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from factories import make_record
 from pydantic import ValidationError
 
 from codecbench.codec import DataError
-from codecbench.record import SCHEMA, NewerSchemaError, Record, parse
+from codecbench.results.record import SCHEMA, NewerSchemaError, Record, parse
 
 DATA = Path(__file__).parent / "data"
 

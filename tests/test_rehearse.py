@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from codecbench import plan_text, rehearse
+from codecbench.analysis.planner import Limits
 from codecbench.codec import UsageError
-from codecbench.config import RunConfig
-from codecbench.planner import Limits
-from codecbench.progress import Lines
-from codecbench.record import Record
-from codecbench.rehearse import Rehearsal
-from codecbench.run import Run
-from codecbench.store import Store
+from codecbench.experiment.config import RunConfig
+from codecbench.harness import rehearsal as rehearse
+from codecbench.harness.progress import Lines
+from codecbench.harness.rehearsal import Rehearsal
+from codecbench.harness.run import Run
+from codecbench.results.record import Record
+from codecbench.results.store import Store
+from codecbench.tables import plan as plan_text
 
 HERE = Path(__file__).parent
 PATH = rehearse.Path(100e6, 0.0005)

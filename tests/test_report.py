@@ -16,16 +16,17 @@ from typing import Any
 import pytest
 from factories import LINK, make_layers, make_profile, make_record
 
-from codecbench import Codec, Link, TensorSpec, UsageError, report
-from codecbench.cell import CellKey
+from codecbench import Codec, Link, TensorSpec, UsageError
+from codecbench.analysis.latency import Scenario
 from codecbench.codec import DataError
-from codecbench.latency import Scenario
-from codecbench.link import FixedRateLink
-from codecbench.record import Record
-from codecbench.report import Request
-from codecbench.report_figures import inline
-from codecbench.report_page import Ids, Styles
-from codecbench.store import Store
+from codecbench.links.model import FixedRateLink
+from codecbench.report import build as report
+from codecbench.report.build import Request
+from codecbench.report.page import Ids, Styles
+from codecbench.report.sections.figures import inline
+from codecbench.results.cell import CellKey
+from codecbench.results.record import Record
+from codecbench.results.store import Store
 
 HOSTILE = '<script>alert("x")</script>'
 VOID = {"meta", "br", "wbr", "input", "link", "hr", "img"}
@@ -379,7 +380,7 @@ def write(folder: Path, records: Sequence[Record]) -> None:
 def run(arguments: Sequence[str]) -> None:
     import typer
 
-    from codecbench.cli_report import report as command
+    from codecbench.cli.report import report as command
 
     app = typer.Typer()
     app.command()(command)
@@ -414,7 +415,7 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 def test_text_stands_out_from_what_is_behind_it(scheme: int) -> None:
-    style = files("codecbench").joinpath("data/report.css").read_text()
+    style = files("codecbench").joinpath("report/assets/report.css").read_text()
     pairs = re.findall(r"--(\w+): light-dark\((#\w{6}), (#\w{6})\)", style)
     colours = {name: luminance((light, dark)[scheme]) for name, light, dark in pairs}
     for ink in ("text", "soft", "link"):

@@ -23,15 +23,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codecbench import run as run_module
-from codecbench import states
 from codecbench.codec import DataError, PluginError, TensorSpec, UsageError
-from codecbench.config import RunConfig
+from codecbench.experiment.config import RunConfig
+from codecbench.fitting import states
+from codecbench.harness import run as run_module
+from codecbench.harness.run import Run, Summary
 from codecbench.measure import percentile
-from codecbench.pair import Pair, WorkloadRef
-from codecbench.record import SCHEMA, NewerSchemaError, Record
-from codecbench.run import Run, Summary
-from codecbench.store import LAYERS, Store
+from codecbench.results.record import SCHEMA, NewerSchemaError, Record
+from codecbench.results.store import LAYERS, Store
+from codecbench.workers.pair import Pair, WorkloadRef
 from codecbench.workload import Subset
 
 HERE = Path(__file__).parent
@@ -147,7 +147,7 @@ def measured(kept_pair: KeptPair, tmp_path_factory: pytest.TempPathFactory) -> P
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_module, "Pair", lambda ref, counts: _reused(kept_pair, ref, counts))
         # Chunks smaller than the sample set, so that the device encodes while the edge decodes.
-        patch.setattr("codecbench.pair.CHUNK", 24)
+        patch.setattr("codecbench.workers.pair.CHUNK", 24)
         summary, heard = run(out, "raw:values=float32", "steady", "skips-input", split=[])
     assert (summary.ok, summary.skipped, summary.failed, summary.present) == (11, 1, 0, 0)
     assert heard.cells == len(heard.ended) == 12
@@ -315,7 +315,7 @@ def test_a_changed_source_is_measured_again_and_a_changed_version_is_another_cel
     run(out, asked, plugin=(plugin_with(tmp_path),))
     first = record_of(out, "mine")
 
-    edited = plugin_with(tmp_path, ("Behaves:", "Behaves well:"))
+    edited = plugin_with(tmp_path, ("bits: int\n", "bits: int\n    edited = True\n"))
     summary, heard = run(out, asked, plugin=(edited,))
     assert (summary.ok, summary.present, summary.stale) == (1, 0, 1)
     assert heard.said == ["stem mine bits=16: the codec's source or the weights have changed; measuring it again"]
@@ -359,7 +359,7 @@ def test_more_choice_samples_than_a_cell_has_are_measured_and_fewer_are_not(
         assert choice is not None
         return choice.n
 
-    monkeypatch.setattr("codecbench.config.QUICK_CHOICE_SAMPLES", 10)
+    monkeypatch.setattr("codecbench.experiment.config.QUICK_CHOICE_SAMPLES", 10)
     run(tmp_path, "steady:bits=16")
     assert choice_samples() == 10
     if ended == "before its record":
@@ -528,7 +528,7 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any, **options: Any) -> None:
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr("codecbench.pair.Worker", refuse)
+    monkeypatch.setattr("codecbench.workers.pair.Worker", refuse)
 
 
 def test_a_folder_in_use_is_refused_before_any_work(tmp_path: Path, no_processes: None) -> None:
@@ -552,7 +552,7 @@ def test_a_full_disk_keeps_earlier_records_and_the_run_goes_on_later(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr("codecbench.store.os.fsync", fsync)
+        patch.setattr("codecbench.results.store.os.fsync", fsync)
         with pytest.raises(DataError, match="the disk is full; earlier records are kept, so run the same"):
             run(tmp_path, "steady")
     assert len(files_of(tmp_path, ".parquet")) == 2
@@ -613,7 +613,7 @@ COMMAND += ["--codec", "steady", "--codec", "skips-input", "--codec", "raises-wh
 
 
 def start(out: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "codecbench.cli", *COMMAND, "--out", str(out)]
+    command = [sys.executable, "-m", "codecbench.cli.main", *COMMAND, "--out", str(out)]
     command += ["--plugin", str(WORKLOAD), "--plugin", str(CODECS)]
     temporary = out.with_name(out.name + "-tmp")
     temporary.mkdir(exist_ok=True)

@@ -11,8 +11,8 @@ import pytest
 from factories import run_pytest
 
 from codecbench import UsageError
-from codecbench.plugins import codecs, load_file, manager
-from codecbench.scaffold import new_codec
+from codecbench.cli.scaffold import new_codec
+from codecbench.registry import codecs, load_file, manager
 
 
 def test_both_files_pass_as_written(tmp_path):

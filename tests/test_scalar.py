@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codecbench.scalar import BINS, RATE_WEIGHT, ScalarQuantiser, find_cells
+from codecbench.toolbox.transforms.scalar import BINS, RATE_WEIGHT, ScalarQuantiser, find_cells
 
 
 def trained(values: np.ndarray) -> ScalarQuantiser:

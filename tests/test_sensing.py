@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from codecbench import TensorSpec
-from codecbench.sensing import VALUE_BITS, Banded, Blocks, DenseGaussian, Sensing, to_integers
-from codecbench.solver import dct_basis
+from codecbench.toolbox.sensing.measuring import VALUE_BITS, Banded, Blocks, DenseGaussian, Sensing, to_integers
+from codecbench.toolbox.sensing.recovery import dct_basis
 
 STEP = 50.0
 

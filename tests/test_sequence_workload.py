@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from codecbench import Subset, manager
-from codecbench.plugins import load_file, reference, resolve, workloads
-from codecbench.split import SplitModel
+from codecbench.registry import load_file, reference, resolve, workloads
+from codecbench.workers.process.graph_split import SplitModel
 from codecbench.workload import metric_value
 
 FILE = Path(__file__).with_name("sequence_workload.py")
@@ -57,7 +57,7 @@ def test_the_file_registers_the_workload_and_other_processes_find_it() -> None:
 
 def test_importing_the_file_is_light() -> None:
     code = (
-        "import sys; from pathlib import Path; from codecbench.plugins import load_file; "
+        "import sys; from pathlib import Path; from codecbench.registry import load_file; "
         "w = load_file(Path(sys.argv[1])).TinySpeech(); w.input_spec; w.sample_ids('test'); "
         "print([m for m in ('torch', 'numpy', 'jiwer') if m in sys.modules])"
     )

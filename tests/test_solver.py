@@ -15,7 +15,7 @@ from pylops.optimization.cls_sparsity import _softthreshold
 from sklearn.linear_model import Lasso
 from torch import Tensor
 
-from codecbench.solver import (
+from codecbench.toolbox.sensing.recovery import (
     L1Solver,
     Operator,
     dct_basis,

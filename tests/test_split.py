@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from codecbench.codec import PluginError, TensorSpec, UsageError
-from codecbench.split import SplitModel
+from codecbench.workers.process.graph_split import SplitModel
 from codecbench_datasets.cifar10.model import ResNet20
 
 IMAGE = TensorSpec((3, 8, 8), image=True)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codecbench import states
 from codecbench.codec import Codec, DataError, PluginError, TensorSpec
-from codecbench.states import FittedState, PartialFit, fit_key
+from codecbench.fitting import states
+from codecbench.fitting.states import FittedState, PartialFit, fit_key
 
 STATE = FittedState(b"for the device", b"for the edge", 1.5)
 KEY = "0123abcd"

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as reference
 
-from codecbench import stats
+from codecbench.results import statistics as stats
 from codecbench.workload import Metric
 
 TOP1 = Metric("top-1", "%", higher_is_better=True, scale=100.0, binary=True)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from factories import make_record, make_samples
 
-from codecbench.cell import CellKey
 from codecbench.codec import DataError, UsageError
-from codecbench.record import Record
-from codecbench.store import Store
+from codecbench.results.cell import CellKey
+from codecbench.results.record import Record
+from codecbench.results.store import Store
 
 PARTIAL = {"source_hash": "a", "weights_hash": "b"}
 
@@ -166,7 +166,7 @@ def full_disk(number: int) -> Any:
 def test_a_failed_write_loses_nothing(store: Store, monkeypatch: pytest.MonkeyPatch, number: int, cause: str) -> None:
     record = put(store)
     before = {name: (store.out / name).read_bytes() for name in files(store)}
-    monkeypatch.setattr("codecbench.store.os.fsync", full_disk(number))
+    monkeypatch.setattr("codecbench.results.store.os.fsync", full_disk(number))
     with pytest.raises(DataError, match=rf"cannot write .*\.json: {cause}.*; earlier records are kept"):
         store.write(key_of(record), record.model_copy(update={"reason": "new"}))
     with pytest.raises(DataError, match=r"cannot write .*\.parquet"):

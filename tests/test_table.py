@@ -11,11 +11,12 @@ from factories import CPU, LINK, make_record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codecbench import layout, table
+from codecbench.analysis.latency import Scenario
 from codecbench.codec import DataError, UsageError
-from codecbench.latency import Scenario
-from codecbench.record import Record
-from codecbench.table import Table
+from codecbench.results.record import Record
+from codecbench.tables import budget as table
+from codecbench.tables import document as layout
+from codecbench.tables.budget import Table
 
 RAW_BYTES = {"input": 12_288, "stem": 65_536, "stage1": 65_536, "stage2": 32_768, "stage3": 16_384}
 

@@ -15,11 +15,11 @@ from traced import tail_at
 from training import Tail, noise
 
 from codecbench import TensorSpec
-from codecbench.blocks import Tiling
-from codecbench.learned import halved, load_halved
-from codecbench.networks import Geometry, Synthesis
-from codecbench.split import SplitModel
-from codecbench.tailcopy import TailCopy
+from codecbench.toolbox.learning.integer_transform import halved, load_halved
+from codecbench.toolbox.learning.synthesis import Geometry, Synthesis
+from codecbench.toolbox.learning.tail_copy import TailCopy
+from codecbench.toolbox.transforms.tiling import Tiling
+from codecbench.workers.process.graph_split import SplitModel
 
 SPLITS = ("input", "stem", "fine", "down", "coarse")
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from training import noise
 
 from codecbench import FitData, TensorSpec
-from codecbench.kit_samples import fit_data, spec_label
-from codecbench.training import (
+from codecbench.kit.samples import fit_data, spec_label
+from codecbench.toolbox.learning.trainer import (
     SAVE_EVERY,
     WARM_UP_STEPS,
     Adam,

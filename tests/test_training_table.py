@@ -8,11 +8,11 @@ import io
 import pytest
 from factories import make_record
 
-from codecbench import training_table
 from codecbench.codec import UsageError
-from codecbench.record import Record
-from codecbench.table import FORMATS
-from codecbench.training_table import CSV_FIELDS, MODEL, ModelTraining, TrainingTable
+from codecbench.results.record import Record
+from codecbench.tables import training as training_table
+from codecbench.tables.budget import FORMATS
+from codecbench.tables.training import CSV_FIELDS, MODEL, ModelTraining, TrainingTable
 
 MODELS = {"toy": ModelTraining(2_000.0, "by the log.")}
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from training import noise, training
 
 from codecbench import TensorSpec
-from codecbench.transform import Analysis, Moments, Synthesis, learn, principal_axes
-from codecbench.weighting import Weighting
+from codecbench.toolbox.transforms.linear import Analysis, Moments, Synthesis, learn, principal_axes
+from codecbench.toolbox.transforms.sensitivity import Weighting
 
 
 def halves(xs: Tensor, step: float = 0.5) -> tuple[Analysis, Synthesis]:

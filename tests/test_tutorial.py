@@ -43,7 +43,7 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     program, *arguments = shlex.split(command)
     assert program == "codecbench"
     return subprocess.run(
-        [sys.executable, "-m", "codecbench.cli", *arguments],
+        [sys.executable, "-m", "codecbench.cli.main", *arguments],
         cwd=folder, env={**os.environ, "HOME": str(folder), "COLUMNS": "120", "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
     )  # fmt: skip

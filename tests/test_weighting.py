@@ -12,9 +12,9 @@ from torch import Tensor
 from training import noise, training
 
 from codecbench import TensorSpec
-from codecbench.blocks import Tiling
-from codecbench.kit_samples import fit_data
-from codecbench.weighting import Weighting
+from codecbench.kit.samples import fit_data
+from codecbench.toolbox.transforms.sensitivity import Weighting
+from codecbench.toolbox.transforms.tiling import Tiling
 
 
 def of_tail(xs: Tensor, tail: Callable[[Tensor], Any], targets: list[Any] | None = None) -> Weighting:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from codecbench import TensorSpec
 from codecbench.codec import CodecbenchError, PayloadError
-from codecbench.worker import (
+from codecbench.workers.client import (
     CodecFailure,
     Worker,
     WorkerDied,
@@ -249,7 +249,7 @@ def test_a_codec_that_takes_all_memory_meets_the_limit() -> None:
 PARENT = """
 import sys, time
 from codecbench import TensorSpec
-from codecbench.worker import Worker
+from codecbench.workers.client import Worker
 
 worker = Worker("device")
 handle = worker.open_codec(sys.argv[1], TensorSpec((2,)), {}, "device")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from codecbench import TensorSpec
-from codecbench.split import SplitModel
+from codecbench.workers.process.graph_split import SplitModel
 
 
 class Block(nn.Module):

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from codecbench.plugins import load_file
+from codecbench.registry import load_file
 
 STEPS = 400
 BATCH = 24

@@ -13,7 +13,7 @@ import sys
 import threading
 from contextlib import suppress
 
-from codecbench.link_relay import Shaper
+from codecbench.links.relay import Shaper
 
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 LONGEST_PACKET = 2_000

@@ -10,8 +10,8 @@ from functools import lru_cache
 import pytest
 
 from codecbench import TensorSpec, Workload
-from codecbench.kit_samples import samples
-from codecbench.plugins import codecs, manager, workloads
+from codecbench.kit.samples import samples
+from codecbench.registry import codecs, manager, workloads
 
 PLUGINS = manager()
 CODECS = codecs(PLUGINS)
@@ -22,7 +22,7 @@ SPLITS = [(workload, split) for workload in workloads(PLUGINS).values() for spli
 def split_model(workload: type[Workload]):
     import torch
 
-    from codecbench.split import SplitModel
+    from codecbench.workers.process.graph_split import SplitModel
 
     spec = workload().input_spec
     # The kit's samples come in four lengths where an axis varies; every fourth has the same.

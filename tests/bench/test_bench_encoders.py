@@ -13,10 +13,10 @@ from functools import lru_cache
 import pytest
 
 from codecbench import TensorSpec
-from codecbench.bits import to_pixels
-from codecbench.kit_samples import fit_data, samples
+from codecbench.kit.samples import fit_data, samples
 from codecbench.measure import torch_threads
-from codecbench.plugins import codecs, manager
+from codecbench.registry import codecs, manager
+from codecbench.toolbox.coding.headers import to_pixels
 
 CODECS = codecs(manager())
 SIDES = (32, 224)

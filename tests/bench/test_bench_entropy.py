@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codecbench.entropy import Prior
+from codecbench.toolbox.coding.prior import Prior
 
 CHANNELS, COUNT = 16, 62_500
 

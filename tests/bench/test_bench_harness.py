@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from codecbench.config import load
+from codecbench.experiment.config import load
+from codecbench.fitting.states import FittedState
+from codecbench.harness.progress import Lines
+from codecbench.harness.run import Run
 from codecbench.measure import Deadline
-from codecbench.progress import Lines
-from codecbench.run import Run
-from codecbench.states import FittedState
 
 
 @pytest.mark.benchmark(group="harness")

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codecbench import planner
-from codecbench.latency import STEPS, Latency
-from codecbench.link import TcpRampLink
-from codecbench.planner import Candidate, Limits
+from codecbench.analysis import planner
+from codecbench.analysis.latency import STEPS, Latency
+from codecbench.analysis.planner import Candidate, Limits
+from codecbench.links.model import TcpRampLink
 
 COUNT, TIMED = 5_000, 64
 

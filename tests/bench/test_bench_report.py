@@ -8,9 +8,9 @@ import pytest
 from factories import LINK
 from test_report import many_records
 
-from codecbench import report
-from codecbench.latency import Scenario
-from codecbench.link import FixedRateLink
+from codecbench.analysis.latency import Scenario
+from codecbench.links.model import FixedRateLink
+from codecbench.report import build as report
 
 
 @pytest.mark.benchmark(group="report")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codecbench.solver import L1Solver, Operator, orthonormal_rows, wavelet_basis
+from codecbench.toolbox.sensing.recovery import L1Solver, Operator, orthonormal_rows, wavelet_basis
 
 SIDE, MEASUREMENTS, WAVELET, LEVELS = 32, 512, "sym4", 2
 PENALTY = 0.02

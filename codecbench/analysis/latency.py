@@ -1,0 +1,213 @@
+"""End-to-end latency of measured cells: head + encode + network + decode + tail, sample by sample.
+
+Nothing is run and no clock is read. The steps of device and edge come from the timing pass that records keep, the
+network from a link and each sample's own payload. A device profile takes the place of the measured steps of its side:
+they are then predicted, and marked so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias
+
+from codecbench.codec import DataError, UsageError
+from codecbench.devices.layers import ModelLayers
+from codecbench.devices.profile import HOST, DeviceProfile
+from codecbench.links.model import Link
+from codecbench.measure import percentile
+from codecbench.results.record import Record, Timed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+STEPS = ("head", "encode", "network", "decode", "tail")
+"""The steps of a request, in order. The first two run on the device, the last two on the edge."""
+
+LOCAL = "local"
+"""The whole network on the device, where a table or a plan names it beside codecs."""
+
+PREDICTED = "*"
+PREDICTED_MEANS = "predicted by a device profile, not measured"
+"""The mark of a step that a profile gave, and what it says."""
+
+Seconds: TypeAlias = "NDArray[np.float64]"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Who computes and what lies between them.
+
+    A `device` or `edge` of None is the machine of the records, as measured. A profile needs the `layers` of the
+    workload's model.
+    """
+
+    link: Link
+    device: DeviceProfile | None = None
+    edge: DeviceProfile | None = None
+    layers: Mapping[str, ModelLayers] | None = None
+    _predicted_s: dict[tuple[str, str, str], float] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def device_name(self) -> str:
+        """`host`, or the profile's name."""
+        return self.device.name if self.device else HOST
+
+    @property
+    def edge_name(self) -> str:
+        """`host`, or the profile's name."""
+        return self.edge.name if self.edge else HOST
+
+    def with_link(self, link: Link) -> Scenario:
+        """The same machines over another network."""
+        return Scenario(link, self.device, self.edge, self.layers)
+
+    def head_s(self, workload: str, split: str) -> float | None:
+        """Predicted seconds of the head on the device, None where it is the host."""
+        return self._model_s(self.device, "head", workload, split)
+
+    def tail_s(self, workload: str, split: str) -> float | None:
+        """Predicted seconds of the tail on the edge, None where it is the host."""
+        return self._model_s(self.edge, "tail", workload, split)
+
+    def whole_s(self, workload: str) -> float | None:
+        """Predicted seconds of the uncut model on the device, None where it is the host."""
+        return self._model_s(self.device, "whole", workload, "")
+
+    def _model_s(self, profile: DeviceProfile | None, part: str, workload: str, split: str) -> float | None:
+        if profile is None:
+            return None
+        key = (part, workload, split)
+        if key not in self._predicted_s:
+            model = self._layers_of(workload)
+            layers = model.layers if part == "whole" else model.head(split) if part == "head" else model.tail(split)
+            self._predicted_s[key] = profile.model_s(layers)
+        return self._predicted_s[key]
+
+    def _layers_of(self, workload: str) -> ModelLayers:
+        found = (self.layers or {}).get(workload)
+        if found is None:
+            raise UsageError(
+                f"a device profile needs the layers of workload {workload!r}, which these results lack; run "
+                "'codecbench run' with the same --out again: it adds them, and measures nothing that is there"
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds of each step over the timed samples, in one order, and the bytes that crossed for each.
+
+    `predicted` names the steps that a profile gave. The network's seconds are those of a link's model, always.
+    """
+
+    steps_s: Mapping[str, Seconds]
+    payload_bytes: Sequence[int]
+    predicted: frozenset[str] = frozenset()
+
+    @cached_property
+    def total_s(self) -> Seconds:
+        """End to end, of each sample."""
+        return sum_of(self.steps_s.values())
+
+    @property
+    def median_s(self) -> float:
+        """End to end."""
+        return percentile(self.total_s.tolist(), 0.5)
+
+    @property
+    def p95_s(self) -> float | None:
+        """End to end; None where fewer than 20 samples were timed, or each one's steps are not known."""
+        return percentile(self.total_s.tolist(), 0.95) if len(self.total_s) >= 20 else None
+
+    def step_median_s(self, *steps: str) -> float:
+        """The median of some steps together."""
+        return percentile(sum_of(self.steps_s[step] for step in steps).tolist(), 0.5)
+
+    @property
+    def device_s(self) -> float:
+        """The median of what the device does: head and encode."""
+        return self.step_median_s("head", "encode")
+
+    @property
+    def edge_s(self) -> float:
+        """The median of what the edge does: decode and tail."""
+        return self.step_median_s("decode", "tail")
+
+
+def sum_of(parts: Iterable[Seconds]) -> Seconds:
+    """The sum of arrays, sample by sample."""
+    first, *others = parts
+    total = first.copy()
+    for part in others:
+        total += part
+    return total
+
+
+def of(record: Record, scenario: Scenario) -> Latency:
+    """The latency of a measured cell. Raises DataError for a record that is not `ok`.
+
+    A record of schema 1 knows no samples' steps: its medians stand for one sample of the mean payload.
+    """
+    import numpy as np
+
+    timed = _timed(record)
+    steps = {
+        name: np.asarray(getattr(timed, f"{name}_s"), dtype=np.float64) for name in ("head", "encode", "decode", "tail")
+    }
+    steps["network"] = scenario.link.seconds(timed.payload_bytes)
+    predicted: set[str] = set()
+    head_s = scenario.head_s(record.key.workload, record.key.split)
+    tail_s = scenario.tail_s(record.key.workload, record.key.split)
+    if scenario.device is not None and head_s is not None:
+        steps["head"] = np.full_like(steps["head"], head_s)
+        steps["encode"] = steps["encode"] * scenario.device.general_s(1.0)
+        predicted |= {"head", "encode"}
+    if scenario.edge is not None and tail_s is not None:
+        steps["decode"] = steps["decode"] * scenario.edge.general_s(1.0)
+        steps["tail"] = np.full_like(steps["tail"], tail_s)
+        predicted |= {"decode", "tail"}
+    return Latency({step: steps[step] for step in STEPS}, timed.payload_bytes, frozenset(predicted))
+
+
+def local(records: Sequence[Record], scenario: Scenario) -> Latency:
+    """The whole network on the device: no network, no edge.
+
+    Measured, it is head and tail of the same sample together, at the shallowest split, as the median over its cells.
+    Raises DataError where no record was measured.
+    """
+    import numpy as np
+
+    measured = [record for record in records if record.status == "ok"]
+    if not measured:
+        raise DataError("no cell was measured, so the latency of the whole network is not known")
+    shallowest = min(measured, key=_depth).key.split
+    at_split = [_timed(record) for record in measured if record.key.split == shallowest]
+    count = min(len(timed.head_s) for timed in at_split)
+    whole = np.array([np.add(timed.head_s[:count], timed.tail_s[:count]) for timed in at_split])
+    whole_s: Seconds = np.median(whole, axis=0)
+    predicted_s = scenario.whole_s(measured[0].key.workload)
+    if predicted_s is not None:
+        whole_s = np.full_like(whole_s, predicted_s)
+    nothing = np.zeros_like(whole_s)
+    predicted = frozenset({"head"} if predicted_s is not None else ())
+    return Latency({step: whole_s if step == "head" else nothing for step in STEPS}, [0] * len(whole_s), predicted)
+
+
+def _depth(record: Record) -> float:
+    flop = record.cost.head_flop if record.cost else None
+    return float("inf") if flop is None else flop
+
+
+def _timed(record: Record) -> Timed:
+    if record.timed is not None:
+        return record.timed
+    if record.time is None or record.size is None:
+        raise DataError(f"cell {record.cell} is {record.status}: it has no times")
+    time = record.time
+    return Timed(
+        payload_bytes=[round(record.size.payload_bytes.mean)], head_s=[time.head_s.median],
+        encode_s=[time.encode_s.median], decode_s=[time.decode_s.median], tail_s=[time.tail_s.median],
+    )  # fmt: skip

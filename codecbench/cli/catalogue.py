@@ -1,0 +1,97 @@
+"""What `codecbench list` prints: one row an entry, as plain values."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from codecbench.codec import Codec
+from codecbench.devices.profile import DeviceProfile
+from codecbench.links.model import Link
+from codecbench.workload import Workload
+
+
+def codec_rows(found: Mapping[str, type[Codec]]) -> list[dict[str, Any]]:
+    """Name, version, tags, points, source and, where it cannot run, the reason."""
+    return [
+        {
+            "name": name, "version": c.version, "tags": sorted(c.tags), "points": [dict(p) for p in c.points],
+            "module": c.__module__, "unavailable": c.unavailable(), "description": _first_line(c),
+        }
+        for name, c in found.items()
+    ]  # fmt: skip
+
+
+def workload_rows(found: Mapping[str, type[Workload]]) -> list[dict[str, Any]]:
+    """Name, metric, default splits, budget and dataset."""
+    return [
+        {
+            "name": name, "metric": w.metric.name, "unit": w.metric.unit, "splits": list(w.default_splits),
+            "budget": w.budget, "dataset": w.dataset, "description": _first_line(w),
+        }
+        for name, w in found.items()
+    ]  # fmt: skip
+
+
+def link_rows(found: Mapping[str, Link]) -> list[dict[str, Any]]:
+    """Name and description, with the time of 1 KB and 100 KB."""
+    return [
+        {
+            "name": name, "description": link.description, "ms_1_kb": round(float(link.seconds(1_000)) * 1e3, 2),
+            "ms_100_kb": round(float(link.seconds(100_000)) * 1e3, 2),
+        }
+        for name, link in found.items()
+    ]  # fmt: skip
+
+
+def device_rows(found: Mapping[str, DeviceProfile]) -> list[dict[str, Any]]:
+    """Name, kind (measured or scaled), how much longer plain code takes, and the description."""
+    return [
+        {
+            "name": name, "kind": device.kind, "general_factor": round(device.general_factor, 3),
+            "description": device.description,
+        }
+        for name, device in found.items()
+    ]  # fmt: skip
+
+
+def split_rows(workload: type[Workload], data_dir: Path | None) -> list[dict[str, Any]]:
+    """Every cut of a workload's model: name, shape, bytes, and whether it is a default one. Imports torch."""
+    from codecbench.registry import reference
+    from codecbench.workers.pair import Pair, WorkloadRef
+
+    with Pair(WorkloadRef(reference(workload), data_dir, "cpu"), {}) as pair:
+        _ = pair.edge
+        cuts = pair.cuts
+    return [
+        {
+            "name": name, "shape": list(spec.shape), "dtype": spec.dtype, "raw_bytes": spec.nbytes,
+            "default": name in workload.default_splits,
+        }
+        for name, spec in cuts.items()
+    ]  # fmt: skip
+
+
+def text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as an aligned table with a column a key."""
+    from tabulate import tabulate
+
+    return tabulate([{k: _cell(v) for k, v in row.items() if k != "module"} for row in rows], headers="keys")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return _points_cell(value) if value and isinstance(value[0], dict) else " ".join(map(str, value))
+    return "" if value is None else "yes" if value is True else "no" if value is False else str(value)
+
+
+def _points_cell(points: Sequence[Mapping[str, Any]]) -> str:
+    """How many operating points, and the arguments in which they differ."""
+    arguments = [key for key in points[0] if len({str(point.get(key)) for point in points}) > 1]
+    return f"{len(points)} ({', '.join(arguments)})" if arguments else str(len(points))
+
+
+def _first_line(item: type[Any]) -> str:
+    return (inspect.getdoc(item) or "").partition("\n")[0]

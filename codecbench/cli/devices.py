@@ -1,0 +1,193 @@
+"""`codecbench device`: list, show, measure and apply device profiles."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from codecbench.cli.options import DEFAULT_OUT, DataDir, Out, Plugins, WorkloadName, say, show
+from codecbench.codec import UsageError
+from codecbench.devices.profile import HOST, DeviceProfile, pick_device
+from codecbench.experiment.config import DEFAULT_WORKLOAD
+from codecbench.registry import devices, manager, pick, reference, workloads
+
+if TYPE_CHECKING:
+    from codecbench.devices.layers import ModelLayers
+    from codecbench.results.store import Store
+    from codecbench.workload import Workload
+
+app = typer.Typer(
+    help="Device profiles, which predict the time of heads, tails and encoders on another machine.",
+    no_args_is_help=True, rich_markup_mode=None,
+)  # fmt: skip
+
+REFERENCE = "epyc-core"
+"""The profile of the machine that the reference records come from."""
+
+Device = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A profile's name, or its .json file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="The same as JSON.")]
+
+
+@app.command("list")
+def list_(as_json: AsJson = False, plugin: Plugins = None) -> None:
+    """List the profiles that are installed."""
+    from codecbench.cli import catalogue
+
+    rows = catalogue.device_rows(devices(manager(plugin or ())))
+    show(json.dumps(rows, indent=1) if as_json else catalogue.text(rows))
+
+
+@app.command("show")
+def show_(device: Device, as_json: AsJson = False, plugin: Plugins = None) -> None:
+    """Print what a profile holds: where it comes from, its errors, its tree."""
+    profile = _profile(device, plugin)
+    show(profile.to_text() if as_json else _described(profile))
+
+
+@app.command()
+def measure(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.json", help="Where to write the profile.")],
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="N", help="The profile's name [default: the file's].")
+    ] = None,
+    minutes: Annotated[float, typer.Option("--minutes", metavar="N", help="How long to measure.")] = 3.0,
+    compared_with: Annotated[
+        str,
+        typer.Option("--reference", metavar="NAME|FILE", help="The profile of the machine that the records come from."),
+    ] = REFERENCE,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Draws the layers.")] = 0,
+    plugin: Plugins = None,
+) -> None:
+    """Measure this machine, one thread, and write its profile. Run it on the device, with nothing else running."""
+    from codecbench.devices.timing import measure_profile
+
+    name = out.stem if name is None else name
+    if out.suffix != ".json" or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name == HOST:
+        raise UsageError(
+            f"--out {out}, name {name!r}: give FILE.json and a name of letters, digits and hyphens, not 'host'"
+        )
+    if not out.parent.is_dir():
+        raise UsageError(f"no folder {out.parent} to write {out.name} to; make it first")
+    known = devices(manager(plugin or ()))
+    profile, _ = measure_profile(
+        name, minutes=minutes, reference=pick_device(compared_with, known), seed=seed, say=_progress()
+    )
+    try:
+        out.write_text(profile.to_text(), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {out} ({error.strerror}); choose another --out") from error
+    show(_described(profile, tree=False))
+    say(f"profile written to {out}; use it by --device {out}")
+
+
+@app.command()
+def predict(
+    device: Annotated[str, typer.Option("--device", metavar="NAME|FILE", help="A profile's name, or its .json file.")],
+    workload: WorkloadName = DEFAULT_WORKLOAD,
+    out: Out = DEFAULT_OUT,
+    as_json: AsJson = False,
+    plugin: Plugins = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Print the predicted time of every head and tail, beside what was measured on the host where records are."""
+    from codecbench.cli import catalogue
+    from codecbench.results.store import Store
+
+    profile = _profile(device, plugin)
+    chosen = pick(workloads(manager(plugin or ())), workload, "workload")
+    store = Store(out)
+    layers = store.layers(chosen.name) or _traced(chosen, data_dir)
+    rows = prediction_rows(profile, layers, _measured(store, chosen.name))
+    if as_json:
+        show(json.dumps(rows, indent=1))
+        return
+    say(
+        f"{profile.name}: predicted, one sample, one thread; host: the median of the records in {out}, if there are any"
+    )
+    show(catalogue.text(rows))
+
+
+def prediction_rows(
+    profile: DeviceProfile, layers: ModelLayers, measured_s: Mapping[tuple[str, str], float]
+) -> list[dict[str, Any]]:
+    """A row a split: predicted milliseconds of head and tail, and the host's, from seconds by split and part."""
+
+    def milliseconds(seconds: float | None) -> float | None:
+        return None if seconds is None else round(seconds * 1000, 3)
+
+    return [
+        {
+            "split": split,
+            "head_ms_predicted": milliseconds(profile.model_s(layers.head(split))),
+            "head_ms_host": milliseconds(measured_s.get((split, "head"))),
+            "tail_ms_predicted": milliseconds(profile.model_s(layers.tail(split))),
+            "tail_ms_host": milliseconds(measured_s.get((split, "tail"))),
+        }
+        for split in layers.before
+    ]
+
+
+def _profile(text: str, plugin: list[Path] | None) -> DeviceProfile:
+    profile = pick_device(text, devices(manager(plugin or ())))
+    if profile is None:
+        raise UsageError(f"{HOST} stands for times as measured and has no profile; see 'codecbench device list'")
+    return profile
+
+
+def _traced(workload: type[Workload], data_dir: Path | None) -> ModelLayers:
+    """The layers of a model that no run has described yet."""
+    from codecbench.devices.layers import ModelLayers
+    from codecbench.workers.pair import Pair, WorkloadRef
+
+    with Pair(WorkloadRef(reference(workload), data_dir, "cpu"), {}) as pair:
+        reply = pair.device.call("layers", {"subset": "test", "position": 0}, timeout_s=600)
+    return ModelLayers.from_json(reply.fields["layers"])
+
+
+def _measured(store: Store, workload: str) -> dict[tuple[str, str], float]:
+    """Median seconds by split and part over a workload's records, the median of the cells' medians."""
+    from codecbench.measure import percentile
+
+    found: dict[tuple[str, str], list[float]] = {}
+    for record in store.records() if store.out.is_dir() else ():
+        if record.key.workload == workload and record.time is not None:
+            for part, seconds in (("head", record.time.head_s), ("tail", record.time.tail_s)):
+                found.setdefault((record.key.split, part), []).append(seconds.median)
+    return {place: percentile(values, 0.5) for place, values in found.items()}
+
+
+def _described(profile: DeviceProfile, *, tree: bool = True) -> str:
+    from codecbench.devices.fitting import lines
+
+    made = {"measured": "measured", "scaled": "scaled: predictions from published figures, nothing was measured"}
+    text = [f"{profile.name}: {profile.description}", f"kind: {made[profile.kind]}", f"source: {profile.source}"]
+    text += [f"{title}: {_pairs(values)}" for title, values in (
+        ("machine", profile.machine), ("times as long as its base", profile.factors),
+        ("relative errors on layers that were held out", profile.errors),
+    ) if values]  # fmt: skip
+    text += [f"plain code takes {profile.general_factor:.3g} times as long as on the machine of the reference records"]
+    text += ["", *lines(profile.tree)] if tree else []
+    return "\n".join(text)
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    shown = {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in values.items()}
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
+
+
+def _progress() -> Any:
+    """Says where a measurement stands, a line for every tenth of its time."""
+    last = -1
+
+    def say_share(share: float, text: str) -> None:
+        nonlocal last
+        if int(share * 10) > last:
+            last = int(share * 10)
+            say(f"{share:.0%} {text}")
+
+    return say_share

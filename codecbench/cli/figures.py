@@ -1,0 +1,94 @@
+"""`codecbench figure`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from codecbench.cli.options import (
+    DEFAULT_LINKS,
+    DEFAULT_OUT,
+    Budget,
+    DeviceName,
+    EdgeName,
+    LinkNames,
+    OnlyWorkload,
+    Out,
+    Plugins,
+    SampleSet,
+    say,
+    scenario,
+    show,
+)
+from codecbench.codec import UsageError
+from codecbench.devices.profile import HOST
+from codecbench.experiment.config import DEFAULT_WORKLOAD
+from codecbench.registry import manager, pick, workloads
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from codecbench.results.record import Record
+
+DEFAULT_FOLDER = Path("figures")
+
+
+class FigureFormat(StrEnum):
+    """Formats of `codecbench figure`."""
+
+    SVG = "svg"
+    PDF = "pdf"
+    PNG = "png"
+
+
+def figure(
+    name: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Figures; --list has their names [default: all].", show_default=False),
+    ] = None,
+    out: Out = DEFAULT_OUT,
+    into: Annotated[Path, typer.Option("--into", metavar="DIR", help="Where to write.")] = DEFAULT_FOLDER,
+    format_: Annotated[
+        list[FigureFormat] | None, typer.Option("--format", help="A format; repeatable [default: svg].")
+    ] = None,
+    link: LinkNames = None,
+    device: DeviceName = HOST,
+    edge: EdgeName = HOST,
+    budget: Budget = None,
+    all_rows: Annotated[bool, typer.Option("--all-rows", help="Every row, not a readable set.")] = False,
+    workload: OnlyWorkload = None,
+    sample_set: SampleSet = None,
+    as_list: Annotated[bool, typer.Option("--list", help="List the figures, and draw none.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Draw the counterparts of the paper's figures from a results folder."""
+    from codecbench.analysis import study as figure_data
+    from codecbench.cli import catalogue
+    from codecbench.figures import catalogue as figures
+    from codecbench.results.store import Store
+
+    if as_list:
+        show(catalogue.text([kind.row() for kind in figures.KINDS.values()]))
+        return
+    pm = manager(plugin or ())
+    store = Store(out)
+    records, of_workload = _of_one_workload(store.records(), workload)
+    if budget is None:
+        budget = pick(workloads(pm), of_workload, "workload").budget
+    scenarios = [scenario(pm, store, network, device, edge) for network in link or DEFAULT_LINKS]
+    data = figure_data.of(records, scenarios, budget, sample_set=sample_set, all_rows=all_rows)
+    for path in figures.save_all(data, into, [str(wanted) for wanted in format_ or [FigureFormat.SVG]], name or ()):
+        say(f"wrote {path}")
+
+
+def _of_one_workload(records: Sequence[Record], asked: str | None) -> tuple[list[Record], str]:
+    """The records of the workload asked for, or else of the only one, or of the default. Raises UsageError."""
+    there = {record.key.workload: None for record in records}
+    if not there:
+        raise UsageError("there are no records to draw; `codecbench run` makes some")
+    name = asked or (next(iter(there)) if len(there) == 1 else DEFAULT_WORKLOAD)
+    pick(there, name, "workload in these records:")
+    return [record for record in records if record.key.workload == name], name

@@ -1,0 +1,88 @@
+"""What the commands of the command line share: options, and how they print."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from codecbench.devices.profile import HOST, pick_device
+from codecbench.links.files import pick_link
+from codecbench.registry import devices, links
+
+if TYPE_CHECKING:
+    import pluggy
+
+    from codecbench.analysis.latency import Scenario
+    from codecbench.results.store import Store
+
+DEFAULT_LINK = "wifi-450"
+DEFAULT_LINKS = (DEFAULT_LINK, "lte")
+"""The networks of figures and of the report."""
+
+DEFAULT_OUT = Path("codecbench-results")
+
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A .py file that registers more; repeatable.")
+]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", metavar="DIR", help="Where fetched datasets lie.")]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The results folder.")]
+WorkloadName = Annotated[str, typer.Option("--workload", metavar="W", help="A workload's name.")]
+OnlyWorkload = Annotated[str | None, typer.Option("--workload", metavar="W", help="Only this workload.")]
+SampleSet = Annotated[
+    str | None, typer.Option("--sample-set", metavar="ID", help="Only this sample set [default: the largest].")
+]
+Budget = Annotated[
+    float | None,
+    typer.Option("--budget", metavar="X", help="Accepted loss in the metric's own unit [default: the workload's]."),
+]
+LinkName = Annotated[
+    str,
+    typer.Option(
+        "--link", metavar="NAME|FILE", help="The network: a link's name, a fitted link (.json) or a trace (.trace)."
+    ),
+]
+LinkNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--link",
+        metavar="NAME|FILE",
+        help=f"A network, as in `plan`; repeatable [default: {', '.join(DEFAULT_LINKS)}].",
+    ),
+]
+DeviceName = Annotated[
+    str,
+    typer.Option("--device", metavar="NAME|FILE", help="The device: host, as measured, or a profile that predicts."),
+]
+EdgeName = Annotated[
+    str, typer.Option("--edge", metavar="NAME|FILE", help="The edge: host, as measured, or a profile that predicts.")
+]
+
+
+def show(text: str) -> None:
+    """Write a result. Where the reader has gone (`codecbench list codecs | head -1`), end in silence."""
+    try:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would try once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+
+
+def say(line: str) -> None:
+    """A line for the user that is no result."""
+    sys.stderr.write(line + "\n")
+
+
+def scenario(pm: pluggy.PluginManager, store: Store, link: str, device: str = HOST, edge: str = HOST) -> Scenario:
+    """The scenario that the options name. Raises UsageError for a name or file that there is not."""
+    from codecbench.analysis.latency import Scenario
+
+    profiles = devices(pm)
+    device_profile, edge_profile = (None if name == HOST else pick_device(name, profiles) for name in (device, edge))
+    layers = store.all_layers() if device_profile or edge_profile else {}
+    return Scenario(pick_link(link, links(pm)), device_profile, edge_profile, layers)

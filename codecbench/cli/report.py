@@ -1,0 +1,96 @@
+"""`codecbench report`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from codecbench.cli.options import (
+    DEFAULT_LINKS,
+    DEFAULT_OUT,
+    Budget,
+    DeviceName,
+    EdgeName,
+    LinkNames,
+    OnlyWorkload,
+    Out,
+    Plugins,
+    SampleSet,
+    say,
+    scenario,
+)
+from codecbench.codec import DataError
+from codecbench.devices.profile import HOST
+from codecbench.registry import codecs, manager, pick, workloads
+
+DEFAULT_FILE = Path("report.html")
+
+
+def report(
+    out: Out = DEFAULT_OUT,
+    file: Annotated[Path, typer.Option("--file", metavar="FILE.html", help="The page to write.")] = DEFAULT_FILE,
+    link: LinkNames = None,
+    device: DeviceName = HOST,
+    edge: EdgeName = HOST,
+    budget: Budget = None,
+    bd_rate: Annotated[
+        str | None,
+        typer.Option(
+            "--bd-rate", metavar="ROW", help="The row that BD-rates are taken against [default: that of most curves]."
+        ),
+    ] = None,
+    paper: Annotated[bool, typer.Option("--paper/--no-paper", help="The comparison with the paper's rows.")] = True,
+    figures: Annotated[bool, typer.Option("--figures/--no-figures", help="The figures, which take most time.")] = True,
+    workload: OnlyWorkload = None,
+    sample_set: SampleSet = None,
+    plugin: Plugins = None,
+) -> None:
+    """Write everything that a results folder says to one HTML page, which needs no network."""
+    from codecbench.report import build as reports
+    from codecbench.results.store import Store
+
+    pm = manager(plugin or ())
+    store = Store(out)
+    records = store.records()
+    if workload is not None:
+        pick({record.key.workload: None for record in records}, workload, "workload in these records:")
+        records = [record for record in records if record.key.workload == workload]
+    names = link or DEFAULT_LINKS
+    request = reports.Request(
+        records=records,
+        scenarios=[scenario(pm, store, name, device, edge) for name in names],
+        budgets={name: kind.budget for name, kind in workloads(pm).items()} if budget is None else budget,
+        codecs=codecs(pm),
+        sample_set=sample_set,
+        anchor=bd_rate,
+        paper=paper,
+        figures=figures,
+        command=_command(
+            [
+                ("--out", _shown(out)), *(("--link", _shown(Path(name))) for name in names), ("--device", device),
+                ("--edge", edge), ("--budget", budget), ("--bd-rate", bd_rate), ("--workload", workload),
+                ("--sample-set", sample_set), *(("--plugin", _shown(path)) for path in plugin or ()),
+            ],
+            [*([] if figures else ["--no-figures"]), *([] if paper else ["--no-paper"])],
+        ),
+    )  # fmt: skip
+    page = reports.build(request)
+    try:
+        file.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"cannot write {file}: {error.strerror}; choose another --file") from error
+    say(f"{len(records)} records reported in {file} ({len(page.encode()) / 1e6:.2f} MB)")
+
+
+def _shown(path: Path) -> str:
+    """A path as the page may tell it: without the folders of this machine."""
+    return path.name if path.is_absolute() else str(path)
+
+
+def _command(options: list[tuple[str, object]], flags: list[str]) -> str:
+    """The command line that makes the same page."""
+    words = [word for name, value in options if value is not None and value != HOST for word in (name, f"{value}")]
+    return shlex.join(["codecbench", "report", *words, *flags])

@@ -1,0 +1,126 @@
+"""`codecbench new-codec NAME`: a working plugin and its test, to start from."""
+
+from __future__ import annotations
+
+import importlib.util
+import keyword
+import re
+import sys
+from pathlib import Path
+from string import Template
+
+from codecbench.codec import Codec, UsageError
+from codecbench.registry import codecs, manager
+
+PLUGIN = Template('''\
+"""`$name`: eight-bit values between the least and the greatest, deflated.
+
+Replace `encode` and `decode` by your own, then run: codecbench check $module.py
+"""
+
+from __future__ import annotations
+
+import zlib
+
+from codecbench import Codec, hookimpl
+from codecbench.toolbox.coding.headers import RANGE_BYTES, dequantise, quantise, read_shape, write_shape
+
+
+class $class_name(Codec):
+    """Quantise to `levels` values from the least to the greatest, then deflate. The range travels as two float32."""
+
+    name = "$name"
+    points = ({"levels": 4}, {"levels": 16}, {"levels": 256})  # coarse to fine
+
+    levels: int
+
+    @classmethod
+    def skip_reason(cls, spec, **point):
+        """Say why a tensor cannot be taken; it is then skipped, with the reason, and the run goes on."""
+        return None if spec.dtype == "float32" else f"needs float32, got {spec.dtype}"
+
+    def encode(self, x):
+        """Turn one sample into one payload. Timed on the device; every byte is billed; `x` is read-only."""
+        header, indices = quantise(x.numpy(), self.levels)
+        return write_shape(self.spec, x.shape) + header + zlib.compress(indices.tobytes(), 6)
+
+    def decode(self, payload):
+        """Turn the payload back into a tensor of the spec's shape and dtype, in a process that never saw the sample."""
+        import numpy as np
+
+        shape, body = read_shape(self.spec, payload)
+        # A damaged payload must not inflate without end: stop one byte past what the tensor takes.
+        values = zlib.decompressobj().decompress(body[RANGE_BYTES:], int(np.prod(shape)) + 1)
+        restored = dequantise(body[:RANGE_BYTES], np.frombuffer(values, np.uint8), self.levels)
+        return self.spec.from_buffer(restored.tobytes(), shape)
+
+
+@hookimpl
+def codecbench_register_codecs():
+    """Make the codec known to codecbench."""
+    return [$class_name]
+''')
+
+TEST = Template('''\
+"""The conformance kit and a benchmark for `$name`. Run: pytest test_$module.py"""
+
+from $module import $class_name
+
+from codecbench.testing import parametrize_codec
+
+
+@parametrize_codec($class_name)
+def test_conformance(check):
+    check()
+
+
+def test_speed(codec_benchmark):
+    codec_benchmark($class_name)
+''')
+
+
+def new_codec(name: str, folder: Path) -> list[Path]:
+    """Write `<name>.py` and `test_<name>.py` into the folder, hyphens made underscores, and return their paths.
+
+    Raises UsageError for a name that no codec can have or that is taken, and for a file that exists.
+    """
+    module = name.replace("-", "_")
+    paths = [folder / f"{module}.py", folder / f"test_{module}.py"]
+    problem = _name_problem(name, module)
+    if problem:
+        raise UsageError(f"codec name {name!r} {problem}")
+    present = next((path for path in paths if path.exists()), None)
+    if present is not None:
+        raise UsageError(f"{present} exists; choose another name or folder")
+    words = {"name": name, "module": module, "class_name": _class_name(name)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, template in zip(paths, (PLUGIN, TEST), strict=True):
+            path.write_text(template.substitute(words))
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}; choose another folder") from error
+    return paths
+
+
+def _name_problem(name: str, module: str) -> str | None:
+    """Why no codec, or no Python file, can have this name, with what to do; None where it can."""
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
+        return f"is not lower-case words joined by hyphens; try {_nearest(name)!r}"
+    known = codecs(manager())
+    if name in known:
+        return f"is used by {known[name].__module__}.{known[name].__qualname__}; choose another"
+    if keyword.iskeyword(module) or _class_name(name) == Codec.__name__:
+        return "has a meaning of its own in the file; add a word"
+    if module in sys.stdlib_module_names or importlib.util.find_spec(module):
+        return f"would make a file that hides the installed module {module}; add a word"
+    return None
+
+
+def _class_name(name: str) -> str:
+    return "".join(word.capitalize() for word in name.split("-"))
+
+
+def _nearest(name: str) -> str:
+    """A valid name made of the letters and digits of this one."""
+    words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return words if words[:1].isalpha() else f"codec-{words}".rstrip("-")

@@ -1,0 +1,338 @@
+"""The layers that a device is measured with: random shapes of the kinds that models are made of."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from codecbench.devices.layers import Layer, layer_of
+from codecbench.measure import count_flop
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+BLOCK = 48
+"""Layers that are drawn together."""
+
+MOST_FLOP = 1_000_000_000
+MOST_ELEMENTS = 1 << 22
+"""Bounds of a drawn layer: its arithmetic, and the values of each of its tensors."""
+
+SIDES = (1, 2, 4, 7, 8, 14, 16, 28, 32, 56, 64, 112, 128, 224)
+CHANNELS = (3, 8, 12, 16, 24, 32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 512, 576, 768, 960, 1024, 1280, 2048)
+
+KINDS = {
+    "conv": 44, "depthwise": 12, "linear": 12, "batch_norm": 8, "relu": 6, "add": 6, "max_pool": 3, "avg_pool": 2,
+    "mean": 3, "activation": 4, "softmax": 2, "norm": 3, "copy": 3, "matmul": 3, "attention": 2, "lstm": 4, "gru": 4,
+    "conv1d": 5, "view": 2, "conv_transpose": 2, "embedding": 1,
+}  # fmt: skip
+"""How often each kind is drawn."""
+
+
+SPARE = 64
+"""Values by which free memory has to exceed what an aligned tensor needs, so that an allocator takes it."""
+
+
+class Case:
+    """One call to be timed: a module or a function on inputs of these shapes, and further arguments.
+
+    In a model, inputs and outputs pass through the same few buffers, which are in the caches, while each layer's
+    parameters were last used a request ago. So inputs are written just before a call and let go after it, and the
+    memory that the output will take is written, too; what drives the parameters out is that other cases take turns.
+
+    `branches` says that what is computed branches on values: these are then drawn anew for each call, since a
+    processor foresees the branches of values that it has met before, and takes half as long.
+    """
+
+    def __init__(
+        self, target: Any, *shapes: tuple[int, ...], arguments: tuple[Any, ...] = (), branches: bool = False
+    ) -> None:
+        self.target = target
+        self.shapes = shapes
+        self.arguments = arguments
+        self.branches = branches
+        self._inputs: list[Tensor] = []
+        self._out_elements = 0
+
+    def prepare(self) -> None:
+        """Write the inputs, as the layer before would, and the memory that is free for the output."""
+        free_soon = _noise((self._out_elements + SPARE,))
+        self._inputs = [_drawn(shape) if self.branches else _noise(shape) for shape in self.shapes]
+        del free_soon
+
+    def run(self) -> Any:
+        """Call it, once for each `prepare`."""
+        inputs, self._inputs = self._inputs, []
+        return self.target(*inputs, *self.arguments)
+
+    def layer(self) -> Layer:
+        """What it computes. Runs it once."""
+        self.prepare()
+        inputs = [*self._inputs, *self.arguments]
+        kept: list[Any] = []
+        flop = count_flop(lambda: kept.append(self.run()))
+        layer = layer_of("", self.target, inputs, {}, inputs, kept[0], flop)
+        self._out_elements = layer.out_elements
+        return layer
+
+
+def _noise(shape: tuple[int, ...]) -> Tensor:
+    """A fresh tensor of normal values, the same ones over and over, so that filling it needs little of the caches."""
+    import torch
+
+    source = _source()
+    filled = torch.empty(shape)
+    flat = filled.view(-1)
+    whole = len(flat) // len(source) * len(source)
+    flat[:whole].view(-1, len(source)).copy_(source)
+    flat[whole:].copy_(source[: len(flat) - whole])
+    return filled
+
+
+def _drawn(shape: tuple[int, ...]) -> Tensor:
+    """A fresh tensor of normal values."""
+    import torch
+
+    return torch.randn(shape)
+
+
+@lru_cache(maxsize=1)
+def _source() -> Tensor:
+    import torch
+
+    return torch.randn(1 << 14, generator=torch.Generator().manual_seed(0))
+
+
+def draw(seed: int, block: int) -> Iterator[Case]:
+    """The cases of one block, always the same ones. Imports torch."""
+    import numpy as np
+    import torch
+
+    rng = np.random.default_rng([seed, block])
+    torch.manual_seed(int(rng.integers(1 << 31)))
+    names, shares = list(KINDS), np.array(list(KINDS.values()), dtype=float)
+    for name in rng.choice(names, size=BLOCK, p=shares / shares.sum()):
+        yield DRAW[str(name)](rng)
+
+
+def _side(rng: np.random.Generator, most: int = 224) -> int:
+    """A side of a picture: one of the usual ones, or any."""
+    usual = [side for side in SIDES if side <= most]
+    return int(rng.choice(usual)) if rng.random() < 0.7 else _between(rng, 1, most)
+
+
+def _channels(rng: np.random.Generator, most: int = 2048) -> int:
+    usual = [count for count in CHANNELS if count <= most]
+    return int(rng.choice(usual)) if rng.random() < 0.7 else _between(rng, 1, most)
+
+
+def _between(rng: np.random.Generator, low: int, high: int) -> int:
+    """A whole number, every size of it alike: uniform in the logarithm."""
+    return round(math.exp(rng.uniform(math.log(low), math.log(high))))
+
+
+def _picture(rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """The shape of a feature map within bounds."""
+    while True:
+        channels, side = _channels(rng), _side(rng)
+        if channels * side * side <= MOST_ELEMENTS // 4:
+            return 1, channels, side, side
+
+
+def _conv(rng: np.random.Generator) -> Case:
+    from torch import nn
+
+    # The work is drawn first, so that small and large layers are equally many; shapes that come to it follow.
+    wanted = math.exp(rng.uniform(math.log(1e5), math.log(MOST_FLOP)))
+    while True:
+        kernel = int(rng.choice([1, 3, 5, 7, 11], p=[0.38, 0.42, 0.08, 0.09, 0.03]))
+        stride = int(rng.choice([1, 2, 4], p=[0.75, 0.22, 0.03]))
+        c_in, c_out, side = _channels(rng), _channels(rng), _side(rng)
+        groups = int(rng.choice([1, 2, 4, 8, 16, 32])) if rng.random() < 0.12 else 1
+        if c_in % groups or c_out % groups:
+            continue
+        out = (side + 2 * (kernel // 2) - kernel) // stride + 1
+        flop = 2 * out * out * c_out * c_in // groups * kernel * kernel
+        fits = c_in * side * side <= MOST_ELEMENTS and c_out * out * out <= MOST_ELEMENTS
+        if fits and wanted / 2 <= flop <= wanted * 2 and c_in * c_out // groups * kernel**2 <= MOST_ELEMENTS:
+            module = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=rng.random() < 0.5)
+            return Case(module.eval(), (1, c_in, side, side))
+
+
+def _depthwise(rng: np.random.Generator) -> Case:
+    from torch import nn
+
+    shape = _picture(rng)
+    kernel, stride = int(rng.choice([3, 5, 7], p=[0.7, 0.2, 0.1])), int(rng.choice([1, 2], p=[0.7, 0.3]))
+    return Case(nn.Conv2d(shape[1], shape[1], kernel, stride, kernel // 2, groups=shape[1]).eval(), shape)
+
+
+def _conv1d(rng: np.random.Generator) -> Case:
+    from torch import nn
+
+    while True:
+        c_in, c_out, length = _channels(rng, 512), _channels(rng, 512), _between(rng, 10, 4096)
+        kernel, stride = int(rng.choice([1, 3, 5, 9])), int(rng.choice([1, 2]))
+        if c_in * length <= MOST_ELEMENTS and 2 * c_in * c_out * kernel * length <= MOST_FLOP // 4:
+            return Case(nn.Conv1d(c_in, c_out, kernel, stride, kernel // 2).eval(), (1, c_in, length))
+
+
+def _conv_transpose(rng: np.random.Generator) -> Case:
+    from torch import nn
+
+    while True:
+        c_in, c_out, side = _channels(rng, 512), _channels(rng, 512), _side(rng, 64)
+        if 2 * c_in * c_out * 16 * side * side <= MOST_FLOP // 4:
+            return Case(nn.ConvTranspose2d(c_in, c_out, 4, 2, 1).eval(), (1, c_in, side, side))
+
+
+def _linear(rng: np.random.Generator) -> Case:
+    from torch import nn
+
+    while True:
+        rows = 1 if rng.random() < 0.4 else _between(rng, 2, 1024)
+        c_in, c_out = _between(rng, 8, 4096), _between(rng, 4, 4096)
+        if 2 * rows * c_in * c_out <= MOST_FLOP and c_in * c_out <= MOST_ELEMENTS:
+            shape = (1, c_in) if rows == 1 else (1, rows, c_in)
+            return Case(nn.Linear(c_in, c_out).eval(), shape)
+
+
+def _batch_norm(rng: np.random.Generator) -> Case:
+    from torch import nn
+
+    shape = _picture(rng)
+    return Case(nn.BatchNorm2d(shape[1]).eval(), shape)
+
+
+def _relu(rng: np.random.Generator) -> Case:
+    from torch import nn
+
+    shape = _picture(rng)
+    module = nn.ReLU6 if rng.random() < 0.3 else nn.ReLU
+    return Case(module(inplace=bool(rng.random() < 0.5)), shape)
+
+
+def _activation(rng: np.random.Generator) -> Case:
+    from torch import nn
+
+    shape = _picture(rng)
+    kinds: Sequence[Callable[[], nn.Module]] = (nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh)
+    return Case(kinds[int(rng.integers(len(kinds)))](), shape)
+
+
+def _softmax(rng: np.random.Generator) -> Case:
+    from torch import nn
+
+    return Case(nn.Softmax(-1), _picture(rng))
+
+
+def _norm(rng: np.random.Generator) -> Case:
+    from torch import nn
+
+    width = _channels(rng)
+    return Case(nn.LayerNorm(width).eval(), (1, _between(rng, 1, 512), width))
+
+
+def _add(rng: np.random.Generator) -> Case:
+    shape = _picture(rng)
+    target = operator.mul if rng.random() < 0.2 else operator.add
+    # Less often by a value a channel, as in a normalisation or a gate.
+    return Case(target, shape, (1, shape[1], 1, 1) if rng.random() < 0.3 else shape)
+
+
+def _copy(rng: np.random.Generator) -> Case:
+    shape = _picture(rng)
+    return Case(cat, shape, shape)
+
+
+def cat(x: Tensor, other: Tensor) -> Tensor:
+    """What a concatenation in a model calls."""
+    import torch
+
+    return torch.cat([x, other], 1)
+
+
+def _max_pool(rng: np.random.Generator) -> Case:
+    from torch import nn
+
+    return _pool(nn.MaxPool2d, rng, branches=True)
+
+
+def _avg_pool(rng: np.random.Generator) -> Case:
+    from torch import nn
+
+    return _pool(nn.AvgPool2d, rng)
+
+
+def _pool(kind: Callable[..., nn.Module], rng: np.random.Generator, *, branches: bool = False) -> Case:
+    shape = _picture(rng)
+    kernel = int(rng.choice([2, 3])) if shape[2] > 2 else 1
+    return Case(kind(kernel, 2, kernel // 2), shape, branches=branches)
+
+
+def _mean(rng: np.random.Generator) -> Case:
+    from torch import nn
+
+    return Case(nn.AdaptiveAvgPool2d(1), _picture(rng))
+
+
+def _view(rng: np.random.Generator) -> Case:
+    from torch import nn
+
+    return Case(nn.Flatten(), _picture(rng))
+
+
+def _matmul(rng: np.random.Generator) -> Case:
+    import torch
+
+    rows, inner, columns, heads = (_between(rng, 4, 512), _between(rng, 8, 512), _between(rng, 4, 512), 4)
+    return Case(torch.matmul, (1, heads, rows, inner), (1, heads, inner, columns))
+
+
+def _attention(rng: np.random.Generator) -> Case:
+    from torch.nn.functional import scaled_dot_product_attention
+
+    shape = (1, int(rng.choice([4, 8, 12])), _between(rng, 8, 400), int(rng.choice([32, 64])))
+    return Case(scaled_dot_product_attention, shape, shape, shape)
+
+
+def _lstm(rng: np.random.Generator) -> Case:
+    from torch import nn
+
+    return _recurrent(nn.LSTM, rng)
+
+
+def _gru(rng: np.random.Generator) -> Case:
+    from torch import nn
+
+    return _recurrent(nn.GRU, rng)
+
+
+def _recurrent(kind: Callable[..., nn.Module], rng: np.random.Generator) -> Case:
+    while True:
+        width, hidden, steps = _between(rng, 8, 1024), _between(rng, 8, 1024), _between(rng, 4, 300)
+        if 8 * steps * hidden * (width + hidden) <= MOST_FLOP // 2:
+            module = kind(width, hidden, num_layers=int(rng.choice([1, 2], p=[0.8, 0.2])), batch_first=True).eval()
+            return Case(module, (1, steps, width))
+
+
+def _embedding(rng: np.random.Generator) -> Case:
+    import torch
+    from torch import nn
+
+    rows = _between(rng, 100, 20_000)
+    indices = torch.randint(0, rows, (1, _between(rng, 1, 200)))
+    return Case(nn.Embedding(rows, int(rng.choice([64, 128, 256]))), arguments=(indices,))
+
+
+DRAW: Mapping[str, Callable[[np.random.Generator], Case]] = {
+    "conv": _conv, "depthwise": _depthwise, "linear": _linear, "batch_norm": _batch_norm, "relu": _relu, "add": _add,
+    "max_pool": _max_pool, "avg_pool": _avg_pool, "mean": _mean, "activation": _activation, "softmax": _softmax,
+    "norm": _norm, "copy": _copy, "matmul": _matmul, "attention": _attention, "lstm": _lstm, "gru": _gru,
+    "conv1d": _conv1d, "view": _view, "conv_transpose": _conv_transpose, "embedding": _embedding,
+}  # fmt: skip
+"""How a case of each kind is drawn."""

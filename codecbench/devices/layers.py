@@ -1,0 +1,246 @@
+"""What a model computes, layer by layer: the arithmetic and the bytes of each node of its traced graph.
+
+A device profile (`codecbench.devices.profile`) turns these into seconds. `describe` makes them from a traced model;
+everything else here is plain data and imports no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from codecbench.codec import DataError
+from codecbench.measure import count_flop
+
+if TYPE_CHECKING:
+    from torch import Tensor, fx
+
+SCHEMA = 1
+"""Raised when the JSON form changes."""
+
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "conv2d": ("Conv2d", "conv2d"),
+    "conv1d": ("Conv1d", "conv1d"),
+    "conv_transpose": ("ConvTranspose1d", "ConvTranspose2d", "conv_transpose1d", "conv_transpose2d"),
+    "linear": ("Linear", "linear"),
+    "matmul": ("matmul", "bmm", "mm", "baddbmm", "addmm", "einsum"),
+    "attention": ("MultiheadAttention", "scaled_dot_product_attention"),
+    "lstm": ("LSTM",),
+    "gru": ("GRU",),
+    "rnn": ("RNN",),
+    "embedding": ("Embedding", "embedding"),
+    "batch_norm": ("BatchNorm1d", "BatchNorm2d", "batch_norm"),
+    "norm": ("LayerNorm", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "layer_norm", "group_norm"),
+    "relu": (
+        "ReLU", "ReLU6", "LeakyReLU", "Hardtanh", "relu", "relu_", "relu6", "leaky_relu", "hardtanh", "clamp", "clamp_",
+    ),
+    "activation": (
+        "GELU", "SiLU", "Sigmoid", "Tanh", "ELU", "Mish", "Hardswish", "Hardsigmoid", "gelu", "silu", "sigmoid",
+        "tanh", "elu", "mish", "hardswish", "hardsigmoid", "exp", "sqrt",
+    ),
+    "softmax": ("Softmax", "LogSoftmax", "softmax", "log_softmax"),
+    "add": (
+        "add", "add_", "iadd", "sub", "sub_", "isub", "mul", "mul_", "imul", "truediv", "div", "div_", "itruediv",
+        "neg",
+    ),
+    "max_pool": ("MaxPool1d", "MaxPool2d", "max_pool1d", "max_pool2d", "boolean_dispatch"),
+    "avg_pool": ("AvgPool1d", "AvgPool2d", "avg_pool1d", "avg_pool2d"),
+    "mean": ("AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "mean", "sum"),
+    "copy": ("cat", "concat", "stack", "pad", "ConstantPad2d", "ZeroPad2d", "clone", "contiguous"),
+    "view": (
+        "Identity", "Dropout", "Dropout2d", "dropout", "Flatten", "Unflatten", "flatten", "unflatten", "reshape",
+        "view", "permute", "transpose", "squeeze", "unsqueeze", "getitem", "chunk", "split", "expand", "detach", "t",
+    ),
+}  # fmt: skip
+"""Kinds of layers, and the modules and functions of each. A view moves no bytes; what is not here is "other"."""
+
+RECURRENT = ("lstm", "gru", "rnn")
+POOLS = ("max_pool", "avg_pool")
+
+_KIND_OF = {name: kind for kind, names in KINDS.items() for name in names}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One node of a traced model that computes a tensor, on one sample (batch 1).
+
+    `flop` counts 2 a multiply-add; `moved_bytes` is inputs, outputs and parameters, each once, and 0 for a view.
+    `kernel` and `stride` are the longer side of a window, 1 where there is none. `in_channels` and `out_channels` are
+    the features of a linear layer. `out_elements` is the number of values of the output. A recurrent layer has no
+    window: its `kernel` is how many times it walks the sequence, its layers times its directions.
+    """
+
+    name: str
+    kind: str
+    flop: int
+    moved_bytes: int
+    kernel: int = 1
+    stride: int = 1
+    groups: int = 1
+    in_channels: int = 1
+    out_channels: int = 1
+    out_elements: int = 0
+
+
+_FIELDS = tuple(f.name for f in dataclasses.fields(Layer))
+
+
+@dataclass(frozen=True)
+class ModelLayers:
+    """The layers of an uncut model in the order of execution.
+
+    `before` says for each split point how many of them are its head; the rest are its tail. `weights_sha256` tells of
+    which weights they are.
+    """
+
+    layers: tuple[Layer, ...]
+    before: Mapping[str, int]
+    weights_sha256: str = field(default="", kw_only=True)
+
+    def head(self, split: str) -> tuple[Layer, ...]:
+        """The layers that run on the device. Raises DataError for a split that is not here."""
+        return self.layers[: self._count(split)]
+
+    def tail(self, split: str) -> tuple[Layer, ...]:
+        """The layers that run on the edge. Raises DataError for a split that is not here."""
+        return self.layers[self._count(split) :]
+
+    def _count(self, split: str) -> int:
+        if split not in self.before:
+            raise DataError(
+                f"the layers of the model have no split point {split!r}; there are: {', '.join(self.before)}"
+            )
+        return self.before[split]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: the layers as rows under their column names."""
+        return {
+            "schema": SCHEMA, "weights_sha256": self.weights_sha256, "before": dict(self.before),
+            "columns": list(_FIELDS),
+            "layers": [list(dataclasses.astuple(layer)) for layer in self.layers],
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ModelLayers:
+        """Undo `to_json`. Raises DataError where the values are something else."""
+        try:
+            if values["schema"] != SCHEMA:
+                raise DataError(f"schema {values['schema']!r} of a model's layers is not {SCHEMA}")
+            layers = tuple(Layer(**dict(zip(values["columns"], row, strict=True))) for row in values["layers"])
+            before = {str(name): int(count) for name, count in values["before"].items()}
+            return cls(layers, before, weights_sha256=str(values["weights_sha256"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"no description of a model's layers ({type(error).__name__}: {error})") from error
+
+
+def describe(
+    traced: fx.GraphModule, cuts: Mapping[str, fx.Node], sample: Tensor, *, weights_sha256: str = ""
+) -> ModelLayers:
+    """The layers of a traced model on one sample, by running its graph node by node.
+
+    `cuts` has the node that crosses at each split point: the head is everything up to it. `sample` has a batch axis of
+    length 1. FLOPs are those that `torch.utils.flop_counter` counts, so that a head's sum is the `head_flop` of a
+    record; but recurrent layers and fused attention, of which it counts none, have those of their matrix products.
+    """
+    import torch
+    from torch import fx
+
+    layers: list[Layer] = []
+    done: dict[fx.Node, int] = {}
+
+    class Describer(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> Any:
+            if n.op not in ("call_module", "call_function", "call_method"):
+                result = super().run_node(n)
+            else:
+                args, kwargs = self.fetch_args_kwargs_from_env(n)
+                # In place, an operation may write what it reads; sizes are all that is needed of it.
+                inputs = _tensors((args, kwargs))
+                kept: list[Any] = []
+                flop = count_flop(lambda: kept.append(super(Describer, self).run_node(n)))
+                (result,) = kept
+                if _tensors(result):
+                    target = self.fetch_attr(str(n.target)) if n.op == "call_module" else n.target
+                    layers.append(layer_of(n.name, target, args, kwargs, inputs, result, flop))
+            done[n] = len(layers)
+            return result
+
+    with torch.inference_mode():
+        Describer(traced).run(sample.clone())
+    return ModelLayers(tuple(layers), {name: done[node] for name, node in cuts.items()}, weights_sha256=weights_sha256)
+
+
+def layer_of(
+    name: str,
+    target: Any,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    inputs: Sequence[Tensor],
+    result: Any,
+    flop: int,
+) -> Layer:
+    """Describe one call: a module, a function or a method's name, with what went in, what came out and its FLOPs."""
+    from torch import nn
+
+    module: Any = target if isinstance(target, nn.Module) else None
+    called = type(target).__name__ if module is not None else target if isinstance(target, str) else target.__name__
+    kind = _KIND_OF.get(called, "other")
+    outputs = _tensors(result)
+    out_elements = sum(t.numel() for t in outputs)
+    parameters = [*module.parameters(), *module.buffers()] if module is not None else []
+    moved_bytes = sum(t.numel() * t.element_size() for t in [*inputs, *outputs, *parameters])
+    if kind == "embedding":
+        moved_bytes = 2 * sum(t.numel() * t.element_size() for t in outputs)  # the rows that are read, not the table
+    first = inputs[0] if inputs else outputs[0]
+    axis = -1 if kind in ("linear", "matmul", "attention", "norm", "softmax", *RECURRENT) else 1
+    in_channels, out_channels = _length(first, axis), _length(outputs[0], axis)
+    kernel, stride, groups = 1, 1, 1
+    if kind.startswith("conv"):
+        weight = module.weight if module is not None else inputs[1]
+        settings = vars(module) if module is not None else _named(args, kwargs, ("_", "_", "_", "stride"))
+        kernel = max(weight.shape[2:])
+        stride = _longest(settings.get("stride", 1))
+        groups = max(1, in_channels // weight.shape[1]) if kind != "conv_transpose" else int(settings.get("groups", 1))
+    elif kind in POOLS:
+        settings = vars(module) if module is not None else _named(args, kwargs, ("_", "kernel_size", "stride"))
+        kernel = _longest(settings.get("kernel_size", 1))
+        stride = _longest(settings.get("stride") or kernel)
+    elif kind in RECURRENT:
+        flop = max(flop, _recurrent_flop(module, first))
+        kernel = module.num_layers * (2 if module.bidirectional else 1) if module is not None else 1
+    elif kind == "attention" and module is None:
+        # Two products of every query with every key's width.
+        flop = max(flop, 4 * first.numel() * inputs[1].shape[-2])
+    return Layer(
+        name, kind, int(flop), 0 if kind == "view" else int(moved_bytes), kernel, stride, groups, in_channels,
+        out_channels, out_elements,
+    )  # fmt: skip
+
+
+def _recurrent_flop(module: Any, inputs: Tensor) -> int:
+    """2 a multiply-add of the products with both weight matrices at each step of one sequence."""
+    weights = sum(p.numel() for name, p in module.named_parameters() if name.startswith("weight"))
+    steps = inputs.numel() // inputs.shape[-1]
+    return int(2 * steps * weights)
+
+
+def _named(args: Sequence[Any], kwargs: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {**dict(zip(names, args, strict=False)), **kwargs}
+
+
+def _longest(value: Any) -> int:
+    return int(max(value)) if isinstance(value, (tuple, list)) else int(value)
+
+
+def _length(tensor: Tensor, axis: int) -> int:
+    """The length of an axis; the number of values where there is no such axis."""
+    return int(tensor.shape[axis]) if tensor.ndim > 1 else math.prod(tensor.shape)
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    import torch
+
+    return [leaf for leaf in torch.utils._pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]

@@ -1,0 +1,1 @@
+"""The configuration of a run and the cells that follow from it."""

@@ -1,0 +1,128 @@
+"""What a run is asked to do: options of the command line, or a TOML file with the same names."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from codecbench.codec import UsageError
+from codecbench.registry import BESIDE_CONFIG, suggestion
+
+DEFAULT_WORKLOAD = "cifar10-resnet20"
+QUICK_SAMPLES = 500
+QUICK_CHOICE_SAMPLES = 200
+"""The quick preset has one or two points a codec, so there is little to choose."""
+
+
+class RunConfig(BaseModel):
+    """One run. Empty `codec` and `split` mean all; `samples` of None means the preset's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    workload: str = DEFAULT_WORKLOAD
+    codec: list[str] = []
+    split: list[str] = []
+    all_splits: bool = False
+    preset: Literal["quick", "full"] = "quick"
+    samples: Annotated[int, Field(gt=0)] | Literal["all"] | None = None
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    plugin: list[Path] = []
+    data_dir: Path | None = None
+    out: Path = Path("codecbench-results")
+    timeout_s: float = Field(default=300.0, gt=0)
+    max_fit_s: float = Field(default=900.0, gt=0)
+    torch_device: Literal["cpu", "cuda"] = "cpu"
+    fresh: bool = False
+
+    @property
+    def wanted_samples(self) -> int | None:
+        """Test samples to take, or None for all there are."""
+        if self.samples is None:
+            return QUICK_SAMPLES if self.preset == "quick" else None
+        return None if self.samples == "all" else self.samples
+
+    def choice_samples(self, test: int, there: int) -> int:
+        """Choice samples to take: as many as test samples, where there are so many and the preset allows it."""
+        return min(test, there, QUICK_CHOICE_SAMPLES if self.preset == "quick" else there)
+
+    @property
+    def timing_samples(self) -> int:
+        """Samples of the timing pass."""
+        return 24 if self.preset == "quick" else 64
+
+
+def load(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
+    """A run from a TOML file (or none) with the command line's options over it.
+
+    Paths in the file count from its folder; a `codecbench_plugin.py` beside it is loaded too. Raises UsageError that
+    names the file, the key and the allowed ones.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path} is not TOML: {error}") from error
+        values = _from_folder(values, path.parent)
+    given = {key: value for key, value in options.items() if _is_given(value)}
+    try:
+        config = RunConfig.model_validate({**values, **given})
+    except ValidationError as error:
+        raise UsageError(_explain(error, path, given)) from error
+    beside = path.parent / BESIDE_CONFIG if path is not None else None
+    if beside is None or not beside.exists() or beside.resolve() in [p.resolve() for p in config.plugin]:
+        return config
+    return config.model_copy(update={"plugin": [*config.plugin, beside]})
+
+
+def _is_given(option: Any) -> bool:
+    """Whether an option was used. By identity: a seed of 0 is one; a time limit of 0 is refused, not passed over."""
+    return option is not None and option is not False and option != []
+
+
+def _from_folder(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    resolved = dict(values)
+    for key in ("data_dir", "out"):
+        if isinstance(values.get(key), str):
+            resolved[key] = folder / values[key]
+    if isinstance(values.get("plugin"), list):
+        resolved["plugin"] = [folder / p if isinstance(p, str) else p for p in values["plugin"]]
+    return resolved
+
+
+def _explain(error: ValidationError, path: Path | None, given: Mapping[str, Any]) -> str:
+    """The first thing wrong, with the option or the file's key that it is wrong in."""
+    first = error.errors()[0]
+    key = str(first["loc"][0])
+    allowed = list(RunConfig.model_fields)
+    if first["type"] == "extra_forbidden":
+        return f"{path}: unknown key {key!r}{suggestion(key, allowed)}; allowed are {', '.join(allowed)}"
+    place = f"--{key.replace('_', '-')}" if key in given else f"{path}: {key}"
+    return f"{place}: {first['msg'].lower()}, got {first['input']!r}"
+
+
+def parse_codec(text: str) -> tuple[str, dict[str, Any]]:
+    """`NAME` or `NAME:key=value,key=value` as a name and constructor arguments; values are JSON scalars or text."""
+    name, _, arguments = text.partition(":")
+    point: dict[str, Any] = {}
+    for part in filter(None, arguments.split(",")):
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"codec {text!r}: {part!r} is not key=value; write NAME:key=value,key=value")
+        point[key.strip()] = _scalar(value.strip())
+    return name.strip(), point
+
+
+def _scalar(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, (bool, int, float, str)) else text

@@ -1,0 +1,206 @@
+"""Figures of end-to-end latency: the case study, and latency by codec and split point, stacked by who spends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from codecbench.analysis.latency import LOCAL, Latency, Scenario
+from codecbench.analysis.study import FigureData
+from codecbench.figures.drawing import Drawing, Tips, numbers
+from codecbench.figures.style import (
+    INK,
+    PAGE_MM,
+    PARTS,
+    POINTS,
+    canvas,
+    legend_above,
+    legend_mm,
+    named,
+    note_below,
+    part_handles,
+)
+from codecbench.results.cell import point_label
+from codecbench.results.record import Record
+from codecbench.tables.budget import short
+from codecbench.tables.document import Document
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+OVER = "†"
+"""Marks a row that has no point within the budget."""
+OVER_MEANS = f"{OVER} no point within the budget: the one of the least loss."
+PANELS_ABREAST = 5
+CUT_AT = 3.0
+"""A bar longer than so many times the median bar may be cut; its number stands beside it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bar:
+    """A stacked bar: a label, the latency of what it stands for, and the record, None for `local`."""
+
+    label: str
+    latency: Latency
+    record: Record | None = None
+    over: bool = False
+
+    @property
+    def parts_ms(self) -> dict[str, float]:
+        """The median of each part."""
+        return {part: 1000 * self.latency.step_median_s(*steps) for part, (steps, _, _) in PARTS.items()}
+
+    @property
+    def total_ms(self) -> float:
+        """The median end to end."""
+        return 1000 * self.latency.median_s
+
+
+def bars_at(data: FigureData, split: str, scenario: Scenario) -> list[Bar]:
+    """`local`, then every shown row that was measured at the split."""
+    found = [Bar(LOCAL, data.local(scenario))]
+    for row in data.shown:
+        chosen = data.chosen.get((row, split))
+        if chosen:
+            found.append(Bar(row, data.latency_of(chosen.record, scenario), chosen.record, chosen.over))
+    return found
+
+
+def by_split(data: FigureData) -> Drawing:
+    """Latency by codec and split point over the first link: one panel a split, one bar a row."""
+    scenario = data.scenario
+    bars = {split: {bar.label: bar for bar in bars_at(data, split, scenario)} for split in data.splits}
+    every = [bar for at in bars.values() for bar in at.values()]
+    labels = (LOCAL, *data.shown)
+    abreast = min(len(data.splits), PANELS_ABREAST)
+    tall = -(-len(data.splits) // abreast)
+    width_mm = PAGE_MM if abreast > 2 else (40 + 45 * abreast)
+    predicted = frozenset().union(*(bar.latency.predicted for bar in every))
+    handles = [*part_handles(predicted), total_handle()]
+    over = OVER_MEANS if any(bar.over for bar in every) else ""
+    above_mm = legend_mm(width_mm, [handle.get_label() for handle in handles])
+    height_mm = tall * (4.0 * len(labels) + 13) + above_mm + (3 if over else 0)
+    figure, grid = canvas(width_mm, height_mm, tall, abreast, sharey=True)
+    panels = list(grid.flat)
+    tips = Tips()
+    limit = bar_limit([bar.total_ms for bar in every])
+    for axes, split in zip(panels, data.splits, strict=False):
+        stacked(axes, labels, bars[split], limit, tips, split, partial(data.missing, split))
+        axes.set_title(split)
+        axes.set_xlabel("latency, ms")
+    for axes in panels[len(data.splits) :]:
+        axes.remove()
+    legend_above(figure, handles)
+    note_below(figure, over)
+    fastest = min((bar for bar in every if not bar.over and bar.record), key=lambda bar: bar.total_ms, default=None)
+    return Drawing(
+        name=f"latency-by-split-{scenario.link.name}",
+        title=f"End-to-end latency by codec and split point over {scenario.link.name}{data.machines_text}",
+        figure=figure,
+        alt=f"Stacked bars of device, network and edge time for {LOCAL} and {len(data.shown)} codecs at "
+        f"{', '.join(data.splits)}. {_fastest_told(fastest, every[0])}",
+        caption=f"{data.workload}. Each codec with its smallest payload within {data.budget_text}. Parts: the median "
+        "of each; dot and number: the median of the whole, which their sum need not equal; line: to its 95th "
+        f"percentile; arrow: beyond the axis. {LOCAL}: the whole network on the device. {data.setting_text} "
+        f"{over}".rstrip(),
+        numbers=_bar_numbers(bars),
+        tips=tips.texts,
+    )
+
+
+def _fastest_told(fastest: Bar | None, local: Bar) -> str:
+    if fastest is None or fastest.record is None:
+        return f"No codec has a point within the budget; {LOCAL} takes {short(local.total_ms)} ms."
+    return (
+        f"The fastest codec is {fastest.label} at {fastest.record.key.split}, {short(fastest.total_ms)} ms; {LOCAL} "
+        f"takes {short(local.total_ms)} ms."
+    )
+
+
+def bar_limit(totals_ms: Sequence[float]) -> float:
+    """Where the axis of stacked bars ends: past the longest bar, or past the longest that is not far off the others."""
+    ordered = sorted(totals_ms)
+    typical = ordered[len(ordered) // 2]
+    near = [total for total in ordered if total <= CUT_AT * typical]
+    longest = ordered[-1] if ordered[-1] <= 1.5 * near[-1] else near[-1]
+    return longest or 1.0
+
+
+def stacked(
+    axes: Axes,
+    labels: Sequence[str],
+    bars: Mapping[str, Bar],
+    limit_ms: float,
+    tips: Tips,
+    where: str,
+    missing: Callable[[str], str] = str,
+) -> None:
+    """Horizontal stacked bars, first label on top, with the median of the whole to the right.
+
+    A label without a bar tells why: what `missing` makes of it. A bar that is cut ends in an arrow.
+    """
+    room, end = 1.36 * limit_ms, 1.03 * limit_ms
+    there = [(y, bars[label]) for y, label in enumerate(labels) if label in bars]
+    ys = [y for y, _ in there]
+    lefts = [0.0] * len(there)
+    for part, (_, colour, hatch) in PARTS.items():
+        widths = [bar.parts_ms[part] for _, bar in there]
+        shown = [max(0.0, min(width, end - left)) for width, left in zip(widths, lefts, strict=True)]
+        patches = axes.barh(
+            ys,
+            shown,
+            left=[min(left, end) for left in lefts],
+            height=0.72,
+            color=colour,
+            hatch=hatch,
+            edgecolor=INK,
+            lw=0.4,
+        )
+        for patch, width, (_, bar) in zip(patches, widths, there, strict=True):
+            tips.add(patch, f"{bar.label}, {where}: {part} {short(width)} ms of {short(bar.total_ms)} ms")
+        lefts = [left + width for left, width in zip(lefts, widths, strict=True)]
+    inside = [(y, bar) for y, bar in there if bar.total_ms <= end]
+    reaches = [(y, bar.total_ms, 1000 * bar.latency.p95_s) for y, bar in inside if bar.latency.p95_s is not None]
+    axes.hlines(
+        [y for y, _, _ in reaches], [low for _, low, _ in reaches], [min(high, end) for _, _, high in reaches],
+        color=INK, lw=0.7,
+    )  # fmt: skip
+    axes.plot([bar.total_ms for _, bar in inside], [y for y, _ in inside], marker="o", ms=2.2, color=INK, ls="")
+    beyond = [y for y, bar in there if bar.total_ms > end]
+    axes.plot([end] * len(beyond), beyond, marker=">", ms=2.6, color=INK, ls="")
+    for y, label in enumerate(labels):
+        if label in bars:
+            text = f"{short(bars[label].total_ms)}{OVER if bars[label].over else ''}"
+            axes.text(room, y, text, va="center", ha="right", fontsize=POINTS - 1)
+        else:
+            axes.text(0.02 * room, y, missing(label), va="center", color="#666666", fontsize=POINTS - 1)
+    axes.set_yticks(range(len(labels)), [named(label) for label in labels])
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.set_xlim(0, room)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+
+
+def total_handle() -> Any:
+    """The legend entry of the dot and line on a stacked bar."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=INK, marker="o", ms=2.2, lw=0.7, label="whole: median to 95th percentile")
+
+
+def _bar_numbers(bars: Mapping[str, Mapping[str, Bar]]) -> Document:
+    rows = [
+        (f"{split}: {bar.label}", [*(short(value) for value in bar.parts_ms.values()), short(bar.total_ms), _p95(bar),
+                                   point_label(bar.record.key.point) if bar.record else ""])
+        for split, at in bars.items()
+        for bar in at.values()
+    ]  # fmt: skip
+    headings = [f"{part} ms" for part in PARTS] + ["whole ms", "p95 ms", "point"]
+    return numbers("End-to-end latency, medians", "split and codec", headings, rows)
+
+
+def _p95(bar: Bar) -> str:
+    p95_s = bar.latency.p95_s
+    return short(None if p95_s is None else 1000 * p95_s)

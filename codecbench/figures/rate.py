@@ -1,0 +1,193 @@
+"""Figures of the operating points: the metric against payload bytes, and the device's time against payload bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from codecbench.analysis import curves
+from codecbench.analysis.study import FigureData, groups, payload_bytes
+from codecbench.figures.drawing import Drawing, Tips, numbers
+from codecbench.figures.style import (
+    COLUMN_MM,
+    INK,
+    PAGE_MM,
+    RowStyle,
+    canvas,
+    legend_above,
+    legend_in,
+    legend_mm,
+    log_axis,
+    metric_limits,
+    row_handle,
+    row_styles,
+)
+from codecbench.results.cell import point_label
+from codecbench.tables.budget import short
+from codecbench.tables.document import with_interval
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from codecbench.results.record import Record
+
+PANELS_ABREAST = 3
+LEGEND_ROWS = 14
+"""What fits into the place of a panel."""
+
+
+def rate_accuracy(data: FigureData) -> Drawing:
+    """The metric against mean payload bytes, with intervals: one panel a split, one line a row."""
+    styles = row_styles(data.shown, data.raw_rows)
+    panels = _panels(data, styles)
+    tips = Tips()
+    lines: list[tuple[str, list[str]]] = []
+    low, high = metric_limits(data)
+    task = data.task
+    beyond = 0
+    for axes, split in zip(panels, data.splits, strict=True):
+        axes.axhline(task.uncompressed, color=INK, lw=0.7, ls=(0, (4, 2)), zorder=0.9)
+        axes.axhline(task.uncompressed - data.sign * data.budget, color=INK, lw=0.7, ls=":", zorder=0.9)
+        for row, records in _rows_at(data, split).items():
+            look = styles[row]
+            xs = [payload_bytes(record) for record in records]
+            tasks = [groups(record)[2] for record in records]
+            axes.plot(xs, [t.value for t in tasks], color=look.colour, ls=look.line, lw=0.8, zorder=2)
+            axes.vlines(
+                xs, [t.low for t in tasks], [t.high for t in tasks], color=look.colour, lw=0.5, alpha=0.45, zorder=1
+            )
+            inside = [(x, record) for x, record in zip(xs, records, strict=True)
+                      if low <= groups(record)[2].value <= high]  # fmt: skip
+            beyond += len(records) - len(inside)
+            if inside:
+                (dots,) = axes.plot(
+                    [x for x, _ in inside], [groups(record)[2].value for _, record in inside], ls="", color=look.colour,
+                    marker=look.marker, markeredgecolor="white", markeredgewidth=0.3, zorder=3,
+                )  # fmt: skip
+                tips.add(dots, *(_told(record) for _, record in inside))
+            lines += [_line(split, record) for record in records]
+        axes.set_ylim(low, high)
+        _finish(axes, split)
+    for axes in panels[::PANELS_ABREAST]:
+        axes.set_ylabel(data.metric_label)
+    left_out = f"{beyond} points that lose more are beyond the axis. " if beyond else ""
+    best = {split: data.best_at(split) for split in data.splits}
+    told = "; ".join(
+        f"{split} {payload_bytes(found.record):,.1f} bytes ({found.record.row})"
+        for split, found in best.items()
+        if found
+    )
+    return Drawing(
+        name="rate-accuracy",
+        title=f"Rate and {task.metric} of {data.workload} at each split point",
+        figure=panels[0].figure,
+        alt=f"{task.metric} against mean payload bytes for {len(data.shown)} codecs at {', '.join(data.splits)}. "
+        f"Smallest payload within the budget, of all rows: {told or 'none'}.",
+        caption=f"{data.workload}. Every operating point, with 95 % bootstrap intervals over {task.n} test samples. "
+        f"Dashed: the uncompressed model; dotted: the budget, {data.budget_text}. {left_out}".rstrip(),
+        numbers=numbers("Rate and metric", "split, codec and point", ["bytes", data.metric_label], lines),
+        tips=tips.texts,
+    )
+
+
+def device_cost(data: FigureData) -> Drawing:
+    """Encoding time on the device against mean payload bytes, log-log; the head's time as a line: one panel a split."""
+    styles = row_styles(data.shown, data.raw_rows)
+    panels = _panels(data, styles)
+    scenario = data.scenario
+    tips = Tips()
+    lines: list[tuple[str, list[str]]] = []
+    told: list[str] = []
+    for axes, split in zip(panels, data.splits, strict=True):
+        heads_ms = []
+        for row, records in _rows_at(data, split).items():
+            look = styles[row]
+            steps = [data.latency_of(record, scenario) for record in records]
+            encode_ms = [1000 * latency.step_median_s("encode") for latency in steps]
+            heads_ms += [1000 * latency.step_median_s("head") for latency in steps]
+            sizes = [payload_bytes(record) for record in records]
+            (dots,) = axes.plot(
+                sizes, encode_ms, color=look.colour, ls=look.line, lw=0.6, marker=look.marker, markeredgecolor="white",
+                markeredgewidth=0.3, zorder=2,
+            )  # fmt: skip
+            names = [_name(record) for record in records]
+            tips.add(dots, *(f"{name}: {size:,.1f} bytes, encoding {short(ms)} ms"
+                             for name, size, ms in zip(names, sizes, encode_ms, strict=True)))  # fmt: skip
+            lines += [(f"{split}: {name}", [f"{size:,.1f}", short(ms), short(1000 * latency.step_median_s("head"))])
+                      for name, size, ms, latency in zip(names, sizes, encode_ms, steps, strict=True)]  # fmt: skip
+        if heads_ms:
+            head_ms = sorted(heads_ms)[len(heads_ms) // 2]
+            if head_ms > 0:  # which the head of the input has not
+                axes.axhline(head_ms, color=INK, lw=0.8, ls=(0, (4, 2)), zorder=0.9)
+            axes.set_title(f"head {short(head_ms)} ms", loc="right", fontweight="normal")
+            told.append(f"{split} {short(head_ms)} ms")
+        _finish(axes, split)
+    for axes in panels:
+        log_axis(axes.yaxis, dense=1_000)
+    for axes in panels[::PANELS_ABREAST]:
+        axes.set_ylabel(f"encoding, ms ({'measured' if scenario.device is None else 'predicted'}, log)")
+    return Drawing(
+        name="device-cost",
+        title=f"Encoding time on the device against payload, {data.workload}{data.machines_text}",
+        figure=panels[0].figure,
+        alt=f"Encoding time against mean payload bytes for {len(data.shown)} codecs at {', '.join(data.splits)}, "
+        f"beside the head's time: {', '.join(told)}.",
+        caption=f"{data.workload}. Median time of one sample on one thread. Device: {data.device_text}. Dashed: the "
+        "head that runs before, whose time stands above each panel.",
+        numbers=numbers("Device time", "split, codec and point", ["bytes", "encode ms", "head ms"], lines),
+        tips=tips.texts,
+    )
+
+
+def _panels(data: FigureData, styles: Mapping[str, RowStyle]) -> list[Any]:
+    """A panel a split, three abreast, and the legend: in the place of a panel where one is left, else above."""
+    abreast = min(PANELS_ABREAST, len(data.splits))
+    tall = -(-len(data.splits) // abreast)
+    handles = [row_handle(row, styles[row]) for row in data.shown]
+    left_over = tall * abreast - len(data.splits)
+    in_panel = left_over > 0 and len(handles) <= LEGEND_ROWS
+    width_mm = PAGE_MM if abreast > 1 else COLUMN_MM
+    labels = [handle.get_label() for handle in handles]
+    height_mm = 52 * tall + (3 if in_panel else 3 + legend_mm(width_mm, labels))
+    figure, grid = canvas(width_mm, height_mm, tall, abreast, sharey=True)
+    panels = list(grid.flat)
+    if in_panel:
+        legend_in(panels[-1], handles)
+    else:
+        legend_above(figure, handles)
+    for axes in panels[len(data.splits) : -1 if in_panel else None]:
+        axes.remove()
+    for axes in panels[::PANELS_ABREAST]:
+        axes.tick_params(labelleft=True)
+    return panels[: len(data.splits)]
+
+
+def _rows_at(data: FigureData, split: str) -> dict[str, list[Record]]:
+    """The shown rows at a split, each smallest payload first."""
+    found = {
+        row: [r for r in data.measured if r.row == row and r.key.split == split] for row in data.shown
+    }  # fmt: skip
+    return {row: [point.record for point in curves.curve(records)] for row, records in found.items() if records}
+
+
+def _finish(axes: Any, split: str) -> None:
+    axes.set_title(split)
+    axes.set_xlabel("payload, bytes (mean, log)")
+    log_axis(axes.xaxis)
+    axes.grid()
+
+
+def _name(record: Record) -> str:
+    """The row, and what of the point is not in its name."""
+    point = {key: value for key, value in record.key.point.items() if f"({value})" not in record.row}
+    return " ".join(filter(None, (record.row, point_label(point))))
+
+
+def _told(record: Record) -> str:
+    task = groups(record)[2]
+    return f"{_name(record)}: {payload_bytes(record):,.1f} bytes, {task.value:.{task.decimals}f} {task.unit}".rstrip()
+
+
+def _line(split: str, record: Record) -> tuple[str, list[str]]:
+    task = groups(record)[2]
+    value = with_interval(task.value, task.low, task.high, f".{task.decimals}f")
+    return f"{split}: {_name(record)}", [f"{payload_bytes(record):,.1f}", value]

@@ -1,0 +1,275 @@
+"""The one style of all figures: sizes, colours, markers, hatches, axes, legends.
+
+Colours are those of Okabe and Ito (Color Universal Design, 2008), which people with any common colour vision tell
+apart. No colour stands alone: parts of a bar differ in hatch, rows of a chart in marker. matplotlib is imported inside
+functions, so that figures can be listed without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle, pairwise
+from typing import TYPE_CHECKING, Any
+
+from codecbench.analysis.latency import LOCAL
+from codecbench.analysis.study import FigureData, groups
+from codecbench.codec import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+OKABE_ITO: Mapping[str, str] = {
+    "blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "purple": "#CC79A7", "vermilion": "#D55E00",
+    "sky": "#56B4E9", "yellow": "#F0E442", "black": "#000000",
+}  # fmt: skip
+INK = "#222222"
+FAINT = "#D9D9D9"
+GREY = "#777777"
+
+COLUMN_MM, PAGE_MM = 88.0, 180.0
+"""Widths of a column and of a page of the usual two-column papers."""
+POINTS = 7.0
+"""The font size of everything."""
+MM_PER_CHARACTER = 1.36
+LABEL_CHARACTERS = 36
+LEGEND_HANDLE_MM = 10.5
+LEGEND_COLUMNS = 6
+LABELS_DENSE = 60.0
+"""A logarithmic axis whose ends are closer than this factor has labels at 2 and 5, too."""
+LOSS_SHOWN = 10.0
+"""An axis of the metric reaches to so many times the budget."""
+
+PARTS = {
+    "device": (("head", "encode"), OKABE_ITO["orange"], "////"),
+    "network": (("network",), OKABE_ITO["sky"], ""),
+    "edge": (("decode", "tail"), OKABE_ITO["green"], "\\\\\\\\"),
+}
+"""The parts of a stacked bar: their steps, colour and hatch."""
+
+_ROW_COLOURS = tuple(OKABE_ITO[name] for name in ("vermilion", "blue", "green", "orange", "purple", "sky"))
+_ROW_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p", "*", "d", "8")
+_RAW_MARKERS = ("s", "D", "^", "v")
+
+RC: dict[Any, Any] = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": POINTS,
+    "axes.titlesize": POINTS,
+    "axes.labelsize": POINTS,
+    "xtick.labelsize": POINTS,
+    "ytick.labelsize": POINTS,
+    "legend.fontsize": POINTS,
+    "figure.titlesize": POINTS,
+    "figure.labelsize": POINTS,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": False,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 1.5,
+    "ytick.minor.size": 1.5,
+    "lines.linewidth": 1.0,
+    "lines.markersize": 3.5,
+    "patch.linewidth": 0.4,
+    "hatch.linewidth": 0.4,
+    "legend.frameon": False,
+    "legend.handlelength": 2.0,
+    "legend.columnspacing": 1.2,
+    "legend.labelspacing": 0.3,
+    "legend.borderaxespad": 0.0,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.h_pad": 0.03,
+    "figure.constrained_layout.w_pad": 0.03,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "savefig.dpi": 200,
+    "text.usetex": False,
+    "text.parse_math": False,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "codecbench",
+    "svg.image_inline": True,
+    "path.simplify": True,
+}
+
+
+@dataclass(frozen=True)
+class RowStyle:
+    """How a row looks in charts."""
+
+    colour: str
+    marker: str
+    line: Any
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The style, while a figure is made or written. Raises UsageError where matplotlib is not installed."""
+    try:
+        import matplotlib
+    except ModuleNotFoundError as error:
+        raise UsageError("figures need matplotlib; run: pip install 'codecbench[figures]'") from error
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(RC)
+        yield
+
+
+def canvas(width_mm: float, height_mm: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
+    """A figure and its axes, an array of rows by columns. `options` are those of `Figure.subplots`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_mm / 25.4, height_mm / 25.4))
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
+    return figure, axes
+
+
+def settle(figure: Figure) -> None:
+    """Lay the figure out, once for all formats: another round of constrained layout would move things a little."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    figure.set_layout_engine("none")
+
+
+def row_styles(rows: Sequence[str], raw_rows: Sequence[str]) -> dict[str, RowStyle]:
+    """A style for each row: raw ones grey, `local` black; the same rows in the same order look the same everywhere."""
+    found = {LOCAL: RowStyle(OKABE_ITO["black"], "", (0, (4, 2)))}
+    raw_markers, colours, markers = cycle(_RAW_MARKERS), cycle(_ROW_COLOURS), cycle(_ROW_MARKERS)
+    lines = ("-", "--", ":", "-.")
+    plain = 0
+    for row in rows:
+        if row in raw_rows:
+            found[row] = RowStyle(GREY, next(raw_markers), "-")
+        else:
+            line = lines[plain // len(_ROW_COLOURS) % len(lines)]
+            found[row] = RowStyle(next(colours), next(markers), line)
+            plain += 1
+    return found
+
+
+def log_axis(axis: Any, dense: float = LABELS_DENSE) -> None:
+    """A logarithmic axis with plain numbers, once all is drawn: 0.1, 1, 10, 1k.
+
+    There are labels at 2 and 5, too, where its ends are closer than the factor `dense`.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.axes.autoscale_view()
+    low, high = axis.get_view_interval()
+    subs = (1.0, 2.0, 5.0) if high < dense * low else (1.0,)
+    axis.set_major_locator(LogLocator(base=10, subs=subs, numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: tick_label(value)))
+    axis.set_minor_formatter(NullFormatter())
+    if axis.axis_name == "y" and not axis.axes.get_subplotspec().is_first_col():
+        axis.set_tick_params(which="minor", length=0)
+
+
+def tick_label(value: float) -> str:
+    """A tick's label: 0.02, 5, 20k, 1M."""
+    for unit, scale in (("M", 1e6), ("k", 1e3)):
+        if value >= scale * 0.9999:
+            return f"{value / scale:g}{unit}"
+    return f"{value:g}"
+
+
+def legend_above(figure: Any, handles: Sequence[Any]) -> None:
+    """A legend over all panels, in as many columns as fit."""
+    width_mm = figure.bbox.width / figure.dpi * 25.4
+    columns = _legend_columns(width_mm, [handle.get_label() for handle in handles])
+    figure.legend(handles=list(handles), loc="outside upper left", ncols=columns)
+
+
+def legend_mm(width_mm: float, labels: Sequence[str]) -> float:
+    """The height of a legend over a figure of this width."""
+    return 4.0 * -(-len(labels) // _legend_columns(width_mm, labels))
+
+
+def _legend_columns(width_mm: float, labels: Sequence[str]) -> int:
+    """How many columns fit into a width, by the lengths of the labels."""
+    for columns in range(min(len(labels), LEGEND_COLUMNS), 1, -1):
+        tall, longer = divmod(len(labels), columns)
+        starts = [i * tall + min(i, longer) for i in range(columns + 1)]
+        longest = [max(map(len, labels[a:b])) for a, b in pairwise(starts)]
+        if sum(LEGEND_HANDLE_MM + MM_PER_CHARACTER * length for length in longest) <= width_mm:
+            return columns
+    return 1
+
+
+def legend_in(axes: Axes, handles: Sequence[Any]) -> None:
+    """A legend in the place of a panel that is not needed."""
+    axes.set_axis_off()
+    axes.legend(handles=list(handles), loc="center left")
+
+
+def note_below(figure: Any, *sentences: str) -> None:
+    """Small print under all panels, wrapped to the figure's width."""
+    import textwrap
+
+    width = int(figure.bbox.width / figure.dpi * 25.4 / (MM_PER_CHARACTER * (POINTS - 1) / POINTS))
+    lines = textwrap.wrap(" ".join(filter(None, sentences)), width)
+    if lines:
+        figure.supxlabel("\n".join(lines), x=0.005, ha="left", fontsize=POINTS - 1, color="#444444")
+
+
+def named(row: str) -> str:
+    """A row's name as labels have it: cut where it would leave no room for the figure."""
+    return row if len(row) <= LABEL_CHARACTERS else f"{row[: LABEL_CHARACTERS - 1]}…"
+
+
+def part_handles(predicted: frozenset[str]) -> list[Any]:
+    """Legend entries of the parts of a stacked bar, each with how it is known."""
+    from matplotlib.patches import Patch
+
+    return [
+        Patch(facecolor=colour, hatch=hatch, edgecolor=INK, label=f"{part}{_kind(part, steps, predicted)}")
+        for part, (steps, colour, hatch) in PARTS.items()
+    ]
+
+
+def _kind(part: str, steps: Sequence[str], predicted: frozenset[str]) -> str:
+    if part == "network":
+        return " (modelled)"
+    return " (predicted)" if predicted & set(steps) else " (measured)"
+
+
+def row_handle(row: str, look: RowStyle, *, with_line: bool = True) -> Any:
+    """A legend entry of a row."""
+    from matplotlib.lines import Line2D
+
+    return Line2D(
+        [], [], color=look.colour, marker=look.marker, linestyle=look.line if with_line else "", label=named(row),
+        markeredgecolor="white", markeredgewidth=0.3,
+    )  # fmt: skip
+
+
+def metric_limits(data: FigureData) -> tuple[float, float]:
+    """The ends of an axis of the metric: what loses far more than the budget is beyond it."""
+    task, sign = data.task, data.sign
+    tasks = [groups(record)[2] for record in data.measured]
+    widest = max((max(t.high - t.value, t.value - t.low) for t in tasks), default=0.0)
+    reach = max(LOSS_SHOWN * data.budget, 2 * widest)
+    worst_shown = task.uncompressed - sign * reach
+    values = [end for t in tasks for end in (t.low, t.high)] + [task.uncompressed]
+    shown = [value for value in values if sign * value >= sign * worst_shown]
+    low, high = min(shown), max(shown)
+    margin = 0.04 * (high - low or abs(high) or 1.0)
+    return low - margin, high + margin

@@ -1,0 +1,1 @@
+"""Fitted states: where they are kept, and the processes that fit codecs."""

@@ -1,0 +1,97 @@
+"""Fits in processes of their own: one process for the points of a codec at a split, so that its head runs once."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from codecbench.codec import Codec, TensorSpec
+from codecbench.fitting.states import FittedState, PartialFit
+from codecbench.measure import cores
+from codecbench.registry import reference
+from codecbench.workers.client import Worker
+from codecbench.workers.pair import WorkloadRef, chunks, run_heads
+
+
+class Fitter:
+    """Fits codecs on a workload's training samples. A context manager; `close` ends its process.
+
+    The process is kept for further points of the same codec at the same split, and replaced for any other, or when a
+    fit has failed.
+    """
+
+    def __init__(self, workload: WorkloadRef) -> None:
+        self.workload = workload
+        self._worker: Worker | None = None
+        self._serves: tuple[str, str, int] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Fitter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process and remove its activations."""
+        if self._worker is not None:
+            self._worker.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+        self._worker = self._serves = self._folder = None
+
+    def fit(
+        self,
+        codec: type[Codec],
+        spec: TensorSpec,
+        split: str,
+        point: Mapping[str, Any],
+        seed: int,
+        *,
+        count: int,
+        max_s: float,
+        timeout_s: float,
+        start: FittedState | None = None,
+        partial: PartialFit | None = None,
+        on_progress: Callable[[float, str], None] = lambda _share, _text: None,
+        on_saved: Callable[[PartialFit], None] = lambda _partial: None,
+    ) -> FittedState:
+        """Both sides' states, fitted on the first `count` training samples.
+
+        `max_s` is what the codec is told, `timeout_s` when the process is ended. The fit begins at `start`, another
+        point's state, and goes on from `partial`; `on_saved` is given what it saves meanwhile. The state's `fit_s`
+        counts what `partial` had spent. Raises CodecFailure, WorkerTimeout or WorkerDied where the fit fails.
+        """
+        spent_s = partial.spent_s if partial is not None else 0.0
+        try:
+            worker = self._worker_for(codec, spec, split, count)
+            fields = {
+                "codec": reference(codec), "point": dict(point), "seed": seed, "max_s": max_s,
+                "chunks": chunks(count), "starts": start is not None, "goes_on": partial is not None,
+            }  # fmt: skip
+            blobs = [*((start.device, start.edge) if start else ()), *((partial.saved,) if partial else ())]
+            reply = worker.call(
+                "fit", fields, blobs, timeout_s=timeout_s, on_progress=on_progress,
+                on_saved=lambda saved, after_s: on_saved(PartialFit(saved, spent_s + after_s)),
+            )  # fmt: skip
+        except BaseException:
+            self.close()
+            raise
+        return FittedState(reply.blobs[0], reply.blobs[1], spent_s + reply.fields["fit_s"])
+
+    def _worker_for(self, codec: type[Codec], spec: TensorSpec, split: str, count: int) -> Worker:
+        serves = (split, reference(codec), count)
+        if self._worker is None or self._serves != serves or not self._worker.alive:
+            self.close()
+            self._worker = Worker("fit", threads=cores())
+            self._folder = tempfile.TemporaryDirectory(prefix="codecbench-fit-")
+            self._serves = serves
+            self.workload.set_up(self._worker)
+            self._worker.call("split", {"split": split})
+            run_heads(self._worker, spec, {"fit": count}, Path(self._folder.name) / "fit")
+        return self._worker

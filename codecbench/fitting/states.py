@@ -1,0 +1,145 @@
+"""Fitted codec states: found in the user cache, then in a plugin's checkpoints, else made by a fit.
+
+A state is one zip file, `<key>.zip`, with `device.state`, `edge.state` and `info.json`; the key is the fit key. Equal
+states are equal files. Beside it in the cache, while a fit is under way or was interrupted, lies `<key>.part`: what the
+fit saved last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import struct
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from codecbench.codec import Codec, DataError, PluginError
+from codecbench.results.cell import digest
+
+_MEMBERS = ("device.state", "edge.state", "info.json")
+_SPENT = struct.Struct("<d")
+
+
+@dataclass(frozen=True)
+class FittedState:
+    """What both sides restore, and the seconds that the fit took (None where nothing was fitted).
+
+    `about` says for readers what the key stands for: workload, split, codec, version, point and seed.
+    """
+
+    device: bytes = b""
+    edge: bytes = b""
+    fit_s: float | None = None
+    about: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
+class PartialFit:
+    """What an unfinished fit saved last, and the seconds that it had spent by then, those of earlier ones included."""
+
+    saved: bytes
+    spent_s: float
+
+
+def fit_key(weights_sha256: str, fit_set: str, split: str, codec: type[Codec], point: dict[str, Any], seed: int) -> str:
+    """The name of a fitted state: workload weights, training data, split, codec, version, point and seed."""
+    return digest([weights_sha256, fit_set, split, codec.name, codec.version, point, seed])[:32]
+
+
+def cache_folder() -> Path:
+    """Where fitted states are kept for this user."""
+    import platformdirs
+
+    return platformdirs.user_cache_path("codecbench") / "states"
+
+
+def find(codec: type[Codec], key: str) -> FittedState | None:
+    """The state of that key from the user cache or the codec's shipped checkpoints; None where neither has it whole."""
+    cached = read(cache_folder(), key)
+    if cached is not None or codec.checkpoints is None:
+        return cached
+    package, _, folder = codec.checkpoints.partition(":")
+    try:
+        return read(Path(str(files(package))) / folder, key)
+    except ImportError as error:
+        raise PluginError(f"codec {codec.name!r}: checkpoints {codec.checkpoints!r} name no package") from error
+
+
+def keep(key: str, state: FittedState, folder: Path | None = None) -> Path:
+    """Put a state into a folder, the user cache by default, whole or not at all. Raises DataError where it cannot."""
+    path = (cache_folder() if folder is None else folder) / f"{key}.zip"
+    _write(path, _packed(state))
+    return path
+
+
+def keep_partial(key: str, partial: PartialFit) -> None:
+    """Put what a fit saved into the user cache, whole or not at all, for the next fit of that key.
+
+    Raises DataError where it cannot.
+    """
+    _write(_partial_path(key), _SPENT.pack(partial.spent_s) + partial.saved)
+
+
+def read_partial(key: str) -> PartialFit | None:
+    """What an unfinished fit of that key saved last; None where there is nothing."""
+    try:
+        content = _partial_path(key).read_bytes()
+        (spent_s,) = _SPENT.unpack_from(content)
+    except (OSError, struct.error):
+        return None
+    return PartialFit(content[_SPENT.size :], spent_s) if math.isfinite(spent_s) and spent_s >= 0 else None
+
+
+def drop_partial(key: str) -> None:
+    """Remove what a fit of that key saved, if anything."""
+    _partial_path(key).unlink(missing_ok=True)
+
+
+def _partial_path(key: str) -> Path:
+    return cache_folder() / f"{key}.part"
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise DataError(
+            f"cannot write to {path.parent} ({error.strerror}); make room or choose another folder"
+        ) from error
+
+
+def read(folder: Path, key: str) -> FittedState | None:
+    """The state of that key in a folder; None where it is not there or is damaged."""
+    try:
+        with zipfile.ZipFile(folder / f"{key}.zip") as packed:
+            device, edge, text = (packed.read(name) for name in _MEMBERS)
+        info = json.loads(text)
+    except Exception:  # zipfile meets a damaged file with whatever comes: zlib.error, EOFError, RuntimeError, ...
+        return None
+    whole = isinstance(info, dict) and info.get("sha256") == _sum(device, edge)
+    return FittedState(device, edge, info.get("fit_s"), info.get("about") or {}) if whole else None
+
+
+def _packed(state: FittedState) -> bytes:
+    info = {"about": dict(state.about), "fit_s": state.fit_s, "sha256": _sum(state.device, state.edge)}
+    contents = (state.device, state.edge, json.dumps(info, indent=1).encode() + b"\n")
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as packed:
+        for name, content in zip(_MEMBERS, contents, strict=True):
+            # ZipInfo by name alone has a fixed date, so that equal states are equal files.
+            packed.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    return file.getvalue()
+
+
+def _sum(device: bytes, edge: bytes) -> str:
+    return hashlib.sha256(hashlib.sha256(device).digest() + hashlib.sha256(edge).digest()).hexdigest()

@@ -1,0 +1,1 @@
+"""Running an experiment: accuracy pass, timing pass, records."""

@@ -1,0 +1,224 @@
+"""The hash of a codec's source, by which a record says whether it is current."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import inspect
+import io
+import site
+import sys
+import sysconfig
+import tokenize
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from codecbench.codec import PluginError
+from codecbench.registry import class_label
+
+CORE = "codecbench"
+HELPERS = "codecbench.toolbox"
+"""The part of codecbench that codecs are made of. The rest is the contract and the harness."""
+
+
+class Module(NamedTuple):
+    """A module by its dotted name, the package in which its relative imports are resolved, and its file."""
+
+    name: str
+    package: str
+    path: Path
+
+
+class Import(NamedTuple):
+    """One name that a module imports: `module` alone, or `name` out of `module`, bound to `bound`."""
+
+    module: str
+    level: int
+    name: str | None
+    bound: str
+
+
+class Source(NamedTuple):
+    """What is read of a module's text: its code without comments and docstrings, and its imports."""
+
+    code: bytes
+    imports: tuple[Import, ...]
+
+
+def source_sha256(item: type[Any]) -> str:
+    """Hex digest of the source that a codec class is made of. Comments, docstrings and blank lines do not count.
+
+    It covers the module that defines the class, all modules of its folder where that module is a package, and every
+    module that these import, directly or not, as long as it is the author's: of the same top-level package, or
+    installed nowhere (beside a plugin file, say), or of `codecbench.toolbox`. The contract and libraries are left
+    out; a record names their versions. Imports are read from the source text, so one that is computed at run time is
+    not seen. Raises PluginError where the class has no source file.
+    """
+    path = inspect.getsourcefile(item)
+    if path is None:
+        raise PluginError(f"{class_label(item)} has no source file; define it in a .py file")
+    module = sys.modules[item.__module__]
+    own = _package_modules(Module(item.__module__, module.__package__ or "", Path(path).resolve()))
+    top = item.__module__.partition(".")[0]
+    sources = {module.path: read_source(module.path.read_bytes()) for module in own}
+    helpers: dict[str, Path] = {}
+    waiting = [(module, entry) for module in own for entry in sources[module.path].imports]
+    while waiting:
+        importer, entry = waiting.pop()
+        for found in _modules_of(importer, entry, top):
+            if found.path not in sources and _counts(found.name):
+                helpers[found.name] = found.path
+                sources[found.path] = read_source(found.path.read_bytes())
+                waiting += [(found, further) for further in sources[found.path].imports]
+    paths = [*(module.path for module in own), *(helpers[name] for name in sorted(helpers))]
+    return hashlib.sha256(b"".join(hashlib.sha256(sources[path].code).digest() for path in paths)).hexdigest()
+
+
+def _package_modules(module: Module) -> list[Module]:
+    """The module itself; where it is a package's `__init__.py`, all modules below it, too."""
+    if module.path.name != "__init__.py":
+        return [module]
+    folder = module.path.parent
+    found = [module]
+    for path in sorted(folder.rglob("*.py")):
+        if path != module.path:
+            package = ".".join([module.package or module.name, *path.relative_to(folder).parent.parts])
+            found.append(Module(f"{package}.{path.stem}", package, path))
+    return found
+
+
+def _modules_of(importer: Module, entry: Import, top: str) -> Iterator[Module]:
+    """The modules that one import takes in: those it names, and the packages they lie in."""
+    base = entry.module
+    if entry.level:
+        parts = importer.package.split(".")
+        base = ".".join([*parts[: len(parts) - entry.level + 1], *([base] if base else [])])
+    named = _find(f"{base}.{entry.name}", top) if entry.name is not None else None
+    module = named if named is not None else _find(base, top)
+    if module is None:
+        return
+    if named is None and entry.name is not None and _only_collects(module):
+        # The package passes the name on: what counts is where it comes from, not all else that it collects.
+        for passed in read_source(module.path.read_bytes()).imports:
+            if entry.name == passed.bound:
+                yield from _modules_of(module, passed, top)
+        return
+    yield module
+    around = module.name.rpartition(".")[0]
+    while around:  # importing a module runs the __init__.py of each package around it
+        package = _find(around, top)
+        if package is not None and not _only_collects(package):
+            yield package
+        around = around.rpartition(".")[0]
+
+
+def _only_collects(module: Module) -> bool:
+    """True for a package of codecbench, whose `__init__.py` does no more than collect names."""
+    return module.path.name == "__init__.py" and module.name.partition(".")[0] == CORE
+
+
+def _find(name: str, top: str) -> Module | None:
+    """The source file of a module by its dotted name, or None where there is none or where it is no part of a codec.
+
+    Nothing is imported, the packages around the module neither.
+    """
+    first, *inner = name.split(".")
+    try:
+        spec = importlib.util.find_spec(first)
+    except ValueError:  # a module made by hand
+        return None
+    if first not in (CORE, top) and (spec is None or _is_library(spec)):
+        return None
+    for depth in range(len(inner)):
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        dotted = ".".join([first, *inner[: depth + 1]])
+        spec = PathFinder.find_spec(dotted, spec.submodule_search_locations)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
+    return Module(name, package, Path(spec.origin).resolve())
+
+
+def _is_library(spec: ModuleSpec) -> bool:
+    """True for what is part of Python or installed among its packages."""
+    places = [spec.origin] if spec.origin is not None else list(spec.submodule_search_locations or ())
+    files = [Path(place).resolve() for place in places if Path(place).is_absolute()]
+    return not files or any(file.is_relative_to(folder) for file in files for folder in _library_folders())
+
+
+def _counts(name: str) -> bool:
+    """True but for modules of codecbench that are no helpers."""
+    return name.partition(".")[0] != CORE or f"{name}.".startswith(f"{HELPERS}.")
+
+
+@lru_cache
+def _library_folders() -> frozenset[Path]:
+    """Where Python's own library and installed packages lie."""
+    paths = [sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
+    return frozenset(Path(path).resolve() for path in [*paths, *site.getsitepackages(), site.getusersitepackages()])
+
+
+@lru_cache(maxsize=4096)
+def read_source(source: bytes) -> Source:
+    """A module's code with comments, docstrings and blank lines cut out by position, and its imports.
+
+    The text of what is left is never changed or printed anew, so it is the same on every Python. Raises SyntaxError
+    where the text is no Python.
+    """
+    tree = ast.parse(source)
+    imports: list[Import] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imports += [Import(alias.name, 0, None, alias.asname or alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            imports += [
+                Import(node.module or "", node.level, alias.name, alias.asname or alias.name) for alias in node.names
+            ]
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)
+    return Source(_code(io.TextIOWrapper(io.BytesIO(source), encoding).read(), tree), tuple(imports))
+
+
+def _code(text: str, tree: ast.Module) -> bytes:
+    """The text without comments, docstrings, blank lines and spaces at the ends of lines. Strings stay as they are."""
+    lines = [line.encode() for line in text.split("\n")]  # positions in the tree count UTF-8 bytes
+    cuts = list(_docstrings(tree))
+    inside: set[int] = set()  # lines that end within a string
+    opened: list[int] = []
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        kind = tokenize.tok_name[token.type]
+        (row, column), (end_row, end_column) = token.start, token.end
+        if kind == "COMMENT":
+            chars = lines[row - 1].decode()
+            cuts.append((row, len(chars[:column].encode()), end_row, len(chars[:end_column].encode())))
+        elif kind == "STRING":
+            inside.update(range(row, end_row))
+        elif kind in ("FSTRING_START", "TSTRING_START"):  # from Python 3.12 on a string of several tokens
+            opened.append(row)
+        elif kind in ("FSTRING_END", "TSTRING_END"):
+            inside.update(range(opened.pop(), end_row))
+    for row, column, end_row, end_column in sorted(cuts, reverse=True):
+        kept = lines[row - 1][:column] + lines[end_row - 1][end_column:]
+        lines[row - 1 : end_row] = [kept, *([b""] * (end_row - row))]
+        inside.difference_update(range(row, end_row))
+    kept_lines = [line if row in inside else line.rstrip() for row, line in enumerate(lines, 1)]
+    return b"\n".join(line for row, line in enumerate(kept_lines, 1) if line or row in inside)
+
+
+def _docstrings(tree: ast.Module) -> Iterator[tuple[int, int, int, int]]:
+    """Where docstrings start and end: line, column in UTF-8 bytes, and the same of the end."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
+            first = node.body[0]
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                assert first.end_lineno is not None
+                assert first.end_col_offset is not None
+                yield first.lineno, first.col_offset, first.end_lineno, first.end_col_offset

@@ -1,0 +1,405 @@
+"""What every codec is held to. Each function below is one check; its docstring is what it demands.
+
+A check raises CheckFailed, or CheckSkipped where it says nothing about this codec. `needs` names the checks that must
+pass first, so that one fault gives one failure. docs/kit.md is tested against this module.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from codecbench.codec import Codec, TensorSpec
+from codecbench.kit.damage import damaged
+from codecbench.kit.golden import Golden, golden_files, golden_folder, golden_path
+from codecbench.kit.runner import Case, CheckFailed, CheckSkipped, Kit, check_of, require, to_tensor
+from codecbench.kit.samples import extremes, spec_label
+from codecbench.kit.trial import Trial
+from codecbench.results.cell import point_label
+from codecbench.toolbox.coding.headers import write_shape
+from codecbench.workers.client import one_line
+from codecbench.workers.guard import GuardError, sealed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BOUND_FACTOR = 1.01
+BOUND_SLACK_BYTES = 4
+BATCHES = (slice(None), slice(None, 1, -1), slice(1), slice(0))
+"""Batches of a case's samples or payloads: all four, the last two backwards, one, and none."""
+
+
+@check_of(of_codec=True)
+def check_metadata(_kit: Kit, codec: type[Codec]) -> None:
+    """Class attributes and docstring are in order.
+
+    `name` is in lower case with hyphens, the class has a docstring of its own, `version` is an integer from 1 on,
+    `points` holds JSON scalars (never null), `tags` is a frozenset of strings, `checkpoints` is "package:folder".
+    """
+    name, version, folder = codec.name, codec.version, codec.checkpoints
+    require(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name), f"name {name!r} is not lower-case words joined by hyphens")
+    require((codec.__dict__.get("__doc__") or "").strip(), "the class has no docstring; say what the codec does")
+    require(type(version) is int and version >= 1, f"version {version!r} is not an integer of at least 1")
+    require(isinstance(codec.tags, frozenset), f"tags is a {type(codec.tags).__name__}, not a frozenset")
+    require(all(isinstance(tag, str) for tag in codec.tags), "tags holds something that is not a string")
+    if folder is not None:
+        require(re.fullmatch(r"[\w.]+:[\w./-]+", folder), f'checkpoints {folder!r} is not "package:folder"')
+    require(isinstance(codec.points, tuple) and codec.points, "points is not a tuple of at least one point")
+    for point in codec.points:
+        _require_scalars(point)
+
+
+def _require_scalars(point: Mapping[str, Any]) -> None:
+    for key, value in point.items():
+        scalar = type(value) in (bool, int, str) or (type(value) is float and math.isfinite(value))
+        require(isinstance(key, str) and key.isidentifier(), f"point {point}: {key!r} is no argument name")
+        require(scalar, f"point {point}: the value of {key!r} is no finite number, string or bool")
+
+
+@check_of(of_codec=True)
+def check_points_constructible(kit: Kit, codec: type[Codec]) -> None:
+    """For every spec, `points_for` gives distinct points, and each either constructs or has a `skip_reason`."""
+    for spec in kit.specs:
+        points = codec.points_for(spec)
+        require(points, f"points_for gives no point for {spec_label(spec)}; give one and a skip_reason")
+        labels = [point_label(point) for point in points]
+        require(len(set(labels)) == len(labels), f"points_for({spec_label(spec)}) gives a point twice")
+        for point in points:
+            _require_scalars(point)
+            reason = codec.skip_reason(spec, **point)
+            require(reason is None or (isinstance(reason, str) and reason), "skip_reason gives neither None nor a text")
+            if reason is None:
+                _require_constructible(codec, spec, point)
+
+
+def _require_constructible(codec: type[Codec], spec: TensorSpec, point: Mapping[str, Any]) -> None:
+    try:
+        codec(spec, **point)
+    except Exception as error:
+        text = f"{codec.__name__}({spec_label(spec)}, {point_label(point)}) raises {one_line(error)}"
+        raise CheckFailed(f"{text}; mend it or give a skip_reason") from error
+
+
+@check_of(of_codec=True, needs=("check_points_constructible",))
+def check_takes_a_spec(kit: Kit, codec: type[Codec]) -> None:
+    """At least one spec is not skipped at every point."""
+    require(any(case.codec is codec for case in kit.cases), "every spec is skipped; give specs=[...] that it takes")
+
+
+@check_of(of_codec=True, needs=("check_points_constructible",))
+def check_quick_points(kit: Kit, codec: type[Codec]) -> None:
+    """`quick_points_for` gives one to three of the points that `points_for` gives."""
+    for spec in kit.specs:
+        points, quick = codec.points_for(spec), codec.quick_points_for(spec)
+        require(1 <= len(quick) <= 3, f"quick_points_for({spec_label(spec)}) gives {len(quick)} points, not 1 to 3")
+        strange = next((point for point in quick if point not in points), None)
+        require(strange is None, f"quick_points_for({spec_label(spec)}) gives {strange}, which points_for does not")
+
+
+@check_of(of_codec=True, needs=("check_points_constructible",))
+def check_unknown_argument(kit: Kit, codec: type[Codec]) -> None:
+    """An argument that is none of the codec's own raises TypeError instead of being ignored."""
+    case = next((case for case in kit.cases if case.codec is codec), None)
+    if case is None:
+        raise CheckSkipped("no spec is taken")
+    try:
+        codec(case.spec, **{**case.point, "no_such_argument": 1})
+    except TypeError:
+        return
+    except Exception as error:
+        raise CheckFailed(f"an unknown argument raises {type(error).__name__}, not TypeError") from error
+    raise CheckFailed("an unknown argument is accepted; it has to raise TypeError")
+
+
+@check_of(of_codec=True, needs=("check_points_constructible",))
+def check_golden(kit: Kit, codec: type[Codec]) -> None:
+    """Golden bitstreams beside the source file still decode to the same values, unless `version` was raised.
+
+    Skipped, with the command that writes them, where a spec and point has none.
+    """
+    stale = 0
+    found = golden_files(codec)
+    for path in found:
+        golden = Golden.read(path)
+        require(golden.version <= codec.version, f"{path.name} is of version {golden.version}, the codec of an older")
+        stale += golden.version < codec.version
+        change = None if golden.version < codec.version else golden_change(kit, codec, golden)
+        require(not change, f"{path.name}: {change}; raise version, or decode version {golden.version} as before")
+    cases = [case for case in kit.cases if case.codec is codec]
+    missing = sum(golden_path(codec, case.spec, case.point) not in found for case in cases)
+    if missing or stale:
+        lacking = [f"{missing} missing"] * bool(missing) + [f"{stale} of an older version"] * bool(stale)
+        raise CheckSkipped(
+            f"golden bitstreams in {golden_folder(codec).name}/: {', '.join(lacking)} of {len(cases)}; "
+            f"write them by: codecbench check {codec.name} --update-golden"
+        )
+
+
+def golden_change(kit: Kit, codec: type[Codec], golden: Golden) -> str | None:
+    """How the decoding of a golden payload has changed, or None."""
+    try:
+        edge = codec(golden.spec, **golden.point)
+        edge.restore("edge", golden.edge_state)
+        decoded = edge.decode(golden.payload).detach()
+    except Exception as error:
+        return f"no longer decodes ({one_line(error)})"
+    return Case(kit, codec, golden.spec, golden.point).close_enough(decoded, to_tensor(golden.values))
+
+
+def golden_of(case: Case) -> Golden:
+    """A golden bitstream of the case's first sample."""
+    values = case.side("edge").decode(case.payloads[0]).detach().numpy()
+    return Golden(
+        case.codec.name, case.codec.version, case.spec, case.point, case.states["edge"], case.payloads[0], values
+    )
+
+
+@check_of(needs=("check_points_constructible",), applies=lambda case: case.needs_fit)
+def check_fit_repeats(_kit: Kit, case: Case) -> None:
+    """Two fits with the same seed and data give the same states, with files and sockets out of reach."""
+    again = case.fit()
+    for side, state in case.states.items():
+        require(isinstance(state, bytes), f"export({side!r}) gives {type(state).__name__}, not bytes")
+        require(state == again[side], f"two fits with one seed export different {side} states; draw from data.seed")
+
+
+@check_of(needs=("check_fit_repeats",), applies=lambda case: case.needs_fit)
+def check_fit_without_time(_kit: Kit, case: Case) -> None:
+    """A fit whose time is up from the start (`max_s` 0) still leaves a codec that encodes and decodes."""
+    states = case.fit(max_s=0.0)
+    device, edge = case.make(), case.make()
+    device.restore("device", states["device"])
+    edge.restore("edge", states["edge"])
+    for x in case.samples:
+        _require_fits(case, edge.decode(device.encode(x)), x)
+
+
+@check_of(needs=("check_points_constructible", "check_fit_repeats"))
+def check_sealed(_kit: Kit, case: Case) -> None:
+    """Constructing, restoring, encoding and decoding reach for no file, folder, socket, process or shared memory."""
+    states = case.states
+    xs = case.samples
+    try:
+        with sealed():
+            device, edge = case.make(), case.make()
+            device.restore("device", states["device"])
+            edge.restore("edge", states["edge"])
+            payloads = [device.encode(x) for x in xs]
+            for payload in payloads:
+                edge.decode(payload)
+            edge.decode_batch(device.encode_batch(xs))
+    except Exception as error:
+        refused = _refusal(error)
+        if refused is not None:
+            raise CheckFailed(str(refused)) from error
+        # Anything else that goes wrong has a check of its own.
+
+
+@check_of(needs=("check_sealed",))
+def check_encode_gives_bytes(_kit: Kit, case: Case) -> None:
+    """`encode` returns bytes."""
+    device = case.side("device")
+    for x in case.samples:
+        payload = device.encode(x)
+        require(type(payload) is bytes, f"encode gives {type(payload).__name__}, not bytes")
+
+
+@check_of(needs=("check_encode_gives_bytes",))
+def check_input_unmodified(_kit: Kit, case: Case) -> None:
+    """`encode` and `encode_batch` leave their input as it was."""
+    import torch
+
+    device, xs, originals = case.side("device"), case.samples, case.samples
+    device.encode_batch(xs)
+    for x in xs:
+        device.encode(x)
+    same = all(torch.equal(x, original) for x, original in zip(xs, originals, strict=True))
+    require(same, "encode changes its input; work on a copy")
+
+
+@check_of(needs=("check_input_unmodified",))
+def check_same_bytes(_kit: Kit, case: Case) -> None:
+    """The same sample gives the same bytes: again, from another instance, and in another order."""
+    first, other, xs = case.side("device"), case.side("device"), case.samples
+    payloads = [first.encode(x) for x in xs]
+    again = [first.encode(x) for x in xs]
+    backwards = [other.encode(x) for x in reversed(xs)][::-1]
+    require(payloads == again, "a second encode of the same sample gives other bytes")
+    require(payloads == backwards, "a sample's bytes depend on what was encoded before it, or on the instance")
+
+
+@check_of(needs=("check_same_bytes",))
+def check_repr(_kit: Kit, case: Case) -> None:
+    """The repr, evaluated with the class and TensorSpec at hand, gives an equal repr and an equal payload."""
+    original = case.make()
+    names = {case.codec.__name__: case.codec, "TensorSpec": TensorSpec}
+    try:
+        copy = eval(repr(original), names)  # noqa: S307 - a repr of the class under test
+    except Exception as error:
+        raise CheckFailed(f"repr {original!r} does not evaluate: {one_line(error)}") from error
+    require(isinstance(copy, case.codec) and repr(copy) == repr(original), f"repr {original!r} evaluates to {copy!r}")
+    copy.restore("device", case.states["device"])
+    same = copy.encode(case.samples[0]) == case.payloads[0]
+    require(same, f"repr {original!r} evaluates to a codec of other payloads; an argument is missing in it")
+
+
+@check_of(needs=("check_same_bytes",))
+def check_encode_batch(_kit: Kit, case: Case) -> None:
+    """`encode_batch` gives a list with the same bytes as `encode`, for any batch."""
+    for pick in BATCHES:
+        batch, expected = case.samples[pick], case.payloads[pick]
+        payloads = case.side("device").encode_batch(batch)
+        text = f"encode_batch of {len(batch)} samples gives"
+        require(isinstance(payloads, list) and len(payloads) == len(batch), f"{text} no list of {len(batch)} payloads")
+        require(payloads == expected, f"{text} other bytes than encode")
+
+
+@check_of(needs=("check_encode_gives_bytes", "check_input_unmodified"))
+def check_decode_gives_tensor(_kit: Kit, case: Case) -> None:
+    """`decode` returns a tensor of the sample's shape and the spec's dtype, on the CPU, with finite values."""
+    for x, decoded in zip(case.samples, case.decoded, strict=True):
+        _require_fits(case, decoded, x)
+
+
+def _require_fits(case: Case, decoded: object, x: Tensor) -> None:
+    import torch
+
+    if not isinstance(decoded, torch.Tensor):
+        raise CheckFailed(f"decode gives {type(decoded).__name__}, not a tensor")
+    mismatch = case.spec.mismatch(decoded.shape, _dtype(decoded))
+    require(not mismatch, f"decode gives a wrong tensor: {mismatch}")
+    require(decoded.shape == x.shape, f"decode gives shape {tuple(decoded.shape)} for a sample of {tuple(x.shape)}")
+    require(decoded.device.type == "cpu", f"decode gives a tensor on {decoded.device}, not on the CPU")
+    finite = not decoded.is_floating_point() or bool(torch.isfinite(decoded).all())
+    require(finite, "decode gives values that are not finite")
+
+
+@check_of(
+    needs=("check_encode_gives_bytes", "check_input_unmodified"),
+    applies=lambda case: case.codec.bound_bytes is not Codec.bound_bytes,
+)
+def check_bound(_kit: Kit, case: Case) -> None:
+    """Where `bound_bytes` gives a Shannon bound, no payload is over it by more than 1 % and 4 bytes.
+
+    The length of an axis that varies comes on top.
+    """
+    device = case.side("device")
+    for x, payload in zip(case.samples, case.payloads, strict=True):
+        bound = device.bound_bytes(x)
+        if bound is None:
+            raise CheckSkipped("no bound is given at this point")
+        require(math.isfinite(bound) and bound >= 0, f"bound_bytes gives {bound}, no number of bytes")
+        allowed = len(write_shape(case.spec, x.shape)) + BOUND_FACTOR * bound + BOUND_SLACK_BYTES
+        require(len(payload) <= allowed, f"{len(payload)} bytes for a bound of {bound:.1f}; at most {allowed:.1f} pass")
+
+
+@check_of(needs=("check_decode_gives_tensor",), applies=lambda case: "lossless" in case.codec.tags)
+def check_lossless(_kit: Kit, case: Case) -> None:
+    """A codec tagged "lossless" decodes every sample to the very same bits, extreme values included."""
+    device, edge = case.side("device"), case.side("edge")
+    named = {**{f"sample {i}": x for i, x in enumerate(case.samples)}, **extremes(case.spec)}
+    for name, x in named.items():
+        decoded = edge.decode(device.encode(x.clone()))
+        same = decoded.shape == x.shape and decoded.detach().numpy().tobytes() == x.numpy().tobytes()
+        require(same, f"{name}: tagged lossless, but decode does not give the input back")
+
+
+@check_of(needs=("check_decode_gives_tensor",))
+def check_extreme_values(_kit: Kit, case: Case) -> None:
+    """Zeros, constants, one huge value and denormals encode, and decode to finite values of the right shape."""
+    device, edge = case.side("device"), case.side("edge")
+    for name, x in extremes(case.spec).items():
+        try:
+            decoded = edge.decode(device.encode(x.clone()))
+        except Exception as error:
+            raise CheckFailed(f"{name}: the codec raised {one_line(error)}") from error
+        try:
+            _require_fits(case, decoded, x)
+        except CheckFailed as error:
+            raise CheckFailed(f"{name}: {error}") from error
+
+
+@check_of(needs=("check_decode_gives_tensor",))
+def check_decode_batch(_kit: Kit, case: Case) -> None:
+    """`decode_batch` gives the same tensors as `decode`, within 1e-5 of the greatest value, for any batch."""
+    for pick in BATCHES:
+        batch, expected = case.payloads[pick], case.decoded[pick]
+        together = case.side("edge").decode_batch(batch)
+        text = f"decode_batch of {len(batch)} payloads gives"
+        require(isinstance(together, list) and len(together) == len(batch), f"{text} no list of {len(batch)} tensors")
+        for tensor, alone in zip(together, expected, strict=True):
+            difference = case.close_enough(tensor.detach(), alone)
+            require(not difference, f"{text} other tensors than decode: {difference}")
+
+
+@check_of(needs=("check_decode_gives_tensor",))
+def check_decode_gives_new_tensor(_kit: Kit, case: Case) -> None:
+    """Decoding a payload again gives the same tensor, though the first was overwritten meanwhile."""
+    edge = case.side("edge")
+    payload = bytes(bytearray(case.payloads[0]))
+    first = edge.decode(payload).detach()
+    kept = first.clone()
+    first.fill_(1)
+    difference = case.close_enough(edge.decode(payload).detach(), kept)
+    require(not difference, f"a second decode gives another tensor ({difference}); return a new one each time")
+
+
+@check_of(needs=("check_same_bytes", "check_decode_gives_tensor"))
+def check_state(_kit: Kit, case: Case) -> None:
+    """A restored instance exports the same state again, and one restored from that works alike."""
+    for side in ("device", "edge"):
+        again = case.side(side).export(side)
+        require(again == case.states[side], f"an instance restored from export({side!r}) exports another state")
+    device, edge = case.side("device"), case.side("edge")
+    for x, payload in zip(case.samples, case.payloads, strict=True):
+        require(device.encode(x) == payload, "an instance restored again gives other payloads")
+        _require_fits(case, edge.decode(payload), x)
+
+
+@check_of(needs=("check_same_bytes", "check_decode_gives_tensor"))
+def check_other_process(kit: Kit, case: Case) -> None:
+    """Payloads decode in another process from bytes alone.
+
+    They come from a device process that has ended. The edge process holds them and its own state, has another home,
+    temporary and working folder, and decodes them in shuffled order to the tensors that they give here.
+    """
+    result = kit.elsewhere(case)
+    if isinstance(result.payloads, str):
+        raise CheckFailed(f"in a device process: {result.payloads}")
+    require(result.payloads == case.payloads, "another process gives other bytes for the same samples")
+    for index, here in enumerate(case.decoded):
+        decoded = result.decoded[index]
+        if isinstance(decoded, str):
+            raise CheckFailed(f"in an edge process that has only the payload: {decoded}")
+        difference = case.close_enough(decoded, here)
+        require(not difference, f"an edge process that has only the payload gives another tensor: {difference}")
+
+
+@check_of(needs=("check_other_process",))
+def check_damaged_payloads(kit: Kit, case: Case) -> None:
+    """Truncated, altered, random and inflating payloads raise, or decode to a tensor that fits the spec.
+
+    They never crash the process, compute for over 3 times a valid decode and 2 s, or allocate over 1.5 times what a
+    valid decode does and 16 times the tensor (and 64 MiB: allocators take memory from the system in large steps).
+    """
+    trial = Trial(kit.edge(), case)
+    for what, payload in damaged(case.payloads):
+        fault = trial.fault(payload)
+        require(fault is None, f"{what}: {fault}")
+    if not trial.sees_memory:
+        raise CheckSkipped("no crash and no hang; this system does not tell how much memory a process took")
+
+
+def _refusal(error: BaseException | None) -> GuardError | None:
+    """The guard's refusal behind an error, however a library wrapped it."""
+    while error is not None:
+        if isinstance(error, GuardError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

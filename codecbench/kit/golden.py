@@ -1,0 +1,110 @@
+"""Golden bitstreams: payloads kept in files, with what they decoded to, so that a change of format is noticed.
+
+One JSON file a spec and point, `golden/<codec>/<spec>-<point>.json`, beside the source file of the codec. As long as
+the codec's `version` stays the same, every one of them has to decode to the same values. Importing this module does not
+import torch.
+"""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from codecbench.codec import Codec, DataError, PluginError, TensorSpec
+from codecbench.results.cell import point_label, slug
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Golden:
+    """One payload, the edge's state that goes with it, and the values that it decoded to."""
+
+    codec: str
+    version: int
+    spec: TensorSpec
+    point: Mapping[str, Any]
+    edge_state: bytes
+    payload: bytes
+    values: NDArray[Any]
+
+    def write(self, path: Path) -> None:
+        """Write the file, and its folder where there is none."""
+        fields = {
+            "format": FORMAT,
+            "codec": self.codec,
+            "version": self.version,
+            "spec": self.spec.to_json(),
+            "point": dict(self.point),
+            "edge_state": _to_text(self.edge_state),
+            "payload": _to_text(self.payload),
+            "values_shape": list(self.values.shape),
+            "values": _to_text(self.values.astype(_little_endian(self.spec)).tobytes()),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(fields, indent=1) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Golden:
+        """The file's content. Raises DataError where it is damaged or of another format."""
+        import numpy as np
+
+        try:
+            fields = json.loads(path.read_text())
+            if fields["format"] != FORMAT:
+                raise DataError(f"golden file {path} has format {fields['format']}, this codecbench reads {FORMAT}")
+            spec = TensorSpec.from_json(fields["spec"])
+            values = np.frombuffer(_from_text(fields["values"]), _little_endian(spec)).reshape(fields["values_shape"])
+            return cls(
+                fields["codec"], fields["version"], spec, fields["point"], _from_text(fields["edge_state"]),
+                _from_text(fields["payload"]), values,
+            )  # fmt: skip
+        except (OSError, ValueError, KeyError, TypeError, zlib.error) as error:
+            raise DataError(f"golden file {path} is damaged ({type(error).__name__}: {error}); restore it") from error
+
+
+def golden_folder(codec: type[Codec]) -> Path:
+    """Where a codec's golden files lie. Raises PluginError for a class without a source file."""
+    try:
+        source = inspect.getsourcefile(codec)
+    except TypeError:
+        source = None
+    if source is None:
+        raise PluginError(f"codec {codec.name!r} has no source file; define it in a .py file")
+    return Path(source).resolve().parent / "golden" / slug(codec.name)
+
+
+def golden_path(codec: type[Codec], spec: TensorSpec, point: Mapping[str, Any]) -> Path:
+    """The file of one spec and point."""
+    axes = "x".join("n" if n is None else str(n) for n in spec.shape)
+    kind = "image" if spec.image else spec.dtype
+    return golden_folder(codec) / f"{kind}-{axes}-{slug(point_label(point) or 'default')}.json"
+
+
+def golden_files(codec: type[Codec]) -> list[Path]:
+    """Every golden file of a codec, sorted."""
+    return sorted(golden_folder(codec).glob("*.json"))
+
+
+def _little_endian(spec: TensorSpec) -> np.dtype[Any]:
+    import numpy as np
+
+    return np.dtype(spec.dtype).newbyteorder("<")
+
+
+def _to_text(data: bytes) -> str:
+    return base64.b64encode(zlib.compress(data, 9)).decode()
+
+
+def _from_text(text: str) -> bytes:
+    return zlib.decompress(base64.b64decode(text, validate=True))

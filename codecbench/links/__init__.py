@@ -1,0 +1,1 @@
+"""Models of networks, their files, and the measuring of real paths."""

@@ -1,0 +1,133 @@
+"""Files of links: a link as JSON, Mahimahi traces, measured pairs; and the choice of a link by name or by file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from codecbench.codec import DataError, UsageError
+from codecbench.links.model import BackgroundLink, FixedRateLink, Link, TcpRampLink, TraceLink
+from codecbench.registry import pick, suggestion
+
+KINDS: dict[str, type[Any]] = {
+    "fixed-rate": FixedRateLink, "tcp-ramp": TcpRampLink, "trace": TraceLink, "background": BackgroundLink,
+}  # fmt: skip
+TRACE_ENDINGS = (".trace", ".mahimahi")
+BYTES_COLUMNS = {"bytes": 1, "payload_bytes": 1, "kib": 1024, "payload_kib": 1024}
+"""Columns that hold a message's size, and the bytes in their unit."""
+MS_COLUMNS = ("ms", "network_ms")
+
+
+def to_json(link: Link) -> str:
+    """A link of this package as a JSON object: its kind and its fields. Raises UsageError for a plugin's own class."""
+    return json.dumps(_plain(link), indent=1) + "\n"
+
+
+def from_json(text: str, label: str = "link") -> Link:
+    """The link that `to_json` wrote. Raises DataError, beginning with the label, for anything else."""
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{label} is no JSON ({error}); make it with `codecbench link fit --out`") from error
+    return _built(document, label)
+
+
+def load_link(path: Path) -> Link:
+    """A link from a file: JSON, or a Mahimahi trace by its ending. Raises DataError, naming the file."""
+    if path.suffix in TRACE_ENDINGS:
+        return TraceLink.read(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"link file {path} cannot be read: {reason}") from error
+    return from_json(text, str(path))
+
+
+def pick_link(text: str, registered: Mapping[str, Link]) -> Link:
+    """The registered link of this name, or that of a file: .json, .trace or .mahimahi.
+
+    Raises UsageError, with the nearest name, where there is none; DataError for a file that holds none.
+    """
+    if text not in registered and text.endswith((".json", *TRACE_ENDINGS)):
+        return load_link(Path(text))
+    return pick(registered, text, "link")
+
+
+def read_pairs(path: Path) -> tuple[list[float], list[float]]:
+    """Payload bytes and milliseconds from a CSV file whose header names both; other columns are left alone.
+
+    Sizes stand under `bytes` or `payload_bytes`, or in KiB under `kib` or `payload_kib`; times under `ms` or
+    `network_ms`. Raises DataError, naming the line, for what is no number.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, skipinitialspace=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{path} cannot be read: {reason}") from error
+    header = list(rows[0]) if rows else []
+    size_column = next((column for column in BYTES_COLUMNS if column in header), None)
+    ms_column = next((column for column in MS_COLUMNS if column in header), None)
+    if size_column is None or ms_column is None:
+        raise DataError(f"{path} needs a header with the columns bytes and ms, and a pair a line")
+    pairs = []
+    for number, row in enumerate(rows, start=2):
+        try:
+            size, ms = float(row[size_column]), float(row[ms_column])
+        except (TypeError, ValueError):
+            size, ms = math.nan, math.nan
+        if not (math.isfinite(size) and math.isfinite(ms) and size >= 0 and ms > 0):
+            shown = f"{row[size_column]!r} and {row[ms_column]!r}"
+            raise DataError(f"{path}, line {number}: {shown} are no size from 0 on and time above 0")
+        pairs.append((size * BYTES_COLUMNS[size_column], ms))
+    return [size for size, _ in pairs], [ms for _, ms in pairs]
+
+
+def write_pairs(path: Path, payload_bytes: Sequence[int], ms: Sequence[float]) -> None:
+    """Pairs as a CSV file that `read_pairs` reads. Raises UsageError where it cannot be written."""
+    lines = ["bytes,ms", *(f"{size},{time:.4f}" for size, time in zip(payload_bytes, ms, strict=True))]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a link's file. Raises UsageError where it cannot be written."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {path} ({error.strerror}); choose another file") from error
+
+
+def _plain(link: Link) -> dict[str, Any]:
+    kind = next((kind for kind, built in KINDS.items() if type(link) is built), None)
+    if kind is None:
+        raise UsageError(f"link {link.name!r} is a {type(link).__name__}, which has no JSON; name it by its plugin")
+    values = {f.name: getattr(link, f.name) for f in fields(link) if f.init}  # type: ignore[arg-type]
+    return {"kind": kind} | {k: _plain(v) if isinstance(v, Link) else v for k, v in values.items()}
+
+
+def _built(document: Any, label: str) -> Link:
+    if not isinstance(document, dict) or document.get("kind") not in KINDS:
+        found = document.get("kind") if isinstance(document, dict) else document
+        known = ", ".join(KINDS)
+        raise DataError(f"{label}: a link is an object whose kind is one of {known}, not {str(found)[:40]!r}")
+    kind = KINDS[document["kind"]]
+    values = {key: value for key, value in document.items() if key != "kind"}
+    known_keys = [f.name for f in fields(kind) if f.init]
+    for key in values:
+        if key not in known_keys:
+            near = suggestion(key, known_keys) or f"; there are: {', '.join(known_keys)}"
+            raise DataError(f"{label}: {document['kind']} has no {key!r}{near}")
+    if "link" in known_keys and "link" in values:
+        values["link"] = _built(values["link"], label)
+    try:
+        link: Link = kind(**values)
+    except (UsageError, TypeError) as error:
+        reason = str(error).partition("__init__() ")[2] or str(error)
+        raise DataError(f"{label}: {reason}") from error
+    return link

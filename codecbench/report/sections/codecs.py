@@ -1,0 +1,158 @@
+"""The report's section on each codec: what it is, all its operating points, and the cells that have no measurements."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+
+from codecbench.analysis.curves import curve
+from codecbench.report import page as report_page
+from codecbench.report.subject import Subject, groups
+from codecbench.results.cell import point_label
+from codecbench.results.record import Record
+from codecbench.tables import document as layout
+from codecbench.tables.budget import short
+
+_CHOSEN, _FALLS, _PREDICTED = "\N{BLACK CIRCLE}", "\N{DOWNWARDS ARROW}", "*"
+_MARKS = {
+    _CHOSEN: "the point that the tables show for the accepted loss",
+    _FALLS: "a smaller payload of the same row does better, the two intervals of the change apart",
+    _PREDICTED: "partly predicted by a device profile, not measured",
+}
+
+
+def codecs(subject: Subject) -> str:
+    """The section, with a list of links to its parts."""
+    falls = _falls(subject)
+    jump = report_page.items((report_page.link(subject.codec_place(n), n) for n in subject.codec_names), "jump")
+    lead = report_page.paragraph(
+        "bound: the Shannon bound of the payload's symbols under the prior that both sides hold, where the codec codes "
+        "by one. A link's ms: end to end. state: bytes that device and edge hold beforehand. Times are medians of one "
+        "sample on one thread.",
+        "lead",
+    )
+    parts = (_codec(subject, name, falls) for name in subject.codec_names)
+    return report_page.section(subject.level, subject.place("codecs"), "Codec by codec", lead, jump, *parts)
+
+
+def _falls(subject: Subject) -> frozenset[str]:
+    """Cells to which the curve of their row falls."""
+    places: dict[tuple[str, str], list[Record]] = {}
+    for record in subject.measured:
+        places.setdefault((record.row, record.key.split), []).append(record)
+    return frozenset(point.record.cell for found in places.values() for point in curve(found) if point.falls)
+
+
+def _codec(subject: Subject, name: str, falls: frozenset[str]) -> str:
+    records = [record for record in subject.records if record.key.codec == name]
+    measured = [record for record in records if record.status == "ok"]
+    holes = [record for record in records if record.status != "ok"]
+    versions = ", ".join(sorted({str(record.key.codec_version) for record in records}))
+    sources = ", ".join(sorted({record.provenance.plugin for record in records}))
+    made_by = report_page.paragraph(f"Version {report_page.text(versions)}, from {report_page.text(sources)}.", "lead")
+    parts = [_what_it_is(subject, name), made_by]
+    if measured:
+        summary = f"Every point at every split point: {len(measured):,} measured"
+        parts.append(report_page.folded(summary, _points(subject, name, measured, falls)))
+    if holes:
+        parts.append(_holes(subject, name, holes))
+    return report_page.section(subject.level + 1, subject.codec_place(name), name, *parts)
+
+
+def _what_it_is(subject: Subject, name: str) -> str:
+    kind = subject.codecs.get(name)
+    told = inspect.getdoc(kind) if kind else ""
+    if not told:
+        return report_page.paragraph("The plugin of this codec is not installed here, so there is no description.")
+    return report_page.paragraph(_with_code(told.partition("\n\n")[0]))
+
+
+def _with_code(plain: str) -> str:
+    """A docstring's text as HTML: what stands between backquotes is code."""
+    pieces = report_page.text(" ".join(plain.split())).split("`")
+    if len(pieces) % 2 == 0:
+        return "`".join(pieces)
+    return "".join(f"<code>{piece}</code>" if i % 2 else piece for i, piece in enumerate(pieces))
+
+
+def _points(subject: Subject, name: str, measured: Sequence[Record], falls: frozenset[str]) -> str:
+    order = {split: number for number, split in enumerate(subject.splits)}
+    ordered = sorted(measured, key=lambda r: (order[r.key.split], r.row, groups(r)[1].payload_bytes.mean))
+    several_rows = len({record.row for record in measured}) > 1
+    with_quality = any(record.quality for record in measured)
+    headings = [
+        "split", *(["row"] if several_rows else []), "bytes", "% of raw", "bound", subject.metric, "change",
+        "encode ms", "decode ms", *(f"{scenario.link.name} ms" for scenario in subject.scenarios),
+        "device state", "edge state", *(["PSNR dB", "SSIM"] if with_quality else []),
+    ]  # fmt: skip
+    texts = {"split", "row", subject.metric, "change"}
+    alignments = tuple("left" if heading in texts else "right" for heading in headings)
+    lines = tuple(
+        (_label(record, several_rows), _cells(subject, record, falls, several_rows, with_quality)) for record in ordered
+    )
+    used = {mark for _, cells in lines for cell in cells for mark in cell.marks}
+    shown = layout.Document(
+        title=f"{name}: every operating point of {subject.workload}",
+        blocks=(layout.Block("point", (layout.Group("", tuple(headings), alignments),), lines),),
+        marks=tuple((mark, meaning) for mark, meaning in _MARKS.items() if mark in used),
+    )
+    return report_page.document(subject.ids, shown, _breakable)
+
+
+def _breakable(point: str) -> str:
+    """A point's label as HTML that may be broken between its arguments."""
+    return report_page.text(point).replace(",", ",<wbr>")
+
+
+def _label(record: Record, with_row: bool) -> str:
+    """The point; of what its row says already, nothing, where the row has a column of its own."""
+    point: Mapping[str, object] = record.key.point
+    if with_row:
+        said = record.row.removeprefix(record.key.codec).strip(" ()").split(", ")
+        point = {key: value for key, value in point.items() if str(value) not in said}
+    return point_label(point) or "(one point)"
+
+
+def _cells(
+    subject: Subject, record: Record, falls: frozenset[str], with_row: bool, with_quality: bool
+) -> tuple[layout.Cell, ...]:
+    tensor, size, task, time = groups(record)
+    mean, spec = size.payload_bytes.mean, f".{task.decimals}f"
+    marks = (_CHOSEN if record.cell in subject.chosen else "") + (_FALLS if record.cell in falls else "")
+    change = layout.with_interval(task.change, task.change_low, task.change_high, f"+{spec}")
+    cells = [
+        layout.Cell(record.key.split),
+        *([layout.Cell(record.row)] if with_row else []),
+        layout.Cell(f"{mean:,.1f}"),
+        layout.Cell(f"{100 * mean / tensor.raw_bytes:.3g}" if tensor.raw_bytes else "-"),
+        layout.Cell("-" if size.estimated_bytes is None else f"{size.estimated_bytes:,.1f}"),
+        layout.Cell(layout.with_interval(task.value, task.low, task.high, spec)),
+        layout.Cell(change, marks),
+        layout.Cell(f"{1000 * time.encode_s.median:.3g}"),
+        layout.Cell(f"{1000 * time.decode_s.median:.3g}"),
+        *(
+            layout.Cell(short(1000 * found.median_s), _PREDICTED if found.predicted else "")
+            for found in subject.latencies[record.cell]
+        ),
+        layout.Cell(f"{size.device_state_bytes:,}"),
+        layout.Cell(f"{size.edge_state_bytes:,}"),
+    ]
+    if with_quality:
+        quality = record.quality
+        cells += [
+            layout.Cell("-" if quality is None or quality.psnr_db is None else f"{quality.psnr_db:.2f}"),
+            layout.Cell("-" if quality is None else f"{quality.ssim:.4f}"),
+        ]
+    return tuple(cells)
+
+
+def _holes(subject: Subject, name: str, holes: Sequence[Record]) -> str:
+    lines = [
+        (
+            point_label(record.key.point) or "(one point)",
+            (record.key.split, record.status, " ".join((record.reason or "no reason given").split())),
+        )
+        for record in holes
+    ]
+    block = report_page.rows("point", ("split", "status", "reason"), "lll", lines)
+    return report_page.table(subject.ids, block, f"{name}: cells without measurements", prose=True)

@@ -1,0 +1,136 @@
+"""The report's last section: what is needed to make its records, and the page, again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from codecbench.analysis.latency import Scenario
+from codecbench.devices.profile import DeviceProfile
+from codecbench.links.model import Link
+from codecbench.report import page as report_page
+from codecbench.report.page import Ids
+from codecbench.results.cell import point_label
+from codecbench.results.record import Record
+
+FIGURES_OF_A_LIST = 6
+"""Of a longer list of numbers among a link's parameters, only the length is shown."""
+
+
+def provenance(ids: Ids, records: Sequence[Record], scenarios: Sequence[Scenario], command: str) -> str:
+    """The section. `command` is the one that made the page."""
+    made_by = report_page.paragraph(f"This page: <code>{report_page.text(command)}</code>")
+    parts = (
+        _table(ids, "What the records were made with", "what", _environment(records)),
+        _sources(ids, records),
+        _table(ids, "Networks and machines of this page", "name", _parameters(scenarios)),
+        _commands(records),
+    )
+    return report_page.section(2, ids.of("provenance"), "Provenance", made_by, *parts)
+
+
+def _table(ids: Ids, caption: str, stub: str, pairs: Iterable[tuple[str, str, str]]) -> str:
+    lines = [(name, (value, more)) for name, value, more in pairs]
+    return report_page.table(ids, report_page.rows(stub, ("value", "of"), "ll", lines), caption, prose=True)
+
+
+def _environment(records: Sequence[Record]) -> Iterator[tuple[str, str, str]]:
+    """Every distinct value with the number of records that have it."""
+
+    def counted(name: str, of: Callable[[Record], object]) -> Iterator[tuple[str, str, str]]:
+        counts = Counter(str(of(record)) for record in records)
+        for value, count in sorted(counts.items()):
+            yield name, value, f"{count} of {len(records)} records"
+
+    yield from counted("codecbench", lambda r: r.provenance.codecbench)
+    yield from counted("commit", lambda r: _commit(r.provenance.git, r.provenance.dirty))
+    yield from counted("weights of the model", lambda r: f"{r.key.workload}: {r.provenance.weights_hash}")
+    yield from counted("test samples", lambda r: f"{r.key.workload}: {r.key.sample_set}")
+    if any(record.choice for record in records):
+        chosen = [record for record in records if record.choice]
+        counts = Counter(f"{r.key.workload}: {r.choice.sample_set}" for r in chosen if r.choice)
+        for value, count in sorted(counts.items()):
+            yield "samples of the choice", value, f"{count} of {len(records)} records"
+    yield from counted("seed", lambda r: r.key.seed)
+    yield from counted("machine", lambda r: f"{r.provenance.cpu}, {r.provenance.cores} cores, {r.provenance.os}")
+    yield from counted("timed on", lambda r: f"{r.provenance.torch_device}, threads: {r.provenance.threads}")
+    yield from counted("Python", lambda r: r.provenance.python)
+    names = sorted({name for record in records for name in record.provenance.packages})
+    for name in names:
+        yield from counted(name, lambda r, name=name: r.provenance.packages.get(name, "not recorded"))  # type: ignore[misc]
+    days = sorted(record.provenance.started_utc for record in records)
+    yield "runs began", f"{days[0]} to {days[-1]}", f"{len(set(days))} runs"
+
+
+def _commit(git: str | None, dirty: bool | None) -> str:
+    if git is None:
+        return "outside a checkout"
+    return f"{git}, with changes" if dirty else git
+
+
+def _sources(ids: Ids, records: Sequence[Record]) -> str:
+    counts = Counter(
+        (r.key.codec, str(r.key.codec_version), r.provenance.plugin, r.provenance.source_hash) for r in records
+    )
+    lines = [(codec, (*rest, str(count))) for (codec, *rest), count in sorted(counts.items())]
+    block = report_page.rows("codec", ("version", "plugin", "SHA-256 of its source", "records"), "lllr", lines)
+    return report_page.table(ids, block, "Sources of the codecs", prose=True)
+
+
+def _parameters(scenarios: Sequence[Scenario]) -> Iterator[tuple[str, str, str]]:
+    for scenario in scenarios:
+        yield scenario.link.name, _link(scenario.link), f"link, {type(scenario.link).__name__}, modelled"
+    sides = {(name, side): profile for s in scenarios for name, side, profile in _machines(s)}
+    for (name, side), profile in sides.items():
+        yield name, _profile(profile), f"{side}, {'predicted' if profile else 'measured'}"
+
+
+def _machines(scenario: Scenario) -> Iterator[tuple[str, str, DeviceProfile | None]]:
+    yield scenario.device_name, "device", scenario.device
+    yield scenario.edge_name, "edge", scenario.edge
+
+
+def _link(link: Link) -> str:
+    return f"{link.description}: {_values(_fields(link))}" if link.description else _values(_fields(link))
+
+
+def _fields(item: Any) -> dict[str, Any]:
+    """The parameters of a dataclass; those of a link that is none are its plugin's business."""
+    if not dataclasses.is_dataclass(item):
+        return {}
+    return {
+        field.name: getattr(item, field.name)
+        for field in dataclasses.fields(item)
+        if field.name not in ("name", "description")
+    }
+
+
+def _values(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_value(value)}" for name, value in values.items()) or "no parameters"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Link):
+        return f"({value.name}: {_values(_fields(value))})"
+    if isinstance(value, (tuple, list)) and len(value) > FIGURES_OF_A_LIST:
+        return f"of {len(value)} values"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _profile(profile: DeviceProfile | None) -> str:
+    if profile is None:
+        return "the machine of the records"
+    numbers = {
+        "factors": point_label(profile.factors), "errors": point_label(profile.errors),
+        "general_factor": f"{profile.general_factor:g}", "call_s": f"{profile.call_s:g}",
+    }  # fmt: skip
+    told = ", ".join(f"{name} {value}" for name, value in numbers.items() if value)
+    return f"{profile.description} ({profile.kind}; {profile.source}; {told})"
+
+
+def _commands(records: Sequence[Record]) -> str:
+    commands = sorted({record.provenance.command for record in records})
+    shown = report_page.items((f"<code>{report_page.text(command)}</code>" for command in commands), "commands")
+    return report_page.folded(f"{len(commands)} commands, each of which makes one cell again or more", shown)

@@ -1,0 +1,115 @@
+"""What one workload's part of a report is made from: its records, the networks and machines, the accepted loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from codecbench.analysis import latency
+from codecbench.analysis.latency import Latency, Scenario
+from codecbench.codec import Codec
+from codecbench.report import page as report_page
+from codecbench.report.page import Ids
+from codecbench.results.record import Record, Size, Task, TensorGroup, Time
+from codecbench.tables import budget as table
+from codecbench.tables.budget import Table, choose, splits_in_order
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One workload on one sample set and seed.
+
+    `records` are those shown, `left_out` says in sentences which are not. `scenarios` differ in their links. `level` is
+    that of its headings. `codecs` holds the installed classes by name, for what they say of themselves.
+    """
+
+    workload: str
+    records: tuple[Record, ...]
+    left_out: tuple[str, ...]
+    scenarios: tuple[Scenario, ...]
+    budgets: float | Mapping[str, float]
+    codecs: Mapping[str, type[Codec]]
+    ids: Ids
+    level: int
+
+    @cached_property
+    def tables(self) -> tuple[Table, ...]:
+        """The table for the budget, one for each scenario."""
+        made = (table.build(self.records, budgets=self.budgets, scenario=scenario) for scenario in self.scenarios)
+        return tuple(built for (built,) in made)
+
+    @property
+    def budget(self) -> float:
+        """The accepted loss, in the metric's own unit."""
+        return float(self.tables[0].context["budget"])
+
+    @cached_property
+    def measured(self) -> tuple[Record, ...]:
+        """The records that hold measurements."""
+        return tuple(record for record in self.records if record.status == "ok")
+
+    @cached_property
+    def task(self) -> Task | None:
+        """The metric; its values are of one record. None where nothing was measured."""
+        return next((record.task for record in self.measured if record.task), None)
+
+    @property
+    def metric(self) -> str:
+        """The metric with its unit: `top-1 %`."""
+        return f"{self.task.metric} {self.task.unit}".strip() if self.task else "metric"
+
+    @cached_property
+    def splits(self) -> tuple[str, ...]:
+        """Split points, shallowest first."""
+        return splits_in_order(self.records)
+
+    @cached_property
+    def codec_names(self) -> tuple[str, ...]:
+        """Codecs by name."""
+        return tuple(sorted({record.key.codec for record in self.records}))
+
+    @cached_property
+    def chosen(self) -> frozenset[str]:
+        """The cells that tables show: for each row and split the point that is chosen for the budget."""
+        places: dict[tuple[str, str], list[Record]] = {}
+        for record in self.measured:
+            places.setdefault((record.row, record.key.split), []).append(record)
+        return frozenset(choose(found, self.budget)[0].cell for found in places.values())
+
+    @cached_property
+    def latencies(self) -> Mapping[str, tuple[Latency, ...]]:
+        """Of each measured cell, one for each scenario."""
+        return {r.cell: tuple(latency.of(r, scenario) for scenario in self.scenarios) for r in self.measured}
+
+    def place(self, *words: str) -> str:
+        """The identifier of a place in this workload's part."""
+        return self.ids.of(self.workload, *words)
+
+    def codec_place(self, codec: str) -> str:
+        """The identifier of a codec's section."""
+        return self.place("codec", codec)
+
+    def row_label(self, row: str) -> str:
+        """A row's label, linked to the section of its codec where it has one."""
+        codec = self._codec_of.get(row)
+        return report_page.link(self.codec_place(codec), row) if codec else report_page.text(row)
+
+    @cached_property
+    def _codec_of(self) -> Mapping[str, str]:
+        return {record.row: record.key.codec for record in self.records}
+
+
+def groups(record: Record) -> tuple[TensorGroup, Size, Task, Time]:
+    """What every measured record holds."""
+    assert record.tensor is not None
+    assert record.size is not None
+    assert record.task is not None
+    assert record.time is not None
+    return record.tensor, record.size, record.task, record.time
+
+
+def listed(values: Sequence[object]) -> str:
+    """`a, b and c`."""
+    words = [str(value) for value in values]
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else "none"

@@ -1,0 +1,1 @@
+"""Records of measured cells, the folder they lie in, and their statistics."""

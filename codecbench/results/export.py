@@ -1,0 +1,90 @@
+"""All records as one flat table, a row a cell, in CSV or Parquet."""
+
+from __future__ import annotations
+
+import csv
+import json
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from codecbench.codec import UsageError
+from codecbench.results.record import Record
+
+ENDINGS = (".csv", ".parquet")
+
+
+def columns() -> dict[str, type]:
+    """Every column with its type: the record's fields, nested names joined by an underscore.
+
+    The columns do not depend on the records. What is neither a number, a truth value nor a text (the operating point,
+    the shape, the packages) is a text in JSON.
+    """
+    return dict(_fields(Record, ""))
+
+
+def export(records: Sequence[Record], path: Path) -> int:
+    """Write the records to `path`, replacing it, and return how many rows it has.
+
+    The ending tells the format. Raises UsageError for any other ending or where the file cannot be written.
+    """
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
+        raise UsageError(f"cannot export to {path.name!r}: the file name must end in {' or '.join(ENDINGS)}")
+    rows = [_row(record) for record in records]
+    try:
+        _write_csv(rows, path) if ending == ".csv" else _write_parquet(rows, path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}; choose another file") from error
+    return len(rows)
+
+
+def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, type]]:
+    for name, field in model.model_fields.items():
+        column = prefix + (field.alias or name)
+        kind = _without_none(field.annotation)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _fields(kind, f"{column}_")
+        else:
+            yield column, kind if kind in (bool, int, float) else str
+
+
+def _without_none(annotation: Any) -> Any:
+    """The type of a field that may be null; of a Literal, the type of its values."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        annotation = next(kind for kind in get_args(annotation) if kind is not type(None))
+    return str if get_origin(annotation) is Literal else annotation
+
+
+def _row(record: Record) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(columns())
+    row.update(_flat(record.model_dump(mode="json", by_alias=True), "", row))
+    return row
+
+
+def _flat(values: Mapping[str, Any], prefix: str, known: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        column = prefix + name
+        if column in known:
+            yield column, json.dumps(value) if isinstance(value, dict | list) else value
+        elif value is not None:
+            yield from _flat(value, f"{column}_", known)
+
+
+def _write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(columns()), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    arrow = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
+    schema = pa.schema([(name, arrow[kind]) for name, kind in columns().items()])
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), path)

@@ -1,0 +1,1 @@
+"""Tables made from records, as text, Markdown, LaTeX, HTML and CSV."""

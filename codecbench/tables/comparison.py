@@ -1,0 +1,236 @@
+"""Two results folders side by side: the cells that both hold, and what only one of them holds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codecbench.codec import DataError
+from codecbench.registry import pick
+from codecbench.results.cell import point_label
+from codecbench.results.record import Record, Seconds
+from codecbench.results.statistics import mcnemar_p, paired_bootstrap_p, paired_change
+from codecbench.tables import document as layout
+
+Columns: TypeAlias = "Mapping[str, NDArray[Any]]"
+_Identity: TypeAlias = tuple[str, str, str, str, int, str]
+
+
+class Results(Protocol):
+    """What is read of a results folder; `codecbench.results.store.Store` is one."""
+
+    def records(self) -> list[Record]:
+        """Every record."""
+
+    def samples(self, record: Record) -> Columns:
+        """A record's per-sample columns."""
+
+
+@dataclass(frozen=True)
+class CellPair:
+    """One cell, measured in A and in B. Ratios are B / A, `change` is B - A with its paired 95 % interval.
+
+    Time ratios compare medians and are None where the two were timed on different machines or settings.
+    """
+
+    a: Record
+    b: Record
+    payload_ratio: float
+    change: float
+    change_low: float
+    change_high: float
+    p_value: float
+    encode_ratio: float | None
+    decode_ratio: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two results folders say of the same cells.
+
+    `unequal` pairs records of a cell of which at least one holds no measurement.
+    """
+
+    pairs: tuple[CellPair, ...]
+    unequal: tuple[tuple[Record, Record], ...]
+    only_a: tuple[Record, ...]
+    only_b: tuple[Record, ...]
+
+    def render(self, format: str) -> str:  # noqa: A002
+        """The comparison as "text" or "md", one table a workload. Raises UsageError for another format."""
+        write = pick({"text": lambda d: layout.text(d, 100), "md": layout.markdown}, format, "format")
+        by_workload: dict[str, list[CellPair]] = defaultdict(list)
+        for pair in self.pairs:
+            by_workload[pair.a.key.workload].append(pair)
+        documents = [_document(name, pairs) for name, pairs in by_workload.items()]
+        return "\n".join(write(document) for document in [*documents, self._rest()])
+
+    def _rest(self) -> layout.Document:
+        """What has no place in a table: holes, and cells that one folder lacks."""
+        remarks = [
+            *(f"{_label(a)}: {_status(a)} in A, {_status(b)} in B." for a, b in self.unequal),
+            *(f"Only in A: {_label(record)}." for record in self.only_a),
+            *(f"Only in B: {_label(record)}." for record in self.only_b),
+        ]
+        counts = f"{len(self.pairs)} compared, {len(self.unequal)} without two measurements"
+        title = f"Cells: {counts}, {len(self.only_a)} only in A, {len(self.only_b)} only in B"
+        return layout.Document(title, (), tuple(remarks))
+
+
+def compare(a: Results, b: Results) -> Comparison:
+    """Match the cells of A and B, of whatever codec version, and test each pair on its samples.
+
+    Where a folder holds a cell in several codec versions, the newest counts. Raises DataError where the same sample
+    set holds other samples in A than in B.
+    """
+    records_a, records_b = _newest(a.records()), _newest(b.records())
+    pairs, unequal = [], []
+    for identity, record_a in records_a.items():
+        record_b = records_b.get(identity)
+        if record_b is None:
+            continue
+        if record_a.status == record_b.status == "ok":
+            pairs.append(_pair(record_a, record_b, a.samples(record_a), b.samples(record_b)))
+        else:
+            unequal.append((record_a, record_b))
+    return Comparison(
+        pairs=tuple(pairs),
+        unequal=tuple(unequal),
+        only_a=tuple(record for identity, record in records_a.items() if identity not in records_b),
+        only_b=tuple(record for identity, record in records_b.items() if identity not in records_a),
+    )
+
+
+def _newest(records: Iterable[Record]) -> dict[_Identity, Record]:
+    """Records by everything that names their cell but the codec version, of which the newest stays."""
+    newest: dict[_Identity, Record] = {}
+    for record in sorted(records, key=lambda record: record.key.codec_version):
+        key = record.key
+        point = point_label(dict(sorted(key.point.items())))
+        newest[key.workload, key.split, key.codec, point, key.seed, key.sample_set] = record
+    return dict(sorted(newest.items()))
+
+
+def _pair(a: Record, b: Record, columns_a: Columns, columns_b: Columns) -> CellPair:
+    if not (a.size and b.size and a.task and b.task):
+        raise DataError(f"{_label(a)} is 'ok' but lacks measurements; delete its record and run again")
+    test_a, test_b = _test_rows(columns_a), _test_rows(columns_b)
+    if not np.array_equal(test_a["sample_id"], test_b["sample_id"]):
+        raise DataError(f"{_label(a)}: A and B name the sample set alike but hold other samples; run one of them again")
+    outcomes = (test_b["numerator"], test_b["denominator"], test_a["numerator"], test_a["denominator"])
+    change, low, high = paired_change(a.task.scale, *outcomes)
+    if a.task.test == "mcnemar":
+        p_value = mcnemar_p(test_a["numerator"] > 0, test_b["numerator"] > 0)
+    else:
+        p_value = paired_bootstrap_p(a.task.scale, *outcomes)
+    return CellPair(
+        a=a,
+        b=b,
+        payload_ratio=b.size.payload_bytes.mean / a.size.payload_bytes.mean if a.size.payload_bytes.mean else np.nan,
+        change=change,
+        change_low=low,
+        change_high=high,
+        p_value=p_value,
+        encode_ratio=_time_ratio(a, b, "encode_s"),
+        decode_ratio=_time_ratio(a, b, "decode_s"),
+    )
+
+
+def _test_rows(columns: Columns) -> dict[str, NDArray[Any]]:
+    """The columns of the test samples, in the order of their identifiers."""
+    rows = np.flatnonzero(columns["subset"] == "test")
+    rows = rows[np.argsort(columns["sample_id"][rows], kind="stable")]
+    return {name: columns[name][rows] for name in ("sample_id", "numerator", "denominator")}
+
+
+def _time_ratio(a: Record, b: Record, step: str) -> float | None:
+    if _machine(a) != _machine(b) or a.time is None or b.time is None:
+        return None
+    seconds_a: Seconds = getattr(a.time, step)
+    seconds_b: Seconds = getattr(b.time, step)
+    return seconds_b.median / seconds_a.median if seconds_a.median else None
+
+
+def _machine(record: Record) -> str:
+    where = record.provenance
+    threads = f"{where.threads} thread{'' if where.threads == 1 else 's'}"
+    return f"{where.cpu}, {threads}, {where.torch_device}"
+
+
+def _document(workload: str, pairs: Sequence[CellPair]) -> layout.Document:
+    task = next(pair.a.task for pair in pairs if pair.a.task)
+    metric = f"{task.metric} {task.unit}".strip()
+    groups = (
+        layout.Group("mean payload", ("A bytes", "B bytes", "B / A"), ("right",) * 3),
+        layout.Group(metric, ("A", "B", "B - A", "p"), ("right", "right", "left", "left")),
+        layout.Group("time B / A", ("encode", "decode"), ("right", "right")),
+    )
+    rows = tuple((_label(pair.a, with_workload=False), _cells(pair)) for pair in pairs)
+    return layout.Document(
+        title=f"{workload}: A against B",
+        blocks=(layout.Block("cell", groups, rows),),
+        remarks=(
+            "B - A: on the same test samples, with its paired 95 % bootstrap interval.",
+            f"p: {_test_name(task.test)}, two-sided, for each cell by itself ({len(pairs)} in all).",
+            *_difference_remarks(pairs),
+        ),
+    )
+
+
+def _cells(pair: CellPair) -> tuple[layout.Cell, ...]:
+    a, b = pair.a, pair.b
+    if not (a.size and b.size and a.task and b.task):
+        raise DataError(f"{_label(a)} is 'ok' but lacks measurements; delete its record and run again")
+    digits = a.task.decimals
+    texts = (
+        f"{a.size.payload_bytes.mean:,.0f}",
+        f"{b.size.payload_bytes.mean:,.0f}",
+        f"{pair.payload_ratio:.3f}",
+        f"{a.task.value:.{digits}f}",
+        f"{b.task.value:.{digits}f}",
+        layout.with_interval(pair.change, pair.change_low, pair.change_high, f"+.{digits}f"),
+        f"{pair.p_value:.2g}",
+        _ratio_text(pair.encode_ratio),
+        _ratio_text(pair.decode_ratio),
+    )
+    return tuple(map(layout.Cell, texts))
+
+
+def _ratio_text(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f}"
+
+
+def _test_name(test: str) -> str:
+    return "McNemar's exact test" if test == "mcnemar" else "paired bootstrap"
+
+
+def _difference_remarks(pairs: Iterable[CellPair]) -> list[str]:
+    """What else differs between the two folders and bears on the numbers, each remark once."""
+    remarks: dict[str, None] = {}
+    for pair in pairs:
+        key_a, key_b = pair.a.key, pair.b.key
+        if _machine(pair.a) != _machine(pair.b):
+            remarks[f"Times are not compared: A on {_machine(pair.a)}; B on {_machine(pair.b)}."] = None
+        if key_a.codec_version != key_b.codec_version:
+            remarks[f"{key_a.codec} is version {key_a.codec_version} in A, {key_b.codec_version} in B."] = None
+        elif pair.a.provenance.source_hash != pair.b.provenance.source_hash:
+            remarks[f"The source of {key_a.codec} differs between A and B."] = None
+        if pair.a.provenance.weights_hash != pair.b.provenance.weights_hash:
+            remarks[f"The weights of {key_a.workload} differ between A and B."] = None
+    return list(remarks)
+
+
+def _label(record: Record, with_workload: bool = True) -> str:
+    key = record.key
+    seed = f"seed={key.seed}" if key.seed else ""
+    parts = (key.workload if with_workload else "", key.split, key.codec, point_label(key.point), seed)
+    return " ".join(part for part in parts if part)
+
+
+def _status(record: Record) -> str:
+    return f"{record.status} ({' '.join(record.reason.split())})" if record.reason else record.status

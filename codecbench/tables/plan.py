@@ -1,0 +1,139 @@
+"""A plan as text for a terminal, and as plain values for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from codecbench.analysis.latency import LOCAL, PREDICTED, PREDICTED_MEANS, STEPS, Scenario
+from codecbench.analysis.planner import Candidate, Limits, Plan, Turn
+from codecbench.tables import document as layout
+from codecbench.tables.budget import short
+
+if TYPE_CHECKING:
+    from codecbench.harness.rehearsal import Rehearsal
+
+FRONT_SHOWN = 12
+
+
+def as_text(plan: Plan, turns: Sequence[Turn], limits: Limits, scenario: Scenario, metric: str, width: int) -> str:
+    """What to do and why, then the Pareto front, then how the choice changes with bandwidth."""
+    lines = [
+        f"link {scenario.link.name}, device {scenario.device_name}, edge {scenario.edge_name}; loss at most "
+        f"{limits.budget:g} of {metric}; {plan.candidates:,} candidates",
+    ]
+    if plan.best is None:
+        ruled_out = ", ".join(f"{count:,} by {limit}" for limit, count in plan.rejected.items() if count)
+        lines += [f"nothing is feasible (ruled out: {ruled_out}); loosen a limit, or measure more points"]
+    else:
+        lines += [f"best       {_sentence(plan.best, metric)}"]
+        if plan.runner_up:
+            lines += [f"runner-up  {_sentence(plan.runner_up, metric)}", f"why        {plan.why}"]
+    parts = ["\n".join(lines) + "\n", layout.text(_front(plan, metric), min(width, 100))]
+    if turns:
+        parts.append(layout.text(_sweep(turns), min(width, 100)))
+    return "\n".join(parts)
+
+
+def rehearsal(found: Rehearsal, metric: str) -> str:
+    """What was planned beside what was measured."""
+    link = found.link
+    measured = f"{1000 * found.median_s:.2f} ms (p95 {1000 * found.p95_s:.2f}) over {len(found.measured_s)} requests"
+    return (
+        f"link       fitted to a probe of the path: {bandwidth(link.bandwidth_bit_per_s)}, "
+        f"base {1000 * link.base_s:.2f} ms, round trip {1000 * link.round_trip_s:.2f} ms\n"
+        f"planned    {_sentence(found.planned, metric)}\n"
+        f"measured   {measured}\n"
+        f"error      {100 * found.error:+.1f} % of the plan; with its steps timed anew, "
+        f"{1000 * found.retimed_s:.2f} ms, {100 * found.retimed_error:+.1f} %\n"
+    )
+
+
+def as_json(plan: Plan, turns: Sequence[Turn], limits: Limits, scenario: Scenario) -> dict[str, Any]:
+    """The same as plain values."""
+    return {
+        "link": scenario.link.name, "device": scenario.device_name, "edge": scenario.edge_name,
+        "budget": limits.budget, "max_latency_s": limits.max_latency_s, "max_device_s": limits.max_device_s,
+        "candidates": plan.candidates, "rejected": plan.rejected, "best": _values(plan.best),
+        "runner_up": _values(plan.runner_up), "why": plan.why, "front": [_values(found) for found in plan.front],
+        "by_bandwidth": [{"from_bit_per_s": turn.from_bit_per_s, "best": _values(turn.best)} for turn in turns],
+    }  # fmt: skip
+
+
+def _sentence(found: Candidate, metric: str) -> str:
+    latency = found.latency
+    p95 = "" if latency.p95_s is None else f" (p95 {1000 * latency.p95_s:.2f})"
+    steps = ", ".join(
+        f"{step} {1000 * latency.step_median_s(step):.2f}{PREDICTED if step in latency.predicted else ''}"
+        for step in STEPS
+    )
+    told = f"{found.label}: {1000 * latency.median_s:.2f} ms{p95} = {steps}"
+    if found.row == LOCAL:
+        return told
+    change = layout.with_interval(found.change, found.change_low, found.change_high, "+.3g")
+    return f"{told}; {found.payload_bytes:,.0f} bytes; {metric} {change}"
+
+
+def _front(plan: Plan, metric: str) -> layout.Document:
+    shown = plan.front[:FRONT_SHOWN]
+    rows = tuple(
+        (
+            found.label,
+            (
+                layout.Cell(short(1000 * found.latency.median_s)),
+                layout.Cell(short(1000 * found.latency.device_s)),
+                layout.Cell(f"{found.payload_bytes:,.0f}"),
+                layout.Cell(layout.with_interval(found.loss, None, None, "+.3g")),
+                layout.Cell(layout.with_interval(found.change, found.change_low, found.change_high, "+.3g")),
+            ),
+        )
+        for found in shown
+    )
+    headings = ("latency ms", "device ms", "bytes", "loss", f"change of {metric}")
+    group = layout.Group("", headings, ("right",) * 4 + ("left",))
+    more = len(plan.front) - len(shown)
+    return layout.Document(
+        title="Pareto front of latency and loss, fastest first",
+        blocks=(layout.Block("candidate", (group,), rows),),
+        remarks=(
+            "loss: on the choice samples, on which it is chosen. change: on the test samples.",
+            *((f"{more} slower candidates of the front are left out.",) if more else ()),
+        ),
+        marks=((PREDICTED, PREDICTED_MEANS),) if any(found.latency.predicted for found in shown) else (),
+    )
+
+
+def _sweep(turns: Sequence[Turn]) -> layout.Document:
+    rows = tuple(
+        (
+            bandwidth(turn.from_bit_per_s),
+            (
+                layout.Cell(turn.best.label if turn.best else "nothing is feasible"),
+                layout.Cell(short(1000 * turn.best.latency.median_s) if turn.best else "-"),
+            ),
+        )
+        for turn in turns
+    )
+    group = layout.Group("", ("best", "latency ms there"), ("left", "right"))
+    return layout.Document("The best choice from each bandwidth on", (layout.Block("bandwidth", (group,), rows),))
+
+
+def bandwidth(bit_per_s: float) -> str:
+    """`100 kbit/s`, `1.78 Mbit/s`."""
+    for unit, scale in (("Gbit/s", 1e9), ("Mbit/s", 1e6), ("kbit/s", 1e3)):
+        if bit_per_s >= scale:
+            return f"{bit_per_s / scale:.3g} {unit}"
+    return f"{bit_per_s:.3g} bit/s"
+
+
+def _values(found: Candidate | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    latency = found.latency
+    return {
+        "split": found.split, "row": found.row, "point": found.point, "payload_bytes": found.payload_bytes,
+        "loss": found.loss, "change": found.change, "change_low": found.change_low, "change_high": found.change_high,
+        "latency_s": latency.median_s, "latency_p95_s": latency.p95_s, "device_s": latency.device_s,
+        "edge_s": latency.edge_s, "predicted": sorted(latency.predicted),
+        **{f"{step}_s": latency.step_median_s(step) for step in STEPS},
+    }  # fmt: skip

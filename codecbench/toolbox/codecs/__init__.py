@@ -1,0 +1,1 @@
+"""Base classes of codecs, and their operating points."""

@@ -1,0 +1,1 @@
+"""Bits, headers, priors and entropy coders."""

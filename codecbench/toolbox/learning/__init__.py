@@ -1,0 +1,1 @@
+"""Networks, training and exact integer transforms for learned codecs."""

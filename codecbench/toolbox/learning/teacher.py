@@ -1,0 +1,148 @@
+"""The frozen tail as a teacher: what it computes of the true tensor is what a reconstruction has to give.
+
+Importing this module imports torch, so a plugin imports it inside methods.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from codecbench.toolbox.transforms.sensitivity import floating_tensors
+
+FEATURE_WEIGHT = 0.1
+MOST_FEATURES = 3
+"""Stages of the tail whose features are compared, besides its outputs."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the tail makes of a batch: `features` of some stages, and its floating-point `outputs`."""
+
+    features: list[Tensor]
+    outputs: list[Tensor]
+
+
+class Teacher:
+    """Runs a frozen tail, batch normalisation folded into its convolutions, and keeps features of up to three stages.
+
+    A stage's features are a value of the traced tail through which all that follows goes. A tail that is no traced
+    graph gives its outputs only. `xs` is a batch, (n, *shape).
+    """
+
+    def __init__(self, tail: nn.Module) -> None:
+        self._tail: nn.Module = tail
+        self._stages: list[fx.Node] = []
+        if isinstance(tail, fx.GraphModule):
+            self._tail = folded_tail = folded(tail)
+            self._stages = _stages(folded_tail)
+        for parameter in self._tail.parameters():
+            parameter.requires_grad_(False)
+        self._tail = self._tail.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def __call__(self, xs: Tensor) -> Answer:
+        """Features and outputs, with gradients where grad mode is on."""
+        if not isinstance(self._tail, fx.GraphModule):
+            return Answer([], list(floating_tensors(self._tail(xs))))
+        kept: dict[fx.Node, Tensor] = {}
+        output = _Keeping(self._tail, self._stages, kept).run(xs)
+        return Answer([kept[node] for node in self._stages], list(floating_tensors(output)))
+
+
+def distance(given: Answer, wanted: Answer) -> Tensor:
+    """How far answers are from those wanted, a mean over samples.
+
+    The sum, over features and outputs, of the squared error in units of the mean square, and for each output over
+    classes, along its last axis, the Kullback-Leibler divergence of its softmax in nats (Hinton, Vinyals and Dean 2015,
+    section 2, at temperature 1).
+    """
+    pairs = [*zip(given.features, wanted.features, strict=True), *zip(given.outputs, wanted.outputs, strict=True)]
+    total = torch.zeros(())
+    for a, b in pairs:
+        total = total + FEATURE_WEIGHT * (a - b).square().mean() / b.square().mean().clamp(min=1e-12)
+    for a, b in zip(given.outputs, wanted.outputs, strict=True):
+        if a.ndim > 1 and a.shape[-1] > 1:
+            total = total + divergence(a, b).mean()
+    return total
+
+
+def divergence(given: Tensor, wanted: Tensor) -> Tensor:
+    """The Kullback-Leibler divergence of the softmax over classes, the last axis, in nats; that axis is gone."""
+    logarithms = F.log_softmax(given, -1), F.log_softmax(wanted, -1)
+    return F.kl_div(*logarithms, log_target=True, reduction="none").sum(-1)
+
+
+class _Keeping(fx.Interpreter):
+    """Runs a graph and keeps the values of some of its nodes."""
+
+    def __init__(self, module: fx.GraphModule, nodes: Sequence[fx.Node], kept: dict[fx.Node, Tensor]) -> None:
+        super().__init__(module)
+        self._nodes = frozenset(nodes)
+        self._kept = kept
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if n in self._nodes:
+            self._kept[n] = value
+        return value
+
+
+def folded(tail: fx.GraphModule) -> fx.GraphModule:
+    """A copy with each batch normalisation folded into the convolution before it, where nothing else reads between."""
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    module = copy.deepcopy(tail).eval()
+    layers = dict(module.named_modules())
+    for node in list(module.graph.nodes):
+        before = node.args[0] if node.args and isinstance(node.args[0], fx.Node) else None
+        if node.op != "call_module" or before is None or before.op != "call_module" or len(before.users) != 1:
+            continue
+        convolution, normalisation = layers[str(before.target)], layers[str(node.target)]
+        if not isinstance(convolution, nn.Conv2d | nn.Conv1d) or not isinstance(
+            normalisation, nn.BatchNorm2d | nn.BatchNorm1d
+        ):
+            continue
+        parent, _, name = str(before.target).rpartition(".")
+        setattr(module.get_submodule(parent), name, fuse_conv_bn_eval(convolution, normalisation))
+        node.replace_all_uses_with(before)
+        module.graph.erase_node(node)
+    module.recompile()
+    return module
+
+
+def _stages(module: fx.GraphModule) -> list[fx.Node]:
+    """Up to MOST_FEATURES nodes, evenly spread, that alone are needed by what follows."""
+    nodes = list(module.graph.nodes)
+    place = {node: i for i, node in enumerate(nodes)}
+    last_use = {node: max((place[user] for user in node.users), default=-1) for node in nodes}
+    from_input = _dependent(nodes)
+    bottlenecks = []
+    for at, node in enumerate(nodes):
+        alive = [other for other in nodes[: at + 1] if other in from_input and last_use[other] > at]
+        if alive == [node] and node.op != "placeholder" and _is_nonlinear(module, node):
+            bottlenecks.append(node)
+    if len(bottlenecks) <= MOST_FEATURES:
+        return bottlenecks
+    picks = [round((i + 1) * (len(bottlenecks) - 1) / MOST_FEATURES) for i in range(MOST_FEATURES)]
+    return [bottlenecks[pick] for pick in picks]
+
+
+def _is_nonlinear(module: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a node is an activation or a pooling, by its name: that is where a stage of a network ends."""
+    target = type(module.get_submodule(str(node.target))).__name__ if node.op == "call_module" else str(node.target)
+    return any(word in target.lower() for word in ("relu", "gelu", "silu", "pool", "tanh", "sigmoid"))
+
+
+def _dependent(nodes: Sequence[fx.Node]) -> set[fx.Node]:
+    """The nodes that depend on the input."""
+    found: set[fx.Node] = set()
+    for node in nodes:
+        if node.op == "placeholder" or any(before in found for before in node.all_input_nodes):
+            found.add(node)
+    return found

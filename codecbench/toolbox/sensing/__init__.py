@@ -1,0 +1,1 @@
+"""Compressive sensing: measuring, bases and recovery."""

@@ -1,0 +1,1 @@
+"""Tilings, quantisers, predictions and linear transforms."""

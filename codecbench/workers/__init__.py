@@ -1,0 +1,1 @@
+"""Processes that run models and codecs: the parent's side."""

@@ -1,0 +1,65 @@
+"""Requests that offload, over TCP: a payload goes to the edge, and what it answers comes back on the same connection.
+
+A message is its length in four bytes, big endian, and so many bytes. A connection that ends instead of an answer says
+that there is none.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from codecbench.codec import DataError, PayloadError
+from codecbench.links.probe import Address, Listener, received
+
+TIMEOUT_S = 60.0
+
+_LENGTH = struct.Struct(">I")
+
+
+def answering(answer: Callable[[bytes], bytes]) -> Listener:
+    """A listener at a free port of this machine that answers each payload; a connection ends at a PayloadError."""
+
+    def serve(far: socket.socket) -> None:
+        far.settimeout(TIMEOUT_S)
+        far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while (payload := _received(far)) is not None:
+            try:
+                _send(far, answer(payload))
+            except PayloadError:
+                return
+
+    return Listener("127.0.0.1", 0, serve)
+
+
+@contextmanager
+def asking(address: Address) -> Iterator[Callable[[bytes], bytes]]:
+    """A function that carries a payload to an `answering` listener over one connection, and gives its answer.
+
+    It raises DataError where none comes.
+    """
+    with socket.create_connection(address, timeout=TIMEOUT_S) as near:
+        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        def ask(payload: bytes) -> bytes:
+            _send(near, payload)
+            answer = _received(near)
+            if answer is None:
+                raise DataError(
+                    "the edge process gave no answer; 'codecbench check' tells what is wrong with the codec"
+                )
+            return answer
+
+        yield ask
+
+
+def _send(connection: socket.socket, message: bytes) -> None:
+    connection.sendall(_LENGTH.pack(len(message)) + message)
+
+
+def _received(connection: socket.socket) -> bytes | None:
+    """One message, or None where the other side has ended."""
+    header = received(connection, _LENGTH.size)
+    return None if header is None else received(connection, _LENGTH.unpack(header)[0])

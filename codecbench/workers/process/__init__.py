@@ -1,0 +1,1 @@
+"""The program that a worker process runs."""

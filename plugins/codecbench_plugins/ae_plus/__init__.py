@@ -1,0 +1,231 @@
+"""`ae-plus`: a symmetric convolutional auto-encoder whose encoder is pruned and rounded to 8 bits.
+
+The paper's Offload-AE+ (Yao et al., SenSys 2020, section 6): an auto-encoder that burdens device and edge alike,
+enhanced by model compression of its encoder.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
+from codecbench.toolbox.codecs.latent import LatentCodec
+from codecbench.toolbox.codecs.points import Kind, Points, kind_of, steps
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from codecbench.toolbox.learning.integer_transform import State
+    from codecbench.toolbox.learning.objective import Network, Start, TaskLesson
+    from codecbench.toolbox.learning.synthesis import Geometry
+    from codecbench.toolbox.learning.teacher import Teacher
+    from codecbench_plugins.ae_plus.network import IntegerEncoder
+
+LATENTS = 48
+"""Output channels of the encoder."""
+
+FIRST_WIDTH = 48
+"""Channels behind the encoder's first layer, before pruning; each further layer doubles them."""
+
+KEPT_SHARE = 0.75
+"""Of the hidden channels, when half of the training is done; the other half is for fine-tuning in 8 bits."""
+
+EXCHANGE = 0.7
+"""What a bit is worth to the loss, as a share of what it is worth at the start of `deepcod-rd` at the same step."""
+
+SHARE_TENSOR = 0.3
+"""Of the training, in which the tensor's squared error alone counts: what the tail makes of a first decoder's noise
+teaches nothing, and costs most of a step. Then the rate comes in, to its full worth at half of the training."""
+
+SAMPLES: Mapping[Kind, int] = {"image": 1_200_000, "large": 500_000, "middle": 800_000, "small": 1_000_000}
+"""Training samples seen by a fit from scratch that time does not end."""
+
+RATE = 1e-3
+
+
+class AePlus(LatentCodec):
+    """Strided convolutions on the device, their mirror image on the edge, quantiser, prior and loss of `deepcod-rd`.
+
+    Training begins with the squared error alone. The encoder is trained in floating point for half of the time; then a
+    quarter of its hidden channels are cut out (structured pruning by norms), and weights and hidden values are rounded
+    to 8 bits while the training goes on. The device computes in these whole numbers. `step` sets what a bit is worth,
+    as it does for `deepcod-rd`.
+
+    Payload: the length of a varying axis; the symbols in the code of `ContextPrior`, no header.
+    """
+
+    name = "ae-plus"
+    version = 2
+    checkpoints = "codecbench_plugins:checkpoints/ae-plus"
+
+    step: float
+
+    _points: ClassVar[Mapping[Kind, Points]] = {
+        "image": steps(0.7, 0.35),
+        "large": steps(1.4, 1.0),
+        "middle": steps(2.8, 2.0),
+        "small": steps(0.7, 0.5),
+    }
+    points = _points["small"]
+
+    def __init__(self, spec: TensorSpec, **point: Any) -> None:
+        super().__init__(spec, **point)
+        self._encoder: IntegerEncoder | None = None
+
+    @classmethod
+    def points_for(cls, spec: TensorSpec) -> Points:
+        """Two steps, finer at an image."""
+        return cls._points[kind_of(spec)]
+
+    @classmethod
+    def quick_points_for(cls, spec: TensorSpec) -> Points:
+        """The finer one."""
+        return cls.points_for(spec)[-1:]
+
+    @classmethod
+    def starts_from(cls, spec: TensorSpec, **point: Any) -> Mapping[str, Any] | None:
+        """The coarser point from scratch, and the finer one from it."""
+        coarser = cls.points_for(spec)[0]
+        return None if point["step"] == coarser["step"] else coarser
+
+    def fit(self, data: FitData) -> None:
+        """Statistics, then training, pruning and fine-tuning. With no time left the encoder is random, but usable.
+
+        Where another point's states are there, or this one's, their compressed networks are trained on.
+        """
+        from codecbench.toolbox.learning.objective import MatrixEncoder, Network, Start, TaskLesson
+        from codecbench.toolbox.learning.synthesis import ScaleContext
+        from codecbench.toolbox.learning.teacher import Teacher
+        from codecbench.toolbox.learning.trainer import Schedule, train
+
+        start = Start.of(data, self.step, LATENTS)
+        teacher = Teacher(data.tail)
+        linear = Network(MatrixEncoder(start), ScaleContext(start.deviations), _transposed(start))
+        exchange = EXCHANGE * TaskLesson(data, start, linear, teacher, 0.0).slope()
+        samples = SAMPLES[kind_of(data.spec)]
+        if data.start is None:
+            network, schedule = self._random(data, start), Schedule(samples, rate=RATE)
+        else:
+            network, schedule = self._network_of(data.start, start), Schedule(samples // 3, rate=RATE / 2)
+        lesson = _compressing(data, start, network, teacher, exchange)
+        train(lesson, data, schedule)
+        lesson.advance(1.0)  # where time was up before half of the training
+        for side, state in _states(lesson).items():
+            self.restore(side, state)
+        data.progress(1.0, "fitted")
+
+    def _random(self, data: FitData, start: Start) -> Network:
+        import torch
+
+        from codecbench.toolbox.learning.objective import Network
+        from codecbench.toolbox.learning.synthesis import Geometry, ScaleContext
+        from codecbench.toolbox.learning.trainer import as_tensors
+        from codecbench_plugins.ae_plus import network as networks
+
+        mean, deviation = _moments(start)
+        channels = networks.widths(start.geometry, FIRST_WIDTH, LATENTS)
+        encoder = networks.Encoder(start.geometry, channels, mean, deviation)
+        decoder = networks.Decoder(start.geometry, FIRST_WIDTH, LATENTS, mean, deviation)
+        first = next(as_tensors(data.held_out(64)))
+        encoder.settle(first, Geometry(start.tiling, first.shape[1:]))
+        return Network(encoder, ScaleContext(torch.full((LATENTS,), networks.START_DEVIATION)), decoder)
+
+    def _network_of(self, states: tuple[bytes, bytes], start: Start) -> Network:
+        """A fitted network. It is the same at all steps: they are what a bit is worth, and no unit of its latents."""
+        from codecbench.toolbox.learning.objective import Network
+        from codecbench.toolbox.learning.synthesis import ScaleContext
+
+        other = self._restored(states)
+        assert other._encoder is not None
+        encoder = other._encoder.trainable(start.geometry, _moments(start)[1])
+        context = ScaleContext.of_weights(other._fitted_prior().floating_weights(), 1.0)
+        return Network(encoder, context, other._fitted_decoder())
+
+    def _symbols(self, x: Tensor) -> Tensor:
+        if self._encoder is None:
+            raise RuntimeError(f"{self.name} has to be fitted, or restored, before it encodes")
+        symbols: Tensor = self._encoder(x[None], self._geometry(x.shape), self.spec.image)[0]
+        return symbols
+
+    def _restore_encoder(self, state: State) -> None:
+        from codecbench_plugins.ae_plus.network import IntegerEncoder
+
+        self._encoder = IntegerEncoder.from_tensors(state.tensors)
+
+    def _empty_decoder(self, geometry: Geometry, latents: int, state: State) -> nn.Module:
+        from codecbench_plugins.ae_plus.network import Decoder
+
+        return Decoder(geometry, FIRST_WIDTH, latents, 0.0, 1.0)
+
+
+def _transposed(start: Start) -> nn.Module:
+    """The decoder of the start: its transform's inverse alone."""
+    from codecbench.toolbox.learning.synthesis import Synthesis
+
+    return Synthesis(start.geometry, start.inverse, start.restored, 1, 0)
+
+
+def _moments(start: Start) -> tuple[float, float]:
+    """Mean and deviation of the training values, those of all channels together."""
+    within = (start.inverse * start.deviations).square().sum(1).mean()
+    mean = float(start.mean.mean())
+    if start.spec.image:  # whose whole numbers are pixels
+        mean = round(mean * 255) / 255
+    return mean, math.sqrt(float(within + start.mean.var(correction=0))) or 1.0
+
+
+def _compressing(data: FitData, start: Start, network: Network, teacher: Teacher, exchange: float) -> TaskLesson:
+    """A lesson whose rate comes in slowly; half of it over, the encoder is compressed, where it is not yet."""
+    from codecbench.toolbox.learning.objective import TaskLesson
+    from codecbench.toolbox.learning.synthesis import Geometry, straight_through
+
+    class Compressing(TaskLesson):
+        share = 1.0 if network.encoder.compressed else 0.0
+
+        def loss(self, xs: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+            """At first the squared error, in units of the variance."""
+            if self.share >= SHARE_TENSOR:
+                return super().loss(xs, generator)
+            geometry = Geometry(start.tiling, xs.shape[1:])
+            grid = straight_through(self.network.encoder(xs, geometry))
+            error = (self.decoded(grid, geometry) - xs).square().mean() / xs.var().clamp(min=1e-12)
+            return error, {"error": float(error.detach())}
+
+        def advance(self, share: float) -> bool:
+            """Whether the task comes in, or the encoder was compressed, just now."""
+            if self.share >= 1:
+                return False
+            before, self.share = self.share, share
+            self.exchange = exchange * min(1.0, max(0.0, share - SHARE_TENSOR) / (0.5 - SHARE_TENSOR))
+            encoder = self.network.encoder
+            if share >= 0.5 and not encoder.compressed:
+                encoder.compress(KEPT_SHARE)
+                return True
+            return before < SHARE_TENSOR <= share
+
+    return Compressing(data, start, network, teacher, exchange)
+
+
+def _states(lesson: TaskLesson) -> dict[Side, bytes]:
+    from codecbench.toolbox.learning import integer_transform as learned
+
+    network, start = lesson.network.cpu(), lesson.start
+    weights = learned.halved(network.decoder)
+    image = start.spec.image
+    encoder = network.encoder.integers(image, start.greatest)
+    prior = lesson.prior(lambda xs, geometry: encoder(xs, geometry, image))
+    tables = {"prior": learned.from_bytes(prior.to_bytes())}
+    about = {"tiling": learned.tiling_to_json(start.tiling)}
+    return {
+        "device": learned.State(about, {**tables, **encoder.tensors()}).to_bytes(),
+        "edge": learned.State({**about, "limits": start.limits}, {**tables, **weights}).to_bytes(),
+    }
+
+
+@hookimpl
+def codecbench_register_codecs() -> Iterable[type[Codec]]:
+    """Register the codec."""
+    return [AePlus]

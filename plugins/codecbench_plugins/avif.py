@@ -1,0 +1,116 @@
+"""`avif`: AV1 still pictures by Pillow, of the image itself or of features tiled into one grey picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from codecbench import Codec, TensorSpec, hookimpl
+from codecbench.toolbox.codecs.picture import PictureCodec, pillow_file, pillow_picture
+from codecbench.toolbox.coding.headers import read_varint, write_varint
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FRAME_OBU = b"\x32"
+"""Header of a frame with a size field (AV1 bitstream specification, section 5.3.2)."""
+
+SPEEDS = ((1 << 10, 6), (1 << 13, 7), (1 << 32, 8))
+"""Greatest number of pixels for each of libaom's speeds: all that gives some hundred pictures a second."""
+
+
+class Avif(PictureCodec):
+    """AVIF by libaom, colour in full resolution, tuned for squared error, without its container.
+
+    The payload is the body of the frame, an OBU of AV1. Everything before it, some 290 bytes of ISO boxes and the
+    sequence header, is the same for all pictures of a size but for two lengths: both sides keep it as their state.
+    """
+
+    name = "avif"
+    points = tuple({"quality": quality} for quality in (20, 30, 40, 50, 55, 60, 65, 70, 75, 80, 90))
+    feature_points = tuple({"quality": quality} for quality in (2, 5, 10, 15, 20, 25, 30, 35, 40, 50, 60, 80))
+    quick = (({"quality": 75},), ({"quality": 60},), ({"quality": 40},))
+    file_format = "AVIF"
+    max_side = 65_536
+
+    quality: int
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Pillow has AVIF from 11.3, and can be built without it."""
+        from PIL import features
+
+        has_avif = "avif" in features.modules and features.check("avif")
+        return None if has_avif else "needs a Pillow with AVIF: pip install 'pillow>=11.3'"
+
+    @classmethod
+    def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
+        """Needs a quality from 0 to 99, and what every picture codec needs."""
+        quality = point.get("quality", 75)
+        if not isinstance(quality, int) or not 0 <= quality <= 99:
+            return f"quality is a number from 0 to 99, not {quality!r}"
+        return super().skip_reason(spec, **point)
+
+    def compress(self, picture: NDArray[np.uint8]) -> bytes:
+        """The frame's body. Raises RuntimeError where the edge could not restore the rest."""
+        file = self._file(picture)
+        frame = file[_frame_start(file)[1] :]
+        if file != _join(self.header((picture.shape[0], picture.shape[1])), frame):
+            raise RuntimeError("this AV1 library writes another header than the state holds; export it again")
+        return frame
+
+    def decompress(self, stream: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """The picture; its size comes from the state and not from the stream."""
+        return pillow_picture(_join(self.header(size), stream), self.file_format, self.picture_shape(size))
+
+    def make_header(self, size: tuple[int, int]) -> bytes:
+        """All that comes before the frame in the file of a black picture, the lengths left 0."""
+        import numpy as np
+
+        file = self._file(np.zeros(self.picture_shape(size), np.uint8))
+        data = file.index(b"mdat") + 4
+        header = bytearray(file[: _frame_start(file)[0]])
+        header[data - 8 : data - 4] = bytes(4)
+        item = header.index(data.to_bytes(4, "big") + (len(file) - data).to_bytes(4, "big"))
+        header[item + 4 : item + 8] = bytes(4)
+        return bytes(header)
+
+    def _file(self, picture: NDArray[np.uint8]) -> bytes:
+        """The file, by one thread: a picture of some kilobytes needs no more, and the bytes are the same everywhere."""
+        subsampling = "4:4:4" if self.coloured else "4:0:0"
+        speed = next(speed for pixels, speed in SPEEDS if picture.shape[0] * picture.shape[1] <= pixels)
+        return pillow_file(
+            picture, self.file_format, quality=self.quality, subsampling=subsampling, speed=speed, codec="aom",
+            max_threads=1, autotiling=False, advanced={"tune": "psnr"},
+        )  # fmt: skip
+
+
+def _frame_start(file: bytes) -> tuple[int, int]:
+    """Where the frame of an AVIF file begins, and where its body does."""
+    at = file.index(b"mdat") + 4
+    while at < len(file):
+        length, body = read_varint(file, at + 1)
+        if file[at : at + 1] == FRAME_OBU:
+            return at, body
+        at = body + length
+    raise RuntimeError("this AV1 library writes no frame as one unit")
+
+
+def _join(header: bytes, frame: bytes) -> bytes:
+    """The file of a frame: two lengths are written into the header, of the media data and of its item (`iloc`)."""
+    unit = FRAME_OBU + write_varint(len(frame)) + frame
+    data = header.index(b"mdat") + 4
+    item = header.index(data.to_bytes(4, "big") + bytes(4))
+    length = len(header) - data + len(unit)
+    return (
+        header[: item + 4] + length.to_bytes(4, "big")
+        + header[item + 8 : data - 8] + (8 + length).to_bytes(4, "big")
+        + header[data - 4 :] + unit
+    )  # fmt: skip
+
+
+@hookimpl
+def codecbench_register_codecs() -> Iterable[type[Codec]]:
+    """Register the codec."""
+    return [Avif]

@@ -1,0 +1,207 @@
+"""What `deepcod` learns in a fit: the networks and their loss, and the contexts of its prior.
+
+Importing this module imports torch, so the codec imports it inside methods.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from codecbench import FitData, Side
+from codecbench.toolbox.coding.context_prior import ContextPrior
+from codecbench.toolbox.learning.integer_transform import IntegerTransform, State, halved
+from codecbench.toolbox.learning.synthesis import Geometry, ScaleContext, laplace_bits
+from codecbench.toolbox.learning.teacher import Answer, Teacher
+from codecbench.toolbox.learning.trainer import Adam, Lesson, Scores, as_tensors, named_scores
+from codecbench_plugins.deepcod.network import Model, clipped_gradient, decoder_for
+
+TENSOR_WEIGHT, ORTHOGONALITY_WEIGHT, MOST_TASK_GRADIENT = 10.0, 1e-4, 1.0
+SHARE_TENSOR = 0.4
+"""Of the training, in which the tensor's error alone counts: what the tail makes of a first decoder's noise teaches
+nothing, and costs most of a step."""
+
+TEMPERATURE = 0.25
+"""Of the soft assignment, in squared distances between neighbouring centres at the start."""
+
+STATISTICS_SAMPLES, STATISTICS_BLOCKS = 1000, 32_000
+CONTEXT_STEPS, CONTEXT_RATE, CONTEXT_SYMBOLS = 200, 0.02, 200_000
+
+GeometryOf: TypeAlias = Callable[[Sequence[int]], Geometry]
+"""The geometry of samples of a shape, to which a first axis of one channel is added."""
+
+
+class DeepcodLesson(Lesson):
+    """The networks of a fit and their loss.
+
+    They begin at the states `start`: with as many latents, the measurement and centres, of which there may be more; and
+    with those of the decoder's weights that fit.
+    """
+
+    def __init__(
+        self, data: FitData, geometry_of: GeometryOf, latents: int, levels: int, start: Mapping[Side, State]
+    ) -> None:
+        self._data, self._geometry_of = data, geometry_of
+        geometry = geometry_of(data.spec.max_shape)
+        mean, deviation, low, high, covariance = _statistics(data, geometry_of)
+        if data.spec.image:  # pixels are scaled to [-1, 1]
+            mean, deviation, low, high = torch.full_like(mean, 0.5), torch.tensor(0.5), 0.0, 1.0
+        # The range of features is some twenty deviations; on its scale their errors would hardly count.
+        self._limits, self._half = (low, high), 0.5 if data.spec.image else 2 * float(deviation) or 1.0
+        self._tensor_alone, self._share_tensor = False, SHARE_TENSOR
+        energies, axes = torch.linalg.eigh(covariance)
+        leading, energy = axes[:, -latents:], energies[-latents:].mean().clamp(min=0).sqrt().float()
+        gain = deviation / energy if float(energy) > 1e-6 * float(deviation) else torch.tensor(1.0)
+        reach = math.sqrt(2 * math.log(levels))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(data.seed)
+            rotation = torch.nn.init.orthogonal_(torch.empty(latents, latents)).double()
+            decoder = decoder_for(geometry, latents, mean, deviation, bounded=data.spec.image)
+            directions, centres = (rotation @ leading.T).float(), torch.linspace(-reach, reach, levels)
+            if start:
+                weights = {name.removeprefix("network."): tensor for name, tensor in start["edge"].tensors.items()}
+                decoder.start_at(weights)
+                before = IntegerTransform.from_tensors(start["device"].tensors).matrix()
+                if before.shape == directions.shape:
+                    directions, centres = before * (deviation / gain), _between(weights["centres"], levels)
+                    self._share_tensor = 0.0  # the whole network is trained already
+            self.model = Model(
+                directions, mean.repeat_interleave(math.prod(geometry.block)), deviation, gain, centres,
+                TEMPERATURE * (2 * reach / (levels - 1)) ** 2, decoder,
+            )  # fmt: skip
+        self.network = self.model.to(data.torch_device)
+        self._teacher = Teacher(data.tail)
+        self._greatest = max(abs(low), abs(high))
+
+    def loss(self, xs: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Squared errors of the tensor and of what the tail makes of it, and the orthogonality penalty."""
+        if len(xs) == 1:  # of a single value, batch normalisation has no variance
+            xs = torch.cat([xs, xs])
+        if self._tensor_alone:
+            tensor = ((self._decoded(xs) - xs) / self._half).square().mean()
+            penalty = self.model.penalty()
+            loss = TENSOR_WEIGHT * tensor + ORTHOGONALITY_WEIGHT * penalty
+            return loss, {"tensor": float(tensor.detach()), "penalty": float(penalty.detach())}
+        tensor, task = self._errors(xs)
+        penalty = self.model.penalty()
+        loss = TENSOR_WEIGHT * tensor + task + ORTHOGONALITY_WEIGHT * penalty
+        figures = {"tensor": tensor, "task": task, "penalty": penalty}
+        return loss, {name: float(value.detach()) for name, value in figures.items()}
+
+    def advance(self, share: float) -> bool:
+        """Whether the task comes in from now on."""
+        before, self._tensor_alone = self._tensor_alone, share < self._share_tensor
+        return before and not self._tensor_alone
+
+    def look(self, batches: Iterator[Tensor]) -> Scores:
+        """The errors, without the penalty."""
+        count, tensor, task = 0, 0.0, 0.0
+        for xs in batches:
+            errors = self._errors(xs.to(self._data.torch_device))
+            tensor, task = tensor + float(errors[0]) * len(xs), task + float(errors[1]) * len(xs)
+            count += len(xs)
+        count = max(1, count)
+        figures = {"tensor": tensor / count, "task": task / count}
+        return named_scores(TENSOR_WEIGHT * tensor / count + task / count, figures)
+
+    def _errors(self, xs: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean squared error of the tensor scaled to [-1, 1], and that of the tail's answers."""
+        decoded = self._decoded(xs)
+        with torch.no_grad():
+            wanted = self._teacher(xs)
+        # The gradient is clipped where it enters the scaled reconstruction.
+        given = self._teacher(clipped_gradient(decoded / self._half, MOST_TASK_GRADIENT) * self._half)
+        return ((decoded - xs) / self._half).square().mean(), _task_error(given, wanted)
+
+    def _decoded(self, xs: Tensor) -> Tensor:
+        geometry = self._geometry_of(xs.shape[1:])
+        components = self.model.components(geometry.blocks(geometry.planes(xs[:, None])))
+        grid = geometry.to_grid(self.model.quantised(components))
+        return geometry.samples(self.model.decoder(grid))[:, 0].clamp(*self._limits)
+
+    def states(self) -> dict[Side, State]:
+        """What each side needs, without a prior and without what tells networks apart."""
+        model = self.model.cpu().eval()
+        transform = IntegerTransform.of(model.folded(), model.mean, self._data.spec, self._greatest)
+        centres = model.centres.detach().sort().values
+        thresholds = (centres[1:].double() + centres[:-1].double()) / 2
+        limits = torch.tensor(self._limits, dtype=torch.float64)
+        return {
+            "device": State({}, {"thresholds": thresholds, **transform.tensors()}),
+            "edge": State({}, {"centres": centres, "limits": limits, **halved(model.decoder.settle())}),
+        }
+
+
+def _between(centres: Tensor, levels: int) -> Tensor:
+    """So many centres from the first to the last of these, as dense as they are."""
+    places = np.linspace(0, len(centres) - 1, levels)
+    return torch.from_numpy(np.interp(places, np.arange(len(centres)), centres.numpy())).float()
+
+
+def context_prior(symbols: Sequence[NDArray[np.int32]], levels: int, seed: int) -> ContextPrior:
+    """A prior whose contexts are learned from symbols, each (latents, height, width), by Laplace distributions.
+
+    Its tables reach to twice `levels`, so that all symbols are within them wherever a mean lies among symbols.
+    """
+    rows = np.concatenate([sample.reshape(len(sample), -1) for sample in symbols], 1)
+    context = ScaleContext(torch.from_numpy(np.sqrt(np.square(rows).mean(1))).float())
+    parameters = list(context.parameters())
+    adam = Adam(parameters)
+    rng = np.random.default_rng(seed)
+    by_shape: dict[tuple[int, ...], list[NDArray[np.int32]]] = {}
+    for sample in symbols:
+        by_shape.setdefault(sample.shape, []).append(sample)
+    groups = list(by_shape.values())
+    for step in range(CONTEXT_STEPS):
+        group = groups[step % len(groups)]
+        size = max(1, min(len(group), 64, CONTEXT_SYMBOLS // group[0].size))
+        picked = rng.choice(len(group), size, replace=False)
+        grid = torch.from_numpy(np.stack([group[i] for i in picked])).float()
+        bits = laplace_bits(grid, context(grid)).mean()
+        gradients = torch.autograd.grad(bits, parameters, allow_unused=True, materialize_grads=True)
+        adam.step(gradients, CONTEXT_RATE * (1 - step / CONTEXT_STEPS))
+    return ContextPrior.fitted(context.weights().numpy(), symbols, least_reach=2 * levels)
+
+
+def _task_error(given: Answer, wanted: Answer) -> Tensor:
+    """Squared error of outputs, and of features in units of their mean square."""
+    total = torch.zeros(())
+    for a, b in zip(given.outputs, wanted.outputs, strict=True):
+        total = total + (a - b).square().mean()
+    for a, b in zip(given.features, wanted.features, strict=True):
+        total = total + (a - b).square().mean() / b.square().mean().clamp(min=1e-12)
+    return total
+
+
+def _statistics(data: FitData, geometry_of: GeometryOf) -> tuple[Tensor, Tensor, float, float, Tensor]:
+    """Mean by channel, overall deviation about it, least and greatest value, and the covariance of blocks."""
+    geometry = geometry_of(data.spec.max_shape)
+    values, area = geometry.values, math.prod(geometry.block)
+    total, products = torch.zeros(values).double(), torch.zeros(values, values).double()
+    count, seen, low, high = 0, 0, math.inf, -math.inf
+    for xs in as_tensors(data.batches(50)):
+        geometry = geometry_of(xs.shape[1:])
+        planes = geometry.planes(xs.cpu()[:, None])
+        # Every so many, an odd number, so that blocks of all columns come up.
+        every = -(-math.prod(geometry.grid) * STATISTICS_SAMPLES // STATISTICS_BLOCKS) | 1
+        blocks = geometry.blocks(planes).flatten(0, 1)[::every].double()
+        total += blocks.sum(0)
+        products += blocks.T @ blocks
+        low, high = min(low, float(xs.min())), max(high, float(xs.max()))
+        count, seen = count + len(blocks), seen + len(xs)
+        if seen >= STATISTICS_SAMPLES:
+            break
+    if not count:  # all samples are of length zero
+        return torch.zeros(values // area), torch.tensor(1.0), 0.0, 1.0, torch.eye(values).double()
+    by_channel = (total / count).reshape(-1, area).mean(1)
+    mean = by_channel.repeat_interleave(area)
+    mixed = torch.outer(total / count, mean)
+    covariance = products / count - mixed - mixed.T + torch.outer(mean, mean)
+    deviation = covariance.trace().clamp(min=0).div(values).sqrt().float()
+    return by_channel.float(), deviation if float(deviation) > 0 else torch.tensor(1.0), low, high, covariance

@@ -1,0 +1,142 @@
+"""`interpolation`: fewer, 8-bit samples from the device; the edge fills in the rest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from codecbench import Codec, PayloadError, TensorSpec, hookimpl
+from codecbench.toolbox.coding.headers import (
+    RANGE_BYTES,
+    dequantise,
+    from_pixels,
+    quantise,
+    read_range,
+    read_shape,
+    to_pixels,
+    write_shape,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+LEVELS = 256
+
+
+class Interpolation(Codec):
+    """Downsampled with an anti-aliasing filter on the device, upsampled on the edge, both bicubic, at 8 bits a sample.
+
+    A tensor of three axes or more is resized along its last two, height and width; one of two axes along the varying
+    one, or else the last; a vector along its only axis. `scale` is samples kept per axis resized, at least one.
+
+    Payload: the length of the varying axis; the range of the samples, 8 bytes (not for an image, whose range is 0 to
+    1); the samples. Bicubic is the better of bilinear, bicubic and area averaging at every scale but 1/2 (where the
+    average is 0.1 to 0.2 dB better) on CIFAR-10 images and on features of a ResNet-20.
+    """
+
+    name = "interpolation"
+    points = tuple({"scale": scale} for scale in (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0))
+
+    scale: float
+
+    @classmethod
+    def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
+        """Half the samples per axis, and 8 bits alone: small inputs bear no more."""
+        return ({"scale": 0.5}, {"scale": 1.0})
+
+    @classmethod
+    def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
+        """Needs floating-point values and at least one axis, and a scale in (0, 1]."""
+        scale = point.get("scale", 1.0)
+        if not isinstance(scale, int | float) or not 0 < scale <= 1:
+            return f"scale is a number over 0, at most 1, not {scale!r}"
+        if not spec.dtype.startswith("float"):
+            return f"needs floating-point values, got {spec.dtype}"
+        return None if spec.ndim else "needs an axis to resize, got a single value"
+
+    def encode(self, x: Tensor) -> bytes:
+        """Shape, range, samples. Raises ValueError for values that are not finite."""
+        header = write_shape(self.spec, x.shape)
+        if not x.numel():
+            return header
+        # In float64, because a cubic filter may leave float32's range on its way.
+        planes = self._to_planes(x).double()
+        samples = _resize(planes, self._kept(planes.shape[2:])).clamp(x.min(), x.max()).numpy()
+        if self.spec.image:
+            return header + to_pixels(samples).tobytes()
+        value_range, indices = quantise(samples, LEVELS)
+        return header + value_range + indices.tobytes()
+
+    def decode(self, payload: bytes) -> Tensor:
+        """The samples interpolated, within their own range."""
+        import torch
+
+        shape, body = read_shape(self.spec, payload)
+        dtype = getattr(torch, self.spec.dtype)
+        if not math.prod(shape):
+            if body:
+                raise PayloadError("payload goes on behind an empty tensor")
+            return torch.zeros(shape, dtype=dtype)
+        axes = self._plane_axes(shape)
+        samples, low, high = self._read_samples(body, (1, axes[0], *self._kept(axes[1:])))
+        planes = _resize(torch.from_numpy(samples).double(), axes[1:]).clamp(low, high)
+        return self._from_planes(planes, shape).to(dtype)
+
+    def _read_samples(self, body: memoryview, shape: tuple[int, ...]) -> tuple[NDArray[np.float32], float, float]:
+        """The samples of this shape, and the range that holds them."""
+        import numpy as np
+
+        header = memoryview(b"") if self.spec.image else body[:RANGE_BYTES]
+        samples = body[len(header) :]
+        if len(samples) != math.prod(shape):
+            raise PayloadError(f"{len(samples)} samples, not {math.prod(shape)}")
+        indices = np.frombuffer(samples, np.uint8).reshape(shape)
+        if self.spec.image:
+            return from_pixels(indices), 0.0, 1.0
+        return dequantise(header, indices, LEVELS), *read_range(header)
+
+    @property
+    def _transposed(self) -> bool:
+        return self.spec.ndim == 2 and self.spec.shape[0] is None
+
+    def _plane_axes(self, shape: Sequence[int]) -> tuple[int, int, int]:
+        """Planes, height and width that a tensor of this shape is resized as."""
+        if len(shape) > 2:
+            return math.prod(shape[:-2]), shape[-2], shape[-1]
+        if self._transposed:
+            return shape[1], 1, shape[0]
+        return math.prod(shape[:-1]), 1, shape[-1]
+
+    def _kept(self, size: Sequence[int]) -> tuple[int, int]:
+        height, width = (max(1, round(n * self.scale)) for n in size)
+        return height, width
+
+    def _to_planes(self, x: Tensor) -> Tensor:
+        """As (1, planes, height, width)."""
+        return (x.T if self._transposed else x).reshape(1, *self._plane_axes(x.shape))
+
+    def _from_planes(self, planes: Tensor, shape: Sequence[int]) -> Tensor:
+        """The inverse of `_to_planes`."""
+        return planes.reshape(shape[::-1]).T.contiguous() if self._transposed else planes.reshape(tuple(shape))
+
+
+def _resize(planes: Tensor, size: Sequence[int]) -> Tensor:
+    """Bicubic, anti-aliased where it shrinks, pixel centres aligned at halves.
+
+    PyTorch's plain kernel (a = -0.75) is sharper than its anti-aliased one (-0.5), and 0.1 to 0.7 dB better upwards.
+    """
+    from torch.nn.functional import interpolate
+
+    before, after = tuple(planes.shape[2:]), tuple(size)
+    if before == after:
+        return planes
+    return interpolate(planes, after, mode="bicubic", antialias=math.prod(after) < math.prod(before))
+
+
+@hookimpl
+def codecbench_register_codecs() -> Iterable[type[Codec]]:
+    """Register the codec."""
+    return [Interpolation]

@@ -1,0 +1,136 @@
+"""`jpegxl`: lossy JPEG XL by imagecodecs (libjxl), of the image itself or of features tiled into one grey picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from codecbench import Codec, PayloadError, TensorSpec, hookimpl
+from codecbench.toolbox.codecs.picture import PictureCodec, imagecodecs_missing
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SIGNATURE = b"\xff\x0a"
+USUAL_BYTES = 64
+"""Beginning of a section that both sides keep."""
+WHOLE = 255
+"""First octet of a payload that holds a whole file."""
+
+
+class JpegXL(PictureCodec):
+    """Lossy JPEG XL (VarDCT), a naked codestream less what its pictures have in common.
+
+    Some 40 bytes at the beginning are the same for nearly all pictures of a size and point: headers, and descriptions
+    of contexts that the encoder sends even where they are its defaults. Both sides keep those of a usual picture as
+    their state. The payload says in one octet how many octets of the usual section are left out; the section's length
+    follows from the payload's. A picture with other headers, or of more than one section, travels whole.
+    """
+
+    name = "jpegxl"
+    points = tuple({"distance": d} for d in (6.0, 4.0, 2.5, 1.8, 1.4, 1.2, 1.0, 0.8, 0.7, 0.6, 0.5, 0.3))
+    feature_points = tuple({"distance": d} for d in (25.0, 18.0, 12.0, 10.0, 8.0, 6.0, 5.0, 4.0, 3.0, 2.5, 2.0, 0.5))
+    quick = (({"distance": 0.7},), ({"distance": 2.0},), ({"distance": 6.0},))
+    file_format = "JPEG XL"
+    max_side = 1 << 18
+
+    distance: float
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Needs an optional package."""
+        return imagecodecs_missing()
+
+    @classmethod
+    def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
+        """Needs a distance from 0.01 to 25, and what every picture codec needs."""
+        distance = point.get("distance", 1.0)
+        if not isinstance(distance, int | float) or not 0.01 <= distance <= 25:
+            return f"distance is a number from 0.01 to 25, not {distance!r}"
+        return super().skip_reason(spec, **point)
+
+    def compress(self, picture: NDArray[np.uint8]) -> bytes:
+        """How much of the section is as in the state, and the rest of it; or the file where its beginning is not."""
+        file = self._file(picture)
+        start, usual = _parts(self.header((picture.shape[0], picture.shape[1])))
+        section = file[len(start) + len(_length(len(file))) :]
+        if file != start + _length(len(section)) + section:
+            return bytes([WHOLE]) + file
+        differs = (at for at, (own, other) in enumerate(zip(section, usual, strict=False)) if own != other)
+        shared = next(differs, min(len(section), len(usual)))
+        return bytes([shared]) + section[shared:]
+
+    def decompress(self, stream: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """The picture. Raises ValueError for one of another size."""
+        import imagecodecs
+        import numpy as np
+
+        if not stream:
+            raise PayloadError("an empty payload")
+        shared, file = stream[0], stream[1:]
+        if shared != WHOLE:
+            start, usual = _parts(self.header(size))
+            section = usual[:shared] + file
+            file = start + _length(len(section)) + section
+        picture = np.empty(self.picture_shape(size), np.uint8)
+        imagecodecs.jpegxl_decode(file, numthreads=1, out=picture)
+        return picture
+
+    def make_header(self, size: tuple[int, int]) -> bytes:
+        """What comes before the length of the section, one octet of its own length in front, and a usual section.
+
+        Taken from the file of a smooth picture; where that has more than one section, every file travels whole.
+        """
+        import numpy as np
+
+        rows, columns = np.indices(size)
+        wave = np.abs((4 * rows + 9 * columns) % 240 - 120).astype(np.uint8)
+        file = self._file(np.stack([wave, wave[::-1], wave], axis=-1) if self.coloured else wave)
+        start = _length_offset(file)
+        if start is None:
+            return b"\0"
+        section = file[start + len(_length(len(file))) :]
+        return bytes([start]) + file[:start] + section[:USUAL_BYTES]
+
+    def _file(self, picture: NDArray[np.uint8]) -> bytes:
+        import imagecodecs
+
+        # Adaptive quantisation, from 5, helps images; of features it makes more errors at equal bytes.
+        effort = 5 if self.spec.image else 4
+        return bytes(
+            imagecodecs.jpegxl_encode(
+                picture, distance=self.distance, effort=effort, usecontainer=False, numthreads=1
+            )
+        )  # fmt: skip
+
+
+def _length(section_bytes: int) -> bytes:
+    """A section's length as the table of contents holds it (ISO/IEC 18181-1, F.3.3): a selector of 2 bits, and it."""
+    least = 0
+    for selector, bits in enumerate((10, 14, 22)):
+        if section_bytes < least + (1 << bits):
+            return (section_bytes - least << 2 | selector).to_bytes((bits + 9) // 8, "little")
+        least += 1 << bits
+    return (section_bytes - least << 2 | 3).to_bytes(4, "little")
+
+
+def _length_offset(file: bytes) -> int | None:
+    """Where the length of the only section stands: where what is behind it has that length. None for more sections."""
+    for start in range(len(SIGNATURE), min(64, len(file) - 4)):
+        for width in (2, 3, 4):
+            if file[start : start + width] == _length(len(file) - start - width):
+                return start
+    return None
+
+
+def _parts(header: bytes) -> tuple[bytes, bytes]:
+    """Beginning of the file, and of a usual section."""
+    start = 1 + header[0]
+    return header[1:start], header[start:]
+
+
+@hookimpl
+def codecbench_register_codecs() -> Iterable[type[Codec]]:
+    """Register the codec."""
+    return [JpegXL]

@@ -1,0 +1,172 @@
+"""`klt` and `klt-task`: a linear transform learned from training data, one step for all components, a trained prior."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from codecbench import Codec, FitData, PayloadError, Side, TensorSpec, hookimpl
+from codecbench.toolbox.codecs.points import Kind, Points, kind_of, steps
+from codecbench.toolbox.coding.headers import from_pixels, read_shape, to_pixels, write_shape
+from codecbench.toolbox.transforms.linear import Analysis, Moments, Synthesis, learn
+from codecbench.toolbox.transforms.sensitivity import Weighting
+from codecbench.toolbox.transforms.tiling import MAX_CHANNELS, Tiling
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+
+class Klt(Codec):
+    """Karhunen-Loève transform of blocks over all channels, then uniform quantisation by one step for all components.
+
+    That is reverse water-filling; within a component, thresholds that are learned spare bits where they gain little,
+    and values are restored at the centroids (`codecbench.toolbox.transforms.linear`,
+    `codecbench.toolbox.transforms.scalar`).
+
+    `step` is in units of the values' root-mean-square deviation. Blocks are up to 8 wide along the last two axes (16
+    along a single one); a varying axis is always one of them, and a vector of fixed length is one block
+    (`codecbench.toolbox.transforms.tiling`). Payload: the length of the varying axis; the symbols in the code of
+    `Prior`, no header.
+    """
+
+    name = "klt"
+    checkpoints = "codecbench_plugins:checkpoints/klt"
+
+    step: float
+
+    _points: ClassVar[Mapping[Kind, Points]] = {
+        "image": steps(0.5, 0.42, 0.35, 0.3, 0.25, 0.2, 0.15, 0.12),
+        "large": steps(4.0, 2.8, 2.4, 2.0, 1.7, 1.4, 1.2, 1.0),
+        "middle": steps(4.0, 2.8, 2.4, 2.0, 1.7, 1.4, 1.2),
+        "small": steps(5.6, 4.6, 4.0, 3.3, 2.8, 2.0, 1.4),
+    }
+    points = _points["small"]
+    _quick_step: ClassVar[Mapping[Kind, float]] = {"image": 0.15, "large": 1.2, "middle": 1.4, "small": 2.8}
+
+    def __init__(self, spec: TensorSpec, **point: Any) -> None:
+        super().__init__(spec, **point)
+        self._device: Analysis | None = None
+        self._edge: Synthesis | None = None
+
+    @classmethod
+    def points_for(cls, spec: TensorSpec) -> Points:
+        """Finer steps at an image, coarser ones for small tensors."""
+        return cls._points[kind_of(spec)]
+
+    @classmethod
+    def quick_points_for(cls, spec: TensorSpec) -> Points:
+        """A step that loses less than a point of top-1, or about one, on a ResNet-20."""
+        return ({"step": cls._quick_step[kind_of(spec)]},)
+
+    @classmethod
+    def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
+        """Needs a step above 0, floating-point values, an axis, and at most MAX_CHANNELS channels."""
+        step = point.get("step", 1.0)
+        if not isinstance(step, int | float) or not 1e-3 <= step <= 1e3:
+            return f"step is a number from 0.001 to 1000, not {step!r}"
+        if not spec.dtype.startswith("float"):
+            return f"needs floating-point values, got {spec.dtype}"
+        if not spec.ndim or 0 in spec.max_shape:
+            return f"needs a tensor that is not empty and has an axis, got {spec.shape}"
+        channels = Tiling.of(spec).channels(spec.max_shape)
+        return f"needs at most {MAX_CHANNELS} channels, got {channels}" if channels > MAX_CHANNELS else None
+
+    def fit(self, data: FitData) -> None:
+        """Covariances, then quantisers. With no time left it takes one batch."""
+        weighting = self._weighting(data)
+        self._device, self._edge = learn(data.spec, self.step, weighting, Moments.of(data, weighting))
+        data.progress(1.0, "fitted")
+
+    def export(self, side: Side) -> bytes:
+        """Matrix, quantisers and prior of that side; nothing before a fit."""
+        half = self._device if side == "device" else self._edge
+        return half.to_bytes() if half else b""
+
+    def restore(self, side: Side, state: bytes) -> None:
+        """Take what `export` gave. Raises ValueError for a state that is none."""
+        if side == "device":
+            self._device = Analysis.from_bytes(state)
+        else:
+            self._edge = Synthesis.from_bytes(state)
+
+    def encode(self, x: Tensor) -> bytes:
+        """Shape and bitstream. Raises ValueError for values that are not finite."""
+        return self.encode_batch([x])[0]
+
+    def encode_batch(self, xs: Sequence[Tensor]) -> list[bytes]:
+        """One matrix product for all samples, since it is exact."""
+        device = self._fitted_device()
+        rows = zip(xs, self._symbols(device, xs), strict=True)
+        return [write_shape(self.spec, x.shape) + device.prior.encode(symbols) for x, symbols in rows]
+
+    def bound_bytes(self, x: Tensor) -> float:
+        """Of the symbols under the prior; the length of a varying axis comes on top."""
+        device = self._fitted_device()
+        return device.prior.bound_bytes(self._symbols(device, [x])[0])
+
+    def decode(self, payload: bytes) -> Tensor:
+        """The centroids, transformed back; an image rounded to its 256 levels."""
+        import torch
+
+        edge = self._fitted_edge()
+        shape, bitstream = read_shape(self.spec, payload)
+        if not math.prod(shape):
+            if bitstream:
+                raise PayloadError("payload goes on behind an empty tensor")
+            return torch.zeros(shape, dtype=getattr(torch, self.spec.dtype))
+        values = edge.restore(edge.prior.decode(bitstream, edge.tiling.count(shape)), shape)
+        if self.spec.image:
+            return torch.from_numpy(from_pixels(to_pixels(values.astype("float32"))))
+        return torch.from_numpy(values.astype(self.spec.dtype))
+
+    def _weighting(self, data: FitData) -> Weighting:
+        return Weighting.plain(data.spec)
+
+    def _symbols(self, device: Analysis, xs: Sequence[Tensor]) -> list[NDArray[np.int32]]:
+        return device.symbols([x.numpy() for x in xs], self.spec.image)
+
+    def _fitted_device(self) -> Analysis:
+        if self._device is None:
+            raise RuntimeError(f"{self.name} has to be fitted, or restored, before it encodes")
+        return self._device
+
+    def _fitted_edge(self) -> Synthesis:
+        if self._edge is None:
+            raise RuntimeError(f"{self.name} has to be fitted, or restored, before it decodes")
+        return self._edge
+
+
+class KltTask(Klt):
+    """`klt` of values weighted by how much the network behind the split depends on them.
+
+    The weights are the root of E[J^T J], J being the Jacobian of the tail's outputs, on training data; so the error
+    falls where the tail hardly sees it. Where the tail sees few directions of the tensor (pooling and a linear layer,
+    say), the tensor is one block, and only these are coded: what is restored is then right to the tail alone
+    (`codecbench.toolbox.transforms.sensitivity`).
+
+    `step` is in units of the weighted values' root-mean-square deviation.
+    """
+
+    name = "klt-task"
+    checkpoints = "codecbench_plugins:checkpoints/klt-task"
+
+    _points: ClassVar[Mapping[Kind, Points]] = {
+        "image": steps(0.8, 0.7, 0.6, 0.5, 0.42, 0.35, 0.25, 0.2),
+        "large": steps(2.8, 2.4, 2.0, 1.7, 1.4, 1.2, 1.0, 0.7),
+        "middle": steps(2.8, 2.4, 2.0, 1.7, 1.4, 1.2, 1.0, 0.7),
+        "small": steps(1.0, 0.7, 0.6, 0.5, 0.42, 0.35, 0.25),
+    }
+    points = _points["small"]
+    _quick_step: ClassVar[Mapping[Kind, float]] = {"image": 0.42, "large": 1.0, "middle": 1.0, "small": 0.5}
+
+    def _weighting(self, data: FitData) -> Weighting:
+        return Weighting.of_tail(data) or Weighting.plain(data.spec)
+
+
+@hookimpl
+def codecbench_register_codecs() -> Iterable[type[Codec]]:
+    """Register the codecs."""
+    return [Klt, KltTask]

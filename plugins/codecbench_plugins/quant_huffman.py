@@ -1,0 +1,113 @@
+"""`quant-huffman`: uniform quantisation and canonical Huffman coding, the paper's baseline for features."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from codecbench import Codec, TensorSpec, hookimpl
+from codecbench.toolbox.coding.headers import (
+    RANGE_BYTES,
+    code_lengths,
+    dequantise,
+    huffman_decode,
+    huffman_encode,
+    pack_bits,
+    quantise,
+    read_code_lengths,
+    read_shape,
+    to_pixels,
+    unpack_bits,
+    write_code_lengths,
+    write_shape,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+IMAGE_RANGE = bytes.fromhex("00000000 0000803f")  # 0.0 and 1.0: known of an image, so it does not travel
+
+
+class QuantHuffman(Codec):
+    """Evenly spaced levels from the tensor's least to its greatest value, and a Huffman code made for the tensor.
+
+    Payload: the length of the varying axis; the range, 8 bytes (not for an image, whose range is 0 to 1); the code
+    lengths, four bits each with runs of zeros; the words. Where that is not smaller than the levels in a fixed width,
+    they are sent so, and the decoder knows it by the size.
+
+    The range is not clipped: the outliers' levels cost next to nothing once they are Huffman coded. On features of a
+    ResNet-20, clipping where the squared error is least needs 0 to 10 % more bytes for the same error.
+    """
+
+    name = "quant-huffman"
+    points = tuple({"levels": levels} for levels in (4, 6, 8, 12, 16, 24, 32, 64, 128, 256))
+
+    levels: int
+
+    @classmethod
+    def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
+        """What little loss takes: images bear less than features do."""
+        return ({"levels": 32 if spec.image else 12},)
+
+    @classmethod
+    def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
+        """Needs floating-point values, and 2 to 256 levels."""
+        levels = point.get("levels", 2)
+        if not isinstance(levels, int) or not 2 <= levels <= 256:
+            return f"levels is a number from 2 to 256, not {levels!r}"
+        return None if spec.dtype.startswith("float") else f"needs floating-point values, got {spec.dtype}"
+
+    def encode(self, x: Tensor) -> bytes:
+        """Shape, range, then the smaller of Huffman and fixed-width words. Raises ValueError for non-finite values."""
+        value_range, indices = self._quantise(x.numpy())
+        return write_shape(self.spec, x.shape) + value_range + self._pack(indices)
+
+    def decode(self, payload: bytes) -> Tensor:
+        """The values of the levels."""
+        import torch
+
+        shape, body = read_shape(self.spec, payload)
+        value_range, words = (IMAGE_RANGE, body) if self.spec.image else (body[:RANGE_BYTES], body[RANGE_BYTES:])
+        indices = self._unpack(words, math.prod(shape))
+        values = dequantise(value_range, indices, self.levels)
+        return torch.from_numpy(values.reshape(shape).astype(self.spec.dtype, copy=False))
+
+    def _quantise(self, values: NDArray[Any]) -> tuple[bytes, NDArray[np.uint8]]:
+        """The range that travels, and the flat levels."""
+        import numpy as np
+
+        if not self.spec.image:
+            value_range, indices = quantise(values, self.levels)
+            return value_range, indices.reshape(-1)
+        nearest = np.rint(np.arange(256) * ((self.levels - 1) / 255)).astype(np.uint8)
+        return b"", nearest[to_pixels(values)].reshape(-1)
+
+    @property
+    def _width_bits(self) -> int:
+        return (self.levels - 1).bit_length()
+
+    def _pack(self, indices: NDArray[np.uint8]) -> bytes:
+        import numpy as np
+
+        counts = np.bincount(indices, minlength=self.levels)
+        lengths = code_lengths(counts)
+        table = write_code_lengths(lengths)
+        words_bytes = (int(counts @ lengths) + 7) // 8
+        if len(table) + words_bytes < (len(indices) * self._width_bits + 7) // 8:
+            return table + huffman_encode(indices, lengths)
+        return pack_bits(indices, self._width_bits)
+
+    def _unpack(self, words: memoryview, count: int) -> NDArray[np.integer[Any]]:
+        if len(words) == (count * self._width_bits + 7) // 8:
+            return unpack_bits(words, self._width_bits, count)
+        lengths, table_bytes = read_code_lengths(words, self.levels)
+        return huffman_decode(words[table_bytes:], lengths, count)
+
+
+@hookimpl
+def codecbench_register_codecs() -> Iterable[type[Codec]]:
+    """Register the codec."""
+    return [QuantHuffman]

@@ -1,0 +1,106 @@
+"""`webp`: lossy WebP by Pillow, of an image's planes or of features tiled into one grey picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from codecbench import Codec, PayloadError, TensorSpec, hookimpl
+from codecbench.toolbox.codecs.picture import PictureCodec, pillow_file, pillow_picture
+from codecbench.toolbox.coding.headers import read_varint, write_varint
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+START_CODE = b"\x9d\x01\x2a"
+CONTAINER_BYTES = 20
+FRAME_HEADER_BYTES = 10
+
+
+class WebP(PictureCodec):
+    """Lossy WebP (VP8 key frames), slowest method, without its container.
+
+    A coloured image is stored as one grey picture of its Y, Cb and Cr planes, one above the other. WebP itself halves
+    chroma both ways, which no quality makes up for on pictures of 32 x 32.
+
+    Of the RIFF container and the frame header, 30 bytes, two travel: version and length of the first partition. The
+    rest is constant or follows from size and length (RFC 6386, section 9.1; RFC 9649, section 2.5).
+    """
+
+    name = "webp"
+    points = tuple({"quality": quality} for quality in (20, 40, 60, 70, 75, 80, 85, 88, 90, 95, 98))
+    feature_points = tuple({"quality": quality} for quality in (0, 1, 3, 5, 10, 15, 20, 25, 30, 40, 60, 80))
+    quick = (({"quality": 90},), ({"quality": 30},), ({"quality": 5},))
+    file_format = "WebP"
+    max_side = 16_383 // 3
+
+    quality: int
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Pillow can be built without WebP."""
+        from PIL import features
+
+        return None if features.check("webp") else "needs a Pillow with WebP: pip install --force-reinstall pillow"
+
+    @classmethod
+    def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
+        """Needs a quality from 0 to 100, and what every picture codec needs."""
+        quality = point.get("quality", 75)
+        if not isinstance(quality, int) or not 0 <= quality <= 100:
+            return f"quality is a number from 0 to 100, not {quality!r}"
+        return super().skip_reason(spec, **point)
+
+    def compress(self, picture: NDArray[np.uint8]) -> bytes:
+        """What varies of the frame header, and the frame behind it. Raises RuntimeError for a file of another kind."""
+        planes = _stack(picture) if self.coloured else picture
+        file = pillow_file(planes, "WEBP", quality=self.quality, method=6)
+        frame_bytes = int.from_bytes(file[16:20], "little")
+        tag = int.from_bytes(file[20:23], "little")
+        height, width = planes.shape
+        # Bit 0 of the tag is 0 in a key frame, bit 4 is 1 in one that is shown; 3 bits are the version, 19 the length.
+        if tag & 17 != 16 or file != _container(tag, (height, width), file[30 : 20 + frame_bytes]):
+            raise RuntimeError("this WebP library writes other files than one shown key frame of VP8")
+        return write_varint(tag >> 5 << 3 | tag >> 1 & 7) + file[30 : 20 + frame_bytes]
+
+    def decompress(self, stream: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """The picture; its size comes from the spec and not from the stream."""
+        folded, offset = read_varint(stream)
+        if folded >> 22:
+            raise PayloadError("a partition of over 19 bits")
+        height, width = size[0] * 3 if self.coloured else size[0], size[1]
+        tag = folded >> 3 << 5 | 16 | (folded & 7) << 1
+        planes = pillow_picture(_container(tag, (height, width), stream[offset:]), "WEBP", (height, width))
+        return _unstack(planes) if self.coloured else planes
+
+
+def _container(tag: int, size: tuple[int, int], partitions: bytes) -> bytes:
+    """The WebP file of one VP8 key frame with this tag, height, width and content."""
+    frame = tag.to_bytes(3, "little") + START_CODE + b"".join(n.to_bytes(2, "little") for n in reversed(size))
+    frame += partitions
+    chunk = b"VP8 " + len(frame).to_bytes(4, "little") + frame + bytes(len(frame) & 1)
+    return b"RIFF" + (4 + len(chunk)).to_bytes(4, "little") + b"WEBP" + chunk
+
+
+def _stack(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Y, Cb and Cr of a coloured picture, one above the other."""
+    import numpy as np
+    from PIL import Image
+
+    return np.concatenate([np.asarray(band) for band in Image.fromarray(picture).convert("YCbCr").split()])
+
+
+def _unstack(planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The inverse of `_stack`, but for rounding."""
+    import numpy as np
+    from PIL import Image
+
+    bands = [Image.fromarray(np.ascontiguousarray(plane)) for plane in np.split(planes, 3)]
+    return np.asarray(Image.merge("YCbCr", bands).convert("RGB"))
+
+
+@hookimpl
+def codecbench_register_codecs() -> Iterable[type[Codec]]:
+    """Register the codec."""
+    return [WebP]

@@ -12,8 +12,8 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "scipy", "skimage", "pyarrow", "pandas", "matplotlib")
 FOLDERS = {
     "codecbench": ROOT / "codecbench",

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from factories import run_pytest
+from support.factories import run_pytest
 
 from codecbench import TensorSpec
 from codecbench.pytest_plugin import FEATURE_MAP, CodecBenchmark, _choose, _from_the_middle

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from factories import LINK
-from test_report import many_records
+from support.factories import LINK, many_records
 
 from codecbench.analysis.latency import Scenario
 from codecbench.links.model import FixedRateLink

@@ -1,0 +1,93 @@
+"""`codecbench new-codec` writes a plugin and a test that pass as they are."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from support.factories import run_pytest
+
+from codecbench import UsageError
+from codecbench.cli.scaffold import new_codec
+from codecbench.registry import codecs, load_file, manager
+
+
+def test_both_files_pass_as_written(tmp_path):
+    plugin, test = new_codec("my-first-codec", tmp_path)
+    assert (plugin.name, test.name) == ("my_first_codec.py", "test_my_first_codec.py")
+    result = tmp_path / "speed.json"
+    done = run_pytest(
+        tmp_path,
+        "-q",
+        "-W",
+        "error",
+        f"--benchmark-json={result}",
+        "--benchmark-max-time=0.01",
+        "--benchmark-min-rounds=1",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\d{3} passed, 1 skipped", done.stdout), done.stdout  # golden bitstreams are not there yet
+    timed = {run["extra_info"]["step"]: run for run in json.loads(result.read_text())["benchmarks"]}
+    assert timed.keys() == {"encode", "decode"}
+    for step, run in timed.items():
+        info = run["extra_info"]
+        assert run["group"] == f"(16, 32, 32): {step}"
+        assert (info["codec"], info["point"], info["split"]) == ("my-first-codec", {"levels": 16}, "(16, 32, 32)")
+        assert 0 < info["payload_bytes"] < 16 * 32 * 32
+        assert info["throughput_mb_per_s"] == pytest.approx(65.536 / run["stats"]["median"] / 1000)
+
+
+def test_the_plugin_loads_and_is_short(tmp_path):
+    plugin, test = new_codec("mine", tmp_path)
+    assert codecs(manager([plugin], with_entry_points=False))["mine"].__name__ == "Mine"
+    assert len(plugin.read_text().splitlines()) <= 55
+    assert len(test.read_text().splitlines()) <= 15
+
+
+def test_the_plugin_imports_no_torch(tmp_path):
+    plugin, _ = new_codec("mine", tmp_path)
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {plugin.stem}; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_an_existing_file_is_kept(tmp_path):
+    (tmp_path / "test_mine.py").write_text("# mine\n")
+    with pytest.raises(UsageError, match=r"test_mine\.py exists; choose another name or folder"):
+        new_codec("mine", tmp_path)
+    assert (tmp_path / "test_mine.py").read_text() == "# mine\n"
+    assert not (tmp_path / "mine.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("My Codec", "is not lower-case words joined by hyphens; try 'my-codec'"),
+        ("my_codec", "try 'my-codec'"),
+        ("3bits", "try 'codec-3bits'"),
+        ("", "try 'codec'"),
+        ("../up", "try 'up'"),
+        ("raw", r"is used by codecbench_plugins\.raw\.Raw; choose another"),
+        ("lambda", "has a meaning of its own"),
+        ("codec", "has a meaning of its own"),
+        ("zlib", "hides the installed module zlib"),
+        ("torch", "hides the installed module torch"),
+    ],
+)
+def test_an_unfit_name_is_refused_with_a_cure(name, text, tmp_path):
+    with pytest.raises(UsageError, match=text):
+        new_codec(name, tmp_path / "sub")
+    assert not (tmp_path / "sub").exists()
+
+
+def test_a_folder_is_made(tmp_path):
+    plugin, _ = new_codec("mine", tmp_path / "a" / "b")
+    assert load_file(plugin).Mine.name == "mine"
+
+
+def test_an_unwritable_folder_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"cannot write to .*file"):
+        new_codec("mine", tmp_path / "file")

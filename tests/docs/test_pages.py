@@ -1,0 +1,122 @@
+"""The pages say what is: links lead somewhere, commands exist, and what a page lists is what there is."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from pydantic import BaseModel
+from support.paths import ROOT
+
+from codecbench import TensorSpec, manager
+from codecbench.cli.main import app
+from codecbench.experiment.config import load
+from codecbench.registry import codecs
+from codecbench.results.record import PayloadBytes, Record, Seconds
+from codecbench.testing import run_checks
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += sorted((ROOT / "datasets").glob("*/README.md"))
+BY_NAME = {str(page.relative_to(ROOT)): page for page in PAGES}
+
+
+@pytest.mark.parametrize("page", BY_NAME)
+def test_links_lead_somewhere(page: str) -> None:
+    text = BY_NAME[page].read_text()
+    targets = [t.partition("#")[0] for t in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in t]
+    missing = [target for target in targets if target and not (BY_NAME[page].parent / target).exists()]
+    assert missing == []
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The words of every `codecbench ...` that a page shows as a line of code, comments left out."""
+    shown = re.findall(r"^(?: {4}|\$ )(?:.*&& )?(?:\.venv/bin/)?(codecbench .*)$", text, re.MULTILINE)
+    yield from (shlex.split(line, comments=True)[1:] for line in shown)
+
+
+def parse(words: list[str]) -> None:
+    """Let the command line take these words apart without running anything. Raises where it cannot."""
+    command: Any = typer.main.get_command(app)
+    rest = list(words)
+    while hasattr(command, "commands"):
+        command = command.commands[rest.pop(0)]
+    command.make_context("codecbench", rest)
+
+
+@pytest.mark.parametrize("page", BY_NAME)
+def test_commands_exist_with_their_options(page: str) -> None:
+    for words in commands(BY_NAME[page].read_text()):
+        parse(words)
+
+
+def test_a_wrong_command_would_be_noticed() -> None:
+    (words,) = commands("    codecbench table --budgte 2   # no such option\n")
+    with pytest.raises(Exception, match="budgte"):
+        parse(words)
+
+
+def fields(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every field of a record with its dotted name; the two groups of statistics count as one field."""
+    for name, field in model.model_fields.items():
+        kinds = [field.annotation, *typing.get_args(field.annotation)]
+        group = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+        if group is None or group in (PayloadBytes, Seconds):
+            yield prefix + (field.alias or name)
+        else:
+            yield from fields(group, f"{prefix}{name}.")
+
+
+def test_the_page_on_records_lists_every_field_once() -> None:
+    text = (ROOT / "docs" / "records.md").read_text()
+    table = text.split("## The record\n")[1].split("## ")[0]
+    listed = [name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(.*?)`", row)]
+    assert sorted(listed) == sorted(fields(Record))
+
+
+def test_the_map_names_every_folder_of_the_core() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    table = text.split("## Where things are\n")[1].split("## ")[0]
+    named = set(re.findall(r"`(\w+/)`", table))
+    folders = {f"{path.name}/" for path in (ROOT / "codecbench").iterdir() if (path / "__init__.py").is_file()}
+    assert folders <= named
+
+
+def test_the_example_of_a_configuration_loads(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "how-to.md").read_text()
+    ((name, body),) = re.findall(r"^```toml (\S+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (tmp_path / name).write_text(body)
+    config = load(tmp_path / name, {})
+    assert config.model_fields_set == tomllib.loads(body).keys()
+    assert config.out == tmp_path / "results-of-the-study"
+
+
+def test_the_codecs_that_pages_end_with_are_sound(tmp_path: Path) -> None:
+    paths = []
+    for page in ("README.md", "docs/tutorial.md"):
+        name, body = re.findall(
+            r"^```python (\S+\.py)\n(.*?)^```$", BY_NAME[page].read_text(), re.MULTILINE | re.DOTALL
+        )[-1]
+        paths.append(tmp_path / name)
+        paths[-1].write_text(body)
+    found = codecs(manager(paths, with_entry_points=False))
+    assert list(found) == ["deflate", "half"]
+    specs = [TensorSpec((4, 8, 8)), TensorSpec((None, 6), max_length=20)]
+    outcomes = run_checks(list(found.values()), specs=specs)
+    assert [outcome.line() for outcome in outcomes if outcome.status == "failed"] == []
+    assert sum(outcome.status == "passed" for outcome in outcomes) > 100
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    readme_lines = re.findall(r"^    (python3 -m venv .*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    (tests,) = [line for line in readme_lines if line.endswith("pytest")]
+    (main_job,) = [line for line in readme_lines if line.endswith("codecbench run")]
+    assert tests in (ROOT / ".ci" / "run").read_text().splitlines()
+    assert tests.rpartition(" && ")[0] == main_job.rpartition(" && ")[0], "both install the same"
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o111

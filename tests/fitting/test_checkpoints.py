@@ -1,0 +1,94 @@
+"""The fitted states that ship: whole, small, current, one for every point of every default split, and no other."""
+
+from __future__ import annotations
+
+import pytest
+from support.paths import RESULTS, ROOT
+
+from codecbench import Codec
+from codecbench.experiment.config import RunConfig, load
+from codecbench.fitting import states
+from codecbench.harness.progress import reporter
+from codecbench.harness.run import PlannedCell, Run
+from codecbench.registry import codecs, manager
+
+CHECKPOINTS = ROOT / "plugins" / "codecbench_plugins" / "checkpoints"
+MOST_BYTES = 40_000_000
+
+SEEDS = sorted(RESULTS.glob("seeds-*.toml"))
+"""Runs of points that were fitted from several seeds."""
+
+
+def ships(codec: type[Codec]) -> bool:
+    return (codec.checkpoints or "").startswith("codecbench_plugins:")
+
+
+@pytest.fixture(scope="module")
+def cells() -> list[PlannedCell]:
+    """Every point of a codec that ships states, at every default split of the default workload; and those of SEEDS."""
+    named = [name for name, codec in codecs(manager()).items() if ships(codec)]
+    planned: list[PlannedCell] = []
+    with reporter() as report:
+        for config in (RunConfig(codec=named, preset="full"), *(load(path, {"samples": 8}) for path in SEEDS)):
+            run = Run(config, report)
+            with run.pair:
+                planned += run.plan()
+    return [c for c in planned if c.skip_reason is None and c.codec.needs_fit(c.spec, **c.key.point)]
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    with reporter() as report:
+        return Run(RunConfig(codec=["raw"]), report)
+
+
+def key_of(cell: PlannedCell, run: Run) -> str:
+    return run.fit_key(cell, run.fit_sets(cell.codec)[0])
+
+
+def test_every_point_has_a_state_and_every_state_a_point(cells: list[PlannedCell], run: Run) -> None:
+    wanted = {f"{cell.key.codec}/{key_of(cell, run)}": cell.label for cell in cells}
+    shipped = {f"{path.parent.name}/{path.stem}" for path in CHECKPOINTS.glob("*/*")}
+    assert [label for name, label in wanted.items() if name not in shipped] == []
+    assert shipped - wanted.keys() == set()
+
+
+def test_every_state_is_whole_says_what_it_is_and_restores(cells: list[PlannedCell], run: Run) -> None:
+    for cell in cells:
+        state = states.read(CHECKPOINTS / cell.key.codec, key_of(cell, run))
+        assert state is not None, cell.label
+        about = dict(state.about)
+        neighbour = run.neighbour(cell)
+        assert about.pop("starts_from", None) == (neighbour.key.point if neighbour else None), cell.label
+        assert about == {**cell.key.to_json(), "sample_set": run.fit_sets(cell.codec)[0]}
+        for side, kept in (("device", state.device), ("edge", state.edge)):
+            codec = cell.codec(cell.spec, **cell.key.point)
+            codec.restore(side, kept)
+            assert codec.export(side) == kept, f"{cell.label}: {side}"
+
+
+def test_a_user_finds_them_whether_or_not_the_dataset_was_fetched(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Limited(Codec):
+        name = "limited"
+
+        def encode(self, x: object) -> bytes:
+            return b""
+
+        def decode(self, payload: bytes) -> object:  # type: ignore[override]
+            return None
+
+    class Greedy(Limited):
+        fit_samples = None
+
+    assert run.fit_sets(Limited) == ("fit-4000-f0d86dfc",)
+    shipped = run.fit_sets(Greedy)
+    assert [name.rpartition("-")[0] for name in shipped] == ["fit-49000", "fit-4000"]
+    monkeypatch.setattr("codecbench_datasets.cifar10.data.is_fetched", lambda data_dir: True)
+    with reporter() as report:
+        fetched = Run(RunConfig(codec=["raw"]), report)
+    assert fetched.fit_sets(Greedy) == shipped[:1]
+    assert fetched.fit_sets(Limited) == run.fit_sets(Limited)
+
+
+def test_states_are_small() -> None:
+    assert sum(path.stat().st_size for path in CHECKPOINTS.rglob("*.zip")) < MOST_BYTES

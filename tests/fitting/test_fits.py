@@ -1,0 +1,233 @@
+"""Fits: on which samples, from which neighbour's state, and going on where one was interrupted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.paths import LEARNING, TINY
+from support.runs import Heard, KeptPair
+
+from codecbench.codec import UsageError
+from codecbench.experiment.config import RunConfig
+from codecbench.fitting import states
+from codecbench.fitting.states import PartialFit
+from codecbench.harness import run as run_module
+from codecbench.harness.run import FitSummary, Run
+from codecbench.results.store import Store
+from codecbench.workers.pair import Pair, WorkloadRef
+from codecbench.workload import Subset
+
+CODECS = LEARNING
+
+
+@pytest.fixture(scope="module")
+def kept_pair() -> Iterator[KeptPair]:
+    pair = KeptPair(Run(RunConfig(workload="tiny", samples="all", plugin=[TINY]), Heard()).ref, {})
+    yield pair
+    Pair.__exit__(pair, None, None, None)
+
+
+@pytest.fixture(autouse=True)
+def shared(kept_pair: KeptPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every run takes the one pair of processes, and every test has a cache of its own."""
+
+    def make(ref: WorkloadRef, counts: Mapping[Subset, int]) -> KeptPair:
+        kept_pair.workload, kept_pair.counts = ref, counts
+        return kept_pair
+
+    monkeypatch.setattr(run_module, "Pair", make)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def job(*codecs: str, **options: Any) -> tuple[Run, Heard]:
+    config = RunConfig.model_validate({
+        "workload": "tiny", "samples": 8, "split": ["stem"], "codec": list(codecs), "preset": "full",
+        "plugin": [TINY, CODECS], **options,
+    })  # fmt: skip
+    heard = Heard()
+    return Run(config, heard), heard
+
+
+def fit(*codecs: str, into: Path | None = None, further: bool = False, **options: Any) -> tuple[FitSummary, Heard]:
+    run, heard = job(*codecs, **options)
+    return run.fit(into, further=further), heard
+
+
+def kept(folder: Path | None = None) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """What the states of a folder say of themselves, and what their fits were given; by point."""
+    folder = folder or states.cache_folder()
+    found = [states.read(path.parent, path.stem) for path in folder.glob("*.zip")]
+    whole = [(state.about, json.loads(state.edge)) for state in found if state is not None]
+    return sorted(whole, key=lambda pair: json.dumps(pair[0]["point"]))
+
+
+# --- neighbours -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("into", [None, "shipped"])
+def test_neighbours_are_fitted_first_and_handed_over(tmp_path: Path, into: str | None) -> None:
+    folder = tmp_path / into if into else None
+    summary, heard = fit("chained", into=folder)
+    assert (summary.fitted, summary.failures) == (3, [])
+    assert [text.partition(":")[0] for _, text in heard.ended] == [f"stem chained width={n}" for n in (4, 2, 1)]
+    found = kept(folder / "chained" if folder else None)
+    assert [about["starts_from"] for about, _ in found] == [{"width": 2}, {"width": 4}, None]
+    starts = [told["start"] for _, told in found]
+    assert starts[2] is None
+    for point, start in zip(({"width": 2}, {"width": 4}), starts, strict=False):
+        assert json.loads(start[0]) == point
+        assert json.loads(start[1])["count"] == 40
+
+
+def test_a_neighbour_in_the_cache_serves_states_that_go_elsewhere(tmp_path: Path) -> None:
+    fit("chained:width=4")
+    fit("chained:width=2", into=tmp_path)
+    ((about, told),) = kept(tmp_path / "chained")
+    assert about["starts_from"] == {"width": 4}
+    assert json.loads(told["start"][0]) == {"width": 4}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_neighbour_without_a_state_of_the_same_seed_is_done_without(seed: int) -> None:
+    fit("chained:width=4", seed=seed)
+    fit("chained:width=2")
+    (_, told), *_ = [pair for pair in kept() if pair[0]["point"] == {"width": 2}]
+    assert (told["start"] is None) == (seed == 1)
+
+
+def test_a_fit_goes_further_from_its_own_state(tmp_path: Path) -> None:
+    fit("chained", into=tmp_path)
+    before = {json.dumps(about["point"]): about for about, _ in kept(tmp_path / "chained")}
+    seconds = {path.stem: states.read(path.parent, path.stem) for path in (tmp_path / "chained").glob("*.zip")}
+    summary, _ = fit("chained", into=tmp_path, further=True)
+    assert (summary.fitted, summary.present) == (3, 0)
+    for about, told in kept(tmp_path / "chained"):
+        assert json.loads(told["start"][0]) == about["point"]
+        assert about == before[json.dumps(about["point"])]
+    for key, old in seconds.items():
+        new = states.read(tmp_path / "chained", key)
+        assert old is not None
+        assert new is not None
+        assert new.fit_s is not None
+        assert old.fit_s is not None
+        assert new.fit_s > old.fit_s
+
+
+def test_what_starts_from_no_state_goes_no_further() -> None:
+    fit("frugal")
+    summary, _ = fit("frugal", further=True)
+    assert (summary.fitted, summary.present) == (0, 1)
+
+
+def test_further_and_fresh_exclude_each_other() -> None:
+    with pytest.raises(UsageError, match="--fresh forgets"):
+        fit("chained", fresh=True, further=True)
+
+
+def test_a_run_fits_in_the_same_order(tmp_path: Path) -> None:
+    run, _ = job("chained", out=tmp_path / "out")
+    assert run.execute().ok == 3
+    assert [about["starts_from"] for about, _ in kept()] == [{"width": 2}, {"width": 4}, None]
+    assert len(Store(tmp_path / "out").records()) == 3
+
+
+def test_points_that_start_from_each_other_are_fitted_all_the_same() -> None:
+    summary, _ = fit("circular")
+    assert (summary.fitted, summary.failures) == (2, [])
+    assert sorted(about["starts_from"] is None for about, _ in kept()) == [False, True]
+
+
+def test_a_neighbour_that_cannot_be_is_the_codecs_fault() -> None:
+    summary, _ = fit("lost", "frugal")
+    reason = "starts_from gave a point with the argument 'depth', which the codec lacks"
+    assert summary.failures == [f"stem lost: {reason}"]
+    assert summary.fitted == 1
+
+
+# --- samples --------------------------------------------------------------------------------------------------------
+
+
+def test_a_codec_says_how_many_samples_its_fit_takes() -> None:
+    fit("greedy", "frugal", "chained:width=4")
+    found = {about["codec"]: (about["sample_set"].rpartition("-")[0], told["count"]) for about, told in kept()}
+    assert found == {"greedy": ("fit-40", 40), "frugal": ("fit-10", 10), "chained": ("fit-40", 40)}
+
+
+def without_half(run: Run) -> Run:
+    """A run of a user who has half of the training samples."""
+    run.ids["fit"] = run.ids["fit"][:20]
+    return run
+
+
+def test_a_state_of_the_whole_set_is_found_by_who_has_a_part(tmp_path: Path) -> None:
+    fit("greedy", into=tmp_path)
+    run, heard = job("greedy")
+    summary = without_half(run).fit(tmp_path)
+    assert (summary.fitted, summary.present, heard.said) == (0, 1, [])
+    (about, _), = kept(tmp_path / "greedy")  # fmt: skip
+    assert about["sample_set"].startswith("fit-40-")
+
+
+def test_who_has_a_part_fits_on_it_and_finds_that_again() -> None:
+    run, heard = job("greedy", "frugal", "chained")
+    assert without_half(run).fit().fitted == 5
+    assert heard.said == ["20 of 40 training samples are here"]
+    found = {about["codec"]: (about["sample_set"].rpartition("-")[0], told["count"]) for about, told in kept()}
+    assert found == {"greedy": ("fit-20", 20), "frugal": ("fit-10", 10), "chained": ("fit-20", 20)}
+    assert without_half(job("greedy", "frugal", "chained")[0]).fit().present == 5
+    assert fit("greedy", "frugal")[0].present == 1  # with the whole set, only what ten samples were enough for
+
+
+def test_where_there_is_more_to_fetch_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, heard = job("greedy")
+    monkeypatch.setattr(type(run.workload), "dataset", "tiny-images")
+    without_half(run).fit()
+    assert heard.said == ["20 of 40 training samples are here; run 'codecbench data get tiny-images' for all"]
+
+
+def test_batches_are_copies_of_the_mapped_samples() -> None:
+    assert fit("passes")[0].failures == []
+
+
+# --- interruptions --------------------------------------------------------------------------------------------------
+
+
+def parts() -> list[str]:
+    folder = states.cache_folder()
+    return [path.name for path in folder.iterdir() if path.suffix != ".zip"] if folder.exists() else []
+
+
+def test_a_fit_that_was_killed_goes_on(tmp_path: Path) -> None:
+    summary, _ = fit("dies-once", into=tmp_path)
+    assert len(summary.failures) == 1
+    assert "the fit process ended with status 1" in summary.failures[0]
+    (name,) = parts()
+    key = name.removesuffix(".part")
+    left = states.read_partial(key)
+    assert left is not None
+    assert left.saved == b"half"
+    assert 0 < left.spent_s < 60
+    states.keep_partial(key, PartialFit(left.saved, 1_000.0))
+
+    summary, _ = fit("dies-once", into=tmp_path)
+    assert (summary.fitted, summary.failures, parts()) == (1, [], [])
+    state = states.read(tmp_path / "dies-once", key)
+    assert state is not None
+    assert json.loads(state.edge)["saved"] == "half"
+    assert state.fit_s is not None
+    assert 1_000 < state.fit_s < 1_060
+
+
+def test_fresh_starts_over() -> None:
+    fit("dies-once")
+    assert len(fit("dies-once", fresh=True)[0].failures) == 1
+    assert len(fit("dies-once")[0].failures) == 0
+
+
+def test_only_bytes_are_saved() -> None:
+    assert fit("saves-text")[0].failures == ["stem saves-text: fit: TypeError: save takes bytes, not str"]
+    assert parts() == []

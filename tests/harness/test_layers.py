@@ -1,0 +1,87 @@
+"""A run leaves the layers of its model beside its records, and describes them again when they are not current."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from support.paths import TINY
+
+from codecbench.experiment.config import RunConfig
+from codecbench.harness.run import Run
+from codecbench.results.store import Store
+
+
+@dataclass
+class Heard:
+    """A reporter that keeps the lines for the user."""
+
+    said: list[str] = field(default_factory=list)
+
+    def plan(self, cells: int) -> None:
+        pass
+
+    def stage(self, text: str) -> None:
+        pass
+
+    def working(self, text: str) -> None:
+        pass
+
+    def done(self, status: str, text: str) -> None:
+        pass
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+
+
+def run(out: Path) -> list[str]:
+    heard = Heard()
+    config = RunConfig(
+        workload="tiny", samples=4, split=["stem"], codec=["raw:values=float32"], out=out,
+        plugin=[TINY],
+    )  # fmt: skip
+    Run(config, heard).execute()
+    return heard.said
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("results")
+    assert run(folder) == []
+    return folder
+
+
+def test_a_run_describes_its_model(out: Path) -> None:
+    layers = Store(out).layers("tiny")
+    assert layers is not None
+    assert len(layers.weights_sha256) == 64
+    assert {"input", "stem", "block"} <= set(layers.before)
+    (record,) = Store(out).records()
+    assert record.cost is not None
+    assert sum(layer.flop for layer in layers.head("stem")) == record.cost.head_flop > 0
+
+
+def test_a_current_description_is_left_alone(out: Path) -> None:
+    path = out / "tiny" / "layers.json"
+    before = path.stat().st_mtime_ns
+    run(out)
+    assert path.stat().st_mtime_ns == before
+
+
+def test_one_of_other_weights_is_made_again_though_every_cell_is_there(out: Path) -> None:
+    store = Store(out)
+    layers = store.layers("tiny")
+    assert layers is not None
+    store.write_layers("tiny", replace(layers, weights_sha256="other"))
+    run(out)
+    assert store.layers("tiny") == layers
+
+
+def test_a_damaged_one_is_made_again_and_said(out: Path) -> None:
+    store = Store(out)
+    layers = store.layers("tiny")
+    (out / "tiny" / "layers.json").write_text("{")
+    (said,) = run(out)
+    assert "describing the model again" in said
+    assert store.layers("tiny") == layers

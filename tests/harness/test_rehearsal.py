@@ -1,0 +1,68 @@
+"""A rehearsal makes real requests: the payload crosses TCP between the two processes."""
+
+from __future__ import annotations
+
+import pytest
+from support.paths import MISBEHAVING, TINY
+
+from codecbench.analysis.planner import Limits
+from codecbench.codec import UsageError
+from codecbench.experiment.config import RunConfig
+from codecbench.harness import rehearsal as rehearse
+from codecbench.harness.progress import Lines
+from codecbench.harness.rehearsal import Rehearsal
+from codecbench.harness.run import Run
+from codecbench.results.record import Record
+from codecbench.results.store import Store
+from codecbench.tables import plan as plan_text
+
+PATH = rehearse.Path(100e6, 0.0005)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    out = tmp_path_factory.mktemp("rehearse")
+    plugins = [TINY, MISBEHAVING]
+    config = RunConfig(workload="tiny", samples=64, split=["stem"], codec=["steady:bits=16"], plugin=plugins, out=out)
+    assert Run(config, Lines()).execute().ok == 1
+    return config
+
+
+def records_of(config: RunConfig) -> list[Record]:
+    return Store(config.out).records()
+
+
+@pytest.fixture(scope="module")
+def found(config: RunConfig) -> Rehearsal:
+    return rehearse.rehearse(config, records_of(config), Limits(100.0), PATH, 8, Lines())
+
+
+def test_so_many_requests_are_made_of_what_was_planned(found: Rehearsal) -> None:
+    assert found.planned.label == "stem steady bits=16"
+    assert len(found.measured_s) == 8
+    # Nothing comes back before the delay of both directions has passed.
+    assert min(found.measured_s) > 2 * PATH.delay_s
+    assert min(found.measured_s) <= found.median_s <= found.p95_s
+    assert found.retimed_s > found.link.seconds(384)
+    assert found.error == pytest.approx(found.planned.latency.median_s / found.median_s - 1)
+
+
+def test_the_link_is_fitted_to_the_path(found: Rehearsal) -> None:
+    sizes = [1, 100_000]
+    small_s, large_s = found.link.seconds(sizes)
+    assert small_s > 2 * PATH.delay_s
+    assert large_s - small_s > 0.9 * 8 * (sizes[1] - sizes[0]) / PATH.rate_bit_per_s
+
+
+def test_the_text_shows_both(found: Rehearsal) -> None:
+    text = plan_text.rehearsal(found, "top-1 %")
+    assert "planned    stem steady bits=16: " in text
+    assert f"measured   {1000 * found.median_s:.2f} ms" in text
+    assert "over 8 requests" in text
+    assert f"error      {100 * found.error:+.1f} % of the plan" in text
+    assert f"{1000 * found.retimed_s:.2f} ms, {100 * found.retimed_error:+.1f} %" in text
+
+
+def test_nothing_feasible_is_said(config: RunConfig) -> None:
+    with pytest.raises(UsageError, match="no codec is feasible within these limits"):
+        rehearse.rehearse(config, records_of(config), Limits(100.0, max_latency_s=1e-9), PATH, 8, Lines())

@@ -1,0 +1,233 @@
+"""Records on disk: written whole or not at all, found by key, and never trusted when damaged."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.factories import make_record, make_samples
+
+from codecbench.codec import DataError, UsageError
+from codecbench.results.cell import CellKey
+from codecbench.results.record import Record
+from codecbench.results.store import Store
+
+PARTIAL = {"source_hash": "a", "weights_hash": "b"}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+def key_of(record: Record) -> CellKey:
+    return CellKey(**record.key.model_dump())
+
+
+def put(store: Store, split: str = "input", point: Mapping[str, Any] | None = None, **fields: Any) -> Record:
+    """A record with samples, as a run writes it."""
+    record = make_record(split, point=point, **fields)
+    samples = store.write_samples(key_of(record), make_samples([1, 0, 1]), PARTIAL)
+    record = record.model_copy(update={"samples": samples})
+    store.write(key_of(record), record)
+    return record
+
+
+def files(store: Store) -> list[str]:
+    return sorted(str(p.relative_to(store.out)) for p in store.out.rglob("*") if p.is_file())
+
+
+def test_what_is_written_is_found_again(store: Store) -> None:
+    record = put(store, point={"quality": 5})
+    assert store.find(key_of(record)) == record
+    assert store.records() == [record]
+    assert store.find(key_of(make_record("stem"))) is None
+    columns = store.samples(record)
+    assert columns["numerator"].tolist() == [1, 0, 1]
+    assert columns["subset"].tolist() == ["test"] * 3
+
+
+def test_names_tell_what_lies_there(store: Store) -> None:
+    record = put(store, "stage1", {"quality": 5})
+    stem = f"toy/stage1/alpha-quality=5-{record.cell}"
+    assert files(store) == [f"{stem}.json", f"{stem}.parquet"]
+
+
+def test_records_come_by_file_name_and_other_files_are_left_alone(store: Store) -> None:
+    second, first = put(store, "stem"), put(store, "input")
+    (store.out / "notes.json").write_text("mine")
+    (store.out / "table.md").write_text("mine")
+    benchmarks = store.out / "benchmarks" / "a-machine"
+    benchmarks.mkdir(parents=True)
+    (benchmarks / "0001_before.json").write_text("pytest-benchmark's")
+    assert store.records() == [first, second]
+
+
+def test_no_results(store: Store) -> None:
+    with pytest.raises(UsageError, match=r"no results in .*results; run 'codecbench run --out .*results' first"):
+        store.records()
+
+
+def test_a_finished_accuracy_pass_without_its_record_is_partial(store: Store) -> None:
+    key = key_of(make_record())
+    assert store.partial(key) is None
+    written = store.write_samples(key, make_samples([1, 1]), PARTIAL)
+    assert store.find(key) is None
+    partial = store.partial(key)
+    assert partial is not None
+    columns, values, samples = partial
+    assert values == PARTIAL
+    assert samples == written
+    assert columns["numerator"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 and nonsense", bytes(200)])
+def test_a_partial_that_does_not_read_is_none(store: Store, content: bytes) -> None:
+    key = key_of(make_record())
+    store.write_samples(key, make_samples([1]), PARTIAL)
+    (path,) = store.out.rglob("*.parquet")
+    path.write_bytes(content)
+    assert store.partial(key) is None
+
+
+def test_a_parquet_file_of_somebody_else_is_no_partial(store: Store) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    key = key_of(make_record())
+    store.write_samples(key, make_samples([1]), PARTIAL)
+    (path,) = store.out.rglob("*.parquet")
+    pq.write_table(pa.table({"a": [1]}), path)
+    assert store.partial(key) is None
+
+
+def test_damaged_samples_are_named_with_both_sums(store: Store) -> None:
+    record = put(store)
+    (path,) = store.out.rglob("*.parquet")
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert record.samples is not None
+    reason = rf"{path} is damaged: expected sha256 {record.samples.sha256}, found [0-9a-f]{{64}}; run the cell again"
+    with pytest.raises(DataError, match=reason):
+        store.samples(record)
+    with pytest.raises(DataError, match=reason):
+        store.find(key_of(record))
+
+
+def test_lost_samples(store: Store) -> None:
+    record = put(store)
+    next(store.out.rglob("*.parquet")).unlink()
+    assert store.find(key_of(record)) is None
+    with pytest.raises(DataError, match=r"expected sha256 [0-9a-f]+, found no file; run the cell again"):
+        store.samples(record)
+
+
+def test_a_record_without_samples(store: Store) -> None:
+    record = make_record(status="skipped")
+    store.write(key_of(record), record)
+    assert store.find(key_of(record)) == record
+    with pytest.raises(DataError, match=r"\(skipped\) has no samples"):
+        store.samples(record)
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b""])
+def test_a_record_that_cannot_be_read_is_named(store: Store, content: bytes) -> None:
+    record = put(store)
+    (path,) = store.out.rglob("*.json")
+    path.write_bytes(content)
+    for read in (store.records, lambda: store.find(key_of(record))):
+        with pytest.raises(DataError, match=rf"{path} .*; delete it and run again") as caught:
+            read()
+        assert "\n" not in str(caught.value)
+
+
+def test_discarding_removes_both_files(store: Store) -> None:
+    kept, gone = put(store, "stem"), put(store, "input")
+    store.discard(key_of(gone))
+    store.discard(key_of(gone))
+    assert store.records() == [kept]
+    assert len(files(store)) == 2
+
+
+def full_disk(number: int) -> Any:
+    def fsync(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fsync
+
+
+@pytest.mark.parametrize(
+    ("number", "cause"), [(errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "the disk is full"), (errno.EIO, "Input")]
+)
+def test_a_failed_write_loses_nothing(store: Store, monkeypatch: pytest.MonkeyPatch, number: int, cause: str) -> None:
+    record = put(store)
+    before = {name: (store.out / name).read_bytes() for name in files(store)}
+    monkeypatch.setattr("codecbench.results.store.os.fsync", full_disk(number))
+    with pytest.raises(DataError, match=rf"cannot write .*\.json: {cause}.*; earlier records are kept"):
+        store.write(key_of(record), record.model_copy(update={"reason": "new"}))
+    with pytest.raises(DataError, match=r"cannot write .*\.parquet"):
+        put(store, "stem")
+    assert {name: (store.out / name).read_bytes() for name in files(store)} == before
+
+
+def test_one_run_at_a_time(store: Store) -> None:
+    with (
+        store.locked(),
+        pytest.raises(UsageError, match=r"another run is writing to .*; wait for it or choose another --out"),
+        Store(store.out).locked(),
+    ):
+        pass
+    with store.locked():
+        pass
+
+
+def test_what_a_killed_run_left_half_written_is_cleared(store: Store) -> None:
+    record = put(store)
+    path = next(store.out.rglob("*.json"))
+    path.with_name(path.name + ".tmp").write_text("half")
+    with store.locked():
+        assert not list(store.out.rglob("*.tmp"))
+    assert store.records() == [record]
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(UsageError, match=r"cannot write to .*results \(Not a directory\); choose another --out"),
+        Store(tmp_path / "file" / "results").locked(),
+    ):
+        pass
+
+
+def test_columns_keep_their_kinds(store: Store) -> None:
+    key = key_of(make_record())
+    columns = {**make_samples([1, 0]), "psnr_db": np.array([np.inf, np.nan])}
+    store.write_samples(key, columns, PARTIAL)
+    partial = store.partial(key)
+    assert partial is not None
+    assert list(partial[0]) == list(columns)
+    assert partial[0]["sample_id"].dtype == np.int64
+    assert partial[0]["psnr_db"][0] == np.inf
+    assert np.isnan(partial[0]["psnr_db"][1])
+
+
+def test_columns_of_many_samples_come_back_and_take_little(store: Store) -> None:
+    rng = np.random.default_rng(0)
+    count = 2000
+    columns = {
+        **make_samples([1] * count), "sample_id": rng.permutation(10_000)[:count],
+        "psnr_db": rng.normal(30, 2, count).astype(np.float32),
+    }  # fmt: skip
+    samples = store.write_samples(key_of(make_record()), columns, PARTIAL)
+    (path,) = store.out.rglob("*.parquet")
+    partial = store.partial(key_of(make_record()))
+    assert partial is not None
+    for name, values in columns.items():
+        assert partial[0][name].dtype == values.dtype
+        assert np.array_equal(partial[0][name], values)
+    assert samples.rows == count
+    assert path.stat().st_size < count * 6 + 3000

@@ -1,0 +1,131 @@
+"""Two results folders side by side."""
+
+import numpy as np
+import pytest
+from support.factories import FakeStore, make_record, make_samples
+
+from codecbench.codec import DataError, UsageError
+from codecbench.results import statistics as stats
+from codecbench.tables.comparison import compare
+
+ALL = np.ones(40)
+FEWER = np.array([0] * 8 + [1] * 32)
+
+
+def store(right: np.ndarray = ALL, **record: object) -> FakeStore:
+    found = FakeStore()
+    found.add(make_record(**record), make_samples(right))  # type: ignore[arg-type]
+    return found
+
+
+def words(found: str) -> str:
+    return " ".join(found.split())
+
+
+def test_the_same_results_do_not_differ() -> None:
+    (pair,) = compare(store(), store()).pairs
+    assert (pair.payload_ratio, pair.change, pair.change_low, pair.change_high, pair.p_value) == (1, 0, 0, 0, 1)
+    assert (pair.encode_ratio, pair.decode_ratio) == (1, 1)
+
+
+def test_a_pair_is_tested_on_its_samples() -> None:
+    (pair,) = compare(store(ALL, payload_bytes=100.0), store(FEWER, payload_bytes=50.0)).pairs
+    assert pair.payload_ratio == 0.5
+    assert pair.change == pytest.approx(-20.0)
+    assert pair.change_low < -20 < pair.change_high < 0
+    assert pair.p_value == stats.mcnemar_p(ALL, FEWER) == 2 / 2**8
+
+
+def test_a_ratio_of_sums_is_tested_by_the_bootstrap() -> None:
+    edits = np.array([0.0, 1.0, 2.0, 1.0] * 10)
+    (pair,) = compare(store(edits, higher_is_better=False), store(edits + 1, higher_is_better=False)).pairs
+    assert pair.change == pytest.approx(1.0)
+    assert pair.p_value == pytest.approx(2 / 2001)
+
+
+def test_samples_are_matched_by_their_identifiers_and_choice_samples_are_left_out() -> None:
+    right = np.array([0.0, 1.0, 1.0, 0.0])
+    a, b = FakeStore(), FakeStore()
+    a.add(make_record(), make_samples(right))
+    turned = {name: column[::-1] for name, column in make_samples(right).items()}
+    others = {**make_samples(np.zeros(3)), "subset": np.array(["choice"] * 3, dtype=object)}
+    b.add(make_record(), {name: np.concatenate([column, others[name]]) for name, column in turned.items()})
+    (pair,) = compare(a, b).pairs
+    assert (pair.change, pair.p_value) == (0, 1)
+
+
+def test_other_samples_under_one_name_are_an_error() -> None:
+    a, b = FakeStore(), FakeStore()
+    a.add(make_record(), make_samples(ALL))
+    b.add(make_record(), make_samples(ALL, first_id=1))
+    with pytest.raises(DataError, match="toy input alpha: A and B name the sample set alike"):
+        compare(a, b)
+
+
+def test_times_of_different_machines_are_not_compared() -> None:
+    comparison = compare(store(cpu="one"), store(cpu="two", encode_s=0.002))
+    assert comparison.pairs[0].encode_ratio is None
+    assert "Times are not compared: A on one, 1 thread, cpu; B on two, 1 thread, cpu." in words(
+        comparison.render("text")
+    )
+    assert compare(store(), store(encode_s=0.002)).pairs[0].encode_ratio == pytest.approx(2.0)
+
+
+def test_codec_versions_are_matched_and_named_and_the_newest_counts() -> None:
+    a, b = store(version=1), store(version=2)
+    b.add(make_record(version=1), make_samples(FEWER))
+    comparison = compare(a, b)
+    assert comparison.pairs[0].b.key.codec_version == 2
+    assert "alpha is version 1 in A, 2 in B." in comparison.render("text")
+
+
+def test_a_changed_source_is_named() -> None:
+    a, b = store(), FakeStore()
+    record = make_record()
+    changed = record.provenance.model_copy(update={"source_hash": "f" * 64, "weights_hash": "e" * 64})
+    b.add(record.model_copy(update={"provenance": changed}), make_samples(ALL))
+    text = compare(a, b).render("text")
+    assert "The source of alpha differs between A and B." in text
+    assert "The weights of toy differ between A and B." in text
+
+
+def test_cells_of_one_folder_only_are_listed() -> None:
+    a, b = store(), store()
+    a.add(make_record("stem", "zlib", {"level": 9}), make_samples(ALL))
+    b.add(make_record("stem", "zlib", {"level": 9}, seed=3), make_samples(ALL))
+    text = compare(a, b).render("text")
+    assert "Cells: 1 compared, 0 without two measurements, 1 only in A, 1 only in B" in text
+    assert "Only in A: toy stem zlib level=9." in text
+    assert "Only in B: toy stem zlib level=9 seed=3." in text
+
+
+def test_cells_without_two_measurements_are_listed_with_their_reasons() -> None:
+    b = FakeStore([make_record(status="failed", reason="timed out\nafter 9 s")])
+    comparison = compare(store(), b)
+    assert comparison.pairs == ()
+    assert "toy input alpha: ok in A, failed (timed out after 9 s) in B." in comparison.render("text")
+
+
+def test_each_workload_has_its_table() -> None:
+    a, b = store(), store()
+    for found in (a, b):
+        found.add(make_record(workload="speech", higher_is_better=False), make_samples(ALL))
+    text = compare(a, b).render("text")
+    assert "toy: A against B" in text
+    assert "speech: A against B" in text
+    assert "McNemar's exact test" in text
+    assert "paired bootstrap, two-sided" in text
+
+
+def test_markdown_and_unknown_formats() -> None:
+    comparison = compare(store(ALL, point={"quality": 50}), store(FEWER, point={"quality": 50}))
+    (row,) = [line for line in comparison.render("md").split("\n") if "quality=50" in line]
+    assert [cell.strip() for cell in row.strip("|").split("|")][:6] == [
+        "input alpha quality=50", "100", "100", "1.000", "90.5", "90.5",
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="no format 'html'"):
+        comparison.render("html")
+
+
+def test_empty_folders_compare_to_nothing() -> None:
+    assert compare(FakeStore(), FakeStore()).render("text").startswith("Cells: 0 compared")

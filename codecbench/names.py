@@ -1,0 +1,234 @@
+"""Find, load and check plugins: entry points, single files, and the catalogues made from them."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+import pluggy
+
+from codecbench import hookspecs
+from codecbench.codec import Codec, PluginError, UsageError
+from codecbench.devices.profile import HOST, DeviceProfile
+from codecbench.links.model import Link
+from codecbench.workload import Workload
+
+GROUP = "codecbench"
+BESIDE_CONFIG = "codecbench_plugin.py"
+FILE_PREFIX = "codecbench_file_"
+"""How the names of modules begin that were loaded from single files."""
+
+Named = TypeVar("Named")
+
+
+def manager(plugin_files: Sequence[Path] = (), *, with_entry_points: bool = True) -> pluggy.PluginManager:
+    """A fresh plugin manager with every installed plugin and these single files loaded and checked.
+
+    Raises PluginError where a plugin cannot be imported, misspells a hook, or registers nothing.
+    """
+    pm = pluggy.PluginManager(GROUP)
+    pm.add_hookspecs(hookspecs)
+    if with_entry_points:
+        for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
+            try:
+                module = entry.load()
+            except (Exception, SystemExit) as error:
+                raise PluginError(f"plugin {entry.name!r} ({entry.value}): {_where(error)}") from error
+            _register(pm, module, entry.name)
+    for path in plugin_files:
+        _register(pm, load_file(path), str(path))
+    return pm
+
+
+def load_file(path: Path) -> ModuleType:
+    """Import one plugin file that belongs to no package. Raises PluginError, naming file and line."""
+    path = Path(path).resolve()
+    if not path.is_file():
+        raise PluginError(f"no plugin file {path}; give the path of a .py file")
+    name = f"{FILE_PREFIX}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{path} is not a Python file; give the path of a .py file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise PluginError(f"plugin {path} does not import: {_where(error)}") from error
+    return module
+
+
+def _where(error: BaseException) -> str:
+    """The error in one line, with file and line."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}: {error.msg}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
+    frame = frames[-1] if frames else None
+    place = f"{frame.filename}, line {frame.lineno}: " if frame else ""
+    return f"{place}{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _register(pm: pluggy.PluginManager, module: ModuleType, label: str) -> None:
+    try:
+        pm.register(module, name=label)
+        pm.check_pending()
+    except pluggy.PluginValidationError as error:
+        hooks = [name for name in vars(hookspecs) if name.startswith("codecbench_register")]
+        marked = [n for n, item in vars(module).items() if hasattr(item, f"{GROUP}_impl")]
+        wrong = next((n for n in marked if n not in hooks), "")
+        reason = f"unknown hook {wrong!r}{suggestion(wrong, hooks)}" if wrong else " ".join(str(error).split())
+        raise PluginError(f"plugin {label}: {reason}") from error
+    except ValueError as error:
+        raise PluginError(f"plugin {label} is loaded twice; name it once") from error
+    if not pm.get_hookcallers(module):
+        raise PluginError(
+            f"plugin {label} registers nothing; decorate a codecbench_register_... function with @hookimpl"
+        )
+
+
+def codecs(pm: pluggy.PluginManager) -> dict[str, type[Codec]]:
+    """Every registered codec class by name, sorted. Raises PluginError for a name used twice or an unusable class."""
+    found = _collect(_registered(pm, "codecbench_register_codecs"), "codec", Codec)
+    for codec in found.values():
+        _check_codec(codec)
+    return found
+
+
+def workloads(pm: pluggy.PluginManager) -> dict[str, type[Workload]]:
+    """Every registered workload class by name, sorted. Raises PluginError for a name used twice."""
+    return _collect(_registered(pm, "codecbench_register_workloads"), "workload", Workload)
+
+
+def links(pm: pluggy.PluginManager) -> dict[str, Link]:
+    """Every registered link by name, sorted. Raises PluginError for a name used twice."""
+    found: dict[str, Link] = {}
+    for link in _registered(pm, "codecbench_register_links"):
+        if not isinstance(link, Link):
+            raise PluginError(f"codecbench_register_links gave {link!r}, which is not a Link")
+        _add(found, link.name, link, "link")
+    return dict(sorted(found.items()))
+
+
+def devices(pm: pluggy.PluginManager) -> dict[str, DeviceProfile]:
+    """Every registered device profile by name, sorted. Raises PluginError for a name used twice, or reserved."""
+    found: dict[str, DeviceProfile] = {}
+    for device in _registered(pm, "codecbench_register_devices"):
+        if not isinstance(device, DeviceProfile):
+            raise PluginError(f"codecbench_register_devices gave {device!r}, which is not a DeviceProfile")
+        if device.name == HOST:
+            raise PluginError(f"device name {HOST!r} stands for the machine of the records; rename the profile")
+        _add(found, device.name, device, "device")
+    return dict(sorted(found.items()))
+
+
+def _registered(pm: pluggy.PluginManager, hook: str) -> list[Any]:
+    """Everything that the plugins' implementations of a hook give. Raises PluginError, naming file and line."""
+    try:
+        results = getattr(pm.hook, hook)()
+        wrong = [result for result in results if isinstance(result, type) or not isinstance(result, Iterable)]
+        if not wrong:
+            return [item for result in results for item in result]
+    except Exception as error:
+        raise PluginError(f"{hook} failed: {_where(error)}") from error
+    raise PluginError(f"{hook} gave {wrong[0]!r}; it must return a list, [{getattr(wrong[0], '__name__', '...')}]")
+
+
+def _collect(items: Iterable[Any], kind: str, base: type[Any]) -> dict[str, type[Any]]:
+    found: dict[str, type[Any]] = {}
+    for item in items:
+        if not (isinstance(item, type) and issubclass(item, base)):
+            raise PluginError(f"codecbench_register_{kind}s gave {item!r}, which is not a subclass of {base.__name__}")
+        name = getattr(item, "name", None)
+        if not isinstance(name, str) or not name or not name.replace("-", "").replace("_", "").isalnum():
+            raise PluginError(f"{class_label(item)} needs a class attribute 'name' of letters, digits and hyphens")
+        _add(found, name, item, kind)
+    return dict(sorted(found.items()))
+
+
+def _add(found: dict[str, Any], name: str, item: Any, kind: str) -> None:
+    if name in found and found[name] is not item:
+        both = f"{class_label(found[name])} and {class_label(item)}"
+        raise PluginError(f"{kind} name {name!r} is used by {both}; rename one")
+    found[name] = item
+
+
+def class_label(item: Any) -> str:
+    """A class, or an instance's class, as an error names it: with its file where it was loaded from one."""
+    kind = item if isinstance(item, type) else type(item)
+    module = sys.modules.get(kind.__module__)
+    if kind.__module__.startswith(FILE_PREFIX) and module is not None:
+        return f"{module.__file__}:{kind.__qualname__}"
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _check_codec(codec: type[Codec]) -> None:
+    if inspect.isabstract(codec):
+        missing = ", ".join(sorted(codec.__abstractmethods__))
+        raise PluginError(f"{class_label(codec)} does not define {missing}")
+    if not isinstance(codec.version, int) or codec.version < 1:
+        raise PluginError(f"{class_label(codec)} needs an integer version of at least 1, not {codec.version!r}")
+    check_points(codec, codec.points)
+
+
+def check_points(codec: type[Codec], points: Any) -> None:
+    """Raise PluginError unless these are operating points: one mapping or more, of names to JSON scalars."""
+    if not isinstance(points, (tuple, list)) or not points or not all(isinstance(p, Mapping) for p in points):
+        raise PluginError(f'{class_label(codec)}: points is a tuple of mappings like ({{"level": 1}},), not {points!r}')
+    for point in points:
+        for key, value in point.items():
+            if not isinstance(value, (bool, int, float, str)):
+                raise PluginError(
+                    f"{class_label(codec)}: {key}={value!r} in a point is no JSON scalar; use a number or text"
+                )
+
+
+def pick(catalogue: Mapping[str, Named], name: str, kind: str) -> Named:
+    """The entry called `name`, or a UsageError that suggests the nearest."""
+    if name not in catalogue:
+        known = ", ".join(catalogue) or "none"
+        raise UsageError(f"no {kind} {name!r}{suggestion(name, catalogue) or f'; there are: {known}'}")
+    return catalogue[name]
+
+
+def suggestion(wrong: str, known: Iterable[str]) -> str:
+    """The nearest known name, as the end of an error line (`; did you mean 'right'?`), or nothing."""
+    near = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def reference(item: type[Any]) -> str:
+    """A text by which another process finds a class: "package.module:Class", or "path/to/file.py:Class"."""
+    path = Path(inspect.getsourcefile(item) or "").resolve()
+    try:
+        spec = importlib.util.find_spec(item.__module__)
+    except (ImportError, ValueError):
+        spec = None
+    importable = spec is not None and spec.origin is not None and Path(spec.origin).resolve() == path
+    importable = importable and not item.__module__.startswith(FILE_PREFIX)
+    return f"{item.__module__ if importable else path}:{item.__qualname__}"
+
+
+def resolve(text: str) -> Any:
+    """The class that `reference` named. Raises PluginError where it is not there."""
+    place, _, qualname = text.rpartition(":")
+    try:
+        item: Any = load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    except ImportError as error:
+        raise PluginError(f"module {place} does not import: {_where(error)}") from error
+    for part in qualname.split("."):
+        item = getattr(item, part, None)
+    if not isinstance(item, type):
+        raise PluginError(f"{place} defines no class {qualname}")
+    return item

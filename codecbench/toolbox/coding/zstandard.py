@@ -1,0 +1,452 @@
+"""Entropy coding with tables that both sides hold: priors of integers, coded by constriction.
+
+A `Prior` is learned from training symbols, shipped as side state, and billed there. Its tables are integers, so
+encoder and decoder agree on every machine. Zstandard frames stand beside it, for data without a prior. Importing this
+module imports neither numpy, nor constriction, nor zstandard.
+
+Which coder runs follows from the number of symbols, which both sides know. Few symbols take a range coder, since its
+last word can be cut to the one or two bytes that tell its final interval, while an ANS coder's final state takes three
+bytes more than it tells. Many symbols take the ANS coder, since the range coder, which rounds a range of 2^32 to 2^64
+down to a multiple of 2^24, loses some 2.5e-4 bits a symbol: nothing to a message, but more than a hundredth of a long
+row of symbols that are almost certain.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from codecbench.codec import PayloadError
+from codecbench.toolbox.coding.headers import read_varint, write_varint
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+PRECISION_BITS = 20
+"""Each row of a prior sums to 2^20: a symbol costs 1.4e-6 bits at least, and 20 at most."""
+
+MAX_ALPHABET = 1 << 16
+MAX_SYMBOL = 1 << 30
+"""Symbols lie within this on either side of zero."""
+
+FEW_SYMBOLS = 1 << 16
+"""Up to so many symbols, over all rows, a range coder writes them."""
+
+_CODER_PRECISION_BITS = 24
+_UNITS = 1 << (_CODER_PRECISION_BITS - PRECISION_BITS)
+_WORD_BYTES = 4
+_STATE_BITS = 64
+_MAX_ROWS = 1 << 20
+_MAX_STATE_BYTES = 1 << 28
+_MIN_WINDOW_BYTES = 1 << 16
+
+
+class Prior:
+    """The probabilities of integer symbols, one table a row; all symbols of a row are drawn from its table.
+
+    Rows are channels, coefficients, or whatever has a distribution of its own. A row's alphabet is the consecutive
+    integers from its least to its greatest symbol; what lies outside is the encoder's to clip. A row whose alphabet is
+    a single symbol costs nothing.
+    """
+
+    def __init__(self, lowest: Sequence[int], tables: Sequence[NDArray[np.int64]]) -> None:
+        for table in tables:
+            if not 1 <= len(table) <= MAX_ALPHABET or int(table.min()) < 1 or int(table.sum()) != 1 << PRECISION_BITS:
+                raise ValueError(f"a table is up to {MAX_ALPHABET} positive integers that sum to 2^{PRECISION_BITS}")
+        if len(lowest) != len(tables):
+            raise ValueError(f"{len(lowest)} least symbols for {len(tables)} tables")
+        if any(
+            not -MAX_SYMBOL <= least <= MAX_SYMBOL - len(table) for least, table in zip(lowest, tables, strict=True)
+        ):
+            raise ValueError(f"an alphabet goes beyond {MAX_SYMBOL}")
+        self.lowest = [int(least) for least in lowest]
+        self.tables = list(tables)
+
+    @classmethod
+    def from_counts(cls, lowest: Sequence[int], counts: Sequence[NDArray[Any]]) -> Prior:
+        """A prior with probabilities in proportion to these counts, none of them zero.
+
+        `counts[i][j]` is how often (or how much: any weight of at least 0) row i had the symbol `lowest[i] + j`.
+        Raises ValueError for counts that are negative or not finite, and for an alphabet over MAX_ALPHABET.
+        """
+        return cls(lowest, [_to_table(count) for count in counts])
+
+    @classmethod
+    def fitted(cls, symbols: NDArray[Any], margin: int = 1, pseudo_count: float = 0.25) -> Prior:
+        """The prior of training symbols, (rows, n): their counts, and a `pseudo_count` for each symbol of the alphabet.
+
+        The alphabet goes `margin` further than the training symbols on either side, except in a row that was constant.
+        Raises ValueError where there is no symbol, or where a row's symbols are over MAX_ALPHABET apart.
+        """
+        import numpy as np
+
+        if not symbols.shape[1]:
+            raise ValueError("a prior is fitted to at least one symbol a row")
+        lowest, counts = [], []
+        for row in symbols.astype(np.int64):
+            least, greatest = int(row.min()), int(row.max())
+            spare = margin if least < greatest else 0
+            lowest.append(least - spare)
+            size = greatest - least + 1 + 2 * spare
+            if size > MAX_ALPHABET:
+                raise ValueError(f"an alphabet of {size} symbols is over {MAX_ALPHABET}; quantise more coarsely")
+            counts.append(np.bincount(row - lowest[-1], minlength=size) + pseudo_count)
+        return cls.from_counts(lowest, counts)
+
+    def __len__(self) -> int:
+        return len(self.tables)
+
+    @cached_property
+    def least(self) -> NDArray[np.int64]:
+        """The least symbol of each row, (rows, 1), to clip by."""
+        import numpy as np
+
+        return np.array(self.lowest, np.int64).reshape(-1, 1)
+
+    @cached_property
+    def greatest(self) -> NDArray[np.int64]:
+        """The greatest symbol of each row, (rows, 1), to clip by."""
+        import numpy as np
+
+        return self.least + np.array([len(table) - 1 for table in self.tables], np.int64).reshape(-1, 1)
+
+    def clip(self, symbols: NDArray[Any]) -> NDArray[np.int32]:
+        """The nearest symbols, (rows, n), that the prior can code. Values may be floating-point integers.
+
+        Raises ValueError for a value that is not a number; infinite ones become the greatest or least symbol.
+        """
+        import numpy as np
+
+        if np.isnan(symbols).any():
+            raise ValueError("a symbol is not a number")
+        clipped: NDArray[np.int32] = symbols.clip(self.least, self.greatest).astype(np.int32)
+        return clipped
+
+    def bound_bytes(self, symbols: NDArray[Any]) -> float:
+        """The Shannon bound of symbols (rows, n) under this prior: the sum of -log2 of their probabilities, in bytes.
+
+        Raises ValueError for a symbol that is outside its row's alphabet.
+        """
+        places = self._places(symbols)
+        return sum(float(cost[row].sum()) for cost, row in zip(self._costs, places, strict=True)) / 8
+
+    def encode(self, symbols: NDArray[Any]) -> bytes:
+        """Symbols (rows, n) to a bitstream that ends where the payload does.
+
+        At most 1 % and 4 bytes over `bound_bytes`; up to FEW_SYMBOLS, it is most often within one byte. Raises
+        ValueError for a symbol that is outside its row's alphabet.
+        """
+        places = self._places(symbols)
+        coded = [(row, model) for row, model in zip(places, self.models, strict=True) if model is not None]
+        return write_runs(coded if places.size else [], places.size > FEW_SYMBOLS)
+
+    def decode(self, bitstream: bytes | memoryview, count: int) -> NDArray[np.int32]:
+        """The inverse of `encode` for `count` symbols a row: (rows, count).
+
+        Raises PayloadError for a bitstream that cannot be the code of so many symbols. One that was altered may as well
+        decode to other symbols of the alphabet.
+        """
+        import numpy as np
+
+        reader = BitstreamReader(bitstream, self._coded_rows * count, len(self) * count > FEW_SYMBOLS)
+        places = np.zeros((len(self), count), np.int32)
+        for row, model in zip(places, self.models, strict=True):
+            row[:] = reader.read(model, count)
+        reader.finish()
+        places += self.least.astype(np.int32)
+        return places
+
+    def to_bytes(self) -> bytes:
+        """The prior as side state."""
+        import numpy as np
+
+        numbers = bytearray(write_varint(len(self)))
+        for least, table in zip(self.lowest, self.tables, strict=True):
+            numbers += write_varint(_zigzag(least)) + write_varint(len(table))
+        tables = np.concatenate([np.zeros(0, np.int64), *self.tables]).astype("<u4")
+        # Planes of bytes deflate better than numbers.
+        return zlib.compress(bytes(numbers) + tables.view(np.uint8).reshape(-1, 4).T.tobytes(), 9)
+
+    @classmethod
+    def from_bytes(cls, state: bytes) -> Prior:
+        """The inverse of `to_bytes`. Raises PayloadError or ValueError for a state that is none."""
+        import numpy as np
+
+        numbers = _inflate(state)
+        rows, offset = read_varint(numbers)
+        if rows > _MAX_ROWS:
+            raise ValueError(f"a prior of {rows} rows")
+        lowest, lengths = [], []
+        for _ in range(rows):
+            folded, offset = read_varint(numbers, offset)
+            length, offset = read_varint(numbers, offset)
+            lowest.append((folded >> 1) ^ -(folded & 1))
+            lengths.append(length)
+        if len(numbers) - offset != 4 * sum(lengths):
+            raise ValueError("the tables of a prior are cut short, or go on behind their end")
+        planes = np.frombuffer(numbers, np.uint8, offset=offset).reshape(4, -1)
+        tables = np.ascontiguousarray(planes.T).view("<u4").reshape(-1).astype(np.int64)
+        return cls(lowest, np.split(tables, np.cumsum(lengths)[:-1]) if rows else [])
+
+    def _places(self, symbols: NDArray[Any]) -> NDArray[np.int32]:
+        """Where in its row's alphabet each symbol stands."""
+        import numpy as np
+
+        if symbols.ndim != 2 or len(symbols) != len(self):
+            raise ValueError(f"symbols of shape {symbols.shape} for a prior of {len(self)} rows")
+        if not (bool((symbols >= self.least).all()) and bool((symbols <= self.greatest).all())):
+            raise ValueError("a symbol is outside its row's alphabet; clip it first")
+        places: NDArray[np.int32] = (symbols - self.least).astype(np.int32)
+        return places
+
+    def write(self, rows: NDArray[np.intp], places: NDArray[np.int32]) -> bytes:
+        """A bitstream of symbols of any rows in this order, each given by its place in its row's alphabet.
+
+        What a `BitstreamReader` of as many symbols reads run by run with `models`. The coder takes them in one call,
+        however often rows change.
+        """
+        from constriction import stream
+
+        count = len(rows)
+        if self._coded_rows < len(self):
+            coded = self._lengths[rows] > 1
+            rows, places = rows[coded], places[coded]
+        which, parts = self._thirds
+        at = self._starts[rows] + places
+        return write_runs([(which[at], stream.model.Categorical(perfect=False), parts[at])], count > FEW_SYMBOLS)
+
+    def bits(self, rows: NDArray[np.intp], places: NDArray[np.int32]) -> NDArray[np.float64]:
+        """What each symbol costs at least: -log2 of its probability. Rows and places are those of `write`."""
+        import numpy as np
+
+        costs: NDArray[np.float64] = np.concatenate([np.zeros(0), *self._costs])[self._starts[rows] + places]
+        return costs
+
+    @cached_property
+    def _lengths(self) -> NDArray[np.intp]:
+        import numpy as np
+
+        return np.array([len(table) for table in self.tables], np.intp)
+
+    @cached_property
+    def _starts(self) -> NDArray[np.intp]:
+        """Where each row's symbols begin among those of all rows."""
+        import numpy as np
+
+        return np.cumsum(self._lengths) - self._lengths
+
+    @cached_property
+    def _thirds(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """For each symbol of all rows an alphabet of three with the same interval in it, and which of the three it is.
+
+        The others stand for all symbols below it and all above it; where there are none, for halves of those on the
+        other side. So models of symbols of different rows have one size.
+        """
+        import numpy as np
+
+        which, parts = [np.zeros(0, np.int32)], [np.zeros((0, 3), np.int64)]
+        for table in self.tables:
+            width = table * _UNITS
+            below = np.cumsum(width) - width
+            above = (1 << _CODER_PRECISION_BITS) - width - below
+            inside = np.stack([below, width, above], 1)
+            inside[0] = width[0], above[0] // 2, above[0] // 2
+            inside[-1] = below[-1] // 2, below[-1] // 2, width[-1]
+            which.append(np.array([0, *[1] * (len(table) - 2), *[2] * (len(table) > 1)], np.int32))
+            parts.append(inside)
+        # As for `models`, one is taken off for the 1 of 2^24 that the coder gives to each.
+        return np.concatenate(which), (np.concatenate(parts) - 1).astype(np.float32)
+
+    @cached_property
+    def _coded_rows(self) -> int:
+        return sum(len(table) > 1 for table in self.tables)
+
+    @cached_property
+    def models(self) -> list[Any]:
+        """A coder's model of each row for `write_runs`, None where the alphabet is a single symbol."""
+        import numpy as np
+        from constriction import stream
+
+        # constriction gives every symbol 1 of 2^24 and shares out the rest in proportion. With one taken off before,
+        # and integers that float32 holds exactly, as it does all their sums, what results is the table itself.
+        return [
+            stream.model.Categorical((table * _UNITS - 1).astype(np.float32), perfect=False) if len(table) > 1 else None
+            for table in self.tables
+        ]
+
+    @cached_property
+    def _costs(self) -> list[NDArray[np.float64]]:
+        import numpy as np
+
+        return [PRECISION_BITS - np.log2(table) for table in self.tables]
+
+
+def zstd_compress(data: bytes, level: int, dictionary: bytes = b"") -> bytes:
+    """A Zstandard frame (RFC 8878) of `data` without magic number, content size, checksum and dictionary's number.
+
+    Needs zstandard.
+    """
+    import zstandard
+
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        level, source_size=len(data), dict_size=len(dictionary), format=zstandard.FORMAT_ZSTD1_MAGICLESS,
+        write_content_size=False, write_checksum=False, write_dict_id=False,
+    )  # fmt: skip
+    trained = zstandard.ZstdCompressionDict(dictionary) if dictionary else None
+    return bytes(zstandard.ZstdCompressor(compression_params=parameters, dict_data=trained).compress(data))
+
+
+def zstd_decompress(frame: bytes | memoryview, size: int, dictionary: bytes = b"") -> bytes:
+    """The inverse of `zstd_compress` for data of `size` bytes. Raises PayloadError for a frame of anything else.
+
+    No more is decompressed, nor allocated, than `size` and a window of that order, whatever the frame says.
+    """
+    import zstandard
+
+    trained = zstandard.ZstdCompressionDict(dictionary) if dictionary else None
+    window_bytes = max(_MIN_WINDOW_BYTES, 1 << (size + len(dictionary)).bit_length())
+    unpacker = zstandard.ZstdDecompressor(
+        dict_data=trained, max_window_size=window_bytes, format=zstandard.FORMAT_ZSTD1_MAGICLESS
+    )
+    try:
+        with unpacker.stream_reader(bytes(frame), read_across_frames=False) as reader:
+            data = bytes(reader.read(size + 1))
+    except zstandard.ZstdError as error:
+        raise PayloadError(f"no Zstandard frame: {error}") from error
+    if len(data) != size:
+        raise PayloadError(f"a Zstandard frame of {'more' if len(data) > size else 'fewer'} than {size} bytes")
+    return data
+
+
+def write_runs(runs: Sequence[tuple[NDArray[np.int32], *tuple[Any, ...]]], many: bool) -> bytes:
+    """A bitstream of runs of places in an alphabet, each with its model of `Prior.models`; `many` takes the ANS coder.
+
+    Or with a family of models, and the parameters of each place's model.
+
+    What `BitstreamReader` reads in the same order.
+    """
+    # The decoder takes what is missing for zeros.
+    return (_ans_encode if many else _range_encode)(runs).rstrip(b"\0")
+
+
+class BitstreamReader:
+    """Reads runs of symbols in the order in which `write_runs` wrote them, with the same models and the same coder.
+
+    `most` bounds how many symbols there may be. Raises PayloadError for a bitstream that cannot be the code of so many;
+    one that was altered may as well give other symbols.
+    """
+
+    def __init__(self, bitstream: bytes | memoryview, most: int, many: bool) -> None:
+        import numpy as np
+        from constriction import stream
+
+        padded = bytes(bitstream)
+        if padded.endswith(b"\0"):
+            raise PayloadError("an entropy-coded bitstream does not end in a zero")
+        padded += bytes(-len(padded) % _WORD_BYTES)
+        if len(padded) > (most * PRECISION_BITS + _STATE_BITS) // 8:
+            raise PayloadError(f"{len(bitstream)} bytes are more than {most} symbols can take")
+        self._many = many
+        with _no_bitstream():
+            if many:
+                self._coder = stream.stack.AnsCoder(np.frombuffer(padded, "<u4").astype(np.uint32))
+            else:
+                self._coder = stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
+
+    def read(self, model: Any, count: int) -> NDArray[np.int32]:
+        """Places of `count` symbols of one model of `Prior.models`, zeros for the model None."""
+        import numpy as np
+
+        if model is None or not count:
+            return np.zeros(count, np.int32)
+        with _no_bitstream():
+            places: NDArray[np.int32] = self._coder.decode(model, count)
+        return places
+
+    def finish(self) -> None:
+        """Raise PayloadError where the bitstream goes on, as far as its coder can tell."""
+        if self._many and not self._coder.is_empty():
+            raise PayloadError("no entropy-coded bitstream: it goes on behind its symbols")
+
+
+@contextmanager
+def _no_bitstream() -> Iterator[None]:
+    """What constriction raises for numbers that are no code, as PayloadError."""
+    try:
+        yield
+    except (AssertionError, ValueError) as error:
+        raise PayloadError(f"no entropy-coded bitstream: {error}") from error
+
+
+def _range_encode(coded: Sequence[tuple[NDArray[np.int32], *tuple[Any, ...]]]) -> bytes:
+    """The fewest bytes of a range coder's final interval. Rows of places go with their models."""
+    from constriction import stream
+
+    coder = stream.queue.RangeEncoder()
+    for run in coded:
+        coder.encode(*run)
+    words, (lower, width) = coder.pos()
+    stream_bytes: bytes = coder.get_compressed().astype(">u4").tobytes()
+    kept, tail = stream_bytes[: words * _WORD_BYTES], stream_bytes[words * _WORD_BYTES :]
+    # What constriction wrote is a number of the final interval [lower, lower + width), in which a carry may have gone
+    # to the words before; so it is where the interval lies as those words now stand.
+    written = int.from_bytes(tail.ljust(_STATE_BITS // 8, b"\0"), "big")
+    start = written - (written - lower) % (1 << _STATE_BITS)
+    return kept + _shortest_within(start, start + width)
+
+
+def _shortest_within(start: int, end: int) -> bytes:
+    """The fewest bytes that, with zeros behind them to 64 bits, make a number from `start` up to below `end`."""
+    for length in range(_STATE_BITS // 8 + 1):
+        step = 1 << (_STATE_BITS - 8 * length)
+        multiple = -(-max(start, 0) // step)
+        if multiple * step < min(end, 1 << _STATE_BITS):
+            return multiple.to_bytes(length, "big")
+    raise ValueError(f"no number from {start} to {end}")
+
+
+def _ans_encode(coded: Sequence[tuple[NDArray[np.int32], *tuple[Any, ...]]]) -> bytes:
+    """An ANS coder's words and state."""
+    from constriction import stream
+
+    coder = stream.stack.AnsCoder()
+    for run in reversed(coded):
+        coder.encode_reverse(*run)
+    return bytes(coder.get_compressed().astype("<u4").tobytes())
+
+
+def _zigzag(value: int) -> int:
+    return value << 1 if value >= 0 else (-value << 1) - 1
+
+
+def _inflate(state: bytes) -> bytes:
+    unpacker = zlib.decompressobj()
+    try:
+        numbers = unpacker.decompress(state, _MAX_STATE_BYTES)
+    except zlib.error as error:
+        raise ValueError(f"no state of a prior: {error}") from error
+    if not unpacker.eof or unpacker.unused_data:
+        raise ValueError("the state of a prior is cut short, or goes on behind its end")
+    return numbers
+
+
+def _to_table(counts: NDArray[Any]) -> NDArray[np.int64]:
+    """Positive integers that sum to 2^PRECISION_BITS: one each, and the rest in proportion by largest remainders."""
+    import numpy as np
+
+    weights = np.asarray(counts, np.float64)
+    if not 1 <= weights.size <= MAX_ALPHABET or not np.isfinite(weights).all() or weights.min() < 0:
+        raise ValueError(f"counts are 1 to {MAX_ALPHABET} finite numbers of at least 0")
+    weights = weights / weights.max() if weights.any() else np.ones_like(weights)
+    free = (1 << PRECISION_BITS) - len(weights)
+    shares = weights / weights.sum() * free
+    table: NDArray[np.int64] = np.floor(shares).astype(np.int64)
+    missing = max(0, free - int(table.sum()))
+    table[np.argsort(table - shares, kind="stable")[:missing]] += 1
+    table[int(table.argmax())] += free - int(table.sum())  # what rounding in floating point has left, mostly nothing
+    table += 1
+    return table

@@ -3,27 +3,18 @@
 The names below are all that a plugin needs. Importing them does not import torch.
 """
 
-from codecbench.codec import (
-    Codec,
-    CodecbenchError,
-    DataError,
-    FitData,
-    PayloadError,
-    PluginError,
-    Side,
-    TensorSpec,
-    UsageError,
-)
+from codecbench.codec import Codec, FitData, Side, TensorSpec
 from codecbench.devices.profile import DeviceProfile
+from codecbench.errors import CodecbenchError, DataError, PayloadError, PluginError, UsageError
 from codecbench.hookspecs import hookimpl
 from codecbench.links.model import BackgroundLink, FixedRateLink, Link, TcpRampLink, TraceLink
 from codecbench.registry import manager
-from codecbench.workload import Metric, Subset, Workload
+from codecbench.workload import Metric, Subset, Workload, data_places
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BackgroundLink", "Codec", "CodecbenchError", "DataError", "DeviceProfile", "FitData", "FixedRateLink", "Link",
     "Metric", "PayloadError", "PluginError", "Side", "Subset", "TcpRampLink", "TensorSpec", "TraceLink", "UsageError",
-    "Workload", "hookimpl", "manager",
+    "Workload", "data_places", "hookimpl", "manager",
 ]  # fmt: skip

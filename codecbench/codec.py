@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
+from codecbench.errors import PayloadError
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -31,26 +33,6 @@ Side: TypeAlias = Literal["device", "edge"]
 DTYPE_BYTES: Mapping[str, int] = {
     "float16": 2, "float32": 4, "float64": 8, "int16": 2, "int32": 4, "int64": 8, "int8": 1, "uint8": 1,
 }  # fmt: skip
-
-
-class CodecbenchError(Exception):
-    """Base of every error that is the user's to mend. Its text is one line: what was wrong, what to do."""
-
-
-class UsageError(CodecbenchError):
-    """A name, an option or a configuration that does not fit. The command line ends with status 2."""
-
-
-class PluginError(CodecbenchError):
-    """A plugin that cannot be loaded or breaks the contract."""
-
-
-class DataError(CodecbenchError):
-    """A dataset, weight file or record that is missing, damaged or of another version."""
-
-
-class PayloadError(CodecbenchError):
-    """A payload that does not decode. A codec may raise anything; core turns it into this."""
 
 
 @dataclass(frozen=True)

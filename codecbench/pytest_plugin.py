@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from codecbench.codec import Codec, TensorSpec, UsageError
+from codecbench.codec import Codec, TensorSpec
+from codecbench.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +52,7 @@ class CodecBenchmark:
         middle one; `split` names the group and defaults to the spec. A point that needs a fit gets one on synthetic
         data, which is not timed. Skips where the codec gives a reason. Raises UsageError for `x` without its spec.
         """
-        from codecbench.kit.runner import Case, Kit
+        from codecbench.kit.cases import Case
         from codecbench.kit.samples import samples, spec_label
         from codecbench.measure import torch_threads
 
@@ -61,7 +62,7 @@ class CodecBenchmark:
         if missing:
             pytest.skip(missing)
         spec, point = _choose(codec, spec, point)
-        case = Case(Kit([]), codec, spec, point)
+        case = Case(codec, spec, point)
         sample = samples(spec, 1)[0] if x is None else x
         device, edge = case.side("device"), case.side("edge")
         payload = device.encode(sample)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib.util
 import inspect
@@ -12,22 +11,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 import pluggy
 
 from codecbench import hookspecs
-from codecbench.codec import Codec, PluginError, UsageError
+from codecbench.codec import Codec
 from codecbench.devices.profile import HOST, DeviceProfile
+from codecbench.errors import PluginError
 from codecbench.links.model import Link
+from codecbench.names import suggestion
 from codecbench.workload import Workload
 
 GROUP = "codecbench"
 BESIDE_CONFIG = "codecbench_plugin.py"
 FILE_PREFIX = "codecbench_file_"
 """How the names of modules begin that were loaded from single files."""
-
-Named = TypeVar("Named")
 
 
 def manager(plugin_files: Sequence[Path] = (), *, with_entry_points: bool = True) -> pluggy.PluginManager:
@@ -192,20 +191,6 @@ def check_points(codec: type[Codec], points: Any) -> None:
                 raise PluginError(
                     f"{class_label(codec)}: {key}={value!r} in a point is no JSON scalar; use a number or text"
                 )
-
-
-def pick(catalogue: Mapping[str, Named], name: str, kind: str) -> Named:
-    """The entry called `name`, or a UsageError that suggests the nearest."""
-    if name not in catalogue:
-        known = ", ".join(catalogue) or "none"
-        raise UsageError(f"no {kind} {name!r}{suggestion(name, catalogue) or f'; there are: {known}'}")
-    return catalogue[name]
-
-
-def suggestion(wrong: str, known: Iterable[str]) -> str:
-    """The nearest known name, as the end of an error line (`; did you mean 'right'?`), or nothing."""
-    near = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def reference(item: type[Any]) -> str:

@@ -22,11 +22,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from codecbench.codec import Codec, TensorSpec, UsageError
+from codecbench.codec import Codec, TensorSpec
+from codecbench.errors import UsageError
 from codecbench.kit import checks as kit_checks
 from codecbench.kit.golden import Golden, golden_files, golden_path
 from codecbench.kit.runner import CHECKS, Check, CheckFailed, Kit, Outcome, Points, Subject, quick_points, subject_label
-from codecbench.registry import pick
+from codecbench.names import pick
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,7 +131,7 @@ def write_golden(codec: type[Codec], *, specs: Sequence[TensorSpec] | None = Non
     present = [path for path, golden in found.items() if golden.version == codec.version]
     kit = Kit([codec], specs)
     for path in present:
-        change = kit_checks.golden_change(kit, codec, found[path])
+        change = kit_checks.golden_change(codec, found[path])
         if change:
             raise UsageError(f"{path.name}: {change}; raise {codec.name}'s version before new golden files are written")
     for path in found.keys() - present:

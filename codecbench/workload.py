@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
-from codecbench.codec import TensorSpec, UsageError
+from codecbench.codec import TensorSpec
+from codecbench.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np

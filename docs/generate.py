@@ -30,11 +30,13 @@ from codecbench.analysis.latency import Scenario
 from codecbench.analysis.paper import OUR_ROWS
 from codecbench.cli import main as cli
 from codecbench.cli import options as cli_options
-from codecbench.codec import Codec, CodecbenchError, DataError, UsageError
+from codecbench.codec import Codec
+from codecbench.errors import CodecbenchError, DataError, UsageError
 from codecbench.experiment.config import DEFAULT_WORKLOAD
 from codecbench.figures import catalogue as figure
 from codecbench.figures.drawing import Drawing
-from codecbench.registry import codecs, links, manager, pick, workloads
+from codecbench.names import pick
+from codecbench.registry import codecs, links, manager, workloads
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record
 from codecbench.results.store import Store

@@ -11,19 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from codecbench.codec import Codec, PluginError, UsageError
+from codecbench.codec import Codec
+from codecbench.errors import PluginError, UsageError
 from codecbench.links.model import Link
-from codecbench.registry import (
-    codecs,
-    links,
-    load_file,
-    manager,
-    pick,
-    reference,
-    resolve,
-    suggestion,
-    workloads,
-)
+from codecbench.names import pick, suggestion
+from codecbench.registry import codecs, links, load_file, manager, reference, resolve, workloads
 
 HEAD = """
 from codecbench import Codec, TcpRampLink, hookimpl

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from codecbench.codec import UsageError
-from codecbench.registry import pick
+from codecbench.analysis.selection import one_set, rows_in_order, splits_in_order
+from codecbench.errors import UsageError
+from codecbench.names import pick
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record, Size, Task, TensorGroup, Time
 from codecbench.tables import document as layout
-from codecbench.tables.budget import FORMATS, PROSE_WIDTH, csv_text, one_set, rows_in_order, splits_in_order
+from codecbench.tables.formats import FORMATS, PROSE_WIDTH, csv_text
 
 _FALLS = "↓"
 _MARKS = ((_FALLS, "a smaller payload of the same row does better, the two intervals of the change apart"),)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
-from codecbench.codec import DataError, UsageError
 from codecbench.devices.layers import ModelLayers
 from codecbench.devices.profile import HOST, DeviceProfile
+from codecbench.errors import DataError, UsageError
 from codecbench.links.model import Link
 from codecbench.measure import percentile
 from codecbench.results.record import Record, Timed

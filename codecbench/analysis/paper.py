@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from codecbench.analysis.budget import Entry
+from codecbench.analysis.selection import choose, splits_in_order
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record, Task
-from codecbench.tables.budget import Entry, Table, choose, paper_tables, splits_in_order
+from codecbench.tables.budget import Table, paper_tables
 
 OUR_ROWS: Mapping[str, tuple[str, ...]] = {
     "DeepCOD": ("deepcod (fixed)", "deepcod (entropy)", "deepcod-rd"),

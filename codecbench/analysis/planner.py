@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from codecbench.analysis import latency
 from codecbench.analysis.latency import LOCAL, STEPS, Latency, Scenario
-from codecbench.codec import UsageError
+from codecbench.errors import UsageError
 from codecbench.links.model import Link
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record

@@ -11,10 +11,10 @@ from codecbench.analysis import latency, planner
 from codecbench.analysis.latency import Latency, Scenario
 from codecbench.analysis.paper import OUR_ROWS
 from codecbench.analysis.planner import Candidate, Limits, Plan
-from codecbench.codec import DataError, UsageError
+from codecbench.analysis.selection import choose, groups, one_set, payload_bytes, rows_in_order, splits_in_order
 from codecbench.devices.profile import HOST
-from codecbench.results.record import Record, Size, Task, TensorGroup
-from codecbench.tables.budget import choose, one_set, rows_in_order, splits_in_order
+from codecbench.errors import UsageError
+from codecbench.results.record import Record, Task
 
 RAW = "raw"
 """The codec that sends the tensor as it is."""
@@ -235,15 +235,3 @@ def of(
     if not any(record.status == "ok" for record in shown):
         raise UsageError("there are no measured records to draw; `codecbench run` makes some")
     return FigureData(tuple(shown), tuple(scenarios), budget, all_rows)
-
-
-def groups(record: Record) -> tuple[TensorGroup, Size, Task]:
-    """What every measured record holds. Raises DataError where it does not."""
-    if not (record.tensor and record.size and record.task):
-        raise DataError(f"record {record.cell} is 'ok' but lacks measurements; delete it and run again")
-    return record.tensor, record.size, record.task
-
-
-def payload_bytes(record: Record) -> float:
-    """Mean bytes of a measured record's payload."""
-    return groups(record)[1].payload_bytes.mean

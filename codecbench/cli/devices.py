@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from codecbench.cli.options import DEFAULT_OUT, DataDir, Out, Plugins, WorkloadName, say, show
-from codecbench.codec import UsageError
 from codecbench.devices.profile import HOST, DeviceProfile, pick_device
+from codecbench.errors import UsageError
 from codecbench.experiment.config import DEFAULT_WORKLOAD
-from codecbench.registry import devices, manager, pick, reference, workloads
+from codecbench.names import pick
+from codecbench.registry import devices, manager, reference, workloads
 
 if TYPE_CHECKING:
     from codecbench.devices.layers import ModelLayers
@@ -64,7 +65,7 @@ def measure(
     plugin: Plugins = None,
 ) -> None:
     """Measure this machine, one thread, and write its profile. Run it on the device, with nothing else running."""
-    from codecbench.devices.timing import measure_profile
+    from codecbench.harness.device_profile import measure_profile
 
     name = out.stem if name is None else name
     if out.suffix != ".json" or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name == HOST:

@@ -23,10 +23,11 @@ from codecbench.cli.options import (
     scenario,
     show,
 )
-from codecbench.codec import UsageError
 from codecbench.devices.profile import HOST
+from codecbench.errors import UsageError
 from codecbench.experiment.config import DEFAULT_WORKLOAD
-from codecbench.registry import manager, pick, workloads
+from codecbench.names import pick
+from codecbench.registry import manager, workloads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codecbench.cli.options import Plugins, say, show
-from codecbench.codec import UsageError
+from codecbench.errors import UsageError
 from codecbench.registry import links, manager
 
 if TYPE_CHECKING:
     from codecbench.links.fitting import LinkFit
-    from codecbench.links.probe import Listener
+    from codecbench.links.tcp import Listener
 
 app = typer.Typer(
     help="Models of networks: show one, measure a real path, fit a link to it.", no_args_is_help=True,
@@ -96,8 +96,9 @@ def probe(
     """Measure a real path by sending messages to `codecbench link serve`, and fit a link to it."""
     from codecbench.links.files import write_pairs
     from codecbench.links.fitting import check_sizes, fit_pairs
-    from codecbench.links.probe import DEFAULT_SIZES, LinkClient, parse_address
+    from codecbench.links.probe import DEFAULT_SIZES, LinkClient
     from codecbench.links.probe import probe as measured
+    from codecbench.links.tcp import parse_address
     from codecbench.measure import percentile
 
     address, wanted = parse_address(server), _parse_sizes(sizes, DEFAULT_SIZES)
@@ -142,9 +143,9 @@ def relay(
     port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="The port; 0 is any free one.")] = PORT + 1,
 ) -> None:
     """Pass connections on at a limited rate and with a delay, until Ctrl-C."""
-    from codecbench.links.probe import parse_address
     from codecbench.links.relay import parse_rate
     from codecbench.links.relay import relay as shaped
+    from codecbench.links.tcp import parse_address
 
     target = parse_address(to)
     listener = shaped(target, rate_bit_per_s=parse_rate(rate), delay_s=delay_ms / 1e3, host=host, port=port)

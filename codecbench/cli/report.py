@@ -22,9 +22,10 @@ from codecbench.cli.options import (
     say,
     scenario,
 )
-from codecbench.codec import DataError
 from codecbench.devices.profile import HOST
-from codecbench.registry import codecs, manager, pick, workloads
+from codecbench.errors import DataError
+from codecbench.names import pick
+from codecbench.registry import codecs, manager, workloads
 
 DEFAULT_FILE = Path("report.html")
 

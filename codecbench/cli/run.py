@@ -38,10 +38,11 @@ from codecbench.cli.options import (
     scenario,
     show,
 )
-from codecbench.codec import CodecbenchError, DataError, UsageError
 from codecbench.devices.profile import HOST
+from codecbench.errors import CodecbenchError, DataError, UsageError
 from codecbench.experiment.config import DEFAULT_WORKLOAD, load
-from codecbench.registry import codecs, devices, links, manager, pick, suggestion, workloads
+from codecbench.names import pick, suggestion
+from codecbench.registry import codecs, devices, links, manager, workloads
 
 if TYPE_CHECKING:
     import pluggy
@@ -332,9 +333,9 @@ def plan(
 ) -> None:
     """Choose the split, codec and point of the least latency within a budget, from the records of a run."""
     from codecbench.analysis import planner
+    from codecbench.analysis.selection import one_set
     from codecbench.results.store import Store
     from codecbench.tables import plan as plan_text
-    from codecbench.tables.budget import one_set
 
     pm = manager(plugin or ())
     store = Store(out)
@@ -374,12 +375,12 @@ def rehearse(
 ) -> None:
     """Run the planned codec for real, over a path shaped on this machine, and hold the plan's latency against it."""
     from codecbench.analysis.planner import Limits
+    from codecbench.analysis.selection import one_set
     from codecbench.harness import rehearsal as rehearsals
     from codecbench.harness.progress import reporter
     from codecbench.links.relay import parse_rate
     from codecbench.results.store import Store
     from codecbench.tables import plan as plan_text
-    from codecbench.tables.budget import one_set
 
     if not delay_ms >= 0:
         raise UsageError(f"--delay-ms is a number of milliseconds from 0 on, not {delay_ms:g}")

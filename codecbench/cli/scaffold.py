@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from string import Template
 
-from codecbench.codec import Codec, UsageError
+from codecbench.codec import Codec
+from codecbench.errors import UsageError
 from codecbench.registry import codecs, manager
 
 PLUGIN = Template('''\
@@ -23,7 +24,8 @@ from __future__ import annotations
 import zlib
 
 from codecbench import Codec, hookimpl
-from codecbench.toolbox.coding.headers import RANGE_BYTES, dequantise, quantise, read_shape, write_shape
+from codecbench.toolbox.coding.headers import read_shape, write_shape
+from codecbench.toolbox.transforms.uniform import RANGE_BYTES, dequantise, quantise
 
 
 class $class_name(Codec):

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from codecbench.codec import DataError
 from codecbench.devices.layers import RECURRENT, Layer
 from codecbench.devices.profile import FEATURES, TERMS, Branch, Leaf, Tree
+from codecbench.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np

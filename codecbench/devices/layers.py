@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from codecbench.codec import DataError
+from codecbench.errors import DataError
 from codecbench.measure import count_flop
 
 if TYPE_CHECKING:

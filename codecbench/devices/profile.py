@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from codecbench.codec import DataError, UsageError
 from codecbench.devices.layers import POOLS, RECURRENT, Layer
+from codecbench.errors import DataError, UsageError
 
 HOST = "host"
 """The reserved name of the machine that the records come from: its times are measured, so it has no profile."""

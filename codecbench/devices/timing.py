@@ -8,19 +8,13 @@ fewer of them and not other ones. Each finds its input, its output's memory and 
 from __future__ import annotations
 
 import io
-import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 from codecbench import measure
-from codecbench.codec import UsageError
-from codecbench.devices.cases import BLOCK, draw
-from codecbench.devices.fitting import LEAST, fit
+from codecbench.devices.cases import draw
 from codecbench.devices.layers import Layer
-from codecbench.devices.profile import DeviceProfile
-from codecbench.workers.client import Worker
 
 TURNS = 8
 """Layers of a block that take turns: those that move about as many bytes. What a layer finds in the caches of its
@@ -29,28 +23,6 @@ parameters is then what it would find in a model of such layers."""
 PASSES, ROUNDS = 3, 5
 """Times that a block of layers is gone through, seconds apart, and times that each layer is timed in each. The median
 of all counts: a moment in which others slow the machine down is then in one pass of three."""
-
-ALONE_CORES = 0.05
-"""What others may use of a core while a machine still counts as left alone."""
-
-LEAST_LAYERS = 4 * LEAST
-"""What a fit takes at the least."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """Layers with their seconds, and how many cores other programs used meanwhile."""
-
-    measured: list[tuple[Layer, float]]
-    busy_cores: float
-
-
-def calm(blocks: Sequence[Block]) -> list[Block]:
-    """The blocks during which the machine was left alone: nearly so, or else the calmer half, or what a fit needs."""
-    by_calm = sorted(blocks, key=lambda block: block.busy_cores)
-    alone = sum(block.busy_cores <= ALONE_CORES for block in blocks)
-    needed = max(alone, (len(blocks) + 1) // 2, math.ceil(LEAST_LAYERS / BLOCK))
-    return by_calm[:needed]
 
 
 def measure_block(seed: int, block: int) -> list[tuple[Layer, float]]:
@@ -107,59 +79,6 @@ def measure_rates() -> dict[str, float]:
         "matmul_gflop_s": round(2 * 1024**3 / product_s / 1e9, 1),
         "copy_gbyte_s": round(2 * source.nbytes / copy_s / 1e9, 1),
     }
-
-
-def measure_profile(
-    name: str,
-    *,
-    minutes: float,
-    reference: DeviceProfile | None = None,
-    seed: int = 0,
-    say: Callable[[float, str], None] = lambda _share, _text: None,
-) -> tuple[DeviceProfile, list[tuple[Layer, float]]]:
-    """Measure this machine for so many minutes and fit its profile; with the layers it was made of.
-
-    `reference` is the profile of the machine of the records, against which plain code is compared; without one the
-    factor is 1. `say` hears the share of the time that has passed, and what is going on. Raises UsageError for a time
-    out of bounds.
-    """
-    if not 0.05 <= minutes <= 120:
-        raise UsageError(f"--minutes {minutes:g}: give 0.05 to 120; 3 is enough on a fast machine")
-    deadline = measure.Deadline(minutes * 60)
-    blocks: list[Block] = []
-    with Worker("device", threads=1) as worker:
-        general = worker.call("measure_general", timeout_s=600).fields
-        bystanders = measure.Bystanders(worker.pid)
-        while len(blocks) * BLOCK < LEAST_LAYERS or deadline.remaining_s() > 0:
-            say(1 - deadline.remaining_s() / deadline.limit_s, f"{len(blocks) * BLOCK} layers")
-            found = worker.call("measure_layers", {"seed": seed, "block": len(blocks)}, timeout_s=3600).fields
-            measured = [(Layer(**values), seconds) for values, seconds in found["layers"]]
-            blocks.append(Block(measured, bystanders.busy_cores()))
-    kept = calm(blocks)
-    measured = [pair for block in kept for pair in block.measured]
-    say(1.0, f"{len(measured)} layers kept, of {len(blocks) * BLOCK}; fitting")
-    fitted = fit(measured, seed=seed)
-    kernels_s: dict[str, float] = general["kernels_s"]
-    machine = measure.machine()
-    about = {
-        "cpu": machine["cpu"], "os": machine["os"], "torch": machine["packages"].get("torch", ""), "threads": 1,
-        "layers": len(measured), "minutes": minutes, "seed": seed, "measured_utc": measure.utc_now(),
-        "others_busy_cores": round(max(block.busy_cores for block in kept), 2),
-        **general["rates"],
-    }  # fmt: skip
-    profile = DeviceProfile(
-        name, f"One core of {machine['cpu']}, measured", "codecbench device measure", "measured", fitted.tree,
-        general_factor(kernels_s, reference), general["call_s"], kernels_s, fitted.errors, {}, about,
-    )  # fmt: skip
-    return profile, measured
-
-
-def general_factor(kernels_s: Mapping[str, float], reference: DeviceProfile | None) -> float:
-    """How much longer plain code takes than on the reference: the geometric mean over the kernels that both have."""
-    base = reference.general_kernels_s if reference is not None else kernels_s
-    ratios = [math.log(kernels_s[name] / base[name]) for name in kernels_s if name in base]
-    factor = math.exp(sum(ratios) / len(ratios)) if ratios else 1.0
-    return factor * (reference.general_factor if reference is not None else 1.0)
 
 
 def _general_kernels() -> dict[str, Callable[[], Any]]:

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from codecbench.codec import UsageError
-from codecbench.registry import BESIDE_CONFIG, suggestion
+from codecbench.errors import UsageError
+from codecbench.names import suggestion
+from codecbench.registry import BESIDE_CONFIG
 
 DEFAULT_WORKLOAD = "cifar10-resnet20"
 QUICK_SAMPLES = 500

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.analysis.latency import LOCAL
 from codecbench.analysis.planner import Candidate
-from codecbench.analysis.study import FigureData, groups
+from codecbench.analysis.selection import groups
+from codecbench.analysis.study import FigureData
 from codecbench.figures.drawing import Drawing, Tips, numbers
 from codecbench.figures.latency import OVER_MEANS, Bar, bar_limit, bars_at, stacked, total_handle
 from codecbench.figures.style import (
@@ -24,8 +25,8 @@ from codecbench.figures.style import (
     row_styles,
 )
 from codecbench.results.cell import point_label
-from codecbench.tables.budget import short
 from codecbench.tables.document import Document, with_interval
+from codecbench.tables.formats import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codecbench.analysis.study import FigureData
-from codecbench.codec import DataError
+from codecbench.errors import DataError
 from codecbench.figures import case_study as figure_case
 from codecbench.figures import latency as figure_latency
 from codecbench.figures import network as figure_network
 from codecbench.figures import rate as figure_rate
 from codecbench.figures.drawing import Drawing
 from codecbench.figures.style import settle, style
-from codecbench.registry import pick
+from codecbench.names import pick
 
 FORMATS = ("svg", "pdf", "png")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codecbench.codec import DataError
+from codecbench.errors import DataError
 from codecbench.figures import svg as figure_svg
 from codecbench.figures.style import style
 from codecbench.tables import document as layout

@@ -24,8 +24,8 @@ from codecbench.figures.style import (
 )
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record
-from codecbench.tables.budget import short
 from codecbench.tables.document import Document
+from codecbench.tables.formats import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from codecbench.analysis import planner
 from codecbench.analysis.latency import LOCAL, Scenario
 from codecbench.analysis.planner import Candidate
-from codecbench.analysis.study import FigureData, groups, payload_bytes
-from codecbench.codec import UsageError
+from codecbench.analysis.selection import groups, payload_bytes
+from codecbench.analysis.study import FigureData
+from codecbench.errors import UsageError
 from codecbench.figures.drawing import Drawing, Tips, numbers
 from codecbench.figures.style import (
     FAINT,
@@ -29,7 +30,7 @@ from codecbench.figures.style import (
     row_styles,
 )
 from codecbench.links.model import Link
-from codecbench.tables.budget import short
+from codecbench.tables.formats import short
 from codecbench.tables.plan import bandwidth as bandwidth_text
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from codecbench.analysis import curves
-from codecbench.analysis.study import FigureData, groups, payload_bytes
+from codecbench.analysis.selection import groups, payload_bytes
+from codecbench.analysis.study import FigureData
 from codecbench.figures.drawing import Drawing, Tips, numbers
 from codecbench.figures.style import (
     COLUMN_MM,
@@ -22,8 +23,8 @@ from codecbench.figures.style import (
     row_styles,
 )
 from codecbench.results.cell import point_label
-from codecbench.tables.budget import short
 from codecbench.tables.document import with_interval
+from codecbench.tables.formats import short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

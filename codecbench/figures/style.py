@@ -14,8 +14,9 @@ from itertools import cycle, pairwise
 from typing import TYPE_CHECKING, Any
 
 from codecbench.analysis.latency import LOCAL
-from codecbench.analysis.study import FigureData, groups
-from codecbench.codec import UsageError
+from codecbench.analysis.selection import groups
+from codecbench.analysis.study import FigureData
+from codecbench.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

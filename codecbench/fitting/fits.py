@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from codecbench import __version__, measure
-from codecbench.codec import Codec, CodecbenchError, DataError, TensorSpec, UsageError
+from codecbench.codec import Codec, TensorSpec
 from codecbench.devices.layers import ModelLayers
+from codecbench.errors import CodecbenchError, CodecFailure, DataError, UsageError, WorkerError, WorkerTimeout, one_line
 from codecbench.experiment.config import RunConfig, parse_codec
 from codecbench.fitting import states
 from codecbench.fitting.fitter import Fitter
+from codecbench.harness import provenance
 from codecbench.harness.quality import psnr_db, ssim
 from codecbench.harness.source_hash import source_sha256
-from codecbench.registry import check_points, codecs, manager, pick, reference, suggestion, workloads
+from codecbench.names import pick, suggestion
+from codecbench.registry import check_points, codecs, manager, reference, workloads
 from codecbench.results.cell import CellKey, point_label, row_label, sample_set_id
 from codecbench.results.record import (
     Cost,
@@ -40,8 +43,9 @@ from codecbench.results.record import (
 )
 from codecbench.results.statistics import payload_summary, summarise_choice, summarise_task
 from codecbench.results.store import Store
-from codecbench.workers.client import CodecFailure, Reply, Worker, WorkerError, WorkerTimeout, one_line, unpack_arrays
-from codecbench.workers.pair import Pair, WorkloadRef, chunks, split_outputs
+from codecbench.workers.client import Worker
+from codecbench.workers.pair import Pair, WorkloadRef, chunks
+from codecbench.workers.protocol import Reply, split_outputs, unpack_arrays
 from codecbench.workload import Subset, Workload
 
 if TYPE_CHECKING:
@@ -749,11 +753,11 @@ class Run:
         self.reporter.done(record.status, f"{cell.label}: {record.reason}" if record.reason else cell.label)
 
     def _provenance(self, cell: PlannedCell) -> Provenance:
-        commit, dirty = measure.git_state()
+        commit, dirty = provenance.git_state()
         return Provenance(
             codecbench=__version__, plugin=_plugin_label(cell.codec), source_hash=self.source_hashes[cell.codec],
             weights_hash=self.weights_sha256, threads=1, torch_device=self.config.torch_device, git=commit,
-            dirty=dirty, command=self._command(cell), started_utc=self.started_utc, **measure.machine(),
+            dirty=dirty, command=self._command(cell), started_utc=self.started_utc, **provenance.machine(),
         )  # fmt: skip
 
     def _command(self, cell: PlannedCell) -> str:

@@ -19,7 +19,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from codecbench.codec import Codec, DataError, PluginError
+from codecbench.codec import Codec
+from codecbench.errors import DataError, PluginError
 from codecbench.results.cell import digest
 
 _MEMBERS = ("device.state", "edge.state", "info.json")

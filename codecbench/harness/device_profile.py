@@ -1,37 +1,23 @@
-"""Measure a machine for its device profile: single layers over a wide range of shapes, and a few kernels of plain code.
-
-The layers are drawn at random from a seed, block after block, until the time is over, so that a slow machine measures
-fewer of them and not other ones. Each finds its input, its output's memory and its parameters as near as in a model
-(`codecbench.devices.cases`). All of it runs in a worker process with one thread, set up like the one that runs heads.
-"""
+"""Measuring the profile of this machine."""
 
 from __future__ import annotations
 
-import io
 import math
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from codecbench import measure
-from codecbench.codec import UsageError
-from codecbench.devices.cases import BLOCK, draw
+from codecbench.devices.cases import BLOCK
 from codecbench.devices.fitting import LEAST, fit
 from codecbench.devices.layers import Layer
 from codecbench.devices.profile import DeviceProfile
+from codecbench.errors import UsageError
+from codecbench.harness import provenance
 from codecbench.workers.client import Worker
-
-TURNS = 8
-"""Layers of a block that take turns: those that move about as many bytes. What a layer finds in the caches of its
-parameters is then what it would find in a model of such layers."""
-
-PASSES, ROUNDS = 3, 5
-"""Times that a block of layers is gone through, seconds apart, and times that each layer is timed in each. The median
-of all counts: a moment in which others slow the machine down is then in one pass of three."""
 
 ALONE_CORES = 0.05
 """What others may use of a core while a machine still counts as left alone."""
+
 
 LEAST_LAYERS = 4 * LEAST
 """What a fit takes at the least."""
@@ -51,62 +37,6 @@ def calm(blocks: Sequence[Block]) -> list[Block]:
     alone = sum(block.busy_cores <= ALONE_CORES for block in blocks)
     needed = max(alone, (len(blocks) + 1) // 2, math.ceil(LEAST_LAYERS / BLOCK))
     return by_calm[:needed]
-
-
-def measure_block(seed: int, block: int) -> list[tuple[Layer, float]]:
-    """The layers of one block and the median seconds of each. Imports torch; one thread is the caller's to set."""
-    import torch
-
-    with torch.inference_mode():
-        cases = list(draw(seed, block))
-        layers = [case.layer() for case in cases]
-        order = sorted(range(len(cases)), key=lambda i: layers[i].moved_bytes)
-        times: list[list[float]] = [[] for _ in cases]
-        for _ in range(PASSES):
-            for start in range(0, len(order), TURNS):
-                group = order[start : start + TURNS]
-                found = measure.timed_in_turns([(cases[i].prepare, cases[i].run) for i in group], ROUNDS)
-                for i, seconds in zip(group, found, strict=True):
-                    times[i] += seconds
-    return [(layers[i], measure.percentile(times[i], 0.5)) for i in order]
-
-
-def measure_general() -> dict[str, float]:
-    """Median seconds of kernels of plain code, such as encoders are made of, by name."""
-    kernels = _general_kernels()
-    turns = measure.timed_in_turns([(lambda: None, kernel) for kernel in kernels.values()], rounds=25)
-    return {name: measure.percentile(times, 0.5) for name, times in zip(kernels, turns, strict=True)}
-
-
-def measure_call() -> float:
-    """Median seconds of calling a traced model that computes nothing: what a head costs beside its layers."""
-    import torch
-    from torch import nn
-
-    empty = torch.fx.symbolic_trace(nn.Sequential())
-    x = torch.zeros(3, 32, 32)
-    with torch.inference_mode():
-        (times,) = measure.timed_in_turns([(lambda: None, lambda: empty(x.unsqueeze(0).to("cpu")))], rounds=200)
-    return measure.percentile(times, 0.5)
-
-
-def measure_rates() -> dict[str, float]:
-    """What the machine attains in large steps: a product of two 1,024 x 1,024 matrices, a copy of 32 MiB.
-
-    Scaled profiles start from these. A copy's bytes are those read and those written.
-    """
-    import torch
-
-    matrix = torch.randn(1024, 1024)
-    source, target = torch.ones(1 << 23), torch.zeros(1 << 23)
-    steps: list[tuple[Callable[[], Any], Callable[[], Any]]] = [
-        (lambda: None, lambda: matrix @ matrix), (lambda: None, lambda: target.copy_(source))
-    ]  # fmt: skip
-    product_s, copy_s = (measure.percentile(times, 0.5) for times in measure.timed_in_turns(steps, rounds=15))
-    return {
-        "matmul_gflop_s": round(2 * 1024**3 / product_s / 1e9, 1),
-        "copy_gbyte_s": round(2 * source.nbytes / copy_s / 1e9, 1),
-    }
 
 
 def measure_profile(
@@ -140,7 +70,7 @@ def measure_profile(
     say(1.0, f"{len(measured)} layers kept, of {len(blocks) * BLOCK}; fitting")
     fitted = fit(measured, seed=seed)
     kernels_s: dict[str, float] = general["kernels_s"]
-    machine = measure.machine()
+    machine = provenance.machine()
     about = {
         "cpu": machine["cpu"], "os": machine["os"], "torch": machine["packages"].get("torch", ""), "threads": 1,
         "layers": len(measured), "minutes": minutes, "seed": seed, "measured_utc": measure.utc_now(),
@@ -160,31 +90,3 @@ def general_factor(kernels_s: Mapping[str, float], reference: DeviceProfile | No
     ratios = [math.log(kernels_s[name] / base[name]) for name in kernels_s if name in base]
     factor = math.exp(sum(ratios) / len(ratios)) if ratios else 1.0
     return factor * (reference.general_factor if reference is not None else 1.0)
-
-
-def _general_kernels() -> dict[str, Callable[[], Any]]:
-    import numpy as np
-    from PIL import Image
-
-    rng = np.random.default_rng(0)
-    steps = np.cumsum(rng.integers(-2, 3, 65_536)).astype(np.uint8)
-    text = steps.tobytes()
-    values = rng.normal(size=32_768).astype(np.float32)
-    across = np.linspace(0, 6, 224)
-    picture = 127 + 60 * np.sin(across)[:, None] * np.cos(across)[None, :] + rng.normal(0, 6, (224, 224))
-    image = Image.fromarray(np.repeat(picture.clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2))
-    words = text[:4096]
-
-    def counted() -> dict[int, int]:
-        found: dict[int, int] = {}
-        for word in words:
-            found[word] = found.get(word, 0) + 1
-        return found
-
-    return {
-        "zlib_64_kib": lambda: zlib.compress(text, 6),
-        "quantise_32k": lambda: np.rint(values * 20).clip(-128, 127).astype(np.int8),
-        "pack_bits_32k": lambda: np.packbits(values > 0),
-        "jpeg_224": lambda: image.save(io.BytesIO(), "JPEG", quality=75),
-        "python_4k": counted,
-    }

@@ -1,272 +1,18 @@
-"""The only core file that reads a clock, counts FLOPs or tracks memory. Torch is imported when it is needed."""
+"""What a record says of where it was made."""
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import math
-import os
 import platform
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-Result = TypeVar("Result")
+import codecbench
+from codecbench.measure import cores
 
 PACKAGES = ("numpy", "pillow", "scikit-image", "torch")
-
-
-def timed(step: Callable[[], Result]) -> tuple[Result, float]:
-    """The step's result and the seconds it took, garbage collection held off meanwhile."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        began = time.perf_counter()
-        result = step()
-        return result, time.perf_counter() - began
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def timed_in_turns(
-    steps: Sequence[tuple[Callable[[], Any], Callable[[], Any]]], rounds: int, warm_up: int = 2
-) -> list[list[float]]:
-    """Seconds of each step in each round. All steps take their turn in a round, each right after its preparation.
-
-    So what a step needs again was driven from the caches by the others, as between the layers of a model, but for what
-    its preparation touched.
-    """
-    seconds: list[list[float]] = [[] for _ in steps]
-    for turn in range(warm_up + rounds):
-        for (prepare, step), found in zip(steps, seconds, strict=True):
-            prepare()
-            took_s = timed(step)[1]
-            if turn >= warm_up:
-                found.append(took_s)
-    return seconds
-
-
-class Deadline:
-    """A moment some seconds ahead."""
-
-    def __init__(self, limit_s: float) -> None:
-        self.limit_s = limit_s
-        self._end = time.monotonic() + limit_s
-
-    def remaining_s(self) -> float:
-        """Seconds left; 0 once it has passed."""
-        return max(0.0, self._end - time.monotonic())
-
-
-class Stopwatch:
-    """Seconds since it was made."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-
-    def elapsed_s(self) -> float:
-        """Seconds until now."""
-        return time.monotonic() - self._began
-
-
-def utc_now() -> str:
-    """The time of day as ISO 8601 in UTC, to the second."""
-    return datetime.now(UTC).replace(microsecond=0).isoformat()
-
-
-def count_flop(step: Callable[[], Any]) -> int:
-    """Floating-point operations (2 a multiply-add) of the torch operators that a step calls."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
-        step()
-    return int(counter.get_total_flops())
-
-
-@lru_cache(maxsize=1)
-def warm_flop_counter() -> None:
-    """Let the counter import what it needs (seconds, and files), so that it can be used where files are refused."""
-    import torch
-
-    count_flop(lambda: torch.zeros(1) + 1)
-
-
-@lru_cache(maxsize=1)
-def settle_collector() -> None:
-    """Take what is alive now out of the garbage collector's sight, once.
-
-    A collection in a forked child would touch, and so copy, the page of every object: half a second with torch loaded.
-    """
-    gc.collect()
-    gc.freeze()
-
-
-def tensor_peak_bytes(step: Callable[[], Any]) -> int:
-    """The greatest sum of live storages that torch operators created during a step, in bytes."""
-    import weakref
-
-    import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    live: dict[int, int] = {}
-    peak = 0
-
-    class Tracker(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignore]
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            nonlocal peak
-            result = func(*args, **(kwargs or {}))
-            for leaf in torch.utils._pytree.tree_leaves(result):
-                if isinstance(leaf, torch.Tensor):
-                    storage = leaf.untyped_storage()
-                    key = storage._cdata
-                    if key not in live:
-                        live[key] = storage.nbytes()
-                        weakref.finalize(storage, live.pop, key, None)
-                        peak = max(peak, sum(live.values()))
-            return result
-
-    with Tracker():  # type: ignore[no-untyped-call, unused-ignore]
-        step()
-    return peak
-
-
-def process_growth_bytes(step: Callable[[], Any]) -> int | None:
-    """By how much a step raises this process's resident memory at its highest, or None where the system cannot tell.
-
-    Meaningful in a process that has done little else: memory freed earlier and kept by the allocator is used again
-    without growth.
-    """
-    before = _reset_peak()
-    if before is None:
-        return None
-    step()
-    after = process_status_bytes("VmHWM")
-    return None if after is None else max(0, after - before)
-
-
-def _reset_peak() -> int | None:
-    try:
-        _trim()
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return None
-    return process_status_bytes("VmRSS")
-
-
-def _trim() -> None:
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
-
-
-def process_status_bytes(field: str, pid: int | str = "self") -> int | None:
-    """A size that the kernel keeps of a process (VmRSS, VmHWM, VmSize, VmPeak), or None where it tells none."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) * 1024
-    return None
-
-
-def process_cpu_s(pid: int) -> float:
-    """Seconds that a process has computed, in its own code and in the kernel; 0 once it has ended."""
-    import psutil
-
-    try:
-        times = psutil.Process(pid).cpu_times()
-    except psutil.Error:
-        return 0.0
-    return float(times.user + times.system)
-
-
-class Bystanders:
-    """How busy other programs keep the machine while one process works, whose own work and this one's do not count."""
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self._last = self._now()
-
-    def busy_cores(self) -> float:
-        """How many cores others used, on average, since the last call. Time that a hypervisor took counts as theirs."""
-        wall_s, busy_s = self._now()
-        before_wall_s, before_busy_s = self._last
-        self._last = wall_s, busy_s
-        return max(0.0, busy_s - before_busy_s) / max(1e-9, wall_s - before_wall_s)
-
-    def _now(self) -> tuple[float, float]:
-        import psutil
-
-        times = psutil.cpu_times()
-        busy_s = sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
-        own_s = process_cpu_s(self.pid) + (process_cpu_s(os.getpid()) if self.pid != os.getpid() else 0.0)
-        return time.monotonic(), busy_s - own_s
-
-
-def in_fresh_process(step: Callable[[], int | None], timeout_s: float = 60.0) -> int | None:
-    """The step's number, computed in a forked child that then ends; None where it fails or the system cannot fork.
-
-    The caller must hold no threads whose locks the child could need: a worker with one torch thread.
-    """
-    if not hasattr(os, "fork"):
-        return None
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.close(reader)
-            number = step()
-            os.write(writer, b"" if number is None else str(number).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    try:
-        import select
-
-        ready, _, _ = select.select([reader], [], [], timeout_s)
-        text = os.read(reader, 64) if ready else b""
-        if not ready:
-            os.kill(child, 9)
-    finally:
-        os.close(reader)
-        os.waitpid(child, 0)
-    return int(text) if text else None
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Torch's intra-operator thread count, for the length of a block."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def memory_bytes() -> int:
-    """Physical memory of the machine."""
-    import psutil
-
-    return int(psutil.virtual_memory().total)
 
 
 @lru_cache(maxsize=1)
@@ -299,7 +45,7 @@ def machine() -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def git_state() -> tuple[str | None, bool | None]:
     """Commit and dirtiness of the checkout that codecbench runs from, or (None, None) outside one."""
-    here = Path(__file__).resolve().parent
+    here = Path(codecbench.__file__).resolve().parent
 
     def git(*arguments: str) -> str | None:
         try:
@@ -315,27 +61,10 @@ def git_state() -> tuple[str | None, bool | None]:
         return done.stdout.strip()
 
     # An installed copy inside somebody else's repository must not borrow its commit.
-    if git("ls-files", "--error-unmatch", "measure.py") is None:
+    if git("ls-files", "--error-unmatch", "__init__.py") is None:
         return None, None
     commit, changes = (
         git("rev-parse", "HEAD"),
         git("status", "--porcelain", "--untracked-files=no", "--", ".", "../plugins", "../datasets"),
     )
     return commit, None if changes is None else bool(changes)
-
-
-def percentile(values: list[float], share: float) -> float:
-    """The value below which `share` of the values lie, nearest rank."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, max(0, math.ceil(share * len(ordered)) - 1))]
-
-
-def limit_memory(limit_bytes: int) -> None:
-    """Let no allocation bring this process's private memory above the limit: it gets a MemoryError instead."""
-    if sys.platform == "win32":
-        return
-    import resource
-
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    soft = limit_bytes if hard == resource.RLIM_INFINITY else min(limit_bytes, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))

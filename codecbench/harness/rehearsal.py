@@ -16,13 +16,13 @@ from codecbench import measure
 from codecbench.analysis import planner
 from codecbench.analysis.latency import LOCAL, Scenario
 from codecbench.analysis.planner import Candidate, Limits
-from codecbench.codec import UsageError
+from codecbench.errors import UsageError
 from codecbench.experiment.config import RunConfig
 from codecbench.harness.run import Reporter, Run
 from codecbench.links.fitting import fit_pairs
 from codecbench.links.model import Link, TcpRampLink
-from codecbench.links.probe import Address
 from codecbench.links.relay import relay
+from codecbench.links.tcp import Address
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record
 from codecbench.workers.client import Worker

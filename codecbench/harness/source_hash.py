@@ -17,7 +17,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from codecbench.codec import PluginError
+from codecbench.errors import PluginError
 from codecbench.registry import class_label
 
 CORE = "codecbench"

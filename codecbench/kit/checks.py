@@ -12,14 +12,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from codecbench.codec import Codec, TensorSpec
+from codecbench.errors import one_line
+from codecbench.kit.cases import Case, to_tensor
 from codecbench.kit.damage import damaged
 from codecbench.kit.golden import Golden, golden_files, golden_folder, golden_path
-from codecbench.kit.runner import Case, CheckFailed, CheckSkipped, Kit, check_of, require, to_tensor
+from codecbench.kit.runner import CheckFailed, CheckSkipped, Kit, check_of, require
 from codecbench.kit.samples import extremes, spec_label
 from codecbench.kit.trial import Trial
 from codecbench.results.cell import point_label
 from codecbench.toolbox.coding.headers import write_shape
-from codecbench.workers.client import one_line
 from codecbench.workers.guard import GuardError, sealed
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def check_golden(kit: Kit, codec: type[Codec]) -> None:
         golden = Golden.read(path)
         require(golden.version <= codec.version, f"{path.name} is of version {golden.version}, the codec of an older")
         stale += golden.version < codec.version
-        change = None if golden.version < codec.version else golden_change(kit, codec, golden)
+        change = None if golden.version < codec.version else golden_change(codec, golden)
         require(not change, f"{path.name}: {change}; raise version, or decode version {golden.version} as before")
     cases = [case for case in kit.cases if case.codec is codec]
     missing = sum(golden_path(codec, case.spec, case.point) not in found for case in cases)
@@ -137,7 +138,7 @@ def check_golden(kit: Kit, codec: type[Codec]) -> None:
         )
 
 
-def golden_change(kit: Kit, codec: type[Codec], golden: Golden) -> str | None:
+def golden_change(codec: type[Codec], golden: Golden) -> str | None:
     """How the decoding of a golden payload has changed, or None."""
     try:
         edge = codec(golden.spec, **golden.point)
@@ -145,7 +146,7 @@ def golden_change(kit: Kit, codec: type[Codec], golden: Golden) -> str | None:
         decoded = edge.decode(golden.payload).detach()
     except Exception as error:
         return f"no longer decodes ({one_line(error)})"
-    return Case(kit, codec, golden.spec, golden.point).close_enough(decoded, to_tensor(golden.values))
+    return Case(codec, golden.spec, golden.point).close_enough(decoded, to_tensor(golden.values))
 
 
 def golden_of(case: Case) -> Golden:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codecbench.codec import Codec, DataError, PluginError, TensorSpec
+from codecbench.codec import Codec, TensorSpec
+from codecbench.errors import DataError, PluginError
 from codecbench.results.cell import point_label, slug
 
 if TYPE_CHECKING:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 
-from codecbench.codec import PayloadError
-from codecbench.kit.runner import Case, open_side
+from codecbench.errors import CodecFailure, PayloadError, WorkerDied
+from codecbench.kit.cases import Case
+from codecbench.kit.runner import open_side
 from codecbench.measure import Deadline, process_cpu_s, process_status_bytes
-from codecbench.workers.client import CodecFailure, Worker, WorkerDied
+from codecbench.workers.client import Worker
 
 HANG_FACTOR = 3.0
 HANG_SLACK_S = 2.0

@@ -10,9 +10,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from codecbench.codec import DataError, UsageError
+from codecbench.errors import DataError, UsageError
 from codecbench.links.model import BackgroundLink, FixedRateLink, Link, TcpRampLink, TraceLink
-from codecbench.registry import pick, suggestion
+from codecbench.names import pick, suggestion
 
 KINDS: dict[str, type[Any]] = {
     "fixed-rate": FixedRateLink, "tcp-ramp": TcpRampLink, "trace": TraceLink, "background": BackgroundLink,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from codecbench.codec import UsageError
+from codecbench.errors import UsageError
 from codecbench.links.model import SEGMENT_BYTES, TcpRampLink
 
 if TYPE_CHECKING:

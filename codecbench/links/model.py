@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codecbench.codec import DataError, UsageError
+from codecbench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np

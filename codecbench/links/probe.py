@@ -8,109 +8,27 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import socket
-import socketserver
 import struct
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
 
 from codecbench import measure
-from codecbench.codec import UsageError
+from codecbench.errors import UsageError
+from codecbench.links.tcp import IDLE_S, TIMEOUT_S, Address, Listener, received
 
 DEFAULT_SIZES = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000)
 DEFAULT_REPLY_BYTES = 64
 """The length of an answer: a class, a few scores."""
 MAX_MESSAGE_BYTES = 1 << 26
 MAX_REPLY_BYTES = 1 << 20
-MAX_CONNECTIONS = 32
-IDLE_S = 60.0
-"""Seconds without a byte after which the server closes a connection."""
-TIMEOUT_S = 10.0
 START = "start a server there: codecbench link serve"
 
 _MAGIC = b"CBL1"
 _REQUEST = struct.Struct(">4sII")
 _ANSWER = struct.Struct(">4sI")
 _READ_BYTES = 1 << 18
-
-
-class Address(NamedTuple):
-    """A host, by name or number, and a port."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def parse_address(text: str) -> Address:
-    """The host and port of a text like pi.local:7413 or [::1]:7413. Raises UsageError for another text."""
-    matched = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^:\[\]\s]+)):(\d{1,5})", text)
-    if matched is None or not 0 < int(matched[3]) < 1 << 16:
-        raise UsageError(f"{text!r} is no address; write HOST:PORT, like localhost:7413")
-    return Address(matched[1] or matched[2], int(matched[3]))
-
-
-class Listener(socketserver.ThreadingTCPServer):
-    """A TCP server that serves a bounded number of connections, one thread each, and survives what comes in.
-
-    Port 0 takes any free port; `address` tells it. Use as a context manager, or call `server_close`. Raises UsageError
-    for an address that cannot be had.
-    """
-
-    allow_reuse_address = True
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = MAX_CONNECTIONS
-
-    def __init__(self, host: str, port: int, serve: Callable[[socket.socket], None]) -> None:
-        self._serve = serve
-        self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        try:
-            self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-            super().__init__((host, port), socketserver.BaseRequestHandler)
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise UsageError(
-                f"cannot listen on {Address(host, port)}: {reason}; take another --host or --port"
-            ) from error
-
-    @property
-    def address(self) -> Address:
-        """Where it listens."""
-        return Address(*self.server_address[:2])  # type: ignore[arg-type]
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection in a thread of its own, or close it where there are too many."""
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
-
-    def finish_request(self, request: Any, client_address: Any) -> None:
-        """Serve one connection until it ends or breaks."""
-        try:
-            self._serve(request)
-        except OSError:
-            pass  # the other side has gone, or was silent for too long
-        finally:
-            self._free.release()
-
-    @contextmanager
-    def running(self) -> Iterator[Address]:
-        """Listen in a thread for the length of a block."""
-        thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        try:
-            yield self.address
-        finally:
-            self.shutdown()
-            thread.join()
-            self.server_close()
 
 
 def link_server(host: str = "127.0.0.1", port: int = 0) -> Listener:
@@ -135,18 +53,6 @@ def _answer(connection: socket.socket) -> None:
                 return
             left -= count
         connection.sendall(_ANSWER.pack(_MAGIC, reply_bytes) + bytes(reply_bytes))
-
-
-def received(connection: socket.socket, count: int) -> bytes | None:
-    """Exactly so many bytes, or None where the other side ends before."""
-    parts = []
-    while count:
-        part = connection.recv(count)
-        if not part:
-            return None
-        parts.append(part)
-        count -= len(part)
-    return b"".join(parts)
 
 
 class LinkClient:

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from codecbench import measure
-from codecbench.codec import UsageError
+from codecbench.errors import UsageError
 from codecbench.links.model import PACKET_BYTES
-from codecbench.links.probe import IDLE_S, TIMEOUT_S, Address, Listener
+from codecbench.links.tcp import IDLE_S, TIMEOUT_S, Address, Listener
 
 CHUNK_BYTES = 1 << 16
 LEAST_QUEUE = 64

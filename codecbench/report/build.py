@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from codecbench.analysis.latency import Scenario
-from codecbench.codec import Codec, UsageError
+from codecbench.analysis.selection import one_set
+from codecbench.codec import Codec
+from codecbench.errors import UsageError
 from codecbench.report import page as report_page
 from codecbench.report.page import Ids, Styles
 from codecbench.report.sections.bd_rate import bd_rates
@@ -23,7 +25,6 @@ from codecbench.report.sections.provenance import provenance
 from codecbench.report.sections.tables import tables
 from codecbench.report.subject import Subject, listed
 from codecbench.results.record import Record
-from codecbench.tables.budget import one_set
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ from functools import cached_property
 
 from codecbench.analysis import latency
 from codecbench.analysis.latency import Latency, Scenario
+from codecbench.analysis.selection import choose, splits_in_order
 from codecbench.codec import Codec
 from codecbench.report import page as report_page
 from codecbench.report.page import Ids
 from codecbench.results.record import Record, Size, Task, TensorGroup, Time
 from codecbench.tables import budget as table
-from codecbench.tables.budget import Table, choose, splits_in_order
+from codecbench.tables.budget import Table
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from codecbench.codec import UsageError
+from codecbench.errors import UsageError
 from codecbench.results.record import Record
 
 ENDINGS = (".csv", ".parquet")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from codecbench.codec import DataError
+from codecbench.errors import DataError
 
 SCHEMA = 2
 

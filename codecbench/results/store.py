@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codecbench.codec import DataError, UsageError
 from codecbench.devices.layers import ModelLayers
+from codecbench.errors import DataError, UsageError
 from codecbench.results.cell import CellKey
 from codecbench.results.record import Record, Samples, parse
 

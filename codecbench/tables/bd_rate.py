@@ -17,19 +17,12 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from codecbench.codec import UsageError
-from codecbench.registry import pick
+from codecbench.analysis.selection import one_set, rows_in_order, splits_in_order
+from codecbench.errors import UsageError
+from codecbench.names import pick
 from codecbench.results.record import Record
 from codecbench.tables import document as layout
-from codecbench.tables.budget import (
-    FORMATS,
-    PROSE_WIDTH,
-    batches,
-    csv_text,
-    one_set,
-    rows_in_order,
-    splits_in_order,
-)
+from codecbench.tables.formats import FORMATS, PROSE_WIDTH, batches, csv_text
 
 MIN_POINTS = 4
 MIN_OVERLAP = 0.5

@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from codecbench.codec import DataError
-from codecbench.registry import pick
+from codecbench.errors import DataError
+from codecbench.names import pick
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record, Seconds
 from codecbench.results.statistics import mcnemar_p, paired_bootstrap_p, paired_change

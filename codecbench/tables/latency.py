@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from codecbench.analysis.budget import Entry
 from codecbench.analysis.latency import LOCAL, PREDICTED, PREDICTED_MEANS
 from codecbench.devices.profile import HOST
-from codecbench.registry import pick
+from codecbench.names import pick
 from codecbench.tables import document as layout
-from codecbench.tables.budget import CSV_FIELDS, FORMATS, Entry, Table, batches, csv_text, short
+from codecbench.tables.budget import CSV_FIELDS, Table
+from codecbench.tables.formats import FORMATS, batches, csv_text, short
 
 SPLITS_PER_BLOCK = 2
 _HEADINGS = ("device", "network", "edge", "median (p95)", "speed-up")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from codecbench.analysis.latency import LOCAL, PREDICTED, PREDICTED_MEANS, STEPS, Scenario
 from codecbench.analysis.planner import Candidate, Limits, Plan, Turn
 from codecbench.tables import document as layout
-from codecbench.tables.budget import short
+from codecbench.tables.formats import short
 
 if TYPE_CHECKING:
     from codecbench.harness.rehearsal import Rehearsal

@@ -11,21 +11,13 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from codecbench.codec import UsageError
-from codecbench.registry import pick
+from codecbench.analysis.selection import one_set, rows_in_order, splits_in_order
+from codecbench.errors import UsageError
+from codecbench.names import pick
 from codecbench.results.record import Record
 from codecbench.tables import document as layout
-from codecbench.tables.budget import (
-    FORMATS,
-    PROSE_WIDTH,
-    SPLITS_PER_BLOCK,
-    batches,
-    csv_text,
-    one_set,
-    rows_in_order,
-    short,
-    splits_in_order,
-)
+from codecbench.tables.budget import SPLITS_PER_BLOCK
+from codecbench.tables.formats import FORMATS, PROSE_WIDTH, batches, csv_text, short
 
 MODEL = "the model itself"
 """The row of the model's own training."""

@@ -7,96 +7,35 @@ from device to edge is what `Worker.encode` returned. `codecbench.workers.proces
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
 import site
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from codecbench.codec import CodecbenchError, DataError, PayloadError, Side, TensorSpec
+from codecbench.codec import Side, TensorSpec
+from codecbench.errors import WorkerDied, WorkerTimeout
 from codecbench.measure import Deadline, memory_bytes
+from codecbench.workers.protocol import Reply, Role, _error, pack_arrays, pack_frame, unpack_arrays, unpack_frame
 from codecbench.workload import data_places
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Role: TypeAlias = Literal["device", "edge", "fit"]
 
 DEFAULT_TIMEOUT_S = 300.0
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 """What tells numpy's matrix products how many threads to take. Torch is told by `torch.set_num_threads`."""
 
 STARTUP_TIMEOUT_S = 120.0
-
-
-class WorkerError(CodecbenchError):
-    """What went wrong in a worker process, in one line."""
-
-
-class CodecFailure(WorkerError):
-    """The codec raised, or gave something that the contract does not allow. The worker lives on."""
-
-
-class WorkerTimeout(WorkerError):
-    """The worker did not answer in time and was killed."""
-
-
-class WorkerDied(WorkerError):
-    """The worker process ended by itself: a crash, or no memory left."""
-
-
-@dataclass(frozen=True)
-class Reply:
-    """One answer: its JSON fields and its byte strings."""
-
-    fields: dict[str, Any]
-    blobs: list[bytes]
-
-
-def one_line(error: BaseException | None) -> str:
-    """An error's kind and text in one line of at most 300 characters."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__
-
-
-def pack_frame(fields: Mapping[str, Any], blobs: Sequence[bytes] = ()) -> bytes:
-    """A frame: length of the JSON, the JSON with the lengths of the byte strings, the byte strings."""
-    header = json.dumps({**fields, "blob_bytes": [len(b) for b in blobs]}).encode()
-    return b"".join([struct.pack("<I", len(header)), header, *blobs])
-
-
-def unpack_frame(frame: bytes) -> Reply:
-    """The inverse of `pack_frame`."""
-    (header_bytes,) = struct.unpack_from("<I", frame)
-    fields = json.loads(frame[4 : 4 + header_bytes])
-    blobs, offset = [], 4 + header_bytes
-    for blob_bytes in fields.pop("blob_bytes"):
-        blobs.append(frame[offset : offset + blob_bytes])
-        offset += blob_bytes
-    return Reply(fields, blobs)
-
-
-def pack_arrays(arrays: Sequence[NDArray[Any]]) -> tuple[list[dict[str, Any]], list[bytes]]:
-    """Headers (dtype and shape) and bytes of arrays."""
-    return [{"dtype": str(a.dtype), "shape": list(a.shape)} for a in arrays], [a.tobytes() for a in arrays]
-
-
-def unpack_arrays(headers: Sequence[Mapping[str, Any]], blobs: Sequence[bytes]) -> list[NDArray[Any]]:
-    """The inverse of `pack_arrays`."""
-    import numpy as np
-
-    return [np.frombuffer(blob, dtype=h["dtype"]).reshape(h["shape"]) for h, blob in zip(headers, blobs, strict=True)]
 
 
 class Worker:
@@ -260,11 +199,6 @@ class Worker:
             cause = f"ended with status {status}"
             cause += f": {lines[-1]}" if lines else ""
         return WorkerDied(f"the {self.role} process {cause}")
-
-
-def _error(kind: str, message: str) -> CodecbenchError:
-    kinds: dict[str, type[CodecbenchError]] = {"codec": CodecFailure, "payload": PayloadError, "data": DataError}
-    return kinds.get(kind, WorkerError)(message)
 
 
 def _environment(role: Role, home: Path) -> dict[str, str]:

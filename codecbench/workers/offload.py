@@ -11,8 +11,8 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from codecbench.codec import DataError, PayloadError
-from codecbench.links.probe import Address, Listener, received
+from codecbench.errors import DataError, PayloadError
+from codecbench.links.tcp import Address, Listener, received
 
 TIMEOUT_S = 60.0
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from codecbench.codec import TensorSpec
 from codecbench.measure import cores
-from codecbench.workers.client import Reply, Role, Worker
+from codecbench.workers.client import Worker
+from codecbench.workers.protocol import Reply, Role
 from codecbench.workload import Subset
 
 CHUNK = 128
@@ -163,14 +163,3 @@ def run_heads(worker: Worker, spec: TensorSpec, counts: Mapping[Subset, int], fo
             raw_bytes[subset] = raw_bytes.get(subset, 0) + int(reply.fields["raw_bytes"])
             first = False
     return raw_bytes
-
-
-def split_outputs(reply: Reply) -> tuple[list[tuple[Any, ...]], Sequence[bytes]]:
-    """The model outputs of each sample in a reply, and the byte strings behind them."""
-    from codecbench.workers.client import unpack_arrays
-
-    outputs, offset = [], 0
-    for headers in reply.fields["outputs"]:
-        outputs.append(tuple(unpack_arrays(headers, reply.blobs[offset : offset + len(headers)])))
-        offset += len(headers)
-    return outputs, reply.blobs[offset:]

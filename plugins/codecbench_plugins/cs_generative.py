@@ -14,9 +14,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
-from codecbench.toolbox.coding.headers import to_pixels
 from codecbench.toolbox.coding.prior import Prior
-from codecbench.toolbox.sensing.recovery import dct_basis
+from codecbench.toolbox.sensing.bases import dct_basis
+from codecbench.toolbox.transforms.uniform import to_pixels
 
 if TYPE_CHECKING:
     import numpy as np

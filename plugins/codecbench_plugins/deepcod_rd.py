@@ -12,9 +12,12 @@ from codecbench.toolbox.codecs.points import Kind, Points, kind_of, steps
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from codecbench.toolbox.learning.integer_transform import IntegerTransform, State
-    from codecbench.toolbox.learning.objective import Network, Start, TaskLesson
-    from codecbench.toolbox.learning.synthesis import Geometry, Synthesis
+    from codecbench.toolbox.learning.geometry import Geometry
+    from codecbench.toolbox.learning.integer_transform import IntegerTransform
+    from codecbench.toolbox.learning.objective import Network, TaskLesson
+    from codecbench.toolbox.learning.start import Start
+    from codecbench.toolbox.learning.state import State
+    from codecbench.toolbox.learning.synthesis import Synthesis
     from codecbench.toolbox.learning.tail_copy import TailCopy
 
 COMPONENTS: Mapping[Kind, int] = {"image": 96, "large": 46, "middle": 36, "small": 48}
@@ -92,11 +95,13 @@ class DeepcodRd(LatentCodec):
         Where the states of the point that is fitted from scratch are there, they are the start, with their steps made
         finer or coarser, and a third of the training is enough.
         """
-        from codecbench.toolbox.learning.objective import MatrixEncoder, Network, Start, TaskLesson
-        from codecbench.toolbox.learning.synthesis import ScaleContext
+        from codecbench.toolbox.learning.batches import as_tensors
+        from codecbench.toolbox.learning.objective import Network, TaskLesson
+        from codecbench.toolbox.learning.rates import ScaleContext
+        from codecbench.toolbox.learning.start import MatrixEncoder, Start
         from codecbench.toolbox.learning.tail_copy import TailCopy
         from codecbench.toolbox.learning.teacher import Teacher
-        from codecbench.toolbox.learning.trainer import Schedule, as_tensors, train
+        from codecbench.toolbox.learning.trainer import Schedule, train
 
         start = Start.of(data, self.step, COMPONENTS[kind_of(data.spec)])
         example = next(as_tensors(data.held_out(2)))
@@ -118,9 +123,10 @@ class DeepcodRd(LatentCodec):
         """A fitted network at this point's step: its latents and what reads them are scaled."""
         import dataclasses
 
-        from codecbench.toolbox.learning.integer_transform import State
-        from codecbench.toolbox.learning.objective import MatrixEncoder, Network
-        from codecbench.toolbox.learning.synthesis import ScaleContext
+        from codecbench.toolbox.learning.objective import Network
+        from codecbench.toolbox.learning.rates import ScaleContext
+        from codecbench.toolbox.learning.start import MatrixEncoder
+        from codecbench.toolbox.learning.state import State
 
         other = self._restored(states, step=State.from_bytes(states[0]).about["step"])
         assert other._transform is not None
@@ -165,7 +171,7 @@ def _decoder(geometry: Geometry, matrix: Tensor, mean: Tensor, tail: TailCopy | 
 
 def _symbols(transform: IntegerTransform, x: Tensor, geometry: Geometry, image: bool) -> Tensor:
     """Symbols (latents, height, width) of a sample."""
-    from codecbench.toolbox.learning.synthesis import quantise
+    from codecbench.toolbox.learning.rates import quantise
 
     return quantise(transform.components(x, geometry, image))
 
@@ -173,21 +179,22 @@ def _symbols(transform: IntegerTransform, x: Tensor, geometry: Geometry, image: 
 def _states(lesson: TaskLesson, step: float) -> dict[Side, bytes]:
     import torch
 
-    from codecbench.toolbox.learning import integer_transform as learned
+    from codecbench.toolbox.learning import state as states
+    from codecbench.toolbox.learning.integer_transform import IntegerTransform
 
     network, start = lesson.network.cpu(), lesson.start
-    weights = learned.halved(network.decoder)
+    weights = states.halved(network.decoder)
     matrix = network.encoder.matrix.detach()
-    transform = learned.IntegerTransform.of(matrix, start.mean, start.spec, start.greatest)
+    transform = IntegerTransform.of(matrix, start.mean, start.spec, start.greatest)
     prior = lesson.prior(
         lambda xs, geometry: torch.stack([_symbols(transform, x, geometry, start.spec.image) for x in xs])
     )
-    tables = {"prior": learned.from_bytes(prior.to_bytes())}
-    about = {"tiling": learned.tiling_to_json(start.tiling)}
+    tables = {"prior": states.from_bytes(prior.to_bytes())}
+    about = {"tiling": states.tiling_to_json(start.tiling)}
     tail = network.decoder.tail
     return {
-        "device": learned.State({**about, "step": step}, {**tables, **transform.tensors()}).to_bytes(),
-        "edge": learned.State(
+        "device": states.State({**about, "step": step}, {**tables, **transform.tensors()}).to_bytes(),
+        "edge": states.State(
             {**about, "limits": start.limits, "tail": tail.to_json() if tail else None}, {**tables, **weights}
         ).to_bytes(),
     }

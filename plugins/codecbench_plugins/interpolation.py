@@ -7,16 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, PayloadError, TensorSpec, hookimpl
-from codecbench.toolbox.coding.headers import (
-    RANGE_BYTES,
-    dequantise,
-    from_pixels,
-    quantise,
-    read_range,
-    read_shape,
-    to_pixels,
-    write_shape,
-)
+from codecbench.toolbox.coding.headers import read_shape, write_shape
+from codecbench.toolbox.transforms.uniform import RANGE_BYTES, dequantise, from_pixels, quantise, read_range, to_pixels
 
 if TYPE_CHECKING:
     import numpy as np

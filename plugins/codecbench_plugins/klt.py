@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from codecbench import Codec, FitData, PayloadError, Side, TensorSpec, hookimpl
 from codecbench.toolbox.codecs.points import Kind, Points, kind_of, steps
-from codecbench.toolbox.coding.headers import from_pixels, read_shape, to_pixels, write_shape
+from codecbench.toolbox.coding.headers import read_shape, write_shape
 from codecbench.toolbox.transforms.linear import Analysis, Moments, Synthesis, learn
 from codecbench.toolbox.transforms.sensitivity import Weighting
 from codecbench.toolbox.transforms.tiling import MAX_CHANNELS, Tiling
+from codecbench.toolbox.transforms.uniform import from_pixels, to_pixels
 
 if TYPE_CHECKING:
     import numpy as np

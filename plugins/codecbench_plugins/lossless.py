@@ -9,17 +9,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, PayloadError, TensorSpec, hookimpl
-from codecbench.toolbox.coding.headers import (
-    from_pixels,
-    pack_bits,
-    read_shape,
-    read_varint,
-    to_pixels,
-    unpack_bits,
-    write_shape,
-    write_varint,
-)
-from codecbench.toolbox.coding.prior import zstd_compress, zstd_decompress
+from codecbench.toolbox.coding.headers import read_shape, read_varint, write_shape, write_varint
+from codecbench.toolbox.coding.packing import pack_bits, unpack_bits
+from codecbench.toolbox.coding.zstandard import zstd_compress, zstd_decompress
+from codecbench.toolbox.transforms.uniform import from_pixels, to_pixels
 
 if TYPE_CHECKING:
     import numpy as np

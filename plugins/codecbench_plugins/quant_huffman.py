@@ -7,21 +7,16 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, TensorSpec, hookimpl
-from codecbench.toolbox.coding.headers import (
-    RANGE_BYTES,
+from codecbench.toolbox.coding.headers import read_shape, write_shape
+from codecbench.toolbox.coding.huffman import (
     code_lengths,
-    dequantise,
     huffman_decode,
     huffman_encode,
-    pack_bits,
-    quantise,
     read_code_lengths,
-    read_shape,
-    to_pixels,
-    unpack_bits,
     write_code_lengths,
-    write_shape,
 )
+from codecbench.toolbox.coding.packing import pack_bits, unpack_bits
+from codecbench.toolbox.transforms.uniform import RANGE_BYTES, dequantise, quantise, to_pixels
 
 if TYPE_CHECKING:
     import numpy as np

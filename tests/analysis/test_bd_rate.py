@@ -15,9 +15,9 @@ from support.factories import make_record
 
 from codecbench.analysis import bd_rate
 from codecbench.analysis.bd_rate import Envelope, compare, envelope
-from codecbench.codec import UsageError
+from codecbench.errors import UsageError
 from codecbench.results.record import Quality, Record
-from codecbench.tables.budget import FORMATS
+from codecbench.tables.formats import FORMATS
 
 LEVELS = (-8.0, -4.0, -2.0, -1.0, -0.5)
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from support.factories import make_record
 
 from codecbench.analysis import curves
-from codecbench.codec import UsageError
+from codecbench.errors import UsageError
 from codecbench.results.record import Record
-from codecbench.tables.budget import FORMATS
+from codecbench.tables.formats import FORMATS
 
 
 def point(level: int, payload_bytes: float, change: float, **options: Any) -> Record:

@@ -7,7 +7,7 @@ from support.factories import LINK, make_layers, make_profile, make_record
 
 from codecbench.analysis import latency
 from codecbench.analysis.latency import STEPS, Scenario
-from codecbench.codec import DataError, UsageError
+from codecbench.errors import DataError, UsageError
 from codecbench.links.model import FixedRateLink
 
 

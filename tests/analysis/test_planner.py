@@ -11,7 +11,7 @@ from support.factories import LINK, make_record
 from codecbench.analysis import planner
 from codecbench.analysis.latency import STEPS, Latency, Scenario
 from codecbench.analysis.planner import Candidate, Limits
-from codecbench.codec import UsageError
+from codecbench.errors import UsageError
 from codecbench.links.model import FixedRateLink
 from codecbench.tables import plan as plan_text
 

@@ -16,7 +16,7 @@ from codecbench import TensorSpec
 from codecbench.kit.samples import fit_data, samples
 from codecbench.measure import torch_threads
 from codecbench.registry import codecs, manager
-from codecbench.toolbox.coding.headers import to_pixels
+from codecbench.toolbox.transforms.uniform import to_pixels
 
 CODECS = codecs(manager())
 SIDES = (32, 224)

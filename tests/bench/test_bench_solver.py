@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codecbench.toolbox.sensing.recovery import L1Solver, Operator, orthonormal_rows, wavelet_basis
+from codecbench.toolbox.sensing.bases import wavelet_basis
+from codecbench.toolbox.sensing.recovery import L1Solver, Operator, orthonormal_rows
 
 SIDE, MEASUREMENTS, WAVELET, LEVELS = 32, 512, "sym4", 2
 PENALTY = 0.02

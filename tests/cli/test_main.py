@@ -17,12 +17,13 @@ from support.paths import LEARNING, MISBEHAVING, TINY
 
 import codecbench
 from codecbench.cli.main import main
-from codecbench.codec import DataError, TensorSpec
+from codecbench.codec import TensorSpec
+from codecbench.errors import DataError
 from codecbench.experiment.config import DEFAULT_WORKLOAD
 from codecbench.fitting import states
 from codecbench.results.cell import CellKey
 from codecbench.results.store import Store
-from codecbench.workers.client import Reply
+from codecbench.workers.protocol import Reply
 
 TINY_WORKLOAD = ["--workload", "tiny", "--plugin", str(TINY)]
 STEADY = ["--plugin", str(MISBEHAVING), "--codec", "steady"]

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codecbench.codec import DataError
 from codecbench.devices.fitting import LEAST, errors, fit, fit_tree, lines
 from codecbench.devices.layers import Layer
 from codecbench.devices.profile import Branch, Leaf
+from codecbench.errors import DataError
 
 
 def made_layers(seed: int, count: int = 600) -> list[Layer]:

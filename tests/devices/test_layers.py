@@ -14,8 +14,8 @@ from support.mixed_model import Mixed, split_model
 from support.paths import RESULTS
 from torch import Tensor, nn
 
-from codecbench.codec import DataError
 from codecbench.devices.layers import Layer, ModelLayers, describe
+from codecbench.errors import DataError
 from codecbench.measure import count_flop
 from codecbench.results.store import Store
 from codecbench.workers.process.graph_split import SplitModel

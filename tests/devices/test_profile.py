@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.paths import DOCS
 
-from codecbench.codec import DataError, PluginError, UsageError
 from codecbench.devices.layers import Layer
 from codecbench.devices.profile import (
     FEATURES,
@@ -26,6 +25,7 @@ from codecbench.devices.profile import (
     in_elements,
     pick_device,
 )
+from codecbench.errors import DataError, PluginError, UsageError
 from codecbench.registry import devices, manager
 from codecbench_plugins.devices import codecbench_register_devices
 

@@ -12,12 +12,13 @@ from support.paths import RESULTS, TINY
 from typer.testing import CliRunner, Result
 
 from codecbench.cli.devices import app
-from codecbench.codec import UsageError
 from codecbench.devices import cases as device_cases
 from codecbench.devices import timing as device_measure
 from codecbench.devices.cases import Case
 from codecbench.devices.profile import DeviceProfile, Leaf
-from codecbench.devices.timing import general_factor, measure_block, measure_profile
+from codecbench.devices.timing import measure_block
+from codecbench.errors import UsageError
+from codecbench.harness.device_profile import general_factor, measure_profile
 
 LEAF = Leaf({"per_layer": 1e-5, "per_flop": 1e-10})
 

@@ -10,7 +10,7 @@ import pytest
 from support.factories import CPU, make_record
 from support.paths import ROOT
 
-from codecbench.codec import UsageError
+from codecbench.errors import UsageError
 from codecbench.results.cell import CellKey
 from codecbench.results.record import Record
 from codecbench.results.store import Store

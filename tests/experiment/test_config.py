@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codecbench.codec import UsageError
+from codecbench.errors import UsageError
 from codecbench.experiment.config import RunConfig, load, parse_codec
 
 Write = Callable[[str], Path]

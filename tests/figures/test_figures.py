@@ -22,7 +22,7 @@ from codecbench.analysis.latency import Scenario
 from codecbench.analysis.planner import Limits
 from codecbench.analysis.study import FigureData
 from codecbench.cli.figures import figure as command
-from codecbench.codec import DataError, UsageError
+from codecbench.errors import DataError, UsageError
 from codecbench.figures import catalogue as figure
 from codecbench.figures.drawing import Drawing
 from codecbench.figures.latency import bar_limit

@@ -11,7 +11,7 @@ import pytest
 from support.paths import LEARNING, TINY
 from support.runs import Heard, KeptPair
 
-from codecbench.codec import UsageError
+from codecbench.errors import UsageError
 from codecbench.experiment.config import RunConfig
 from codecbench.fitting import states
 from codecbench.fitting.states import PartialFit

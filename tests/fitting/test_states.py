@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codecbench.codec import Codec, DataError, PluginError, TensorSpec
+from codecbench.codec import Codec, TensorSpec
+from codecbench.errors import DataError, PluginError
 from codecbench.fitting import states
 from codecbench.fitting.states import FittedState, PartialFit, fit_key
 

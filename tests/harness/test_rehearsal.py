@@ -6,7 +6,7 @@ import pytest
 from support.paths import MISBEHAVING, TINY
 
 from codecbench.analysis.planner import Limits
-from codecbench.codec import UsageError
+from codecbench.errors import UsageError
 from codecbench.experiment.config import RunConfig
 from codecbench.harness import rehearsal as rehearse
 from codecbench.harness.progress import Lines

@@ -23,7 +23,8 @@ import pytest
 from support.paths import MISBEHAVING, ROOT, TINY
 from support.runs import Heard, KeptPair
 
-from codecbench.codec import DataError, PluginError, TensorSpec, UsageError
+from codecbench.codec import TensorSpec
+from codecbench.errors import DataError, PluginError, UsageError
 from codecbench.experiment.config import RunConfig
 from codecbench.fitting import states
 from codecbench.harness import run as run_module

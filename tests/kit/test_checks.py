@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from support.paths import BROKEN, DOCS
 
 from codecbench import DataError, TensorSpec, UsageError
+from codecbench.kit.cases import Case
 from codecbench.kit.damage import BOMB_BYTES, damaged
 from codecbench.kit.golden import Golden, golden_files, golden_folder
-from codecbench.kit.runner import CHECKS, Case, CheckFailed, Kit
+from codecbench.kit.runner import CHECKS, CheckFailed, Kit
 from codecbench.kit.samples import DEFAULT_SPECS, extremes, fit_data, samples, spec_label
 from codecbench.registry import codecs, load_file, manager
 from codecbench.testing import parametrize_codec, run_checks, write_golden
@@ -442,7 +443,7 @@ def test_the_page_lists_every_check_as_the_code_has_it():
 
 def test_close_enough_is_strict_for_lossless_and_integers():
     near = torch.tensor([1.0]), torch.tensor([1.0 + 1e-6])
-    assert Case(Kit([]), broken.Plain, FEATURES, {}).close_enough(*near) is None
-    assert Case(Kit([]), broken.Exact, FEATURES, {}).close_enough(*near) is not None
+    assert Case(broken.Plain, FEATURES, {}).close_enough(*near) is None
+    assert Case(broken.Exact, FEATURES, {}).close_enough(*near) is not None
     whole = torch.tensor([100_000_000]), torch.tensor([100_000_001])
-    assert Case(Kit([]), broken.Plain, FEATURES, {}).close_enough(*whole) is not None
+    assert Case(broken.Plain, FEATURES, {}).close_enough(*whole) is not None

@@ -22,8 +22,9 @@ from support.paths import BROKEN
 from support.registered import CODECS, one_point
 
 from codecbench import TensorSpec
+from codecbench.kit.cases import Case
 from codecbench.kit.damage import mutated
-from codecbench.kit.runner import Case, Kit
+from codecbench.kit.runner import Kit
 from codecbench.kit.trial import Trial
 from codecbench.registry import load_file
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from codecbench.codec import DataError, UsageError
+from codecbench.errors import DataError, UsageError
 from codecbench.links.files import from_json, load_link, pick_link, read_pairs, to_json, write_pairs
 from codecbench.links.model import FixedRateLink, Link, TcpRampLink, TraceLink
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codecbench import TcpRampLink, manager
-from codecbench.codec import UsageError
+from codecbench.errors import UsageError
 from codecbench.links.fitting import LinkFit, fit_pairs
 from codecbench.registry import links
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.paths import DOCS
 
-from codecbench.codec import DataError, UsageError
+from codecbench.errors import DataError, UsageError
 from codecbench.links.model import BackgroundLink, FixedRateLink, Link, TcpRampLink, TraceLink
 from codecbench.registry import links, manager
 

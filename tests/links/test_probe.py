@@ -12,9 +12,10 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from codecbench import measure
-from codecbench.codec import UsageError
-from codecbench.links.probe import MAX_MESSAGE_BYTES, Address, LinkClient, Listener, link_server, parse_address, probe
+from codecbench.errors import UsageError
+from codecbench.links.probe import MAX_MESSAGE_BYTES, LinkClient, link_server, probe
 from codecbench.links.relay import Shaper, parse_rate, relay
+from codecbench.links.tcp import Address, Listener, parse_address
 
 CLOSED = r"ended the connection|broke"
 
@@ -125,7 +126,7 @@ def test_the_server_survives_who_leaves_in_the_middle(server: Address) -> None:
 
 
 def test_connections_beyond_the_limit_are_closed_and_free_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("codecbench.links.probe.MAX_CONNECTIONS", 2)
+    monkeypatch.setattr("codecbench.links.tcp.MAX_CONNECTIONS", 2)
     with link_server().running() as address:
         held = [LinkClient(address) for _ in range(2)]
         for client in held:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from codecbench import FitData, PayloadError, TensorSpec
 from codecbench.kit.samples import extremes, fit_data, samples, spec_label
-from codecbench.toolbox.learning.integer_transform import State
+from codecbench.toolbox.learning.state import State
 from codecbench.toolbox.learning.trainer import Schedule, train
 from codecbench_plugins import deepcod
 from codecbench_plugins.deepcod import Deepcod

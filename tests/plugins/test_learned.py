@@ -21,8 +21,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from codecbench import Codec, FitData, PayloadError, TensorSpec
 from codecbench.kit.samples import FIT_SAMPLES, extremes, fit_data, samples, spec_label
 from codecbench.measure import torch_threads
-from codecbench.toolbox.learning.integer_transform import State
-from codecbench.toolbox.learning.synthesis import Geometry, quantise
+from codecbench.toolbox.learning.geometry import Geometry
+from codecbench.toolbox.learning.rates import quantise
+from codecbench.toolbox.learning.state import State
 from codecbench.toolbox.transforms.tiling import Tiling
 from codecbench_plugins.ae_plus import KEPT_SHARE
 from codecbench_plugins.ae_plus.network import GREATEST_WEIGHT, Encoder, widths

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from codecbench import Codec, PayloadError, TensorSpec
 from codecbench.kit.samples import extremes, fit_data, samples
-from codecbench.toolbox.coding.headers import neighbours_mean, restore_from_differences
+from codecbench.toolbox.transforms.prediction import neighbours_mean, restore_from_differences
 from codecbench_plugins.lossless import Lossless
 from codecbench_plugins.quant_rans import QuantRans
 from codecbench_plugins.zstd import Zstd

@@ -18,7 +18,7 @@ from support.factories import LINK, make_layers, make_profile, make_record, many
 
 from codecbench import Codec, Link, TensorSpec, UsageError
 from codecbench.analysis.latency import Scenario
-from codecbench.codec import DataError
+from codecbench.errors import DataError
 from codecbench.links.model import FixedRateLink
 from codecbench.report import build as report
 from codecbench.report.build import Request

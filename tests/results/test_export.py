@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.factories import make_record
 
-from codecbench.codec import UsageError
+from codecbench.errors import UsageError
 from codecbench.results import export
 from codecbench.results.record import SCHEMA
 

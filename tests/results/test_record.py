@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from support.factories import make_record
 from support.paths import DATA
 
-from codecbench.codec import DataError
+from codecbench.errors import DataError
 from codecbench.results.record import SCHEMA, NewerSchemaError, Record, parse
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from support.factories import make_record, make_samples
 
-from codecbench.codec import DataError, UsageError
+from codecbench.errors import DataError, UsageError
 from codecbench.results.cell import CellKey
 from codecbench.results.record import Record
 from codecbench.results.store import Store

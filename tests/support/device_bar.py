@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from codecbench import measure
 from codecbench.codec import TensorSpec
 from codecbench.devices.layers import Layer, describe
-from codecbench.devices.timing import measure_profile
+from codecbench.harness.device_profile import measure_profile
 from codecbench.workers.process.graph_split import SplitModel
 from codecbench_datasets.cifar10.model import ResNet20
 from support.device_models import MobileNetV2, ResNet50, Speech

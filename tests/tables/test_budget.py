@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.factories import CPU, LINK, make_record
 
+from codecbench.analysis import selection
 from codecbench.analysis.latency import Scenario
-from codecbench.codec import DataError, UsageError
+from codecbench.errors import DataError, UsageError
 from codecbench.results.record import Record
 from codecbench.tables import budget as table
 from codecbench.tables import document as layout
@@ -138,7 +139,7 @@ def test_no_other_point_within_the_budget_is_smaller(points: list[tuple[int, flo
         make_record(point={"q": i}, payload_bytes=size, change=test, choice_change=choice)
         for i, (size, test, choice) in enumerate(points)
     ]
-    chosen, over, _ = table.choose(records, budget)
+    chosen, over, _ = selection.choose(records, budget)
     losses = {record.key.point["q"]: -record.choice.change for record in records if record.choice}
     within = [record for record in records if losses[record.key.point["q"]] <= budget + 1e-9]
     assert over == (not within)

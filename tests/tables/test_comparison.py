@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from support.factories import FakeStore, make_record, make_samples
 
-from codecbench.codec import DataError, UsageError
+from codecbench.errors import DataError, UsageError
 from codecbench.results import statistics as stats
 from codecbench.tables.comparison import compare
 

@@ -10,7 +10,7 @@ from support.factories import LINK, make_layers, make_profile, make_record
 
 from codecbench.analysis import latency
 from codecbench.analysis.latency import Scenario
-from codecbench.codec import UsageError
+from codecbench.errors import UsageError
 from codecbench.tables import budget as table
 from codecbench.tables import document as layout
 from codecbench.tables import latency as latency_table

@@ -8,10 +8,10 @@ import io
 import pytest
 from support.factories import make_record
 
-from codecbench.codec import UsageError
+from codecbench.errors import UsageError
 from codecbench.results.record import Record
 from codecbench.tables import training as training_table
-from codecbench.tables.budget import FORMATS
+from codecbench.tables.formats import FORMATS
 from codecbench.tables.training import CSV_FIELDS, MODEL, ModelTraining, TrainingTable
 
 MODELS = {"toy": ModelTraining(2_000.0, "by the log.")}

@@ -20,17 +20,9 @@ from hypothesis import strategies as st
 from support.paths import MISBEHAVING
 
 from codecbench import TensorSpec
-from codecbench.codec import CodecbenchError, PayloadError
-from codecbench.workers.client import (
-    CodecFailure,
-    Worker,
-    WorkerDied,
-    WorkerTimeout,
-    pack_arrays,
-    pack_frame,
-    unpack_arrays,
-    unpack_frame,
-)
+from codecbench.errors import CodecbenchError, CodecFailure, PayloadError, WorkerDied, WorkerTimeout
+from codecbench.workers.client import Worker
+from codecbench.workers.protocol import pack_arrays, pack_frame, unpack_arrays, unpack_frame
 
 FILE = MISBEHAVING
 SPEC = TensorSpec((2, 3))

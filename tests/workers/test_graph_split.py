@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from codecbench.codec import PluginError, TensorSpec, UsageError
+from codecbench.codec import TensorSpec
+from codecbench.errors import PluginError, UsageError
 from codecbench.workers.process.graph_split import SplitModel
 from codecbench_datasets.cifar10.model import ResNet20
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codecbench.codec import DataError, PayloadError
+from codecbench.errors import DataError, PayloadError
 from codecbench.workers.offload import answering, asking
 
 

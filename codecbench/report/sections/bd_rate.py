@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from codecbench.analysis import bd_rate
-from codecbench.codec import UsageError
+from codecbench.errors import UsageError
 from codecbench.report import page as report_page
 from codecbench.report.subject import Subject
 

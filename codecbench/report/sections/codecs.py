@@ -11,7 +11,7 @@ from codecbench.report.subject import Subject, groups
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record
 from codecbench.tables import document as layout
-from codecbench.tables.budget import short
+from codecbench.tables.formats import short
 
 _CHOSEN, _FALLS, _PREDICTED = "\N{BLACK CIRCLE}", "\N{DOWNWARDS ARROW}", "*"
 _MARKS = {

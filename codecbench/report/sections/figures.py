@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from codecbench.analysis import study as figure_data
-from codecbench.codec import CodecbenchError
+from codecbench.errors import CodecbenchError
 from codecbench.figures import catalogue as figure
 from codecbench.figures.drawing import Drawing
 from codecbench.report import page as report_page

@@ -7,7 +7,7 @@ from codecbench.analysis.paper import Beside, Comparison
 from codecbench.report import page as report_page
 from codecbench.report.subject import Subject, listed
 from codecbench.tables import document as layout
-from codecbench.tables.budget import short
+from codecbench.tables.formats import short
 
 _SIGNS = {"reproduced": "\N{CHECK MARK}", "not reproduced": "\N{BALLOT X}", "not comparable": "\N{EN DASH}"}
 

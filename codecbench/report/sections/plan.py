@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from codecbench.analysis import planner
 from codecbench.analysis.latency import LOCAL, PREDICTED, PREDICTED_MEANS, STEPS, Scenario
 from codecbench.analysis.planner import Candidate, Limits, Plan
-from codecbench.codec import UsageError
+from codecbench.errors import UsageError
 from codecbench.report import page as report_page
 from codecbench.report.subject import Subject
 from codecbench.tables import document as layout
-from codecbench.tables.budget import short
+from codecbench.tables.formats import short
 
 _MARKS = ((PREDICTED, PREDICTED_MEANS),)
 

@@ -11,7 +11,8 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from codecbench.codec import Codec, PayloadError, Side, TensorSpec
+from codecbench.codec import Codec, Side, TensorSpec
+from codecbench.errors import PayloadError
 from codecbench.toolbox.coding.context_prior import ContextPrior
 from codecbench.toolbox.coding.headers import read_shape, write_shape
 from codecbench.toolbox.transforms.tiling import MAX_CHANNELS, Tiling
@@ -19,8 +20,8 @@ from codecbench.toolbox.transforms.tiling import MAX_CHANNELS, Tiling
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from codecbench.toolbox.learning.integer_transform import State
-    from codecbench.toolbox.learning.synthesis import Geometry
+    from codecbench.toolbox.learning.geometry import Geometry
+    from codecbench.toolbox.learning.state import State
 
 
 def unsuited(spec: TensorSpec) -> str | None:
@@ -67,7 +68,7 @@ def decode_by_shape(
 class LatentCodec(Codec):
     """Restores states, codes symbols and runs the decoder, for any tensor of float32 values.
 
-    States are those of `codecbench.toolbox.learning.integer_transform.State`: the tiling, the prior, and what the side
+    States are those of `codecbench.toolbox.learning.state.State`: the tiling, the prior, and what the side
     needs: whatever `_restore_encoder` reads, or the decoder's weights and the limits of values.
     """
 
@@ -108,12 +109,12 @@ class LatentCodec(Codec):
 
     def restore(self, side: Side, state: bytes) -> None:
         """Take what `export` gave. Raises ValueError for a state that is none."""
-        from codecbench.toolbox.learning import integer_transform as learned
+        from codecbench.toolbox.learning import state as states
 
-        parsed = learned.State.from_bytes(state)
+        parsed = states.State.from_bytes(state)
         try:
-            self._tiling = learned.tiling_from_json(parsed.about["tiling"])
-            self._prior = ContextPrior.from_bytes(learned.as_bytes(parsed.tensors["prior"]))
+            self._tiling = states.tiling_from_json(parsed.about["tiling"])
+            self._prior = ContextPrior.from_bytes(states.as_bytes(parsed.tensors["prior"]))
             if side == "device":
                 self._restore_encoder(parsed)
             else:
@@ -121,7 +122,7 @@ class LatentCodec(Codec):
                 self._limits = (low, high)
                 geometry = self._geometry(self.spec.max_shape)
                 self._decoder = self._empty_decoder(geometry, self._prior.channels, parsed)
-                learned.load_halved(self._decoder, parsed.tensors)
+                states.load_halved(self._decoder, parsed.tensors)
         except KeyError as error:
             raise ValueError(f"no state of {self.name}: {error} is missing") from error
         self._states[side] = state
@@ -161,7 +162,7 @@ class LatentCodec(Codec):
         return torch.from_numpy(self._fitted_prior().decode(bitstream, (height, width))).float()
 
     def _geometry(self, shape: Sequence[int]) -> Geometry:
-        from codecbench.toolbox.learning.synthesis import geometry_of
+        from codecbench.toolbox.learning.geometry import geometry_of
 
         return geometry_of(self._tiling, tuple(shape))
 

@@ -10,16 +10,10 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from codecbench.codec import Codec, PayloadError, Side, TensorSpec
-from codecbench.toolbox.coding.headers import (
-    RANGE_BYTES,
-    dequantise,
-    from_pixels,
-    quantise,
-    read_shape,
-    to_pixels,
-    write_shape,
-)
+from codecbench.codec import Codec, Side, TensorSpec
+from codecbench.errors import PayloadError
+from codecbench.toolbox.coding.headers import read_shape, write_shape
+from codecbench.toolbox.transforms.uniform import RANGE_BYTES, dequantise, from_pixels, quantise, to_pixels
 
 if TYPE_CHECKING:
     import numpy as np

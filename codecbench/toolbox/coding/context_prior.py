@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from codecbench.toolbox.coding.prior import FEW_SYMBOLS, BitstreamReader, Prior
+from codecbench.toolbox.coding.coders import BitstreamReader
+from codecbench.toolbox.coding.prior import FEW_SYMBOLS, Prior
 from codecbench.toolbox.coding.symbol_means import COLOURS, QUARTERS, Means, places_of, spans_of
 
 if TYPE_CHECKING:

@@ -14,20 +14,17 @@ row of symbols that are almost certain.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from codecbench.codec import PayloadError
+from codecbench.toolbox.coding.coders import _CODER_PRECISION_BITS, _UNITS, PRECISION_BITS, BitstreamReader, write_runs
 from codecbench.toolbox.coding.headers import read_varint, write_varint
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-PRECISION_BITS = 20
-"""Each row of a prior sums to 2^20: a symbol costs 1.4e-6 bits at least, and 20 at most."""
 
 MAX_ALPHABET = 1 << 16
 MAX_SYMBOL = 1 << 30
@@ -36,10 +33,6 @@ MAX_SYMBOL = 1 << 30
 FEW_SYMBOLS = 1 << 16
 """Up to so many symbols, over all rows, a range coder writes them."""
 
-_CODER_PRECISION_BITS = 24
-_UNITS = 1 << (_CODER_PRECISION_BITS - PRECISION_BITS)
-_WORD_BYTES = 4
-_STATE_BITS = 64
 _MAX_ROWS = 1 << 20
 _MAX_STATE_BYTES = 1 << 28
 _MIN_WINDOW_BYTES = 1 << 16
@@ -283,140 +276,6 @@ class Prior:
         import numpy as np
 
         return [PRECISION_BITS - np.log2(table) for table in self.tables]
-
-
-def zstd_compress(data: bytes, level: int, dictionary: bytes = b"") -> bytes:
-    """A Zstandard frame (RFC 8878) of `data` without magic number, content size, checksum and dictionary's number.
-
-    Needs zstandard.
-    """
-    import zstandard
-
-    parameters = zstandard.ZstdCompressionParameters.from_level(
-        level, source_size=len(data), dict_size=len(dictionary), format=zstandard.FORMAT_ZSTD1_MAGICLESS,
-        write_content_size=False, write_checksum=False, write_dict_id=False,
-    )  # fmt: skip
-    trained = zstandard.ZstdCompressionDict(dictionary) if dictionary else None
-    return bytes(zstandard.ZstdCompressor(compression_params=parameters, dict_data=trained).compress(data))
-
-
-def zstd_decompress(frame: bytes | memoryview, size: int, dictionary: bytes = b"") -> bytes:
-    """The inverse of `zstd_compress` for data of `size` bytes. Raises PayloadError for a frame of anything else.
-
-    No more is decompressed, nor allocated, than `size` and a window of that order, whatever the frame says.
-    """
-    import zstandard
-
-    trained = zstandard.ZstdCompressionDict(dictionary) if dictionary else None
-    window_bytes = max(_MIN_WINDOW_BYTES, 1 << (size + len(dictionary)).bit_length())
-    unpacker = zstandard.ZstdDecompressor(
-        dict_data=trained, max_window_size=window_bytes, format=zstandard.FORMAT_ZSTD1_MAGICLESS
-    )
-    try:
-        with unpacker.stream_reader(bytes(frame), read_across_frames=False) as reader:
-            data = bytes(reader.read(size + 1))
-    except zstandard.ZstdError as error:
-        raise PayloadError(f"no Zstandard frame: {error}") from error
-    if len(data) != size:
-        raise PayloadError(f"a Zstandard frame of {'more' if len(data) > size else 'fewer'} than {size} bytes")
-    return data
-
-
-def write_runs(runs: Sequence[tuple[NDArray[np.int32], *tuple[Any, ...]]], many: bool) -> bytes:
-    """A bitstream of runs of places in an alphabet, each with its model of `Prior.models`; `many` takes the ANS coder.
-
-    Or with a family of models, and the parameters of each place's model.
-
-    What `BitstreamReader` reads in the same order.
-    """
-    # The decoder takes what is missing for zeros.
-    return (_ans_encode if many else _range_encode)(runs).rstrip(b"\0")
-
-
-class BitstreamReader:
-    """Reads runs of symbols in the order in which `write_runs` wrote them, with the same models and the same coder.
-
-    `most` bounds how many symbols there may be. Raises PayloadError for a bitstream that cannot be the code of so many;
-    one that was altered may as well give other symbols.
-    """
-
-    def __init__(self, bitstream: bytes | memoryview, most: int, many: bool) -> None:
-        import numpy as np
-        from constriction import stream
-
-        padded = bytes(bitstream)
-        if padded.endswith(b"\0"):
-            raise PayloadError("an entropy-coded bitstream does not end in a zero")
-        padded += bytes(-len(padded) % _WORD_BYTES)
-        if len(padded) > (most * PRECISION_BITS + _STATE_BITS) // 8:
-            raise PayloadError(f"{len(bitstream)} bytes are more than {most} symbols can take")
-        self._many = many
-        with _no_bitstream():
-            if many:
-                self._coder = stream.stack.AnsCoder(np.frombuffer(padded, "<u4").astype(np.uint32))
-            else:
-                self._coder = stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
-
-    def read(self, model: Any, count: int) -> NDArray[np.int32]:
-        """Places of `count` symbols of one model of `Prior.models`, zeros for the model None."""
-        import numpy as np
-
-        if model is None or not count:
-            return np.zeros(count, np.int32)
-        with _no_bitstream():
-            places: NDArray[np.int32] = self._coder.decode(model, count)
-        return places
-
-    def finish(self) -> None:
-        """Raise PayloadError where the bitstream goes on, as far as its coder can tell."""
-        if self._many and not self._coder.is_empty():
-            raise PayloadError("no entropy-coded bitstream: it goes on behind its symbols")
-
-
-@contextmanager
-def _no_bitstream() -> Iterator[None]:
-    """What constriction raises for numbers that are no code, as PayloadError."""
-    try:
-        yield
-    except (AssertionError, ValueError) as error:
-        raise PayloadError(f"no entropy-coded bitstream: {error}") from error
-
-
-def _range_encode(coded: Sequence[tuple[NDArray[np.int32], *tuple[Any, ...]]]) -> bytes:
-    """The fewest bytes of a range coder's final interval. Rows of places go with their models."""
-    from constriction import stream
-
-    coder = stream.queue.RangeEncoder()
-    for run in coded:
-        coder.encode(*run)
-    words, (lower, width) = coder.pos()
-    stream_bytes: bytes = coder.get_compressed().astype(">u4").tobytes()
-    kept, tail = stream_bytes[: words * _WORD_BYTES], stream_bytes[words * _WORD_BYTES :]
-    # What constriction wrote is a number of the final interval [lower, lower + width), in which a carry may have gone
-    # to the words before; so it is where the interval lies as those words now stand.
-    written = int.from_bytes(tail.ljust(_STATE_BITS // 8, b"\0"), "big")
-    start = written - (written - lower) % (1 << _STATE_BITS)
-    return kept + _shortest_within(start, start + width)
-
-
-def _shortest_within(start: int, end: int) -> bytes:
-    """The fewest bytes that, with zeros behind them to 64 bits, make a number from `start` up to below `end`."""
-    for length in range(_STATE_BITS // 8 + 1):
-        step = 1 << (_STATE_BITS - 8 * length)
-        multiple = -(-max(start, 0) // step)
-        if multiple * step < min(end, 1 << _STATE_BITS):
-            return multiple.to_bytes(length, "big")
-    raise ValueError(f"no number from {start} to {end}")
-
-
-def _ans_encode(coded: Sequence[tuple[NDArray[np.int32], *tuple[Any, ...]]]) -> bytes:
-    """An ANS coder's words and state."""
-    from constriction import stream
-
-    coder = stream.stack.AnsCoder()
-    for run in reversed(coded):
-        coder.encode_reverse(*run)
-    return bytes(coder.get_compressed().astype("<u4").tobytes())
 
 
 def _zigzag(value: int) -> int:

@@ -9,25 +9,18 @@ Importing this module imports torch, so a plugin imports it inside methods.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from codecbench.codec import TensorSpec
-from codecbench.toolbox.coding.headers import to_pixels
-from codecbench.toolbox.learning.synthesis import Geometry
-from codecbench.toolbox.transforms.tiling import Tiling
+from codecbench.toolbox.learning.geometry import Geometry
+from codecbench.toolbox.transforms.uniform import to_pixels
 
 LONG_BLOCK = 1024
 """Values of the longest block that float32 serves; the sums of longer ones are exact in float64."""
 
-_PLANES = "planes of "
-"""What the name of a float16 tensor begins with in a state, where it is two planes of bytes."""
 
 INPUT_BITS = 10
 """Values of features are rounded to so many bits and a sign, of the greatest value in training."""
@@ -110,96 +103,3 @@ class IntegerTransform(nn.Module):
         grid, limit = tensors["grid"].tolist()
         offset, scale = tensors["offset"].to(dtype), tensors["scale"].to(dtype)
         return cls(weight.to(dtype), offset, scale, grid, limit)
-
-
-@dataclass(frozen=True)
-class State:
-    """One side's state: plain values and tensors, in one safetensors file."""
-
-    about: dict[str, Any]
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-
-    def to_bytes(self) -> bytes:
-        """The state that `from_bytes` takes."""
-        from safetensors.torch import save
-
-        about = torch.frombuffer(bytearray(json.dumps(self.about, sort_keys=True).encode()), dtype=torch.uint8)
-        tensors = dict(_split(name, tensor.detach().cpu().contiguous()) for name, tensor in self.tensors.items())
-        return save({"about": about, **tensors})
-
-    @classmethod
-    def from_bytes(cls, state: bytes) -> State:
-        """The inverse of `to_bytes`. Raises ValueError for anything else."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
-        try:
-            tensors = load(state)
-            about = json.loads(tensors.pop("about").numpy().tobytes())
-            return cls(about, dict(_joined(name, tensor) for name, tensor in tensors.items()))
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise ValueError(f"no state of a learned codec: {error}") from error
-
-
-def _split(name: str, tensor: Tensor) -> tuple[str, Tensor]:
-    """Of float16, a plane of low bytes and one of high bytes, (2, *shape): they deflate better than numbers."""
-    if tensor.dtype != torch.float16:
-        return name, tensor
-    planes = tensor.flatten().view(torch.uint8).reshape(tensor.numel(), 2).T
-    return f"{_PLANES}{name}", planes.reshape(2, *tensor.shape).contiguous()
-
-
-def _joined(name: str, tensor: Tensor) -> tuple[str, Tensor]:
-    """The inverse of `_split`."""
-    if not name.startswith(_PLANES):
-        return name, tensor
-    if tensor.dtype != torch.uint8 or tensor.ndim < 1 or len(tensor) != 2:
-        raise ValueError(f"{name!r} are no planes of bytes")
-    pairs = torch.stack([tensor[0].flatten(), tensor[1].flatten()], 1)
-    return name.removeprefix(_PLANES), pairs.view(torch.float16).reshape(tensor.shape[1:])
-
-
-def as_bytes(tensor: Tensor) -> bytes:
-    """The bytes that a tensor of `State` stands for."""
-    return tensor.numpy().tobytes()
-
-
-def from_bytes(values: bytes) -> Tensor:
-    """Bytes as a tensor for `State`."""
-    return torch.frombuffer(bytearray(values), dtype=torch.uint8) if values else torch.zeros(0, dtype=torch.uint8)
-
-
-def halved(network: nn.Module) -> dict[str, Tensor]:
-    """A network's weights as float16, for a state, by name below "network."; they are rounded in the network too.
-
-    Single numbers, and weights beyond float16's range, keep float32.
-    """
-    found: dict[str, Tensor] = {}
-    for name, tensor in network.state_dict().items():
-        half = tensor.half()
-        if tensor.ndim == 0 or not bool(torch.isfinite(half).all()):
-            half = tensor.float()
-        tensor.copy_(half.to(tensor.dtype))
-        found[f"network.{name}"] = half
-    return found
-
-
-def load_halved(network: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Put weights of `halved` into a network. Raises ValueError where they are not its own."""
-    own = {name.partition(".")[2]: t.float() for name, t in tensors.items() if name.startswith("network.")}
-    try:
-        network.load_state_dict(own)
-    except RuntimeError as error:
-        raise ValueError(f"the weights are of another network: {error}") from error
-    network.eval()
-
-
-def tiling_to_json(tiling: Tiling) -> list[list[int]]:
-    """A tiling as plain values."""
-    return [list(tiling.axes), list(tiling.sizes)]
-
-
-def tiling_from_json(values: Sequence[Sequence[int]]) -> Tiling:
-    """The inverse of `tiling_to_json`."""
-    axes, sizes = values
-    return Tiling(tuple(axes), tuple(sizes))

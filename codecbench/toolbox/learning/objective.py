@@ -3,15 +3,14 @@
 The loss of a batch is the distance of the tail's answers (`codecbench.toolbox.learning.teacher`), plus the rate times
 an exchange rate, plus a little squared error. The rate is that of noisy latents (Balle, Laparra and Simoncelli 2017,
 section 3) under Laplace distributions whose scales follow from the magnitudes sent before
-(`codecbench.toolbox.learning.synthesis.ScaleContext`).
+(`codecbench.toolbox.learning.rates.ScaleContext`).
 
 Importing this module imports torch, so a plugin imports it inside methods.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,24 +19,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from codecbench.codec import FitData, TensorSpec
+from codecbench.codec import FitData
 from codecbench.toolbox.coding.context_prior import ContextPrior
-from codecbench.toolbox.learning.synthesis import (
-    Geometry,
-    ScaleContext,
-    laplace_bits,
-    quantise,
-    straight_through,
-    with_noise,
-)
+from codecbench.toolbox.learning.batches import as_tensors
+from codecbench.toolbox.learning.geometry import Geometry
+from codecbench.toolbox.learning.rates import ScaleContext, laplace_bits, quantise, straight_through, with_noise
+from codecbench.toolbox.learning.start import Start
 from codecbench.toolbox.learning.teacher import Answer, Teacher, distance
-from codecbench.toolbox.learning.trainer import Lesson, Scores, as_tensors, named_scores
-from codecbench.toolbox.transforms.linear import Moments, principal_axes
-from codecbench.toolbox.transforms.sensitivity import Weighting
-from codecbench.toolbox.transforms.tiling import Tiling
-
-DEAD = 1 / 8
-"""Components whose deviation is below so many steps at the start would always be zero, and are left out."""
+from codecbench.toolbox.learning.trainer import Lesson, Scores, named_scores
 
 PICTURE_WEIGHT = 0.05
 """Of the squared error, in units of the variance: it keeps pictures pictures, and matters little to the tail."""
@@ -51,81 +40,8 @@ SHARE_ALONE = 0.4
 SYMBOL_SAMPLES = 8000
 """Training samples whose symbols make the tables of the prior."""
 
-LIMIT = 3e38
-"""What a decoded value is kept within where no range is known."""
 
 _FACTOR = 1.1
-
-
-@dataclass(frozen=True, eq=False)
-class Start:
-    """The Karhunen-Loève transform of values weighted by what the tail sees of them, at one step for all components.
-
-    `matrix` (components, values) goes to steps, `inverse` (values, components) and `restored` (values,) come back;
-    `mean` (values,) is subtracted before. `deviations` (components,) are in steps. `limits` are what decoded values are
-    kept within, `greatest` is the greatest magnitude of training.
-    """
-
-    spec: TensorSpec
-    tiling: Tiling
-    matrix: Tensor
-    inverse: Tensor
-    mean: Tensor
-    restored: Tensor
-    deviations: Tensor
-    limits: tuple[float, float]
-    greatest: float
-
-    @classmethod
-    def of(cls, data: FitData, relative_step: float, most: int) -> Start:
-        """Of the training data, for a step in root-mean-square deviations, with `most` components at most."""
-        weighting = Weighting.of_tail(data) or Weighting.plain(data.spec)
-        moments = Moments.of(data, weighting)
-        variances, vectors = principal_axes(moments.covariance)
-        step = relative_step * math.sqrt(variances.mean()) or 1.0
-        kept = max(1, min(most, int((variances > (DEAD * step) ** 2).sum())))
-        # What lies outside few directions is nothing to the tail. What is restored then keeps to no range.
-        few = weighting.matrix.shape[0] < weighting.matrix.shape[1]
-        is_vector = few and data.spec.ndim == 1  # whose only axis is not tiled then
-        tiling = Tiling((), ()) if is_vector else weighting.tiling
-        order = Geometry(tiling, data.spec.max_shape).order.numpy()
-        restored = weighting.inverse @ moments.weighted_mean if few else moments.mean
-        return cls(
-            data.spec, tiling,
-            _tensor((vectors[:, :kept].T @ weighting.matrix / step)[:, order]),
-            _tensor((weighting.inverse @ vectors[:, :kept] * step)[order]),
-            _tensor(moments.mean[order]), _tensor(restored[order]),
-            _tensor(np.sqrt(variances[:kept]) / step),
-            (-LIMIT, LIMIT) if few else (0.0, 1.0) if data.spec.image else (moments.low, moments.high),
-            max(abs(moments.low), abs(moments.high)),
-        )  # fmt: skip
-
-    @property
-    def geometry(self) -> Geometry:
-        """Of the longest sample."""
-        return Geometry(self.tiling, self.spec.max_shape)
-
-
-class MatrixEncoder(nn.Module):
-    """Blocks less the mean, times a matrix: a convolution whose stride is its kernel. `Start` gives the first one."""
-
-    mean: Tensor
-
-    def __init__(self, start: Start) -> None:
-        super().__init__()
-        # In units in which weights are about 1, one learning rate suits all.
-        self.unit = float(start.matrix.square().mean().sqrt()) or 1.0
-        self.rows = nn.Parameter(start.matrix / self.unit)
-        self.register_buffer("mean", start.mean, persistent=False)
-
-    @property
-    def matrix(self) -> Tensor:
-        """(components, values), to steps."""
-        return self.rows * self.unit
-
-    def forward(self, xs: Tensor, geometry: Geometry) -> Tensor:
-        """Samples to a grid of latents in steps."""
-        return geometry.to_grid((geometry.blocks(geometry.planes(xs)) - self.mean) @ self.matrix.T)
 
 
 class Network(nn.Module):
@@ -275,7 +191,3 @@ class _Measured:
 def _apart(answer: Tensor, wanted: Answer) -> Tensor:
     """The distance of outputs alone."""
     return distance(Answer([], [answer]), Answer([], wanted.outputs[:1]))
-
-
-def _tensor(values: Sequence[float] | NDArray[np.float64]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values)).float()

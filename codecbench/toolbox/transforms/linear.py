@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from codecbench.codec import FitData, TensorSpec
-from codecbench.toolbox.coding.headers import to_pixels
 from codecbench.toolbox.coding.prior import Prior
 from codecbench.toolbox.transforms.scalar import BINS, MAX_SYMBOL, ScalarQuantiser, find_cells
 from codecbench.toolbox.transforms.sensitivity import Weighting
 from codecbench.toolbox.transforms.tiling import Tiling
+from codecbench.toolbox.transforms.uniform import to_pixels
 
 if TYPE_CHECKING:
     import numpy as np

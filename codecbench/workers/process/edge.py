@@ -26,10 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecbench import measure
-from codecbench.codec import Batch, Codec, CodecbenchError, FitData, PayloadError, TensorSpec, UsageError
+from codecbench.codec import Batch, Codec, FitData, TensorSpec
+from codecbench.errors import CodecbenchError, PayloadError, UsageError, one_line
 from codecbench.registry import resolve
-from codecbench.workers.client import Reply, Role, one_line, pack_arrays, pack_frame, unpack_arrays, unpack_frame
 from codecbench.workers.guard import sealed
+from codecbench.workers.protocol import Reply, Role, pack_arrays, pack_frame, unpack_arrays, unpack_frame
 from codecbench.workload import Subset, Workload
 
 if TYPE_CHECKING:
@@ -282,7 +283,7 @@ class Session:
 
     def op_request(self, request: Reply) -> Answer:
         """Seconds of so many requests, one after the other: head, encoder, the way to the edge and its answer."""
-        from codecbench.links.probe import Address
+        from codecbench.links.tcp import Address
         from codecbench.workers.offload import asking
 
         handle, count = request.fields["handle"], len(self.loaded)
@@ -305,7 +306,8 @@ class Session:
 
     def op_probe(self, request: Reply) -> Answer:
         """Pairs of bytes and milliseconds on the way to a link server, as `codecbench link probe` measures them."""
-        from codecbench.links.probe import Address, LinkClient, probe
+        from codecbench.links.probe import LinkClient, probe
+        from codecbench.links.tcp import Address
 
         with LinkClient(Address(*request.fields["address"])) as client:
             return {"pairs": probe(client, request.fields["sizes"], request.fields["repeats"])}, ()

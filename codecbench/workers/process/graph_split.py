@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from codecbench.codec import DTYPE_BYTES, PluginError, TensorSpec, UsageError
-from codecbench.registry import suggestion
+from codecbench.codec import DTYPE_BYTES, TensorSpec
+from codecbench.errors import PluginError, UsageError
+from codecbench.names import suggestion
 
 INPUT = "input"
 

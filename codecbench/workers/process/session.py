@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
-import math
 import os
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
@@ -26,10 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecbench import measure
-from codecbench.codec import Batch, Codec, CodecbenchError, FitData, PayloadError, TensorSpec, UsageError
+from codecbench.codec import Batch, Codec, FitData, TensorSpec
+from codecbench.errors import CodecbenchError, PayloadError, UsageError, one_line
 from codecbench.registry import resolve
-from codecbench.workers.client import Reply, Role, one_line, pack_arrays, pack_frame, unpack_arrays, unpack_frame
 from codecbench.workers.guard import sealed
+from codecbench.workers.process.activations import Activations
+from codecbench.workers.process.models import _inference, _model_batches, _pack_outputs, _probes, _tensors
+from codecbench.workers.protocol import Reply, Role, pack_arrays, pack_frame, unpack_arrays, unpack_frame
 from codecbench.workload import Subset, Workload
 
 if TYPE_CHECKING:
@@ -39,71 +41,9 @@ if TYPE_CHECKING:
 
 Answer: TypeAlias = tuple[dict[str, Any], Sequence[bytes]]
 
-MODEL_BATCH = 32
-"""Samples that a head, a tail or an uncut model runs at once. Features of more do not stay in a processor's cache: a
-ResNet-20 on CIFAR-10 takes a quarter longer an image in batches of 128."""
-
 
 class _CodecRaised(Exception):
     """Carries what a codec raised, so that it is told apart from an error of the harness."""
-
-
-class Activations:
-    """The tensors at one split, in a file for each subset that is mapped, never loaded.
-
-    One file, not one for each chunk: a mapping holds a file open, and a large training set has more chunks than a
-    process may have files.
-    """
-
-    def __init__(self, folder: Path, spec: TensorSpec) -> None:
-        self.folder = folder
-        self.spec = spec
-        self._shapes: dict[tuple[str, int], list[tuple[int, ...]]] = {}
-        self._offsets: dict[tuple[str, int], int] = {}
-
-    def add(self, subset: str, chunk: int, samples: Sequence[NDArray[Any]]) -> None:
-        """Write one chunk, behind those that are there: the values of its samples, one after the other."""
-        self._shapes[subset, chunk] = [s.shape for s in samples]
-        with self._path(subset).open("ab") as file:
-            self._offsets[subset, chunk] = file.tell() // np.dtype(self.spec.dtype).itemsize
-            file.write(np.concatenate([s.reshape(-1) for s in samples]).astype(self.spec.dtype, copy=False).data)
-
-    def read(self, subset: str, chunk: int) -> list[NDArray[Any]]:
-        """Read-only views of a chunk's samples."""
-        return self._views(self._mapped(subset), subset, chunk)
-
-    def read_all(self, subset: str) -> list[NDArray[Any]]:
-        """Read-only views of all samples of a subset, in order, on one mapping."""
-        values = self._mapped(subset)
-        chunks = sorted(chunk for name, chunk in self._shapes if name == subset)
-        return [view for chunk in chunks for view in self._views(values, subset, chunk)]
-
-    def _mapped(self, subset: str) -> NDArray[Any]:
-        path = self._path(subset)
-        if not path.stat().st_size:  # which cannot be mapped
-            return np.empty(0, self.spec.dtype)
-        # As a plain array: slices of a memmap take microseconds each to make.
-        return np.asarray(np.memmap(path, self.spec.dtype, mode="r"))
-
-    def _views(self, values: NDArray[Any], subset: str, chunk: int) -> list[NDArray[Any]]:
-        views, offset = [], self._offsets[subset, chunk]
-        for shape in self._shapes[subset, chunk]:
-            count = math.prod(shape)
-            views.append(values[offset : offset + count].reshape(shape))
-            offset += count
-        return views
-
-    def one(self, subset: str, position: int) -> NDArray[Any]:
-        """One sample by its position in the subset."""
-        for (name, chunk), shapes in self._shapes.items():
-            if name == subset:
-                if position < len(shapes):
-                    return self.read(subset, chunk)[position]
-                position -= len(shapes)
-        raise IndexError(position)
-
-    def _path(self, subset: str) -> Path:
-        return self.folder / f"{subset}.values"
 
 
 class Session:
@@ -282,7 +222,7 @@ class Session:
 
     def op_request(self, request: Reply) -> Answer:
         """Seconds of so many requests, one after the other: head, encoder, the way to the edge and its answer."""
-        from codecbench.links.probe import Address
+        from codecbench.links.tcp import Address
         from codecbench.workers.offload import asking
 
         handle, count = request.fields["handle"], len(self.loaded)
@@ -305,7 +245,8 @@ class Session:
 
     def op_probe(self, request: Reply) -> Answer:
         """Pairs of bytes and milliseconds on the way to a link server, as `codecbench link probe` measures them."""
-        from codecbench.links.probe import Address, LinkClient, probe
+        from codecbench.links.probe import LinkClient, probe
+        from codecbench.links.tcp import Address
 
         with LinkClient(Address(*request.fields["address"])) as client:
             return {"pairs": probe(client, request.fields["sizes"], request.fields["repeats"])}, ()
@@ -566,50 +507,6 @@ def _bytes_only(values: Sequence[Any], step: str) -> Sequence[bytes]:
     if wrong is not None:
         raise _CodecRaised(f"{step} gave {type(wrong).__name__}, not bytes")
     return values
-
-
-@contextmanager
-def _inference() -> Iterator[None]:
-    import torch
-
-    with torch.inference_mode():
-        yield
-
-
-def _tensors(samples: Sequence[NDArray[Any]]) -> list[Tensor]:
-    """Fresh tensors, so that nothing a codec writes reaches the cache."""
-    import torch
-
-    return [torch.from_numpy(np.array(s, copy=True)) for s in samples]
-
-
-def _model_batches(groups: Iterable[list[int]]) -> Iterator[list[int]]:
-    for members in groups:
-        for start in range(0, len(members), MODEL_BATCH):
-            yield members[start : start + MODEL_BATCH]
-
-
-def _pack_outputs(outputs: Sequence[tuple[NDArray[Any], ...]]) -> dict[str, Any]:
-    return {"outputs": [pack_arrays(sample)[0] for sample in outputs]}
-
-
-def _probes(spec: TensorSpec) -> list[Tensor]:
-    """Random inputs of two batch sizes and, where an axis varies, of two lengths."""
-    import torch
-
-    generator = torch.Generator().manual_seed(0)
-    dtype = getattr(torch, spec.dtype)
-    probes = []
-    for batch, share in ((2, 1.0), (3, 0.5)):
-        shape = [
-            batch,
-            *(
-                max(1, round(n * share)) if known is None else n
-                for n, known in zip(spec.max_shape, spec.shape, strict=True)
-            ),
-        ]
-        probes.append(torch.rand(shape, generator=generator).to(dtype))
-    return probes
 
 
 def _end_with_parent(parent: int) -> None:

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from codecbench import DataError, Metric, Subset, TensorSpec, Workload, hookimpl
-from codecbench.workload import data_places
+from codecbench import DataError, Metric, Subset, TensorSpec, Workload, data_places, hookimpl
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codecbench.codec import DataError
+from codecbench import DataError
 
 HERE = Path(__file__).parent / "data"
 WEIGHTS = HERE / "resnet20.safetensors"

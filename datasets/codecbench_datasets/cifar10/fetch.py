@@ -25,7 +25,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from codecbench.codec import DataError
+from codecbench import DataError
 from codecbench_datasets.cifar10 import data
 from codecbench_datasets.cifar10.data import CURE_FETCHED, Images, Labels, content_sha256, full_files, full_folder
 

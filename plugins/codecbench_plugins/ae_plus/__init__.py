@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from codecbench.toolbox.learning.integer_transform import State
-    from codecbench.toolbox.learning.objective import Network, Start, TaskLesson
-    from codecbench.toolbox.learning.synthesis import Geometry
+    from codecbench.toolbox.learning.geometry import Geometry
+    from codecbench.toolbox.learning.objective import Network, TaskLesson
+    from codecbench.toolbox.learning.start import Start
+    from codecbench.toolbox.learning.state import State
     from codecbench.toolbox.learning.teacher import Teacher
     from codecbench_plugins.ae_plus.network import IntegerEncoder
 
@@ -96,8 +97,9 @@ class AePlus(LatentCodec):
 
         Where another point's states are there, or this one's, their compressed networks are trained on.
         """
-        from codecbench.toolbox.learning.objective import MatrixEncoder, Network, Start, TaskLesson
-        from codecbench.toolbox.learning.synthesis import ScaleContext
+        from codecbench.toolbox.learning.objective import Network, TaskLesson
+        from codecbench.toolbox.learning.rates import ScaleContext
+        from codecbench.toolbox.learning.start import MatrixEncoder, Start
         from codecbench.toolbox.learning.teacher import Teacher
         from codecbench.toolbox.learning.trainer import Schedule, train
 
@@ -120,9 +122,10 @@ class AePlus(LatentCodec):
     def _random(self, data: FitData, start: Start) -> Network:
         import torch
 
+        from codecbench.toolbox.learning.batches import as_tensors
+        from codecbench.toolbox.learning.geometry import Geometry
         from codecbench.toolbox.learning.objective import Network
-        from codecbench.toolbox.learning.synthesis import Geometry, ScaleContext
-        from codecbench.toolbox.learning.trainer import as_tensors
+        from codecbench.toolbox.learning.rates import ScaleContext
         from codecbench_plugins.ae_plus import network as networks
 
         mean, deviation = _moments(start)
@@ -136,7 +139,7 @@ class AePlus(LatentCodec):
     def _network_of(self, states: tuple[bytes, bytes], start: Start) -> Network:
         """A fitted network. It is the same at all steps: they are what a bit is worth, and no unit of its latents."""
         from codecbench.toolbox.learning.objective import Network
-        from codecbench.toolbox.learning.synthesis import ScaleContext
+        from codecbench.toolbox.learning.rates import ScaleContext
 
         other = self._restored(states)
         assert other._encoder is not None
@@ -179,8 +182,9 @@ def _moments(start: Start) -> tuple[float, float]:
 
 def _compressing(data: FitData, start: Start, network: Network, teacher: Teacher, exchange: float) -> TaskLesson:
     """A lesson whose rate comes in slowly; half of it over, the encoder is compressed, where it is not yet."""
+    from codecbench.toolbox.learning.geometry import Geometry
     from codecbench.toolbox.learning.objective import TaskLesson
-    from codecbench.toolbox.learning.synthesis import Geometry, straight_through
+    from codecbench.toolbox.learning.rates import straight_through
 
     class Compressing(TaskLesson):
         share = 1.0 if network.encoder.compressed else 0.0
@@ -210,18 +214,18 @@ def _compressing(data: FitData, start: Start, network: Network, teacher: Teacher
 
 
 def _states(lesson: TaskLesson) -> dict[Side, bytes]:
-    from codecbench.toolbox.learning import integer_transform as learned
+    from codecbench.toolbox.learning import state as states
 
     network, start = lesson.network.cpu(), lesson.start
-    weights = learned.halved(network.decoder)
+    weights = states.halved(network.decoder)
     image = start.spec.image
     encoder = network.encoder.integers(image, start.greatest)
     prior = lesson.prior(lambda xs, geometry: encoder(xs, geometry, image))
-    tables = {"prior": learned.from_bytes(prior.to_bytes())}
-    about = {"tiling": learned.tiling_to_json(start.tiling)}
+    tables = {"prior": states.from_bytes(prior.to_bytes())}
+    about = {"tiling": states.tiling_to_json(start.tiling)}
     return {
-        "device": learned.State(about, {**tables, **encoder.tensors()}).to_bytes(),
-        "edge": learned.State({**about, "limits": start.limits}, {**tables, **weights}).to_bytes(),
+        "device": states.State(about, {**tables, **encoder.tensors()}).to_bytes(),
+        "edge": states.State({**about, "limits": start.limits}, {**tables, **weights}).to_bytes(),
     }
 
 

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from codecbench.toolbox.learning.synthesis import Geometry, quantise
+from codecbench.toolbox.learning.geometry import Geometry
+from codecbench.toolbox.learning.rates import quantise
 
 GREATEST_WEIGHT, GREATEST_VALUE = 127, 255
 """Of weights (8 bits with their sign) and of what one layer gives the next (8 bits)."""

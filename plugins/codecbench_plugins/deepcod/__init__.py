@@ -9,7 +9,8 @@ from codecbench import Codec, FitData, PayloadError, Side, TensorSpec, hookimpl
 from codecbench.toolbox.codecs.latent import decode_by_shape, unsuited
 from codecbench.toolbox.codecs.points import Kind, Points, kind_of
 from codecbench.toolbox.coding.context_prior import ContextPrior
-from codecbench.toolbox.coding.headers import pack_bits, unpack_bits, write_shape
+from codecbench.toolbox.coding.headers import write_shape
+from codecbench.toolbox.coding.packing import pack_bits, unpack_bits
 from codecbench.toolbox.coding.prior import Prior
 from codecbench.toolbox.transforms.tiling import Tiling
 
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from codecbench.toolbox.learning.integer_transform import IntegerTransform, State
-    from codecbench.toolbox.learning.synthesis import Geometry
+    from codecbench.toolbox.learning.geometry import Geometry
+    from codecbench.toolbox.learning.integer_transform import IntegerTransform
+    from codecbench.toolbox.learning.state import State
     from codecbench_plugins.deepcod.network import Decoder
 
 ThinOrKind: TypeAlias = Literal["thin"] | Kind
@@ -151,7 +153,7 @@ class Deepcod(Codec):
 
     def fit(self, data: FitData) -> None:
         """Train, unless an entropy-coded point's `data.start` has its networks; then count symbols for the prior."""
-        from codecbench.toolbox.learning.integer_transform import State
+        from codecbench.toolbox.learning.state import State
         from codecbench.toolbox.learning.trainer import Schedule, train
         from codecbench_plugins.deepcod.lesson import DeepcodLesson
 
@@ -173,16 +175,16 @@ class Deepcod(Codec):
 
     def restore(self, side: Side, state: bytes) -> None:
         """Take what `export` gave. Raises ValueError for a state that is none, or of another ratio or levels."""
-        from codecbench.toolbox.learning import integer_transform as learned
+        from codecbench.toolbox.learning import state as states
 
-        parsed = learned.State.from_bytes(state)
+        parsed = states.State.from_bytes(state)
         if parsed.about != self._about():
             raise ValueError(f"a state of {parsed.about}, not of {self._about()}")
         self._take(side, parsed)
         if self.coding == "entropy":
             try:
                 is_context = bool(parsed.tensors["is_context"])
-                table = learned.as_bytes(parsed.tensors["prior"])
+                table = states.as_bytes(parsed.tensors["prior"])
                 self._commonest = parsed.tensors["commonest"].numpy()
             except KeyError as error:
                 raise ValueError(f"the state has no prior: {error}") from error
@@ -268,7 +270,7 @@ class Deepcod(Codec):
 
     def _geometry(self, shape: Sequence[int]) -> Geometry:
         """Of samples with a first axis of one channel, so that some axis is left where all others are tiled."""
-        from codecbench.toolbox.learning.synthesis import geometry_of
+        from codecbench.toolbox.learning.geometry import geometry_of
 
         return geometry_of(self._tiling, (1, *shape))
 
@@ -283,31 +285,32 @@ class Deepcod(Codec):
 
     def _started(self, data: FitData) -> dict[Side, State]:
         """The states of the point that this one starts from, where they can be read."""
-        from codecbench.toolbox.learning import integer_transform as learned
+        from codecbench.toolbox.learning import state as states
 
         if data.start is None:
             return {}
         try:
-            device, edge = (learned.State.from_bytes(state) for state in data.start)
+            device, edge = (states.State.from_bytes(state) for state in data.start)
         except ValueError:
             return {}
         return {"device": device, "edge": edge}
 
     def _take(self, side: Side, state: State) -> None:
         """All but the prior. Raises ValueError where something is missing."""
-        from codecbench.toolbox.learning import integer_transform as learned
+        from codecbench.toolbox.learning import state as states
+        from codecbench.toolbox.learning.integer_transform import IntegerTransform
         from codecbench_plugins.deepcod.network import decoder_for
 
         try:
             if side == "device":
-                self._transform = learned.IntegerTransform.from_tensors(state.tensors)
+                self._transform = IntegerTransform.from_tensors(state.tensors)
                 self._thresholds = rounded_down(state.tensors["thresholds"], self._transform.weight.dtype)
             else:
                 self._centres = state.tensors["centres"]
                 low, high = state.tensors["limits"].tolist()
                 geometry = self._geometry(self.spec.max_shape)
                 decoder = decoder_for(geometry, self._latents(), bounded=self.spec.image).settle()
-                learned.load_halved(decoder, state.tensors)
+                states.load_halved(decoder, state.tensors)
                 self._decoder, self._limits = decoder, (low, high)
         except KeyError as error:
             raise ValueError(f"the {side} state lacks {error}") from error
@@ -317,7 +320,7 @@ class Deepcod(Codec):
         import numpy as np
         import torch
 
-        from codecbench.toolbox.learning import integer_transform as learned
+        from codecbench.toolbox.learning import state as states
         from codecbench_plugins.deepcod.lesson import context_prior
 
         symbols = self._gathered(data.batches)
@@ -335,7 +338,7 @@ class Deepcod(Codec):
             sizes.append(sum(chosen.bound_bytes(shown) for chosen, shown in coded))
         best = contexts if sizes[1] < sizes[0] else plain
         return {
-            "prior": learned.from_bytes(best.to_bytes()),
+            "prior": states.from_bytes(best.to_bytes()),
             "is_context": torch.tensor(best is contexts),
             "commonest": torch.from_numpy(commonest),
         }

@@ -16,10 +16,13 @@ from torch import Tensor
 
 from codecbench import FitData, Side
 from codecbench.toolbox.coding.context_prior import ContextPrior
-from codecbench.toolbox.learning.integer_transform import IntegerTransform, State, halved
-from codecbench.toolbox.learning.synthesis import Geometry, ScaleContext, laplace_bits
+from codecbench.toolbox.learning.batches import as_tensors
+from codecbench.toolbox.learning.geometry import Geometry
+from codecbench.toolbox.learning.integer_transform import IntegerTransform
+from codecbench.toolbox.learning.rates import ScaleContext, laplace_bits
+from codecbench.toolbox.learning.state import State, halved
 from codecbench.toolbox.learning.teacher import Answer, Teacher
-from codecbench.toolbox.learning.trainer import Adam, Lesson, Scores, as_tensors, named_scores
+from codecbench.toolbox.learning.trainer import Adam, Lesson, Scores, named_scores
 from codecbench_plugins.deepcod.network import Model, clipped_gradient, decoder_for
 
 TENSOR_WEIGHT, ORTHOGONALITY_WEIGHT, MOST_TASK_GRADIENT = 10.0, 1e-4, 1.0

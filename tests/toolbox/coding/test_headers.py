@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from codecbench import PayloadError, TensorSpec
-from codecbench.toolbox.coding import headers as bits
+from codecbench.toolbox.coding import headers, huffman, packing
+from codecbench.toolbox.transforms import uniform
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
@@ -60,32 +61,32 @@ def decodes_or_refuses(decode: Callable[[], Any]) -> Any:
 
 @given(st.integers(0, 2**63 - 1), st.binary(max_size=3))
 def test_varint_round_trip(value: int, behind: bytes) -> None:
-    written = bits.write_varint(value)
-    assert bits.read_varint(written + behind) == (value, len(written))
+    written = headers.write_varint(value)
+    assert headers.read_varint(written + behind) == (value, len(written))
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x80", b"\xff" * 10])
 def test_varint_refuses_what_does_not_end(payload: bytes) -> None:
     with pytest.raises(PayloadError):
-        bits.read_varint(payload)
+        headers.read_varint(payload)
 
 
 def test_varint_refuses_a_negative_number() -> None:
     with pytest.raises(ValueError, match="negative"):
-        bits.write_varint(-1)
+        headers.write_varint(-1)
 
 
 def test_only_the_varying_length_travels() -> None:
     fixed, varying = TensorSpec((3, 4)), TensorSpec((3, None), max_length=500)
-    assert bits.write_shape(fixed, (3, 4)) == b""
-    assert bits.read_shape(fixed, b"rest") == ((3, 4), b"rest")
-    assert bits.write_shape(varying, (3, 300)) == b"\xac\x02"
-    assert bits.read_shape(varying, b"\xac\x02rest") == ((3, 300), b"rest")
+    assert headers.write_shape(fixed, (3, 4)) == b""
+    assert headers.read_shape(fixed, b"rest") == ((3, 4), b"rest")
+    assert headers.write_shape(varying, (3, 300)) == b"\xac\x02"
+    assert headers.read_shape(varying, b"\xac\x02rest") == ((3, 300), b"rest")
 
 
 def test_a_length_over_the_greatest_is_refused() -> None:
     with pytest.raises(PayloadError, match="over the greatest"):
-        bits.read_shape(TensorSpec((3, None), max_length=500), bits.write_varint(501))
+        headers.read_shape(TensorSpec((3, None), max_length=500), headers.write_varint(501))
 
 
 # --- pixels and quantisation
@@ -94,25 +95,25 @@ def test_a_length_over_the_greatest_is_refused() -> None:
 def test_pixels_are_exact() -> None:
     levels = np.arange(256, dtype=np.uint8)
     image = levels.astype(np.float32) / np.float32(255)
-    assert (bits.to_pixels(image) == levels).all()
-    assert (bits.from_pixels(levels) == image).all()
+    assert (uniform.to_pixels(image) == levels).all()
+    assert (uniform.from_pixels(levels) == image).all()
 
 
 def test_pixels_outside_go_to_the_nearest() -> None:
     image = np.array([-1, 2, 1e30, -np.inf, np.inf], np.float32)
-    assert bits.to_pixels(image).tolist() == [0, 255, 255, 0, 255]
+    assert uniform.to_pixels(image).tolist() == [0, 255, 255, 0, 255]
 
 
 def test_a_pixel_that_is_not_a_number_is_refused() -> None:
     with pytest.raises(ValueError, match="not numbers"):
-        bits.to_pixels(np.array([0.5, np.nan], np.float32))
+        uniform.to_pixels(np.array([0.5, np.nan], np.float32))
 
 
 @given(arrays(np.float32, st.integers(0, 50), elements=FLOATS), st.integers(2, 256))
 def test_quantised_values_are_within_half_a_step(values: np.ndarray, levels: int) -> None:
-    header, indices = bits.quantise(values, levels)
-    restored = bits.dequantise(header, indices, levels)
-    assert len(header) == bits.RANGE_BYTES
+    header, indices = uniform.quantise(values, levels)
+    restored = uniform.dequantise(header, indices, levels)
+    assert len(header) == uniform.RANGE_BYTES
     assert np.isfinite(restored).all()
     if values.size:
         low, high = float(values.min()), float(values.max())
@@ -123,8 +124,8 @@ def test_quantised_values_are_within_half_a_step(values: np.ndarray, levels: int
 
 def test_the_zeros_of_a_rectified_tensor_stay_zeros() -> None:
     values = np.array([0, 0.1, 0, 7.3, 0.02], np.float32)
-    header, indices = bits.quantise(values, 4)
-    restored = bits.dequantise(header, indices, 4)
+    header, indices = uniform.quantise(values, 4)
+    restored = uniform.dequantise(header, indices, 4)
     assert (restored[values == 0] == 0).all()
     assert restored[3] == values[3]
 
@@ -132,12 +133,12 @@ def test_the_zeros_of_a_rectified_tensor_stay_zeros() -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite_are_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="not finite"):
-        bits.quantise(np.array([1.0, bad], np.float32), 8)
+        uniform.quantise(np.array([1.0, bad], np.float32), 8)
 
 
 def test_a_double_beyond_float32_is_refused() -> None:
     with pytest.raises(ValueError, match="not finite in float32"):
-        bits.quantise(np.array([1e300, 0.0]), 8)
+        uniform.quantise(np.array([1e300, 0.0]), 8)
 
 
 @pytest.mark.parametrize(
@@ -145,12 +146,12 @@ def test_a_double_beyond_float32_is_refused() -> None:
 )
 def test_a_range_that_is_none_is_refused(header: bytes) -> None:
     with pytest.raises(PayloadError):
-        bits.dequantise(header, np.zeros(3, np.uint8), 4)
+        uniform.dequantise(header, np.zeros(3, np.uint8), 4)
 
 
 def test_a_level_too_high_is_refused() -> None:
     with pytest.raises(PayloadError, match="level 4 of 4"):
-        bits.dequantise(struct.pack("<ff", 0, 1), np.array([4], np.uint8), 4)
+        uniform.dequantise(struct.pack("<ff", 0, 1), np.array([4], np.uint8), 4)
 
 
 # --- bit packing
@@ -159,15 +160,15 @@ def test_a_level_too_high_is_refused() -> None:
 @given(st.integers(1, 16), st.data())
 def test_packed_bits_round_trip(width_bits: int, data: st.DataObject) -> None:
     symbols = data.draw(arrays(np.uint16, st.integers(0, 100), elements=st.integers(0, 2**width_bits - 1)))
-    packed = bits.pack_bits(symbols, width_bits)
+    packed = packing.pack_bits(symbols, width_bits)
     text = "".join(f"{symbol:0{width_bits}b}" for symbol in symbols.tolist())
     assert "".join(f"{byte:08b}" for byte in packed) == text + "0" * (-len(text) % 8)
-    assert (bits.unpack_bits(packed, width_bits, len(symbols)) == symbols).all()
+    assert (packing.unpack_bits(packed, width_bits, len(symbols)) == symbols).all()
 
 
 def test_packed_bits_of_another_size_are_refused() -> None:
     with pytest.raises(PayloadError):
-        bits.unpack_bits(b"12", 3, 100)
+        packing.unpack_bits(b"12", 3, 100)
 
 
 # --- Huffman
@@ -177,9 +178,9 @@ def test_packed_bits_of_another_size_are_refused() -> None:
 def test_huffman_round_trip_within_a_bit_of_the_entropy(stream: tuple[np.ndarray, int]) -> None:
     symbols, alphabet = stream
     counts = np.bincount(symbols, minlength=alphabet)
-    lengths = bits.code_lengths(counts)
-    words = bits.huffman_encode(symbols, lengths)
-    assert (bits.huffman_decode(words, lengths, len(symbols)) == symbols).all()
+    lengths = huffman.code_lengths(counts)
+    words = huffman.huffman_encode(symbols, lengths)
+    assert (huffman.huffman_decode(words, lengths, len(symbols)) == symbols).all()
     if len(symbols):
         assert 8 * len(words) < len(symbols) * (entropy_bits(counts) + 1) + 8
 
@@ -187,9 +188,9 @@ def test_huffman_round_trip_within_a_bit_of_the_entropy(stream: tuple[np.ndarray
 @given(symbol_streams())
 def test_a_huffman_table_round_trip(stream: tuple[np.ndarray, int]) -> None:
     symbols, alphabet = stream
-    lengths = bits.code_lengths(np.bincount(symbols, minlength=alphabet))
-    table = bits.write_code_lengths(lengths)
-    restored, table_bytes = bits.read_code_lengths(table + b"behind", alphabet)
+    lengths = huffman.code_lengths(np.bincount(symbols, minlength=alphabet))
+    table = huffman.write_code_lengths(lengths)
+    restored, table_bytes = huffman.read_code_lengths(table + b"behind", alphabet)
     assert (restored == lengths).all()
     assert table_bytes == len(table) <= alphabet + 1
 
@@ -197,9 +198,9 @@ def test_a_huffman_table_round_trip(stream: tuple[np.ndarray, int]) -> None:
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=256))
 def test_code_lengths_are_optimal(counts: list[int]) -> None:
     # These weights never need a word longer than the limit: a word of 16 bits takes 2,584 occurrences of the rest.
-    lengths = bits.code_lengths(counts).astype(int)
+    lengths = huffman.code_lengths(counts).astype(int)
     assert int(lengths @ np.array(counts)) >= huffman_cost_bits(counts)
-    if lengths.max() < bits.MAX_CODE_BITS:
+    if lengths.max() < huffman.MAX_CODE_BITS:
         assert int(lengths @ np.array(counts)) == huffman_cost_bits(counts)
     assert ((lengths > 0) == (np.array(counts) > 0)).all()
 
@@ -208,27 +209,27 @@ def test_code_lengths_keep_to_the_limit() -> None:
     fibonacci = [1, 1]
     while len(fibonacci) < 40:
         fibonacci.append(fibonacci[-1] + fibonacci[-2])
-    lengths = bits.code_lengths(fibonacci)
-    assert lengths.max() == bits.MAX_CODE_BITS
+    lengths = huffman.code_lengths(fibonacci)
+    assert lengths.max() == huffman.MAX_CODE_BITS
     assert float((0.5 ** lengths.astype(float)).sum()) <= 1
     symbols = np.arange(40, dtype=np.uint8)
-    assert (bits.huffman_decode(bits.huffman_encode(symbols, lengths), lengths, 40) == symbols).all()
+    assert (huffman.huffman_decode(huffman.huffman_encode(symbols, lengths), lengths, 40) == symbols).all()
 
 
 def test_words_are_canonical() -> None:
     # The example of RFC 1951, section 3.2.2.
-    codes = bits.canonical_codes(np.array([3, 3, 3, 3, 3, 2, 4, 4], np.uint8))
+    codes = huffman.canonical_codes(np.array([3, 3, 3, 3, 3, 2, 4, 4], np.uint8))
     assert codes.tolist() == [0b010, 0b011, 0b100, 0b101, 0b110, 0b00, 0b1110, 0b1111]
 
 
 def test_a_symbol_without_a_word_is_refused() -> None:
     with pytest.raises(ValueError, match="no code word"):
-        bits.huffman_encode(np.array([2]), np.array([1, 1, 0], np.uint8))
+        huffman.huffman_encode(np.array([2]), np.array([1, 1, 0], np.uint8))
 
 
 def test_lengths_of_no_prefix_code_are_refused() -> None:
     with pytest.raises(PayloadError, match="no prefix code"):
-        bits.huffman_decode(b"\0", np.array([1, 1, 1], np.uint8), 1)
+        huffman.huffman_decode(b"\0", np.array([1, 1, 1], np.uint8), 1)
 
 
 @pytest.mark.parametrize(
@@ -238,22 +239,22 @@ def test_lengths_of_no_prefix_code_are_refused() -> None:
 )
 def test_words_that_do_not_fit_are_refused(payload: bytes, count: int) -> None:
     with pytest.raises(PayloadError):
-        bits.huffman_decode(payload, np.array([1, 2], np.uint8), count)  # words 0 and 10; 11 is none
+        huffman.huffman_decode(payload, np.array([1, 2], np.uint8), count)  # words 0 and 10; 11 is none
 
 
 @given(symbol_streams(), st.data())
 def test_damaged_words_decode_to_symbols_or_are_refused(stream: tuple[np.ndarray, int], data: st.DataObject) -> None:
     symbols, alphabet = stream
-    lengths = bits.code_lengths(np.bincount(symbols, minlength=alphabet))
-    words = bytearray(bits.write_code_lengths(lengths) + bits.huffman_encode(symbols, lengths))
+    lengths = huffman.code_lengths(np.bincount(symbols, minlength=alphabet))
+    words = bytearray(huffman.write_code_lengths(lengths) + huffman.huffman_encode(symbols, lengths))
     if data.draw(st.booleans(), "cut"):
         del words[data.draw(st.integers(0, len(words) - 1)) :]
     else:
         words[data.draw(st.integers(0, len(words) - 1))] ^= 1 << data.draw(st.integers(0, 7))
 
     def decode() -> np.ndarray:
-        read, table_bytes = bits.read_code_lengths(words, alphabet)
-        return bits.huffman_decode(bytes(words[table_bytes:]), read, len(symbols))
+        read, table_bytes = huffman.read_code_lengths(words, alphabet)
+        return huffman.huffman_decode(bytes(words[table_bytes:]), read, len(symbols))
 
     decoded = decodes_or_refuses(decode)
     assert decoded is None or (len(decoded) == len(symbols) and (decoded < alphabet).all())
@@ -261,6 +262,6 @@ def test_damaged_words_decode_to_symbols_or_are_refused(stream: tuple[np.ndarray
 
 def test_the_count_is_checked_before_anything_is_allocated_by_it() -> None:
     with pytest.raises(PayloadError):
-        bits.huffman_decode(b"1234", np.array([1, 1], np.uint8), 2**50)
+        huffman.huffman_decode(b"1234", np.array([1, 1], np.uint8), 2**50)
     with pytest.raises(PayloadError):
-        bits.unpack_bits(b"1234", 4, 2**50)
+        packing.unpack_bits(b"1234", 4, 2**50)

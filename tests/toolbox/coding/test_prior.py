@@ -8,16 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codecbench import PayloadError
-from codecbench.toolbox.coding.prior import (
-    FEW_SYMBOLS,
-    MAX_ALPHABET,
-    MAX_SYMBOL,
-    PRECISION_BITS,
-    BitstreamReader,
-    Prior,
-    zstd_compress,
-    zstd_decompress,
-)
+from codecbench.toolbox.coding.coders import PRECISION_BITS, BitstreamReader
+from codecbench.toolbox.coding.prior import FEW_SYMBOLS, MAX_ALPHABET, MAX_SYMBOL, Prior
+from codecbench.toolbox.coding.zstandard import zstd_compress, zstd_decompress
 
 WHOLE = 1 << PRECISION_BITS
 

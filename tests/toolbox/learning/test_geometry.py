@@ -15,17 +15,9 @@ from torch import Tensor, nn
 
 from codecbench import TensorSpec
 from codecbench.toolbox.coding.context_prior import LEVELS, MAX_MAGNITUDE, WEIGHT_GRID, ContextPrior
-from codecbench.toolbox.learning.synthesis import (
-    Geometry,
-    ResidualBlock,
-    ScaleContext,
-    Synthesis,
-    geometry_of,
-    laplace_bits,
-    quantise,
-    straight_through,
-    with_noise,
-)
+from codecbench.toolbox.learning.geometry import Geometry, geometry_of
+from codecbench.toolbox.learning.rates import ScaleContext, laplace_bits, quantise, straight_through, with_noise
+from codecbench.toolbox.learning.synthesis import ResidualBlock, Synthesis
 from codecbench.toolbox.transforms.tiling import Tiling
 
 VARYING = [

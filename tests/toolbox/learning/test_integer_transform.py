@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from codecbench import TensorSpec
 from codecbench.measure import torch_threads
-from codecbench.toolbox.learning.integer_transform import (
-    LONG_BLOCK,
-    IntegerTransform,
+from codecbench.toolbox.learning.integer_transform import LONG_BLOCK, IntegerTransform
+from codecbench.toolbox.learning.rates import quantise
+from codecbench.toolbox.learning.state import (
     State,
     as_bytes,
     from_bytes,
@@ -25,7 +25,6 @@ from codecbench.toolbox.learning.integer_transform import (
     tiling_from_json,
     tiling_to_json,
 )
-from codecbench.toolbox.learning.synthesis import quantise
 from codecbench.toolbox.transforms.tiling import Tiling
 
 IMAGE = TensorSpec((3, 8, 8), image=True)

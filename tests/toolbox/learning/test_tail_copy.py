@@ -15,8 +15,9 @@ from support.workloads.tiny import Tiny
 from torch import Tensor, fx, nn
 
 from codecbench import TensorSpec
-from codecbench.toolbox.learning.integer_transform import halved, load_halved
-from codecbench.toolbox.learning.synthesis import Geometry, Synthesis
+from codecbench.toolbox.learning.geometry import Geometry
+from codecbench.toolbox.learning.state import halved, load_halved
+from codecbench.toolbox.learning.synthesis import Synthesis
 from codecbench.toolbox.learning.tail_copy import TailCopy
 from codecbench.toolbox.transforms.tiling import Tiling
 from codecbench.workers.process.graph_split import SplitModel

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from codecbench import FitData, TensorSpec
 from codecbench.kit.samples import fit_data, spec_label
+from codecbench.toolbox.learning.batches import _augmented, as_tensors
 from codecbench.toolbox.learning.trainer import (
     SAVE_EVERY,
     WARM_UP_STEPS,
@@ -22,8 +23,6 @@ from codecbench.toolbox.learning.trainer import (
     Lesson,
     Schedule,
     Scores,
-    _augmented,
-    as_tensors,
     named_scores,
     train,
 )

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from codecbench import TensorSpec
-from codecbench.toolbox.sensing.measuring import VALUE_BITS, Banded, Blocks, DenseGaussian, Sensing, to_integers
-from codecbench.toolbox.sensing.recovery import dct_basis
+from codecbench.toolbox.sensing.bases import dct_basis
+from codecbench.toolbox.sensing.blocks import VALUE_BITS, Blocks, to_integers
+from codecbench.toolbox.sensing.measuring import Banded, DenseGaussian, Sensing
 
 STEP = 50.0
 

@@ -15,18 +15,14 @@ from pylops.optimization.cls_sparsity import _softthreshold
 from sklearn.linear_model import Lasso
 from torch import Tensor
 
-from codecbench.toolbox.sensing.recovery import (
-    L1Solver,
-    Operator,
+from codecbench.toolbox.sensing.bases import (
     dct_basis,
     fourier_basis,
-    gaussian_rows,
     is_orthonormal_wavelet,
-    orthonormal_rows,
-    soft_threshold,
     wavelet_basis,
     wavelet_levels,
 )
+from codecbench.toolbox.sensing.recovery import L1Solver, Operator, gaussian_rows, orthonormal_rows, soft_threshold
 
 SHAPES = [(1,), (7,), (8,), (32,), (8, 8), (6, 12), (32, 32)]
 FISTA = L1Solver("fista", iterations=400)

@@ -37,7 +37,7 @@ DTYPE_BYTES: Mapping[str, int] = {
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """What both sides know of the tensor before the first request. It is free on the link.
+    """Shape, type and kind of a tensor: known to both sides before the first request, and free on the link.
 
     `shape` is the shape of one sample, without a batch axis. One axis may be None (time in speech, say): its length
     differs from sample to sample, travels in the payload, and never exceeds `max_length`. `image` says that the
@@ -79,7 +79,7 @@ class TensorSpec:
         return math.prod(shape) * DTYPE_BYTES[self.dtype]
 
     def mismatch(self, shape: Sequence[int], dtype: str) -> str | None:
-        """Why a tensor of this shape and dtype is none of ours, or None where it fits."""
+        """The reason why a tensor of this shape and dtype does not fit the spec; None where it fits."""
         if dtype != self.dtype:
             return f"dtype is {dtype}, the spec says {self.dtype}"
         fits = len(shape) == self.ndim and all(
@@ -126,12 +126,12 @@ Batch: TypeAlias = "tuple[Tensor | list[Tensor], list[Any]]"
 
 
 def _keep_nothing(_saved: bytes) -> None:
-    """What `FitData.save` does where nobody can go on with an interrupted fit."""
+    """The default of `FitData.save`: keeps nothing, since nobody could go on with an interrupted fit."""
 
 
 @dataclass(frozen=True)
 class FitData:
-    """What `fit` may learn from: training activations at the split, and the frozen tail behind it.
+    """Training data for `fit`: activations at the split, and the frozen tail behind it.
 
     `batches(size)` and `held_out(size)` each start a pass and yield (activations, targets): a (size, *shape) tensor,
     or a list of tensors where an axis is None, with the task's targets (class labels, transcripts). The held-out
@@ -230,17 +230,17 @@ class Codec(ABC):
 
     @classmethod
     def unavailable(cls) -> str | None:
-        """Why the codec cannot run on this machine ("needs imagecodecs: pip install ..."), or None where it can."""
+        """The reason why the codec cannot run here ("needs imagecodecs: pip install ..."), or None where it can."""
         return None
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
-        """Why the codec cannot take this tensor at this point ("needs an image, got (64,)"), or None where it can."""
+        """The reason why this point cannot take this tensor ("needs an image, got (64,)"), or None where it can."""
         return None
 
     @classmethod
     def needs_fit(cls, spec: TensorSpec, **point: Any) -> bool:
-        """Whether this point has to be fitted. Default: whether the class overrides `fit`."""
+        """True where this point has to be fitted. Default: where the class overrides `fit`."""
         return cls.fit is not Codec.fit
 
     @classmethod

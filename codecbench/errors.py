@@ -2,15 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 class CodecbenchError(Exception):
     """Base of every error that is the user's to mend. Its text is one line: what was wrong, what to do."""
@@ -33,7 +24,7 @@ class PayloadError(CodecbenchError):
 
 
 class WorkerError(CodecbenchError):
-    """What went wrong in a worker process, in one line."""
+    """A failure in a worker process, in one line."""
 
 
 class CodecFailure(WorkerError):

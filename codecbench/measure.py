@@ -187,14 +187,14 @@ def process_cpu_s(pid: int) -> float:
 
 
 class Bystanders:
-    """How busy other programs keep the machine while one process works, whose own work and this one's do not count."""
+    """Measures how busy other programs keep the machine; one process and this one do not count."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self._last = self._now()
 
     def busy_cores(self) -> float:
-        """How many cores others used, on average, since the last call. Time that a hypervisor took counts as theirs."""
+        """Cores that others used, on average, since the last call. Time that a hypervisor took counts as theirs."""
         wall_s, busy_s = self._now()
         before_wall_s, before_busy_s = self._last
         self._last = wall_s, busy_s

@@ -70,7 +70,7 @@ class Case:
         return self.target(*inputs, *self.arguments)
 
     def layer(self) -> Layer:
-        """What it computes. Runs it once."""
+        """The layer that the case computes, found by running it once."""
         self.prepare()
         inputs = [*self._inputs, *self.arguments]
         kept: list[Any] = []
@@ -250,7 +250,7 @@ def _copy(rng: np.random.Generator) -> Case:
 
 
 def cat(x: Tensor, other: Tensor) -> Tensor:
-    """What a concatenation in a model calls."""
+    """Concatenates along the channels, as a model does."""
     import torch
 
     return torch.cat([x, other], 1)

@@ -187,7 +187,7 @@ def _best_question(data: _Data, rows: NDArray[np.int64]) -> _Question | None:
 
 
 def _cuts(ordered: NDArray[np.float64]) -> NDArray[np.int64]:
-    """How many of the ordered values may lie on the lower side: near quantiles, between unequal values."""
+    """Candidate sizes of the lower side of a cut through ordered values: near quantiles, between unequal values."""
     import numpy as np
 
     places = np.flatnonzero(np.diff(ordered) > 0) + 1

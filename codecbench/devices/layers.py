@@ -1,4 +1,4 @@
-"""What a model computes, layer by layer: the arithmetic and the bytes of each node of its traced graph.
+"""A model layer by layer: the arithmetic and the bytes of each node of its traced graph.
 
 A device profile (`codecbench.devices.profile`) turns these into seconds. `describe` makes them from a traced model;
 everything else here is plain data and imports no torch.

@@ -54,7 +54,7 @@ def _places(layer: Layer) -> float:
 
 
 def steps(layer: Layer) -> float:
-    """What a recurrent layer computes one after the other, over all its directions and layers; 0 for any other."""
+    """Steps that a recurrent layer computes in turn, over all its directions and layers; 0 for any other."""
     return _places(layer) * layer.kernel if layer.kind in RECURRENT else 0.0
 
 
@@ -64,7 +64,7 @@ def state_values(layer: Layer) -> float:
 
 
 def in_elements(layer: Layer) -> int:
-    """How many float32 values a layer reads, parameters aside."""
+    """Number of float32 values that a layer reads, parameters aside."""
     return max(0, (layer.moved_bytes - weight_bytes(layer)) // 4 - layer.out_elements)
 
 
@@ -141,7 +141,7 @@ class Branch:
     at_most: float = 0.0
 
     def holds(self, layer: Layer) -> bool:
-        """Whether a layer goes to `yes`."""
+        """True where a layer goes to `yes`."""
         return layer.kind in self.kinds if self.kinds else FEATURES[self.feature](layer) <= self.at_most
 
     def predict_s(self, layer: Layer) -> float:

@@ -63,7 +63,7 @@ def measure_call() -> float:
 
 
 def measure_rates() -> dict[str, float]:
-    """What the machine attains in large steps: a product of two 1,024 x 1,024 matrices, a copy of 32 MiB.
+    """Rates that the machine attains in large steps: a product of two 1,024 x 1,024 matrices, a copy of 32 MiB.
 
     Scaled profiles start from these. A copy's bytes are those read and those written.
     """

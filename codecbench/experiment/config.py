@@ -1,4 +1,4 @@
-"""What a run is asked to do: options of the command line, or a TOML file with the same names."""
+"""The configuration of a run: options of the command line, or a TOML file with the same names."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def load(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
 
 
 def _is_given(option: Any) -> bool:
-    """Whether an option was used. By identity: a seed of 0 is one; a time limit of 0 is refused, not passed over."""
+    """True where an option was used. By identity: a seed of 0 is one; a time limit of 0 is refused, not passed over."""
     return option is not None and option is not False and option != []
 
 

@@ -33,8 +33,6 @@ from codecbench.links.model import Link
 from codecbench.tables.formats import short
 from codecbench.tables.plan import bandwidth as bandwidth_text
 
-if TYPE_CHECKING:
-    pass
 
 PERCENT_TAKEN = tuple(map(float, range(0, 100, 5)))
 """Shares of the capacity that others take."""

@@ -85,7 +85,7 @@ def measure_profile(
 
 
 def general_factor(kernels_s: Mapping[str, float], reference: DeviceProfile | None) -> float:
-    """How much longer plain code takes than on the reference: the geometric mean over the kernels that both have."""
+    """The factor by which plain code is slower than on the reference: a geometric mean over common kernels."""
     base = reference.general_kernels_s if reference is not None else kernels_s
     ratios = [math.log(kernels_s[name] / base[name]) for name in kernels_s if name in base]
     factor = math.exp(sum(ratios) / len(ratios)) if ratios else 1.0

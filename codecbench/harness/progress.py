@@ -1,4 +1,4 @@
-"""How a run shows what it does: a progress bar on a terminal, plain lines elsewhere."""
+"""Progress of a run: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Import(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What is read of a module's text: its code without comments and docstrings, and its imports."""
+    """A module's code without comments and docstrings, and its imports."""
 
     code: bytes
     imports: tuple[Import, ...]

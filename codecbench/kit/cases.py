@@ -52,7 +52,7 @@ class Case:
 
     @cached_property
     def states(self) -> dict[Side, bytes]:
-        """What each side holds before the first request; fitted on synthetic data where the point needs it.
+        """The state of each side before the first request; fitted on synthetic data where the point needs it.
 
         Fitted once a process, whatever number of kits take the case.
         """
@@ -74,7 +74,7 @@ class Case:
 
     @property
     def needs_fit(self) -> bool:
-        """Whether this point is fitted."""
+        """True where this point is fitted."""
         return self.codec.needs_fit(self.spec, **self.point)
 
     @property
@@ -90,7 +90,7 @@ class Case:
 
     @cached_property
     def decoded(self) -> list[Tensor]:
-        """What the payloads decode to, one by one, by one fresh instance. Copies: a codec may hold on to its own.
+        """The decoded payloads, one by one, by one fresh instance. Copies: a codec may hold on to its own.
 
         `check_decode_gives_tensor` says whether they are tensors at all.
         """
@@ -98,7 +98,7 @@ class Case:
         return [_copy(edge.decode(payload)) for payload in self.payloads]
 
     def close_enough(self, left: Tensor, right: Tensor) -> str | None:
-        """Why two decodes of one payload are not the same, or None where they are, within DECODE_TOLERANCE."""
+        """The difference between two decodes of one payload; None where they agree within DECODE_TOLERANCE."""
         import torch
 
         if left.shape != right.shape or left.dtype != right.dtype:

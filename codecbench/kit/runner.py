@@ -37,7 +37,7 @@ class CheckSkipped(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one check of one subject ended. `reason` is empty where it passed; `error` is what the check raised."""
+    """The outcome of one check of one subject. `reason` is empty where it passed; `error` is what the check raised."""
 
     subject: str
     check: str
@@ -77,7 +77,7 @@ class Check:
 
     @property
     def says(self) -> str:
-        """What it holds a codec to, in a paragraph."""
+        """The demand on a codec, in a paragraph."""
         return " ".join((self.run.__doc__ or "").split())
 
 
@@ -163,7 +163,7 @@ class Kit:
                             yield check, case
 
     def outcome(self, check: Check, subject: Subject) -> Outcome:
-        """How a check ends; it and what it builds on run at most once."""
+        """The outcome of a check; it and the checks that it needs run at most once."""
         key = (id(subject), check.name)
         if key not in self._outcomes:
             self._outcomes[key] = self._run(check, subject)
@@ -194,7 +194,7 @@ class Kit:
         return Outcome(label, check.name, "passed")
 
     def elsewhere(self, case: Case) -> Elsewhere:
-        """What other processes made of a case; all cases go through them together, on the first question."""
+        """The results of a case in other processes; all cases go through them together, at the first use."""
         if self._elsewhere is None:
             self.edge()  # it starts up while the device process works
             ready = [c for c in self.cases if self._is_ready(c)]

@@ -1,4 +1,4 @@
-"""What the conformance kit feeds a codec: specs, seeded samples, extreme values and training data. No file is fetched.
+"""Inputs of the conformance kit: specs, seeded samples, extreme values and training data. No file is fetched.
 
 Importing this module does not import torch.
 """

@@ -14,7 +14,7 @@ from codecbench.codec import Codec
 
 @dataclass(frozen=True)
 class CellKey:
-    """What names a cell: equal keys are the same measurement. `point` holds JSON scalars only."""
+    """The name of a cell: equal keys are the same measurement. `point` holds JSON scalars only."""
 
     workload: str
     split: str

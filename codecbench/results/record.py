@@ -25,7 +25,7 @@ class _Group(BaseModel):
 
 
 class Key(_Group):
-    """What names the cell; see `codecbench.results.cell.CellKey`."""
+    """The name of the cell; see `codecbench.results.cell.CellKey`."""
 
     workload: str
     split: str
@@ -55,7 +55,7 @@ class PayloadBytes(_Group):
 
 
 class Size(_Group):
-    """What crosses (`payload_bytes`), and what both sides hold beforehand.
+    """Bytes that cross (`payload_bytes`), and bytes that both sides hold beforehand.
 
     `estimated_bytes` is the mean Shannon bound of the payloads, where the codec gives one: a yardstick, never a size.
     """
@@ -167,7 +167,7 @@ class Samples(_Group):
 
 
 class Provenance(_Group):
-    """What is needed to make the record again. Never a host name, a user name or an absolute path."""
+    """The facts needed to make the record again. Never a host name, a user name or an absolute path."""
 
     codecbench: str
     plugin: str

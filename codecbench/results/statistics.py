@@ -198,7 +198,7 @@ def _resampled_sums(columns: Floats, resamples: int, seed: int) -> Floats:
 
 
 def _draw_counts(rng: np.random.Generator, count: int, resamples: int) -> Floats:
-    """How often each sample is drawn in each of some resamples: (resamples, count)."""
+    """Number of times that each sample is drawn in each resample: (resamples, count)."""
     counts = np.empty((resamples, count))
     picks = rng.integers(0, count, size=(resamples, count), dtype=np.uint32)  # drawn three times as fast as int64
     for row, picked in zip(counts, picks, strict=True):

@@ -167,7 +167,7 @@ def _judge_listing(args: tuple[Any, ...]) -> str | None:
 
 
 def _asked_by_import() -> bool:
-    """Whether the import system itself asks: a package installed for editing lies below no import root."""
+    """True where the import system itself asks: a package installed for editing lies below no import root."""
     return sys._getframe(3).f_code.co_filename.startswith("<frozen importlib")
 
 

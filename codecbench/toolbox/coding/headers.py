@@ -12,9 +12,6 @@ from typing import TYPE_CHECKING
 from codecbench.codec import TensorSpec
 from codecbench.errors import PayloadError
 
-if TYPE_CHECKING:
-    pass
-
 
 # --- headers -------------------------------------------------------------------------------------------------------
 

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 from codecbench.errors import PayloadError
 
-if TYPE_CHECKING:
-    pass
 from codecbench.toolbox.coding.prior import _MIN_WINDOW_BYTES
 
 

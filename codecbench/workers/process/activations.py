@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 
 from codecbench.codec import TensorSpec
 
-if TYPE_CHECKING:
-    pass
-
 
 class Activations:
     """The tensors at one split, in a file for each subset that is mapped, never loaded.

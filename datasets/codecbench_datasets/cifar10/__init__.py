@@ -82,7 +82,7 @@ class Cifar10ResNet20(Workload):
 
     @property
     def training_s(self) -> float:
-        """What the 42 epochs of `train.py` take on an undisturbed machine of two cores, by the training log.
+        """Seconds that the 42 epochs of `train.py` take on an undisturbed machine of two cores, by the training log.
 
         Epochs of the same picture size do the same work, so each counts as the quickest of them: a bound from below,
         which makes the part that a codec's fit takes of it one from above.

@@ -84,7 +84,7 @@ def full_files(part: str, data_dir: Path) -> tuple[Path, Path]:
 
 
 def is_fetched(data_dir: Path) -> bool:
-    """Whether every file of the whole set is there; `load_full` looks at their content."""
+    """True where every file of the full set is there; `load_full` looks at their content."""
     return all(path.is_file() for part in FULL_COUNT for path in full_files(part, data_dir))
 
 

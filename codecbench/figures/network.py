@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from codecbench.analysis import planner
 from codecbench.analysis.latency import LOCAL, Scenario
@@ -32,7 +32,6 @@ from codecbench.figures.style import (
 from codecbench.links.model import Link
 from codecbench.tables.formats import short
 from codecbench.tables.plan import bandwidth as bandwidth_text
-
 
 PERCENT_TAKEN = tuple(map(float, range(0, 100, 5)))
 """Shares of the capacity that others take."""

@@ -7,11 +7,9 @@ in a payload before it allocates by them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from codecbench.codec import TensorSpec
 from codecbench.errors import PayloadError
-
 
 # --- headers -------------------------------------------------------------------------------------------------------
 

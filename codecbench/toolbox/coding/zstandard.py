@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from codecbench.errors import PayloadError
-
 from codecbench.toolbox.coding.prior import _MIN_WINDOW_BYTES
 
 

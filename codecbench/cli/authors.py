@@ -527,11 +527,11 @@ def data_get(
     plugin: Plugins = None,
 ) -> None:
     """Fetch a dataset, check its sums, and put it where runs look for it."""
-    from codecbench.workload import data_places
+    from codecbench.workload import data_folders
 
     known = {w.dataset: w for w in workloads(manager(plugin or ())).values() if w.dataset}
     workload = pick(known, name, "dataset")
-    workload.fetch(data_places(data_dir)[0], say)
+    workload.fetch(data_folders(data_dir)[0], say)
 
 
 @contextmanager

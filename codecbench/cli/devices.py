@@ -76,7 +76,7 @@ def measure(
         raise UsageError(f"no folder {out.parent} to write {out.name} to; make it first")
     known = devices(manager(plugin or ()))
     profile, _ = measure_profile(
-        name, minutes=minutes, reference=pick_device(compared_with, known), seed=seed, say=_progress()
+        name, minutes=minutes, reference=pick_device(compared_with, known), seed=seed, log=_progress()
     )
     try:
         out.write_text(profile.to_text(), encoding="utf-8")

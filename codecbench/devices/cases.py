@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 BLOCK = 48
 """Layers that are drawn together."""
 
-MOST_FLOP = 1_000_000_000
-MOST_ELEMENTS = 1 << 22
+MAX_FLOP = 1_000_000_000
+MAX_ELEMENTS = 1 << 22
 """Bounds of a drawn layer: its arithmetic, and the values of each of its tensors."""
 
 SIDES = (1, 2, 4, 7, 8, 14, 16, 28, 32, 56, 64, 112, 128, 224)
@@ -87,9 +87,9 @@ def _noise(shape: tuple[int, ...]) -> Tensor:
     source = _source()
     filled = torch.empty(shape)
     flat = filled.view(-1)
-    whole = len(flat) // len(source) * len(source)
-    flat[:whole].view(-1, len(source)).copy_(source)
-    flat[whole:].copy_(source[: len(flat) - whole])
+    full_length = len(flat) // len(source) * len(source)
+    flat[:full_length].view(-1, len(source)).copy_(source)
+    flat[full_length:].copy_(source[: len(flat) - full_length])
     return filled
 
 
@@ -119,15 +119,15 @@ def draw(seed: int, block: int) -> Iterator[Case]:
         yield DRAW[str(name)](rng)
 
 
-def _side(rng: np.random.Generator, most: int = 224) -> int:
+def _side(rng: np.random.Generator, limit: int = 224) -> int:
     """A side of a picture: one of the usual ones, or any."""
-    usual = [side for side in SIDES if side <= most]
-    return int(rng.choice(usual)) if rng.random() < 0.7 else _between(rng, 1, most)
+    usual = [side for side in SIDES if side <= limit]
+    return int(rng.choice(usual)) if rng.random() < 0.7 else _between(rng, 1, limit)
 
 
-def _channels(rng: np.random.Generator, most: int = 2048) -> int:
-    usual = [count for count in CHANNELS if count <= most]
-    return int(rng.choice(usual)) if rng.random() < 0.7 else _between(rng, 1, most)
+def _channels(rng: np.random.Generator, limit: int = 2048) -> int:
+    usual = [count for count in CHANNELS if count <= limit]
+    return int(rng.choice(usual)) if rng.random() < 0.7 else _between(rng, 1, limit)
 
 
 def _between(rng: np.random.Generator, low: int, high: int) -> int:
@@ -139,7 +139,7 @@ def _picture(rng: np.random.Generator) -> tuple[int, int, int, int]:
     """The shape of a feature map within bounds."""
     while True:
         channels, side = _channels(rng), _side(rng)
-        if channels * side * side <= MOST_ELEMENTS // 4:
+        if channels * side * side <= MAX_ELEMENTS // 4:
             return 1, channels, side, side
 
 
@@ -147,7 +147,7 @@ def _conv(rng: np.random.Generator) -> Case:
     from torch import nn
 
     # The work is drawn first, so that small and large layers are equally many; shapes that come to it follow.
-    wanted = math.exp(rng.uniform(math.log(1e5), math.log(MOST_FLOP)))
+    target = math.exp(rng.uniform(math.log(1e5), math.log(MAX_FLOP)))
     while True:
         kernel = int(rng.choice([1, 3, 5, 7, 11], p=[0.38, 0.42, 0.08, 0.09, 0.03]))
         stride = int(rng.choice([1, 2, 4], p=[0.75, 0.22, 0.03]))
@@ -157,8 +157,8 @@ def _conv(rng: np.random.Generator) -> Case:
             continue
         out = (side + 2 * (kernel // 2) - kernel) // stride + 1
         flop = 2 * out * out * c_out * c_in // groups * kernel * kernel
-        fits = c_in * side * side <= MOST_ELEMENTS and c_out * out * out <= MOST_ELEMENTS
-        if fits and wanted / 2 <= flop <= wanted * 2 and c_in * c_out // groups * kernel**2 <= MOST_ELEMENTS:
+        fits = c_in * side * side <= MAX_ELEMENTS and c_out * out * out <= MAX_ELEMENTS
+        if fits and target / 2 <= flop <= target * 2 and c_in * c_out // groups * kernel**2 <= MAX_ELEMENTS:
             module = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=rng.random() < 0.5)
             return Case(module.eval(), (1, c_in, side, side))
 
@@ -177,7 +177,7 @@ def _conv1d(rng: np.random.Generator) -> Case:
     while True:
         c_in, c_out, length = _channels(rng, 512), _channels(rng, 512), _between(rng, 10, 4096)
         kernel, stride = int(rng.choice([1, 3, 5, 9])), int(rng.choice([1, 2]))
-        if c_in * length <= MOST_ELEMENTS and 2 * c_in * c_out * kernel * length <= MOST_FLOP // 4:
+        if c_in * length <= MAX_ELEMENTS and 2 * c_in * c_out * kernel * length <= MAX_FLOP // 4:
             return Case(nn.Conv1d(c_in, c_out, kernel, stride, kernel // 2).eval(), (1, c_in, length))
 
 
@@ -186,7 +186,7 @@ def _conv_transpose(rng: np.random.Generator) -> Case:
 
     while True:
         c_in, c_out, side = _channels(rng, 512), _channels(rng, 512), _side(rng, 64)
-        if 2 * c_in * c_out * 16 * side * side <= MOST_FLOP // 4:
+        if 2 * c_in * c_out * 16 * side * side <= MAX_FLOP // 4:
             return Case(nn.ConvTranspose2d(c_in, c_out, 4, 2, 1).eval(), (1, c_in, side, side))
 
 
@@ -196,7 +196,7 @@ def _linear(rng: np.random.Generator) -> Case:
     while True:
         rows = 1 if rng.random() < 0.4 else _between(rng, 2, 1024)
         c_in, c_out = _between(rng, 8, 4096), _between(rng, 4, 4096)
-        if 2 * rows * c_in * c_out <= MOST_FLOP and c_in * c_out <= MOST_ELEMENTS:
+        if 2 * rows * c_in * c_out <= MAX_FLOP and c_in * c_out <= MAX_ELEMENTS:
             shape = (1, c_in) if rows == 1 else (1, rows, c_in)
             return Case(nn.Linear(c_in, c_out).eval(), shape)
 
@@ -315,7 +315,7 @@ def _gru(rng: np.random.Generator) -> Case:
 def _recurrent(kind: Callable[..., nn.Module], rng: np.random.Generator) -> Case:
     while True:
         width, hidden, steps = _between(rng, 8, 1024), _between(rng, 8, 1024), _between(rng, 4, 300)
-        if 8 * steps * hidden * (width + hidden) <= MOST_FLOP // 2:
+        if 8 * steps * hidden * (width + hidden) <= MAX_FLOP // 2:
             module = kind(width, hidden, num_layers=int(rng.choice([1, 2], p=[0.8, 0.2])), batch_first=True).eval()
             return Case(module, (1, steps, width))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from codecbench.cli.errors import CommandGroup
 from codecbench.cli.options import DEFAULT_OUT, DataDir, Out, Plugins, WorkloadName, say, show
 from codecbench.devices.profile import HOST, DeviceProfile, pick_device
 from codecbench.errors import UsageError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from codecbench.workload import Workload
 
 app = typer.Typer(
-    help="Device profiles, which predict the time of heads, tails and encoders on another machine.",
+    cls=CommandGroup, help="Device profiles, which predict the time of heads, tails and encoders on another machine.",
     no_args_is_help=True, rich_markup_mode=None,
 )  # fmt: skip
 

@@ -267,7 +267,7 @@ def test_importing_the_workload_is_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_data_places_go_from_the_named_to_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_data_folders_go_from_the_named_to_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     cache = data_folders()[-1]
     assert cache.is_relative_to(tmp_path)
     assert data_folders(Path("here")) == [Path("here"), tmp_path / "nowhere", cache]

@@ -28,8 +28,8 @@ from codecbench.analysis import curves
 from codecbench.analysis import study as figure_data
 from codecbench.analysis.latency import Scenario
 from codecbench.analysis.paper import OUR_ROWS
-from codecbench.cli import main as cli
-from codecbench.cli import options as cli_options
+from codecbench.cli.main import app
+from codecbench.cli.options import DEFAULT_LINK, DEFAULT_LINKS, scenario
 from codecbench.codec import Codec
 from codecbench.errors import CodecbenchError, DataError, UsageError
 from codecbench.experiment.config import DEFAULT_WORKLOAD
@@ -170,7 +170,7 @@ def drawings(root: Path) -> list[Drawing]:
 
 def _figure_data(root: Path, records: Sequence[Record], **machines: str) -> figure_data.FigureData:
     pm, store = manager(), Store(root / "results")
-    scenarios = [cli_options.scenario(pm, store, link, **machines) for link in cli_options.DEFAULT_LINKS]
+    scenarios = [scenario(pm, store, link, **machines) for link in DEFAULT_LINKS]
     return figure_data.of(records, scenarios, workloads(pm)[DEFAULT_WORKLOAD].budget)
 
 
@@ -198,7 +198,7 @@ def codec_list(root: Path) -> str:
 def command_line(root: Path) -> str:
     """A heading and a table of arguments for every command."""
     del root
-    return "\n".join(_command(words, callback) for words, callback in _commands(cli.app, "codecbench"))
+    return "\n".join(_command(words, callback) for words, callback in _commands(app, "codecbench"))
 
 
 def hooks(root: Path) -> str:
@@ -314,7 +314,7 @@ def _records(root: Path) -> list[Record]:
 def _tables(records: Sequence[Record], paper: bool = False) -> list[table.Table]:
     pm = manager()
     budgets = {name: kind.budget for name, kind in workloads(pm).items()}
-    return table.build(records, budgets=budgets, scenario=Scenario(links(pm)[cli_options.DEFAULT_LINK]), paper=paper)
+    return table.build(records, budgets=budgets, scenario=Scenario(links(pm)[DEFAULT_LINK]), paper=paper)
 
 
 def _default_table(root: Path) -> table.Table:
@@ -341,9 +341,9 @@ def _percent(entry: table.Entry) -> str:
 
 
 def _commands(app: typer.Typer, words: str) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """How each command is called, and its function; groups come after plain commands."""
+    """How each command is called, and its function; groups come after plain commands. Hidden ones are left out."""
     for info in app.registered_commands:
-        if info.callback:
+        if info.callback and not info.hidden:
             yield f"{words} {info.name or info.callback.__name__}", info.callback
     for group in app.registered_groups:
         if group.typer_instance:
@@ -363,13 +363,13 @@ def _command(words: str, callback: Callable[..., Any]) -> str:
 
 
 def _parameters(callback: Callable[..., Any]) -> Iterator[tuple[str, str, bool]]:
-    """How each parameter is written, what it means, and whether it is an option."""
+    """How each parameter is written, what it means, and whether it is an option. Hidden ones are left out."""
     signature = inspect.signature(callback).parameters
     for name, hint in get_type_hints(callback, include_extras=True).items():
         for info in getattr(hint, "__metadata__", ()):
             if isinstance(info, ArgumentInfo):
                 yield info.metavar or name.upper(), info.help or "", False
-            elif isinstance(info, OptionInfo):
+            elif isinstance(info, OptionInfo) and not info.hidden:
                 # Inside Annotated, typer keeps the first declared name where a default would stand.
                 declared = [word for word in (info.default, *(info.param_decls or ())) if isinstance(word, str)]
                 names = ", ".join(declared or [f"--{name.replace('_', '-')}"])

@@ -58,7 +58,8 @@ def end_with_usage(error: Any) -> NoReturn:
     if type(error).__name__ == "NoArgsIsHelpError":
         show(error.format_message())
         raise SystemExit(0)
-    text = " ".join(str(error.format_message()).split())
+    # Typer has pydantic check values, which begins its own text so.
+    text = " ".join(str(error.format_message()).split()).replace("Value error, ", "")
     if hasattr(error, "option_name") and hasattr(error, "possibilities"):
         near = f"; did you mean {error.possibilities[0]}?" if error.possibilities else "; see --help"
         text = f"no option {error.option_name}{near}"

@@ -73,7 +73,7 @@ Kind = Annotated[
         "--kind",
         help="budget: the smallest payload within a budget; latency: end-to-end latency of the same points; points: "
         "every operating point, beside its Shannon bound; bd-rate: BD-rate of every row against --anchor; training: "
-        "how long fits take, as a share of the model's training.",
+        "how long fits take, as a share of the model's training. The last three need no budget and no link.",
     ),
 ]
 Anchor = Annotated[

@@ -14,7 +14,7 @@ FRONT_SHOWN = 12
 
 
 def as_text(plan: Plan, turns: Sequence[Turn], limits: Limits, scenario: Scenario, metric: str, width: int) -> str:
-    """What to do and why, then the Pareto front, then how the choice changes with bandwidth."""
+    """Returns the choice and its reason, then the Pareto front, then how the choice changes with bandwidth."""
     lines = [
         f"link {scenario.link.name}, device {scenario.device_name}, edge {scenario.edge_name}; loss at most "
         f"{limits.budget:g} of {metric}; {plan.candidates:,} candidates",

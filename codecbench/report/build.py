@@ -29,7 +29,7 @@ from codecbench.results.record import Record
 
 @dataclass(frozen=True)
 class Request:
-    """What a report is to show.
+    """Everything that a report is to show.
 
     `scenarios` differ in their links only. `budgets` is the accepted loss in the metric's own unit: one for all
     workloads, or one for each. `codecs` are the installed classes, for what they say of themselves. `anchor` is the row
@@ -48,7 +48,7 @@ class Request:
 
 
 def build(request: Request) -> str:
-    """The page as text ending in a newline.
+    """Returns the page as text ending in a newline.
 
     Raises UsageError where there are no records, no link or one twice, or no budget for a workload.
     """

@@ -14,7 +14,7 @@ from codecbench.report.subject import Subject, groups
 from codecbench.report.views import DocumentView, TableView
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record
-from codecbench.tables import document as layout
+from codecbench.tables.document import Block, Cell, Document, Group, with_interval
 from codecbench.tables.formats import short
 
 _CHOSEN, _FALLS, _PREDICTED = "\N{BLACK CIRCLE}", "\N{DOWNWARDS ARROW}", "*"
@@ -90,9 +90,9 @@ def _points(subject: Subject, name: str, measured: Sequence[Record], falls: froz
         (_label(record, several_rows), _cells(subject, record, falls, several_rows, with_quality)) for record in ordered
     )
     used = {mark for _, cells in lines for cell in cells for mark in cell.marks}
-    shown = layout.Document(
+    shown = Document(
         title=f"{name}: every operating point of {subject.workload}",
-        blocks=(layout.Block("point", (layout.Group("", tuple(headings), alignments),), lines),),
+        blocks=(Block("point", (Group("", tuple(headings), alignments),), lines),),
         marks=tuple((mark, meaning) for mark, meaning in _MARKS.items() if mark in used),
     )
     return views.document(subject.ids, shown, _breakable)
@@ -114,33 +114,33 @@ def _label(record: Record, with_row: bool) -> str:
 
 def _cells(
     subject: Subject, record: Record, falls: frozenset[str], with_row: bool, with_quality: bool
-) -> tuple[layout.Cell, ...]:
+) -> tuple[Cell, ...]:
     tensor, size, task, time = groups(record)
     mean, spec = size.payload_bytes.mean, f".{task.decimals}f"
     marks = (_CHOSEN if record.cell in subject.chosen else "") + (_FALLS if record.cell in falls else "")
-    change = layout.with_interval(task.change, task.change_low, task.change_high, f"+{spec}")
+    change = with_interval(task.change, task.change_low, task.change_high, f"+{spec}")
     cells = [
-        layout.Cell(record.key.split),
-        *([layout.Cell(record.row)] if with_row else []),
-        layout.Cell(f"{mean:,.1f}"),
-        layout.Cell(f"{100 * mean / tensor.raw_bytes:.3g}" if tensor.raw_bytes else "-"),
-        layout.Cell("-" if size.estimated_bytes is None else f"{size.estimated_bytes:,.1f}"),
-        layout.Cell(layout.with_interval(task.value, task.low, task.high, spec)),
-        layout.Cell(change, marks),
-        layout.Cell(f"{1000 * time.encode_s.median:.3g}"),
-        layout.Cell(f"{1000 * time.decode_s.median:.3g}"),
+        Cell(record.key.split),
+        *([Cell(record.row)] if with_row else []),
+        Cell(f"{mean:,.1f}"),
+        Cell(f"{100 * mean / tensor.raw_bytes:.3g}" if tensor.raw_bytes else "-"),
+        Cell("-" if size.estimated_bytes is None else f"{size.estimated_bytes:,.1f}"),
+        Cell(with_interval(task.value, task.low, task.high, spec)),
+        Cell(change, marks),
+        Cell(f"{1000 * time.encode_s.median:.3g}"),
+        Cell(f"{1000 * time.decode_s.median:.3g}"),
         *(
-            layout.Cell(short(1000 * found.median_s), _PREDICTED if found.predicted else "")
+            Cell(short(1000 * found.median_s), _PREDICTED if found.predicted else "")
             for found in subject.latencies[record.cell]
         ),
-        layout.Cell(f"{size.device_state_bytes:,}"),
-        layout.Cell(f"{size.edge_state_bytes:,}"),
+        Cell(f"{size.device_state_bytes:,}"),
+        Cell(f"{size.edge_state_bytes:,}"),
     ]
     if with_quality:
         quality = record.quality
         cells += [
-            layout.Cell("-" if quality is None or quality.psnr_db is None else f"{quality.psnr_db:.2f}"),
-            layout.Cell("-" if quality is None else f"{quality.ssim:.4f}"),
+            Cell("-" if quality is None or quality.psnr_db is None else f"{quality.psnr_db:.2f}"),
+            Cell("-" if quality is None else f"{quality.ssim:.4f}"),
         ]
     return tuple(cells)
 

@@ -37,7 +37,7 @@ def overview(subject: Subject) -> dict[str, object]:
 
 
 def _fastest(scenario: Scenario) -> str:
-    """What the choice is for: the link, and the machines where they are not those of the records."""
+    """Returns the title of a choice: its link, and the machines where they are not those of the records."""
     sides = (("device", scenario.device), ("edge", scenario.edge))
     machines = "".join(f", {side} {profile.name}" for side, profile in sides if profile)
     return f"fastest over {scenario.link.name}{machines}"

@@ -8,7 +8,7 @@ from codecbench.report import views
 from codecbench.report.page import Section
 from codecbench.report.subject import Subject, listed
 from codecbench.report.views import TableView
-from codecbench.tables import document as layout
+from codecbench.tables.document import Block, Cell, Group, with_interval
 from codecbench.tables.formats import short
 
 _SIGNS = {"reproduced": "\N{CHECK MARK}", "not reproduced": "\N{BALLOT X}", "not comparable": "\N{EN DASH}"}
@@ -58,27 +58,27 @@ def _comparisons(subject: Subject, found: Beside) -> TableView:
     lines = tuple((comparison.system, _cells(comparison, decimals)) for comparison in found.comparisons)
     theirs, ours = f"change, {found.published.metric}", f"change, {subject.task.metric}"
     groups = (
-        layout.Group("published", ("split", "% of raw", theirs), ("left", "right", "right")),
-        layout.Group("ours", ("row", "split", "% of raw", ours), ("left", "left", "right", "left")),
-        layout.Group("verdict", ("verdict", "why"), ("left", "left")),
-        layout.Group("our point", ("point",), ("left",)),
+        Group("published", ("split", "% of raw", theirs), ("left", "right", "right")),
+        Group("ours", ("row", "split", "% of raw", ours), ("left", "left", "right", "left")),
+        Group("verdict", ("verdict", "why"), ("left", "left")),
+        Group("our point", ("point",), ("left",)),
     )
-    block = layout.Block("the paper's row", groups, lines)
+    block = Block("the paper's row", groups, lines)
     caption = f"Published rows beside ours: {listed(found.published.rows)}"
     return views.table(subject.ids, block, caption)
 
 
-def _cells(comparison: Comparison, decimals: int) -> tuple[layout.Cell, ...]:
+def _cells(comparison: Comparison, decimals: int) -> tuple[Cell, ...]:
     published, record = comparison.published, comparison.record
     ours = ["-", "-"]
     if record is not None and record.task is not None:
         task = record.task
-        paired = layout.with_interval(task.change, task.change_low, task.change_high, f"+.{task.decimals}f")
+        paired = with_interval(task.change, task.change_low, task.change_high, f"+.{task.decimals}f")
         ours = [short(comparison.share), paired]
-    change = layout.with_interval(published.change, None, None, f"+.{decimals}f")
+    change = with_interval(published.change, None, None, f"+.{decimals}f")
     texts = (
         published.split, short(published.payload_percent), change,
         comparison.row or "-", comparison.split or "-", *ours, f"{_SIGNS[comparison.verdict]} {comparison.verdict}",
         comparison.reason, paper.point_of(comparison) or "-",
     )  # fmt: skip
-    return tuple(layout.Cell(each) for each in texts)
+    return tuple(Cell(each) for each in texts)

@@ -12,7 +12,7 @@ from codecbench.errors import UsageError
 from codecbench.report import views
 from codecbench.report.page import Section
 from codecbench.report.subject import Subject
-from codecbench.tables import document as layout
+from codecbench.tables.document import Block, Cell, Document, Group, with_interval
 from codecbench.tables.formats import short
 
 _MARKS = ((PREDICTED, PREDICTED_MEANS),)
@@ -84,36 +84,36 @@ def _candidate(subject: Subject, found: Candidate) -> CandidateView:
 def _change(subject: Subject, found: Candidate) -> str:
     assert subject.task is not None
     spec = f"+.{subject.task.decimals}f"
-    return layout.with_interval(found.change, found.change_low, found.change_high, spec)
+    return with_interval(found.change, found.change_low, found.change_high, spec)
 
 
-def _front(subject: Subject, front: Sequence[Candidate], scope: str) -> layout.Document:
+def _front(subject: Subject, front: Sequence[Candidate], scope: str) -> Document:
     lines = []
     for found in front:
         latency = found.latency
         device = PREDICTED if latency.predicted & {"head", "encode"} else ""
         edge = PREDICTED if latency.predicted & {"decode", "tail"} else ""
         cells = (
-            layout.Cell(found.split),
-            layout.Cell(found.point),
-            layout.Cell(short(1000 * latency.median_s), PREDICTED if latency.predicted else ""),
-            layout.Cell("-" if latency.p95_s is None else short(1000 * latency.p95_s)),
-            layout.Cell(short(1000 * latency.device_s), device),
-            layout.Cell(short(1000 * latency.step_median_s("network"))),
-            layout.Cell(short(1000 * latency.edge_s), edge),
-            layout.Cell(f"{found.payload_bytes:,.1f}"),
-            layout.Cell(layout.with_interval(found.loss, None, None, "+.3g")),
-            layout.Cell("0" if found.row == LOCAL else _change(subject, found)),
+            Cell(found.split),
+            Cell(found.point),
+            Cell(short(1000 * latency.median_s), PREDICTED if latency.predicted else ""),
+            Cell("-" if latency.p95_s is None else short(1000 * latency.p95_s)),
+            Cell(short(1000 * latency.device_s), device),
+            Cell(short(1000 * latency.step_median_s("network"))),
+            Cell(short(1000 * latency.edge_s), edge),
+            Cell(f"{found.payload_bytes:,.1f}"),
+            Cell(with_interval(found.loss, None, None, "+.3g")),
+            Cell("0" if found.row == LOCAL else _change(subject, found)),
         )
         lines.append((found.row, cells))
     headings = (
         "split", "point", "latency ms", "p95 ms", "device ms", "network ms", "edge ms", "bytes", "loss",
         f"change, {subject.metric}",
     )  # fmt: skip
-    group = layout.Group("", headings, ("left", "left", *("right",) * 7, "left"))
-    return layout.Document(
+    group = Group("", headings, ("left", "left", *("right",) * 7, "left"))
+    return Document(
         title=f"Pareto front of latency and loss {scope}, fastest first",
-        blocks=(layout.Block("codec", (group,), tuple(lines)),),
+        blocks=(Block("codec", (group,), tuple(lines)),),
         remarks=("loss: on the samples of the choice. change: on the test samples, with its paired 95 % interval.",),
         marks=_MARKS if any(found.latency.predicted for found in front) else (),
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from codecbench.report import views
 from codecbench.report.page import Section
 from codecbench.report.subject import Subject
-from codecbench.tables import latency as latency_table
+from codecbench.tables import latency
 
 SPLITS_PER_BLOCK = 2
 """What fits into a window of the usual width."""
@@ -27,7 +27,7 @@ def _over_link(subject: Subject, number: int) -> Section:
     whole = replace(built, remarks=(*built.remarks, *subject.left_out)) if number == 0 else built
     documents = [whole.document(SPLITS_PER_BLOCK)]
     if subject.task:
-        documents.append(latency_table.document(built, SPLITS_PER_BLOCK))
+        documents.append(latency.document(built, SPLITS_PER_BLOCK))
     shown = [
         views.document(subject.ids, each, subject.row_label, scope=f"over {name}", groups_are_splits=True)
         for each in documents

@@ -10,7 +10,7 @@ A plugin author writes
         check()
 
 and gets one test id for each check at each spec and point, such as `zlib[level=3]-(4, 8, 8)-check_same_bytes`.
-`codecbench check` prints the same outcomes. docs/kit.md has what each check asks and what the kit cannot see.
+`codecbench check` prints the same outcomes. docs/reference/kit.md has what each check asks and what the kit cannot see.
 
 A check that builds on another is skipped, with the other's name, where that one fails: one fault gives one failure.
 Importing this module imports neither torch nor pytest.

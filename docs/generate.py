@@ -1,15 +1,17 @@
-"""Rewrite the generated parts of README.md and docs/*.md, docs/figures and docs/tables.
+"""Rewrite the generated parts of the README and the pages below docs/, and the figures and tables that they link to.
 
 `python docs/generate.py`, or with `--check`.
 
 A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`. Numbers come from the records under
 results/, the command line from its own definitions, the hooks from their specifications. Nothing is typed by hand.
+Links in generated text are written from the project's root and made relative to the page that shows them.
 """
 
 from __future__ import annotations
 
 import argparse
 import inspect
+import posixpath
 import re
 import sys
 from collections import Counter
@@ -56,10 +58,15 @@ WHOLE_TEST = "whole-test"
 SEEDS = "seeds"
 """The folder below results/ with records of the same points, fitted from several seeds."""
 
+FIGURES = "docs/results/figures"
+TABLES = "docs/results/tables"
+"""The folders of drawn figures and of tables in LaTeX."""
+
 Generator: TypeAlias = Callable[[Path], str]
 
 _BLOCK = re.compile(r"^<!-- generated: (\S+) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
 _MARKER = re.compile(r"^<!-- (?:generated: .*|end) -->$", re.MULTILINE)
+_LINK = re.compile(r"\]\((?!\w+://)([^)\s]+)\)")
 
 
 def main_table(root: Path) -> str:
@@ -177,7 +184,7 @@ def _figure_data(root: Path, records: Sequence[Record], **machines: str) -> figu
 def figures(root: Path) -> str:
     """A heading, the picture and the caption of every figure."""
     return "\n".join(
-        f"### {drawing.title}\n\n![{drawing.alt}](figures/{drawing.name}.svg)\n\n{drawing.caption}\n"
+        f"### {drawing.title}\n\n![{drawing.alt}](/{FIGURES}/{drawing.name}.svg)\n\n{drawing.caption}\n"
         for drawing in drawings(root)
     )
 
@@ -185,7 +192,7 @@ def figures(root: Path) -> str:
 def latency_figures(root: Path) -> str:
     """The latency by split over the default links, with a slow device and a fast edge."""
     shown = [d for d in drawings(root) if d.name.startswith(SPLIT_FIGURE) and d.name.endswith(PREDICTED["device"])]
-    return "\n".join(f"![{d.alt}](docs/figures/{d.name}.svg)\n" for d in shown)
+    return "\n".join(f"![{d.alt}](/{FIGURES}/{d.name}.svg)\n" for d in shown)
 
 
 def codec_list(root: Path) -> str:
@@ -228,7 +235,7 @@ LATEX_TABLES: dict[str, Generator] = {
     "main": lambda root: _default_table(root).render("latex"),
     "training-times": lambda root: training_times(root, "latex"),
 }
-"""What docs/tables/NAME.tex holds, where a page links to it."""
+"""The text of NAME.tex in TABLES, which is written where a page links to it."""
 
 
 def hook_functions() -> dict[str, Callable[..., Any]]:
@@ -242,11 +249,11 @@ def hook_functions() -> dict[str, Callable[..., Any]]:
 
 def pages(root: Path) -> list[Path]:
     """The files that may hold generated parts."""
-    return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
 
 
 def refreshed(text: str, root: Path, label: str) -> str:
-    """The text with every generated part made anew.
+    """The text with every generated part made anew. `label` is the page's path from the root.
 
     Raises UsageError for a part of unknown name, or a marker without its partner.
     """
@@ -256,7 +263,7 @@ def refreshed(text: str, root: Path, label: str) -> str:
         raise UsageError(f"{label}: {blocks} generated parts but {markers} markers; each part needs a start and an end")
 
     def made_anew(match: re.Match[str]) -> str:
-        body = pick(GENERATORS, match[1], "generated part")(root)
+        body = _relative(pick(GENERATORS, match[1], "generated part")(root), label)
         return f"<!-- generated: {match[1]} -->\n{body}<!-- end -->"
 
     return _BLOCK.sub(made_anew, text)
@@ -266,19 +273,20 @@ def stale(root: Path) -> dict[Path, str]:
     """Files that are not current, with the text that they should have: pages with generated parts, figures, tables."""
     drawings.cache_clear()
     found = {}
-    shown = ""
+    linked: set[str] = set()
     for page in pages(root):
         text = page.read_text(encoding="utf-8")
-        wanted = refreshed(text, root, str(page.relative_to(root)))
+        name = page.relative_to(root).as_posix()
+        wanted = refreshed(text, root, name)
         if wanted != text:
             found[page] = wanted
-        shown += wanted
+        linked |= {posixpath.normpath(posixpath.join(posixpath.dirname(name), link)) for link in _LINK.findall(wanted)}
     beside: dict[str, str] = {}
-    if "](figures/" in shown:
-        beside = {f"figures/{drawing.name}.svg": drawing.svg() for drawing in drawings(root)}
-    beside |= {f"tables/{n}.tex": make(root) for n, make in LATEX_TABLES.items() if f"tables/{n}.tex)" in shown}
+    if any(link.startswith(f"{FIGURES}/") for link in linked):
+        beside = {f"{FIGURES}/{drawing.name}.svg": drawing.svg() for drawing in drawings(root)}
+    beside |= {path: make(root) for name, make in LATEX_TABLES.items() if (path := f"{TABLES}/{name}.tex") in linked}
     for name, wanted in beside.items():
-        path = root / "docs" / name
+        path = root / name
         if not path.exists() or path.read_text(encoding="utf-8") != wanted:
             found[path] = wanted
     return found
@@ -286,7 +294,7 @@ def stale(root: Path) -> dict[Path, str]:
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     """Rewrite stale pages and return 0; with --check, name them and return 1 where there are any."""
-    parser = argparse.ArgumentParser(description="Rewrite the generated parts of README.md and docs/*.md.")
+    parser = argparse.ArgumentParser(description="Rewrite the generated parts of the README and docs/.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a page is stale")
     check = parser.parse_args(arguments).check
     try:
@@ -296,12 +304,22 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
         return 2
     for page, text in found.items():
         if not check:
-            page.parent.mkdir(exist_ok=True)
+            page.parent.mkdir(parents=True, exist_ok=True)
             page.write_text(text, encoding="utf-8")
         sys.stdout.write(
             f"{page.relative_to(root)} {'is stale; run python docs/generate.py' if check else 'rewritten'}\n"
         )
     return 1 if check and found else 0
+
+
+def _relative(text: str, page: str) -> str:
+    """The text with links that start at the project's root, as in `/docs/x.svg`, made relative to a page."""
+    return _LINK.sub(
+        lambda link: (
+            f"]({posixpath.relpath(link[1], f'/{posixpath.dirname(page)}') if link[1][0] == '/' else link[1]})"
+        ),
+        text,
+    )
 
 
 def _records(root: Path) -> list[Record]:
@@ -398,7 +416,7 @@ def _codec(codec: type[Codec]) -> str:
     lines += [f"- `{key}`: {', '.join(map(str, values))}" for key, values in arguments.items()]
     source = codec.__module__.removeprefix("codecbench_plugins.").replace(".", "/")
     source += "/__init__.py" if hasattr(sys.modules[codec.__module__], "__path__") else ".py"
-    lines += [f"- version {codec.version}, [{source}](../plugins/codecbench_plugins/{source})"]
+    lines += [f"- version {codec.version}, [{source}](/plugins/codecbench_plugins/{source})"]
     return "\n".join(lines) + "\n"
 
 

@@ -1,7 +1,7 @@
 """What every codec is held to. Each function below is one check; its docstring is what it demands.
 
 A check raises CheckFailed, or CheckSkipped where it says nothing about this codec. `needs` names the checks that must
-pass first, so that one fault gives one failure. docs/kit.md is tested against this module.
+pass first, so that one fault gives one failure. docs/reference/kit.md is tested against this module.
 """
 
 from __future__ import annotations

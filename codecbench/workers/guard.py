@@ -3,7 +3,7 @@
 Only what `encode` returns may cross from device to edge, so `encode`, `decode`, `fit` and the restoring of a state run
 inside `sealed()`. It works by an audit hook (PEP 578). Such a hook sees what Python's own library does; it does not see
 what native code does by itself, and it is no defence against a codec that sets out to take it apart.
-docs/kit.md says what that leaves open.
+docs/reference/kit.md says what that leaves open.
 """
 
 # The hook sees texts, bytes and descriptors within every open(), and builds no Path objects.

@@ -22,7 +22,7 @@ from codecbench.registry import codecs
 from codecbench.results.record import PayloadBytes, Record, Seconds
 from codecbench.testing import run_checks
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES += sorted((ROOT / "datasets").glob("*/README.md"))
 BY_NAME = {str(page.relative_to(ROOT)): page for page in PAGES}
 
@@ -74,7 +74,7 @@ def fields(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def test_the_page_on_records_lists_every_field_once() -> None:
-    text = (ROOT / "docs" / "records.md").read_text()
+    text = (ROOT / "docs" / "reference" / "records.md").read_text()
     table = text.split("## The record\n")[1].split("## ")[0]
     listed = [name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(.*?)`", row)]
     assert sorted(listed) == sorted(fields(Record))
@@ -89,7 +89,7 @@ def test_the_map_names_every_folder_of_the_core() -> None:
 
 
 def test_the_example_of_a_configuration_loads(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "how-to.md").read_text()
+    text = (ROOT / "docs" / "guides" / "how-to.md").read_text()
     ((name, body),) = re.findall(r"^```toml (\S+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     (tmp_path / name).write_text(body)
     config = load(tmp_path / name, {})
@@ -99,7 +99,7 @@ def test_the_example_of_a_configuration_loads(tmp_path: Path) -> None:
 
 def test_the_codecs_that_pages_end_with_are_sound(tmp_path: Path) -> None:
     paths = []
-    for page in ("README.md", "docs/tutorial.md"):
+    for page in ("README.md", "docs/tutorial/first-codec.md"):
         name, body = re.findall(
             r"^```python (\S+\.py)\n(.*?)^```$", BY_NAME[page].read_text(), re.MULTILINE | re.DOTALL
         )[-1]

@@ -62,6 +62,9 @@ FIGURES = "docs/results/figures"
 TABLES = "docs/results/tables"
 """The folders of drawn figures and of tables in LaTeX."""
 
+SHORT_TABLE = ("raw", "jpeg-huffman", "webp", "deepcod", "deepcod-rd")
+"""The codecs of the README's table."""
+
 Generator: TypeAlias = Callable[[Path], str]
 
 _BLOCK = re.compile(r"^<!-- generated: (\S+) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
@@ -72,6 +75,12 @@ _LINK = re.compile(r"\]\((?!\w+://)([^)\s]+)\)")
 def main_table(root: Path) -> str:
     """The default workload's table for its own budget."""
     return _default_table(root).render("md")
+
+
+def short_table(root: Path) -> str:
+    """The same of the codecs in SHORT_TABLE alone, for a first look."""
+    records = [record for record in _records(root) if record.key.codec in SHORT_TABLE]
+    return _default_of(_tables(records)).render("md")
 
 
 def whole_test_table(root: Path) -> str:
@@ -216,6 +225,7 @@ def hooks(root: Path) -> str:
 
 GENERATORS: dict[str, Generator] = {
     "table": main_table,
+    "short-table": short_table,
     "whole-test-table": whole_test_table,
     "training-times": training_times,
     "seed-spread": seed_spread,
@@ -336,8 +346,11 @@ def _tables(records: Sequence[Record], paper: bool = False) -> list[table.Table]
 
 
 def _default_table(root: Path) -> table.Table:
-    found = {built.workload: built for built in _tables(_records(root))}
-    return pick(found, DEFAULT_WORKLOAD, "workload in results/")
+    return _default_of(_tables(_records(root)))
+
+
+def _default_of(tables: Sequence[table.Table]) -> table.Table:
+    return pick({built.workload: built for built in tables}, DEFAULT_WORKLOAD, "workload in results/")
 
 
 def _input_share(found: table.Table, row: str) -> str:

@@ -1,4 +1,4 @@
-"""The best point of each codec at each split within a budget."""
+"""The best point of each codec at each split within a budget: the entries of a table, without its layout."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from codecbench.analysis import latency
-from codecbench.analysis.latency import LOCAL, Latency, Scenario
-from codecbench.analysis.selection import _has_choices, _measured_groups, choose
+from codecbench.analysis.latency import LOCAL, STEPS, Latency, Scenario, latency_of, local_latency
+from codecbench.analysis.selection import choose, groups, has_choices, valid_budget
 from codecbench.errors import UsageError
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record
 
 Status: TypeAlias = Literal["ok", "skipped", "failed", "not run", "no such point"]
-
-
-_OVER, _UNCERTAIN, _ON_TEST, _CHANGED = "†", "~", "‡", "*"
 
 
 @dataclass(frozen=True)
@@ -56,14 +52,8 @@ class Entry:
     notes: tuple[str, ...] = ()
 
     @property
-    def marks(self) -> str:
-        """The marks of the choice, one character each."""
-        flags = ((self.over_budget, _OVER), (self.uncertain, _UNCERTAIN), (self.chosen_on_test, _ON_TEST))
-        return "".join(mark for flag, mark in flags if flag)
-
-    @property
     def changed(self) -> bool:
-        """Whether the paired interval of the change excludes zero."""
+        """True where the paired interval of the change excludes zero."""
         return (
             self.change_low is not None
             and self.change_high is not None
@@ -71,13 +61,23 @@ class Entry:
         )
 
 
-def _budget_of(workload: str, budgets: float | Mapping[str, float]) -> float:
+def budget_of(workload: str, budgets: float | Mapping[str, float]) -> float:
+    """The accepted loss of a workload, from one for all or one for each. Raises UsageError where there is none."""
     budget = budgets.get(workload) if isinstance(budgets, Mapping) else budgets
     if budget is None:
         raise UsageError(f"no budget is known for workload {workload!r}; give one with --budget")
-    if not budget >= 0:
-        raise UsageError(f"a budget is an accepted loss of at least 0, not {budget:g}")
-    return budget
+    return valid_budget(budget)
+
+
+def entries_of(
+    records: Sequence[Record], rows: Sequence[str], splits: Sequence[str], budget: float, scenario: Scenario
+) -> dict[tuple[str, str], Entry]:
+    """The entry of every row at every split, and of the whole network on the device where anything was measured."""
+    entries = {(row, split): _entry(row, split, records, budget, scenario) for row in rows for split in splits}
+    if any(record.task for record in records):
+        local = local_latency(records, scenario)
+        entries |= {(LOCAL, split): _local_entry(split, records, local) for split in splits}
+    return entries
 
 
 def _entry(row: str, split: str, records: Sequence[Record], budget: float, scenario: Scenario) -> Entry:
@@ -97,7 +97,7 @@ def _entry(row: str, split: str, records: Sequence[Record], budget: float, scena
 
 
 def _hole_notes(records: Iterable[Record], every: bool) -> Iterator[str]:
-    """Why points are missing, one note a reason; the points are named unless every point is missing."""
+    """Notes on missing points, one a reason; the points are named unless every point is missing."""
     holes: dict[tuple[str, str], list[str]] = defaultdict(list)
     for record in records:
         if record.status != "ok":
@@ -109,7 +109,7 @@ def _hole_notes(records: Iterable[Record], every: bool) -> Iterator[str]:
 
 def _chosen_entry(measured: Sequence[Record], notes: tuple[str, ...], budget: float, scenario: Scenario) -> Entry:
     record, over, uncertain = choose(measured, budget)
-    tensor, size, task = _measured_groups(record)
+    tensor, size, task, _ = groups(record)
     payload_bytes = size.payload_bytes.mean
     network_s, raw_network_s = (float(seconds) for seconds in scenario.link.seconds([payload_bytes, tensor.raw_bytes]))
     return Entry(
@@ -122,7 +122,7 @@ def _chosen_entry(measured: Sequence[Record], notes: tuple[str, ...], budget: fl
         payload_percent=_percent(payload_bytes, tensor.raw_bytes),
         network_ms=network_s * 1000,
         network_percent=_percent(network_s, raw_network_s),
-        **_latency_fields(latency.of(record, scenario)),
+        **_latency_fields(latency_of(record, scenario)),
         value=task.value,
         low=task.low,
         high=task.high,
@@ -131,7 +131,7 @@ def _chosen_entry(measured: Sequence[Record], notes: tuple[str, ...], budget: fl
         change_high=task.change_high,
         over_budget=over,
         uncertain=uncertain,
-        chosen_on_test=len(measured) > 1 and not _has_choices(measured),
+        chosen_on_test=len(measured) > 1 and not has_choices(measured),
         notes=notes,
     )
 
@@ -141,11 +141,11 @@ def _latency_fields(found: Latency) -> dict[str, Any]:
     return {
         "device_ms": 1000 * found.device_s, "edge_ms": 1000 * found.edge_s, "latency_ms": 1000 * found.median_s,
         "latency_p95_ms": None if p95_s is None else 1000 * p95_s,
-        "predicted": " ".join(step for step in latency.STEPS if step in found.predicted),
+        "predicted": " ".join(step for step in STEPS if step in found.predicted),
     }  # fmt: skip
 
 
-def _local_entry(split: str, records: Sequence[Record], whole: Latency) -> Entry:
+def _local_entry(split: str, records: Sequence[Record], local: Latency) -> Entry:
     """The uncompressed model. Its interval is that of any point that changed no outcome on the same samples."""
     tasks = [record.task for record in records if record.task and record.key.split == split]
     tasks = tasks or [record.task for record in records if record.task]
@@ -156,7 +156,7 @@ def _local_entry(split: str, records: Sequence[Record], whole: Latency) -> Entry
         status="ok",
         payload_bytes=0.0,
         payload_percent=0.0,
-        **_latency_fields(whole),
+        **_latency_fields(local),
         value=tasks[0].uncompressed,
         low=exact.low if exact else None,
         high=exact.high if exact else None,
@@ -164,5 +164,5 @@ def _local_entry(split: str, records: Sequence[Record], whole: Latency) -> Entry
     )
 
 
-def _percent(part: float, whole: float) -> float | None:
-    return 100 * part / whole if whole else None
+def _percent(part: float, total: float) -> float | None:
+    return 100 * part / total if total else None

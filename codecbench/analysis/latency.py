@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from codecbench.devices.layers import ModelLayers
 from codecbench.devices.profile import HOST, DeviceProfile
@@ -18,10 +21,6 @@ from codecbench.errors import DataError, UsageError
 from codecbench.links.model import Link
 from codecbench.measure import percentile
 from codecbench.results.record import Record, Timed
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 STEPS = ("head", "encode", "network", "decode", "tail")
 """The steps of a request, in order. The first two run on the device, the last two on the edge."""
@@ -33,7 +32,7 @@ PREDICTED = "*"
 PREDICTED_MEANS = "predicted by a device profile, not measured"
 """The mark of a step that a profile gave, and what it says."""
 
-Seconds: TypeAlias = "NDArray[np.float64]"
+Seconds: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -60,10 +59,6 @@ class Scenario:
         """`host`, or the profile's name."""
         return self.edge.name if self.edge else HOST
 
-    def with_link(self, link: Link) -> Scenario:
-        """The same machines over another network."""
-        return Scenario(link, self.device, self.edge, self.layers)
-
     def head_s(self, workload: str, split: str) -> float | None:
         """Predicted seconds of the head on the device, None where it is the host."""
         return self._model_s(self.device, "head", workload, split)
@@ -72,9 +67,9 @@ class Scenario:
         """Predicted seconds of the tail on the edge, None where it is the host."""
         return self._model_s(self.edge, "tail", workload, split)
 
-    def whole_s(self, workload: str) -> float | None:
+    def full_model_s(self, workload: str) -> float | None:
         """Predicted seconds of the uncut model on the device, None where it is the host."""
-        return self._model_s(self.device, "whole", workload, "")
+        return self._model_s(self.device, "full model", workload, "")
 
     def _model_s(self, profile: DeviceProfile | None, part: str, workload: str, split: str) -> float | None:
         if profile is None:
@@ -82,7 +77,9 @@ class Scenario:
         key = (part, workload, split)
         if key not in self._predicted_s:
             model = self._layers_of(workload)
-            layers = model.layers if part == "whole" else model.head(split) if part == "head" else model.tail(split)
+            layers = (
+                model.layers if part == "full model" else model.head(split) if part == "head" else model.tail(split)
+            )
             self._predicted_s[key] = profile.model_s(layers)
         return self._predicted_s[key]
 
@@ -146,13 +143,11 @@ def sum_of(parts: Iterable[Seconds]) -> Seconds:
     return total
 
 
-def of(record: Record, scenario: Scenario) -> Latency:
+def latency_of(record: Record, scenario: Scenario) -> Latency:
     """The latency of a measured cell. Raises DataError for a record that is not `ok`.
 
     A record of schema 1 knows no samples' steps: its medians stand for one sample of the mean payload.
     """
-    import numpy as np
-
     timed = _timed(record)
     steps = {
         name: np.asarray(getattr(timed, f"{name}_s"), dtype=np.float64) for name in ("head", "encode", "decode", "tail")
@@ -172,28 +167,26 @@ def of(record: Record, scenario: Scenario) -> Latency:
     return Latency({step: steps[step] for step in STEPS}, timed.payload_bytes, frozenset(predicted))
 
 
-def local(records: Sequence[Record], scenario: Scenario) -> Latency:
+def local_latency(records: Sequence[Record], scenario: Scenario) -> Latency:
     """The whole network on the device: no network, no edge.
 
     Measured, it is head and tail of the same sample together, at the shallowest split, as the median over its cells.
     Raises DataError where no record was measured.
     """
-    import numpy as np
-
     measured = [record for record in records if record.status == "ok"]
     if not measured:
         raise DataError("no cell was measured, so the latency of the whole network is not known")
     shallowest = min(measured, key=_depth).key.split
     at_split = [_timed(record) for record in measured if record.key.split == shallowest]
     count = min(len(timed.head_s) for timed in at_split)
-    whole = np.array([np.add(timed.head_s[:count], timed.tail_s[:count]) for timed in at_split])
-    whole_s: Seconds = np.median(whole, axis=0)
-    predicted_s = scenario.whole_s(measured[0].key.workload)
+    of_each_cell = np.array([np.add(timed.head_s[:count], timed.tail_s[:count]) for timed in at_split])
+    total_s: Seconds = np.median(of_each_cell, axis=0)
+    predicted_s = scenario.full_model_s(measured[0].key.workload)
     if predicted_s is not None:
-        whole_s = np.full_like(whole_s, predicted_s)
-    nothing = np.zeros_like(whole_s)
+        total_s = np.full_like(total_s, predicted_s)
+    zeros_s = np.zeros_like(total_s)
     predicted = frozenset({"head"} if predicted_s is not None else ())
-    return Latency({step: whole_s if step == "head" else nothing for step in STEPS}, [0] * len(whole_s), predicted)
+    return Latency({step: total_s if step == "head" else zeros_s for step in STEPS}, [0] * len(total_s), predicted)
 
 
 def _depth(record: Record) -> float:

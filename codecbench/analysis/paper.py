@@ -1,4 +1,4 @@
-"""What the paper published beside what the records hold: which rows are the same system, and whether they agree.
+"""The paper's numbers beside those of records: which rows are the same system, and whether they agree.
 
 The paper measured another model on another dataset, so sizes are compared as shares of the raw float32 tensor, at the
 loss that the paper accepted. Split points stand side by side in the order of their depth: the input beside the input,
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from codecbench.analysis.budget import Entry
-from codecbench.analysis.selection import choose, splits_in_order
+from codecbench.analysis.published import PublishedTable, published_tables
+from codecbench.analysis.selection import choose, groups, splits_in_order
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record, Task
-from codecbench.tables.budget import Table, paper_tables
 
 OUR_ROWS: Mapping[str, tuple[str, ...]] = {
     "DeepCOD": ("deepcod (fixed)", "deepcod (entropy)", "deepcod-rd"),
@@ -45,7 +45,7 @@ _EPSILON = 1e-9
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PublishedComparison:
     """One published row at one split beside ours, if any. `share` is our payload in percent of raw."""
 
     system: str
@@ -62,11 +62,11 @@ class Comparison:
 class Beside:
     """A published table, and its rows beside those of one workload."""
 
-    published: Table
-    comparisons: tuple[Comparison, ...]
+    published: PublishedTable
+    comparisons: tuple[PublishedComparison, ...]
 
     def counts(self, system: str, row: str) -> Mapping[Verdict, int]:
-        """How often each verdict was given for a system and a row of ours."""
+        """The number of times that each verdict was given for a system and a row of ours."""
         verdicts: dict[Verdict, int] = {"reproduced": 0, "not reproduced": 0, "not comparable": 0}
         for comparison in self.comparisons:
             if (comparison.system, comparison.row) == (system, row):
@@ -83,21 +83,21 @@ def beside(records: Sequence[Record]) -> Beside | None:
     task = next((record.task for record in measured if record.task), None)
     if task is None:
         return None
-    published = next(table for higher, table in paper_tables() if higher == task.higher_is_better)
-    places = _places(published.splits, splits_in_order(measured))
-    there = {record.row for record in measured}
+    published = next(table for table in published_tables() if table.higher_is_better == task.higher_is_better)
+    counterparts = _counterparts(published.splits, splits_in_order(measured))
+    rows = {record.row for record in measured}
     comparisons = []
     for system in published.rows:
-        known = [row for row in OUR_ROWS.get(system, ()) if row in there] or [""]
+        known = [row for row in OUR_ROWS.get(system, ()) if row in rows] or [""]
         for row in known:
             for split in published.splits:
-                entry = published.entries[system, split]
-                found = [r for r in measured if r.row == row and r.key.split == places.get(split)]
-                comparisons.append(_compare(system, entry, row, places.get(split, ""), found, task, published.unit))
+                entry, ours = published.entries[system, split], counterparts.get(split, "")
+                found = [r for r in measured if r.row == row and r.key.split == ours]
+                comparisons.append(_compare(system, entry, row, ours, found, task, published.unit))
     return Beside(published, tuple(comparisons))
 
 
-def _places(theirs: Sequence[str], ours: Sequence[str]) -> dict[str, str]:
+def _counterparts(theirs: Sequence[str], ours: Sequence[str]) -> dict[str, str]:
     """Our split point for each of theirs, as far as there are so many."""
     pairs = zip((s for s in theirs if s != "input"), (s for s in ours if s != "input"), strict=False)
     return {**({"input": "input"} if "input" in ours else {}), **dict(pairs)}
@@ -105,37 +105,37 @@ def _places(theirs: Sequence[str], ours: Sequence[str]) -> dict[str, str]:
 
 def _compare(
     system: str, published: Entry, row: str, split: str, found: Sequence[Record], task: Task, unit: str
-) -> Comparison:
-    def told(verdict: Verdict, reason: str, record: Record | None = None, share: float | None = None) -> Comparison:
-        return Comparison(system, published, verdict, reason, row, split, record, share)
+) -> PublishedComparison:
+    def result(
+        verdict: Verdict, reason: str, record: Record | None = None, share: float | None = None
+    ) -> PublishedComparison:
+        return PublishedComparison(system, published, verdict, reason, row, split, record, share)
 
     if not row:
-        return told("not comparable", "no row of these records is this system")
+        return result("not comparable", "no row of these records is this system")
     if task.unit != unit:
-        return told("not comparable", f"the metric {task.metric} is in another unit than the published one")
+        return result("not comparable", f"the metric {task.metric} is in another unit than the published one")
     if not split:
-        return told("not comparable", "these records have no split point in this place")
+        return result("not comparable", "these records have no split point in this place")
     if not found:
-        return told("not comparable", "not measured at this split point")
+        return result("not comparable", "not measured at this split point")
     assert published.change is not None
     assert published.payload_percent is not None
     accepted = max(0.0, -published.change if task.higher_is_better else published.change)
     record, over, _ = choose(found, accepted)
-    assert record.size is not None
-    assert record.tensor is not None
-    assert record.task is not None
-    share = 100 * record.size.payload_bytes.mean / (record.tensor.raw_bytes or 1)
+    tensor, size, own_task, _ = groups(record)
+    share = 100 * size.payload_bytes.mean / (tensor.raw_bytes or 1)
     ratio = share / published.payload_percent
-    least = -record.task.change_high if task.higher_is_better else record.task.change_low
+    min_loss = -own_task.change_high if task.higher_is_better else own_task.change_low
     if over:
-        return told("not reproduced", f"no point loses as little as {accepted:g}; this is the nearest", record, share)
+        return result("not reproduced", f"no point loses as little as {accepted:g}; this is the nearest", record, share)
     if ratio > FACTOR:
-        return told("not reproduced", f"{ratio:.3g} times the share", record, share)
-    if least > accepted + _EPSILON:
-        return told("not reproduced", f"on the test samples it loses more than {accepted:g}", record, share)
-    return told("reproduced", f"{ratio:.3g} times the share", record, share)
+        return result("not reproduced", f"{ratio:.3g} times the share", record, share)
+    if min_loss > accepted + _EPSILON:
+        return result("not reproduced", f"on the test samples it loses more than {accepted:g}", record, share)
+    return result("reproduced", f"{ratio:.3g} times the share", record, share)
 
 
-def point_of(comparison: Comparison) -> str:
+def point_of(comparison: PublishedComparison) -> str:
     """Our operating point, for people; empty without one."""
     return point_label(comparison.record.key.point) if comparison.record else ""

@@ -2,7 +2,7 @@
 
 Every measured cell of a workload is a candidate, and so is running the whole network on the device (`local`). A
 candidate is feasible when its loss is within the budget, its median latency within `max_latency_s` and its device time
-within `max_device_s`. The best is the feasible one of the least median latency.
+within `max_device_s`. The best is the feasible one of the smallest median latency.
 
 The loss is that on the choice samples, as in the tables, so that what is chosen is not chosen on what is reported.
 """
@@ -13,18 +13,16 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from codecbench.analysis import latency
-from codecbench.analysis.latency import LOCAL, STEPS, Latency, Scenario
+import numpy as np
+from numpy.typing import NDArray
+
+from codecbench.analysis.latency import LOCAL, STEPS, Latency, Scenario, latency_of, local_latency, sum_of
+from codecbench.analysis.selection import groups, valid_budget
 from codecbench.errors import UsageError
 from codecbench.links.model import Link
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 SWEEP_BIT_PER_S = tuple(float(f"{10 ** (5 + exponent / 4):.3g}") for exponent in range(17))
 """Bandwidths from 100 kbit/s to 1 Gbit/s, four a decade."""
@@ -58,7 +56,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Limits:
-    """What is asked for: a loss in the metric's own unit, and seconds; None is no limit."""
+    """The limits of a choice: a loss in the metric's own unit, and seconds; None is no limit."""
 
     budget: float
     max_latency_s: float | None = None
@@ -70,14 +68,12 @@ class Limits:
         for name, value in (("--max-latency", max_latency_ms), ("--max-device-ms", max_device_ms)):
             if value is not None and not value > 0:
                 raise UsageError(f"{name} is a number of milliseconds over 0, not {value:g}")
-        if not budget >= 0:
-            raise UsageError(f"a budget is an accepted loss of at least 0, not {budget:g}")
-        return cls(budget, *(None if ms is None else ms / 1000 for ms in (max_latency_ms, max_device_ms)))
+        return cls(valid_budget(budget), *(None if ms is None else ms / 1000 for ms in (max_latency_ms, max_device_ms)))
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What to do. `best` is None where nothing is feasible; `runner_up` is the best of another codec or split.
+    """The choice. `best` is None where nothing is feasible; `runner_up` is the best of another codec or split.
 
     `front` holds the candidates that no other beats in both latency and loss, fastest first. `rejected` counts the
     candidates that each limit rules out.
@@ -102,14 +98,12 @@ class Turn:
 def candidates(records: Sequence[Record], scenario: Scenario) -> list[Candidate]:
     """Every measured cell of one workload, and `local`. Raises DataError where none was measured."""
     found = [_candidate(record, scenario) for record in records if record.status == "ok"]
-    whole = latency.local(records, scenario)
-    return [*found, Candidate("", LOCAL, "", 0.0, 0.0, 0.0, 0.0, 0.0, whole)]
+    local = local_latency(records, scenario)
+    return [*found, Candidate("", LOCAL, "", 0.0, 0.0, 0.0, 0.0, 0.0, local)]
 
 
 def plan(found: Sequence[Candidate], limits: Limits) -> Plan:
     """Choose among candidates. Ties go to the smaller loss, then to the smaller payload."""
-    import numpy as np
-
     median_s, device_s = _medians(found, STEPS), _medians(found, _ON_DEVICE)
     loss = np.array([candidate.loss for candidate in found])
     order = _order(found, median_s)
@@ -132,16 +126,14 @@ def plan(found: Sequence[Candidate], limits: Limits) -> Plan:
 def sweep(
     found: Sequence[Candidate], limits: Limits, link: Link, bandwidths_bit_per_s: Sequence[float] = SWEEP_BIT_PER_S
 ) -> list[Turn]:
-    """How the best choice changes with the link's bandwidth. Raises UsageError for a link without one."""
-    import numpy as np
-
+    """The best choice at each bandwidth of the link, where it changes. Raises UsageError for a link without one."""
     possible = [c for c, allowed in zip(found, _within(found, limits), strict=True) if allowed]
-    groups = [(members, _Steps.of([possible[i] for i in members])) for members in _by_count(possible)]
+    by_count = [(members, _Steps.of([possible[i] for i in members])) for members in _by_count(possible)]
     turns: list[Turn] = []
     for bandwidth in bandwidths_bit_per_s:
         there = link.with_bandwidth(bandwidth)
         median_s = np.full(len(possible), np.inf)
-        for members, steps in groups:
+        for members, steps in by_count:
             median_s[members] = _row_medians(steps.total_s(there))
         if limits.max_latency_s is not None:
             median_s[median_s > limits.max_latency_s] = np.inf
@@ -162,8 +154,6 @@ class _Steps:
 
     @classmethod
     def of(cls, found: Sequence[Candidate]) -> _Steps:
-        import numpy as np
-
         return cls(
             {step: np.stack([c.latency.steps_s[step] for c in found]) for step in STEPS},
             np.array([c.latency.payload_bytes for c in found]),
@@ -172,16 +162,12 @@ class _Steps:
 
     def total_s(self, link: Link) -> NDArray[np.float64]:
         """The sum over this link, in the order of the steps: another order would round otherwise, and part ties."""
-        import numpy as np
-
         network_s = np.where(self.is_local, 0.0, link.seconds(self.payload_bytes))
-        return latency.sum_of({**self.steps_s, "network": network_s}[step] for step in STEPS)
+        return sum_of({**self.steps_s, "network": network_s}[step] for step in STEPS)
 
 
 def over(found: Sequence[Candidate], link: Link) -> list[Candidate]:
     """The same candidates over another network. `local` needs none."""
-    import numpy as np
-
     sizes = [np.asarray(c.latency.payload_bytes) for c in found]
     ends = np.cumsum([0, *(len(of_one) for of_one in sizes)])
     seconds = link.seconds(np.concatenate(sizes))
@@ -197,26 +183,23 @@ def _with_network(candidate: Candidate, seconds: NDArray[np.float64]) -> Candida
 
 
 def _candidate(record: Record, scenario: Scenario) -> Candidate:
-    assert record.task is not None
-    assert record.size is not None
-    change = record.choice.change if record.choice else record.task.change
+    _, size, task, _ = groups(record)
+    change = record.choice.change if record.choice else task.change
     return Candidate(
         split=record.key.split,
         row=record.row,
         point=point_label(record.key.point),
-        loss=-change if record.task.higher_is_better else change,
-        change=record.task.change,
-        change_low=record.task.change_low,
-        change_high=record.task.change_high,
-        payload_bytes=record.size.payload_bytes.mean,
-        latency=latency.of(record, scenario),
+        loss=-change if task.higher_is_better else change,
+        change=task.change,
+        change_low=task.change_low,
+        change_high=task.change_high,
+        payload_bytes=size.payload_bytes.mean,
+        latency=latency_of(record, scenario),
     )
 
 
 def _within(found: Sequence[Candidate], limits: Limits) -> NDArray[np.bool_]:
-    """Whether each candidate's loss and device time, which no network changes, are within the limits."""
-    import numpy as np
-
+    """True for each candidate whose loss and device time, which no network changes, are within the limits."""
     loss = np.array([candidate.loss for candidate in found])
     too_heavy = _over(_medians(found, _ON_DEVICE), limits.max_device_s)
     within: NDArray[np.bool_] = (loss <= limits.budget + _EPSILON) & ~too_heavy
@@ -229,8 +212,6 @@ def _over(seconds: NDArray[np.float64], limit_s: float | None) -> NDArray[np.boo
 
 def _order(found: Sequence[Candidate], median_s: NDArray[np.float64]) -> NDArray[np.int64]:
     """Positions by latency, then loss, then payload."""
-    import numpy as np
-
     loss = np.array([candidate.loss for candidate in found])
     payload_bytes = np.array([candidate.payload_bytes for candidate in found])
     return np.lexsort((payload_bytes, loss, median_s))
@@ -238,8 +219,6 @@ def _order(found: Sequence[Candidate], median_s: NDArray[np.float64]) -> NDArray
 
 def _medians(found: Sequence[Candidate], steps: Sequence[str]) -> NDArray[np.float64]:
     """Each candidate's median of some steps together, as `Latency.step_median_s` gives it, all at once."""
-    import numpy as np
-
     medians = np.empty(len(found))
     for members in _by_count(found):
         medians[members] = _row_medians(_sums([found[i] for i in members], steps))
@@ -248,23 +227,19 @@ def _medians(found: Sequence[Candidate], steps: Sequence[str]) -> NDArray[np.flo
 
 def _by_count(found: Sequence[Candidate]) -> list[list[int]]:
     """Positions of the candidates that have as many timed samples."""
-    groups: dict[int, list[int]] = defaultdict(list)
+    members: dict[int, list[int]] = defaultdict(list)
     for i, candidate in enumerate(found):
-        groups[len(candidate.latency.payload_bytes)].append(i)
-    return list(groups.values())
+        members[len(candidate.latency.payload_bytes)].append(i)
+    return list(members.values())
 
 
 def _sums(found: Sequence[Candidate], steps: Sequence[str]) -> NDArray[np.float64]:
     """Seconds of some steps together: a row a candidate, a column a sample."""
-    import numpy as np
-
-    return latency.sum_of(np.stack([c.latency.steps_s[step] for c in found]) for step in steps)
+    return sum_of(np.stack([c.latency.steps_s[step] for c in found]) for step in steps)
 
 
 def _row_medians(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
     """By nearest rank, like `measure.percentile`."""
-    import numpy as np
-
     rank = math.ceil(seconds.shape[1] / 2) - 1
     medians: NDArray[np.float64] = np.partition(seconds, rank, axis=1)[:, rank]
     return medians
@@ -280,7 +255,7 @@ def _front(order: NDArray[np.int64], loss: NDArray[np.float64]) -> list[int]:
 
 
 def _why(best: Candidate | None, other: Candidate | None) -> str:
-    """What parts the best from the runner-up, step by step, in milliseconds."""
+    """The difference between the runner-up and the best, step by step, in milliseconds."""
     if best is None or other is None:
         return ""
     gap_ms = 1000 * (other.latency.median_s - best.latency.median_s)

@@ -1,13 +1,90 @@
-"""The numbers of the paper's tables."""
+"""The numbers that the paper published (Yao et al., SenSys 2020): its Tables 1 and 2, and the hours of its Table 4."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import NamedTuple
 
 from codecbench.analysis.budget import Entry
 
 
-def _paper_entry(line: Mapping[str, str]) -> Entry:
+@dataclass(frozen=True)
+class PublishedTable:
+    """A table of the paper. `entries` holds one entry for every pair of a row and a split."""
+
+    number: int
+    workload: str
+    metric: str
+    unit: str
+    decimals: int
+    higher_is_better: bool
+    splits: tuple[str, ...]
+    rows: tuple[str, ...]
+    entries: Mapping[tuple[str, str], Entry]
+
+    @property
+    def title(self) -> str:
+        """The model and the dataset, and where the table stands."""
+        source = f"Yao et al., SenSys 2020, Table {self.number}"
+        return f"As published, another model and dataset: {self.workload} ({source})"
+
+
+class PublishedTraining(NamedTuple):
+    """Hours of DeepCOD's training with their deviation, and of the training of the model itself (Table 4)."""
+
+    dataset: str
+    codec_h: float
+    deviation_h: float
+    model_h: float
+
+
+PUBLISHED_TRAININGS = (
+    PublishedTraining("ImageNet", 4.8, 0.8, 134.0),
+    PublishedTraining("LibriSpeech", 1.6, 0.3, 23.0),
+)
+
+
+@cache
+def published_tables() -> tuple[PublishedTable, ...]:
+    """Tables 1 and 2: one metric of which more is better, and one of which less is."""
+    content = files("codecbench").joinpath("analysis/data/paper_tables.csv").read_text(encoding="utf-8")
+    lines = list(csv.DictReader(io.StringIO(content)))
+    return (
+        _table(lines, 1, "ResNet-50 on ImageNet", "top-5", "%", decimals=1, higher_is_better=True),
+        _table(lines, 2, "DeepSpeech on LibriSpeech", "WER", "", decimals=3, higher_is_better=False),
+    )
+
+
+def _table(
+    lines: Iterable[Mapping[str, str]],
+    number: int,
+    workload: str,
+    metric: str,
+    unit: str,
+    *,
+    decimals: int,
+    higher_is_better: bool,
+) -> PublishedTable:
+    found = [line for line in lines if line["table"] == str(number)]
+    return PublishedTable(
+        number=number,
+        workload=workload,
+        metric=metric,
+        unit=unit,
+        decimals=decimals,
+        higher_is_better=higher_is_better,
+        splits=tuple(dict.fromkeys(line["split"] for line in found)),
+        rows=tuple(dict.fromkeys(line["codec"] for line in found)),
+        entries={(line["codec"], line["split"]): _entry(line) for line in found},
+    )
+
+
+def _entry(line: Mapping[str, str]) -> Entry:
     return Entry(
         row=line["codec"],
         split=line["split"],

@@ -5,52 +5,103 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from codecbench.errors import DataError, UsageError
 from codecbench.results.cell import point_label
-from codecbench.results.record import Record, Size, Task, TensorGroup
-
-
-def groups(record: Record) -> tuple[TensorGroup, Size, Task]:
-    """What every measured record holds. Raises DataError where it does not."""
-    if not (record.tensor and record.size and record.task):
-        raise DataError(f"record {record.cell} is 'ok' but lacks measurements; delete it and run again")
-    return record.tensor, record.size, record.task
-
-
-def payload_bytes(record: Record) -> float:
-    """Mean bytes of a measured record's payload."""
-    return groups(record)[1].payload_bytes.mean
-
+from codecbench.results.record import Record, Size, Task, TensorGroup, Time
 
 _EPSILON = 1e-9
 
 
+class MeasuredGroups(NamedTuple):
+    """The groups of values that every measured record holds."""
+
+    tensor: TensorGroup
+    size: Size
+    task: Task
+    time: Time
+
+
+class Chosen(NamedTuple):
+    """The operating point of a row at a split for a budget.
+
+    `over` says that no point is within the budget, `uncertain` that the loss's paired interval crosses it.
+    """
+
+    record: Record
+    over: bool
+    uncertain: bool
+
+
+def groups(record: Record) -> MeasuredGroups:
+    """The groups of a measured record. Raises DataError where it lacks one."""
+    if not (record.tensor and record.size and record.task and record.time):
+        raise DataError(f"record {record.cell} is 'ok' but lacks measurements; delete it and run again")
+    return MeasuredGroups(record.tensor, record.size, record.task, record.time)
+
+
+def payload_bytes(record: Record) -> float:
+    """Mean bytes of a measured record's payload."""
+    return groups(record).size.payload_bytes.mean
+
+
+def measured_records(records: Iterable[Record]) -> list[Record]:
+    """The records that hold measurements. Raises UsageError where there are none."""
+    found = [record for record in records if record.status == "ok"]
+    if not found:
+        raise UsageError("there are no measured records; `codecbench run` makes some")
+    return found
+
+
+def by_workload(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """The records of each workload, workloads by name."""
+    found: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        found[record.key.workload].append(record)
+    return dict(sorted(found.items()))
+
+
+def by_row_and_split(records: Iterable[Record]) -> dict[tuple[str, str], list[Record]]:
+    """The records of each row at each split, in their order."""
+    found: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        found.setdefault((record.row, record.key.split), []).append(record)
+    return found
+
+
+def valid_budget(budget: float) -> float:
+    """The budget. Raises UsageError where it is no accepted loss."""
+    if not budget >= 0:
+        raise UsageError(f"a budget is an accepted loss of at least 0, not {budget:g}")
+    return budget
+
+
 def one_set(records: Sequence[Record], workload: str, sample_set: str | None) -> tuple[list[Record], list[str]]:
     """The records of one sample set and seed, each codec in its newest version, and remarks on what was left out."""
-    groups: dict[tuple[str, int], list[Record]] = defaultdict(list)
+    by_set: dict[tuple[str, int], list[Record]] = defaultdict(list)
     for record in records:
-        groups[record.key.sample_set, record.key.seed].append(record)
-    candidates = [key for key in groups if sample_set in (None, key[0])]
+        by_set[record.key.sample_set, record.key.seed].append(record)
+    candidates = [key for key in by_set if sample_set in (None, key[0])]
     if not candidates:
-        known = ", ".join(sorted({name for name, _ in groups}))
+        known = ", ".join(sorted({name for name, _ in by_set}))
         raise UsageError(f"workload {workload!r} has no records of the sample set {sample_set!r}; there are: {known}")
 
     def rank(key: tuple[str, int]) -> tuple[int, int, int, str]:
-        tasks = [record.task for record in groups[key] if record.task]
+        tasks = [record.task for record in by_set[key] if record.task]
         return (-max((task.n for task in tasks), default=0), -len(tasks), key[1], key[0])
 
     chosen = min(candidates, key=rank)
     remarks = [
         f"Left out: {_count(len(found), 'record')} of the sample set {name}, seed {seed}."
-        for (name, seed), found in sorted(groups.items())
+        for (name, seed), found in sorted(by_set.items())
         if (name, seed) != chosen
     ]
     newest: dict[str, int] = {}
-    for record in groups[chosen]:
+    for record in by_set[chosen]:
         newest[record.key.codec] = max(record.key.codec_version, newest.get(record.key.codec, 0))
-    shown = [record for record in groups[chosen] if record.key.codec_version == newest[record.key.codec]]
-    older = len(groups[chosen]) - len(shown)
+    shown = [record for record in by_set[chosen] if record.key.codec_version == newest[record.key.codec]]
+    older = len(by_set[chosen]) - len(shown)
     if older:
         remarks.append(f"Left out: {_count(older, 'record')} of older codec versions.")
     return shown, remarks
@@ -77,25 +128,30 @@ def rows_in_order(records: Iterable[Record]) -> tuple[str, ...]:
     return tuple(sorted(points, key=lambda row: (single[row], row)))
 
 
-def choose(measured: Sequence[Record], budget: float) -> tuple[Record, bool, bool]:
-    """The point for a budget, from the measured points of one row at one split: (record, over budget, uncertain).
+def choose(candidates: Sequence[Record], budget: float) -> Chosen:
+    """The point for a budget, from the measured points of one row at one split.
 
     It is the smallest mean payload whose loss is within the budget, or else the smallest loss. Both are taken on the
-    choice samples where every record has them. `uncertain` says that the loss's paired interval crosses the budget.
+    choice samples where every record has them.
     """
-    outcomes = [_outcome(record, _has_choices(measured)) for record in measured]
+    outcomes = [_outcome(record, has_choices(candidates)) for record in candidates]
     within = [outcome for outcome in outcomes if outcome.loss <= budget + _EPSILON]
     if within:
         best = min(within, key=lambda outcome: (outcome.payload_bytes, outcome.loss))
     else:
         best = min(outcomes, key=lambda outcome: (outcome.loss, outcome.payload_bytes))
     uncertain = best.loss_low < budget - _EPSILON and budget + _EPSILON < best.loss_high
-    return best.record, not within, uncertain
+    return Chosen(best.record, not within, uncertain)
+
+
+def has_choices(records: Iterable[Record]) -> bool:
+    """True where every record was measured on choice samples too."""
+    return all(record.choice for record in records)
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What the choice looks at: positive `loss` is worse, in either direction of the metric."""
+    """The values that a choice is made by: positive `loss` is worse, in either direction of the metric."""
 
     record: Record
     payload_bytes: float
@@ -104,24 +160,14 @@ class _Outcome:
     loss_high: float
 
 
-def _has_choices(records: Iterable[Record]) -> bool:
-    return all(record.choice for record in records)
-
-
 def _outcome(record: Record, by_choice: bool) -> _Outcome:
-    _, size, task = _measured_groups(record)
-    group = record.choice if by_choice and record.choice else task
-    payload_bytes = record.choice.payload_mean_bytes if by_choice and record.choice else size.payload_bytes.mean
-    low, high = group.change_low, group.change_high
+    _, size, task, _ = groups(record)
+    chosen_by = record.choice if by_choice and record.choice else task
+    mean_bytes = record.choice.payload_mean_bytes if by_choice and record.choice else size.payload_bytes.mean
+    low, high = chosen_by.change_low, chosen_by.change_high
     if task.higher_is_better:
-        return _Outcome(record, payload_bytes, -group.change, -high, -low)
-    return _Outcome(record, payload_bytes, group.change, low, high)
-
-
-def _measured_groups(record: Record) -> tuple[TensorGroup, Size, Task]:
-    if not (record.tensor and record.size and record.task):
-        raise DataError(f"record {record.cell} is 'ok' but lacks measurements; delete it and run again")
-    return record.tensor, record.size, record.task
+        return _Outcome(record, mean_bytes, -chosen_by.change, -high, -low)
+    return _Outcome(record, mean_bytes, chosen_by.change, low, high)
 
 
 def _count(number: int, noun: str) -> str:

@@ -15,14 +15,15 @@ from codecbench.names import pick
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record, Seconds
 from codecbench.results.statistics import mcnemar_p, paired_bootstrap_p, paired_change
-from codecbench.tables import document as layout
+from codecbench.tables.document import Cell, Document, Group, TableBlock, markdown, text, with_interval
+from codecbench.tables.formats import PROSE_WIDTH
 
 Columns: TypeAlias = "Mapping[str, NDArray[Any]]"
 _Identity: TypeAlias = tuple[str, str, str, str, int, str]
 
 
 class Results(Protocol):
-    """What is read of a results folder; `codecbench.results.store.Store` is one."""
+    """The part of a results folder that is read; `codecbench.results.store.Store` is one."""
 
     def records(self) -> list[Record]:
         """Every record."""
@@ -51,7 +52,7 @@ class CellPair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two results folders say of the same cells.
+    """The same cells of two results folders, A and B.
 
     `unequal` pairs records of a cell of which at least one holds no measurement.
     """
@@ -61,17 +62,17 @@ class Comparison:
     only_a: tuple[Record, ...]
     only_b: tuple[Record, ...]
 
-    def render(self, format: str) -> str:  # noqa: A002
+    def render(self, format_: str) -> str:
         """The comparison as "text" or "md", one table a workload. Raises UsageError for another format."""
-        write = pick({"text": lambda d: layout.text(d, 100), "md": layout.markdown}, format, "format")
+        write = pick({"text": lambda shown: text(shown, PROSE_WIDTH), "md": markdown}, format_, "format")
         by_workload: dict[str, list[CellPair]] = defaultdict(list)
         for pair in self.pairs:
             by_workload[pair.a.key.workload].append(pair)
         documents = [_document(name, pairs) for name, pairs in by_workload.items()]
         return "\n".join(write(document) for document in [*documents, self._rest()])
 
-    def _rest(self) -> layout.Document:
-        """What has no place in a table: holes, and cells that one folder lacks."""
+    def _rest(self) -> Document:
+        """The cells that no table shows: holes, and cells that one folder lacks."""
         remarks = [
             *(f"{_label(a)}: {_status(a)} in A, {_status(b)} in B." for a, b in self.unequal),
             *(f"Only in A: {_label(record)}." for record in self.only_a),
@@ -79,7 +80,7 @@ class Comparison:
         ]
         counts = f"{len(self.pairs)} compared, {len(self.unequal)} without two measurements"
         title = f"Cells: {counts}, {len(self.only_a)} only in A, {len(self.only_b)} only in B"
-        return layout.Document(title, (), tuple(remarks))
+        return Document(title, (), tuple(remarks))
 
 
 def compare(a: Results, b: Results) -> Comparison:
@@ -162,18 +163,18 @@ def _machine(record: Record) -> str:
     return f"{where.cpu}, {threads}, {where.torch_device}"
 
 
-def _document(workload: str, pairs: Sequence[CellPair]) -> layout.Document:
+def _document(workload: str, pairs: Sequence[CellPair]) -> Document:
     task = next(pair.a.task for pair in pairs if pair.a.task)
     metric = f"{task.metric} {task.unit}".strip()
     groups = (
-        layout.Group("mean payload", ("A bytes", "B bytes", "B / A"), ("right",) * 3),
-        layout.Group(metric, ("A", "B", "B - A", "p"), ("right", "right", "left", "left")),
-        layout.Group("time B / A", ("encode", "decode"), ("right", "right")),
+        Group("mean payload", ("A bytes", "B bytes", "B / A"), ("right",) * 3),
+        Group(metric, ("A", "B", "B - A", "p"), ("right", "right", "left", "left")),
+        Group("time B / A", ("encode", "decode"), ("right", "right")),
     )
     rows = tuple((_label(pair.a, with_workload=False), _cells(pair)) for pair in pairs)
-    return layout.Document(
+    return Document(
         title=f"{workload}: A against B",
-        blocks=(layout.Block("cell", groups, rows),),
+        blocks=(TableBlock("cell", groups, rows),),
         remarks=(
             "B - A: on the same test samples, with its paired 95 % bootstrap interval.",
             f"p: {_test_name(task.test)}, two-sided, for each cell by itself ({len(pairs)} in all).",
@@ -182,7 +183,7 @@ def _document(workload: str, pairs: Sequence[CellPair]) -> layout.Document:
     )
 
 
-def _cells(pair: CellPair) -> tuple[layout.Cell, ...]:
+def _cells(pair: CellPair) -> tuple[Cell, ...]:
     a, b = pair.a, pair.b
     if not (a.size and b.size and a.task and b.task):
         raise DataError(f"{_label(a)} is 'ok' but lacks measurements; delete its record and run again")
@@ -193,12 +194,12 @@ def _cells(pair: CellPair) -> tuple[layout.Cell, ...]:
         f"{pair.payload_ratio:.3f}",
         f"{a.task.value:.{digits}f}",
         f"{b.task.value:.{digits}f}",
-        layout.with_interval(pair.change, pair.change_low, pair.change_high, f"+.{digits}f"),
+        with_interval(pair.change, pair.change_low, pair.change_high, f"+.{digits}f"),
         f"{pair.p_value:.2g}",
         _ratio_text(pair.encode_ratio),
         _ratio_text(pair.decode_ratio),
     )
-    return tuple(map(layout.Cell, texts))
+    return tuple(map(Cell, texts))
 
 
 def _ratio_text(ratio: float | None) -> str:
@@ -210,7 +211,7 @@ def _test_name(test: str) -> str:
 
 
 def _difference_remarks(pairs: Iterable[CellPair]) -> list[str]:
-    """What else differs between the two folders and bears on the numbers, each remark once."""
+    """Remarks on other differences between the two folders that bear on the numbers, each once."""
     remarks: dict[str, None] = {}
     for pair in pairs:
         key_a, key_b = pair.a.key, pair.b.key

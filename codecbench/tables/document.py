@@ -1,7 +1,7 @@
 """Blocks of cells to text, Markdown, LaTeX and HTML: tabulate's rows under a thin layer of spanning headers.
 
 A block is a table whose columns come in titled groups. Cells are plain text; escaping, and the looks of marks and
-footnotes, belong to the format. What the cells mean is none of this module's business.
+footnotes, belong to the format. This module knows nothing of what the cells mean.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Block:
+class TableBlock:
     """Rows of a label and cells: the cells of all groups, side by side. `stub` heads the labels."""
 
     stub: str
@@ -43,7 +43,7 @@ class Block:
 
     @property
     def alignments(self) -> list[str]:
-        """Of every column, the labels' first."""
+        """The alignment of every column, that of the labels first."""
         return ["left", *(alignment for group in self.groups for alignment in group.alignments)]
 
 
@@ -52,7 +52,7 @@ class Document:
     """A titled stack of blocks with remarks, the meaning of the marks used, and numbered footnotes."""
 
     title: str
-    blocks: tuple[Block, ...]
+    blocks: tuple[TableBlock, ...]
     remarks: tuple[str, ...] = ()
     marks: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
@@ -95,7 +95,7 @@ def _signed(value: float, spec: str) -> str:
     return rounded.lstrip("+-") if float(rounded) == 0 else rounded
 
 
-def text_width(block: Block) -> int:
+def text_width(block: TableBlock) -> int:
     """Columns of a terminal that the block needs as text."""
     return max(map(len, _text_lines(block)))
 
@@ -113,7 +113,7 @@ def text(document: Document, width: int) -> str:
     return "\n\n".join("\n".join(lines) for lines in paragraphs if lines) + "\n"
 
 
-def _text_lines(block: Block) -> list[str]:
+def _text_lines(block: TableBlock) -> list[str]:
     rows = [[label, *(_text_cell(cell) for cell in cells)] for label, cells in block.rows]
     lines = _tabulate(block, rows, [block.stub, *_headings(block)], "simple").split("\n")
     rule = lines[1]
@@ -174,7 +174,7 @@ def html_section(document: Document) -> str:
     return "\n".join([*parts, "</section>"]) + "\n"
 
 
-def html_caption(document: Document, block: Block) -> str:
+def html_caption(document: Document, block: TableBlock) -> str:
     """The document's title, and which of its blocks this is where there are several: by its groups' titles."""
     titles = ", ".join(group.title for group in block.groups if group.title)
     return f"{document.title} ({titles})" if len(document.blocks) > 1 and titles else document.title
@@ -187,7 +187,7 @@ def html_remarks(document: Document) -> list[str]:
 
 
 def html_table(
-    block: Block,
+    block: TableBlock,
     *,
     caption: str,
     label: Callable[[str], str] = html.escape,
@@ -244,7 +244,7 @@ def latex(document: Document) -> str:
     return "\n".join([*lines, r"\end{table*}"]) + "\n"
 
 
-def _latex_tabular(block: Block) -> list[str]:
+def _latex_tabular(block: TableBlock) -> list[str]:
     columns = "".join(alignment[0] for alignment in block.alignments)
     spans, rules, first = [], [], 2
     for group in block.groups:
@@ -282,11 +282,13 @@ def _latex_marks(marks: str) -> str:
     return f"${''.join(_LATEX_MARKS[mark] for mark in marks)}$"
 
 
-def _headings(block: Block) -> list[str]:
+def _headings(block: TableBlock) -> list[str]:
     return [heading for group in block.groups for heading in group.headings]
 
 
-def _tabulate(block: Block, rows: Sequence[Sequence[str]], headings: Sequence[str], tablefmt: str | TableFormat) -> str:
+def _tabulate(
+    block: TableBlock, rows: Sequence[Sequence[str]], headings: Sequence[str], tablefmt: str | TableFormat
+) -> str:
     """Rows and rules by tabulate, with text left as it is: "1e3" and " 7" are no numbers here."""
     return tabulate(
         rows,

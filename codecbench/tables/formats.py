@@ -1,19 +1,49 @@
-"""Text, Markdown, LaTeX, HTML and CSV of documents."""
+"""Tables as text, Markdown, CSV, LaTeX and HTML, and the forms of numbers in them."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
+
+from codecbench.names import pick
+from codecbench.tables.document import Document, html_section, latex, markdown, text, text_width
 
 FORMATS = ("text", "md", "csv", "latex", "html")
-
-
 PROSE_WIDTH = 100
+"""Title and remarks of a text are not wider than this, whatever the terminal is."""
+
+SPLITS_PER_BLOCK = 3
+"""The number of split points that most tables put side by side."""
+
+Item = TypeVar("Item")
 
 
-def csv_text(fields: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+def render(
+    layouts: Iterable[Iterable[Document]],
+    csv_fields: Sequence[str],
+    csv_rows: Iterable[Mapping[str, Any]],
+    format_: str,
+    width: int | None = None,
+) -> str:
+    """Tables in one text ending in a newline; `format_` is one of FORMATS, `width` the columns of a terminal.
+
+    `layouts` holds the documents that each table can be shown as, widest first: text takes the first that fits into
+    `width`, or else the last, other formats the first. CSV has one header for all. Raises UsageError for an unknown
+    format.
+    """
+    name = pick({known: known for known in FORMATS}, format_, "format")
+    if name == "csv":
+        return _csv_text(csv_fields, csv_rows)
+    if name == "text":
+        prose_width = min(width or PROSE_WIDTH, PROSE_WIDTH)
+        return "\n".join(text(_fitting(documents, width), prose_width) for documents in layouts)
+    write = {"md": markdown, "latex": latex, "html": html_section}[name]
+    return "\n".join(write(next(iter(documents))) for documents in layouts)
+
+
+def _csv_text(fields: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """A header and the rows, as CSV."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, fields, lineterminator="\n")
@@ -22,13 +52,21 @@ def csv_text(fields: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     return stream.getvalue()
 
 
-def _listed(values: Iterable[Any]) -> str:
+def _fitting(documents: Iterable[Document], width: int | None) -> Document:
+    for document in documents:
+        if width is None or all(text_width(block) <= width for block in document.blocks):
+            break
+    return document
+
+
+def alternatives(values: Iterable[Any]) -> str:
+    """The values in words: `a or b`."""
     return " or ".join(map(str, values))
 
 
-def batches(splits: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    """The splits, so many at a time."""
-    return (splits[start : start + size] for start in range(0, len(splits), size))
+def batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    """The items, so many at a time."""
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def short(number: float | None) -> str:
@@ -42,5 +80,6 @@ def short(number: float | None) -> str:
     return f"{number:.1f}" if number >= 0.995 else f"{float(f'{number:.2g}'):g}"
 
 
-def _with_percent(text: str, percent: float | None) -> str:
-    return text if percent is None else f"{text} ({short(percent)})"
+def with_percent(number: str, percent: float | None) -> str:
+    """The number and its percentage: `159 (1.3)`; the number alone where that is None."""
+    return number if percent is None else f"{number} ({short(percent)})"

@@ -5,19 +5,18 @@ Rows are the codecs that need a fit, columns the split points.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, product
 from typing import Any
 
-from codecbench.analysis.selection import one_set, rows_in_order, splits_in_order
+from codecbench.analysis.published import PUBLISHED_TRAININGS
+from codecbench.analysis.selection import by_row_and_split, by_workload, one_set, rows_in_order, splits_in_order
 from codecbench.errors import UsageError
-from codecbench.names import pick
 from codecbench.results.record import Record
-from codecbench.tables import document as layout
-from codecbench.tables.budget import SPLITS_PER_BLOCK
-from codecbench.tables.formats import FORMATS, PROSE_WIDTH, batches, csv_text, short
+from codecbench.tables import formats
+from codecbench.tables.document import Cell, Document, Group, TableBlock
+from codecbench.tables.formats import SPLITS_PER_BLOCK, batches, short
 
 MODEL = "the model itself"
 """The row of the model's own training."""
@@ -27,20 +26,17 @@ CSV_FIELDS = (
     "training_s", "training_percent",
 )  # fmt: skip
 
-_PUBLISHED_H = (("ImageNet", 4.8, 0.8, 134.0), ("LibriSpeech", 1.6, 0.3, 23.0))
-"""Dataset; hours of DeepCOD's training and their deviation; hours of the model's own (Yao et al. 2020, Table 4)."""
-
 
 @dataclass(frozen=True)
 class ModelTraining:
-    """How long a workload's model was trained, None where that is not known, and how the figure was found."""
+    """Seconds that a workload's model was trained, None where that is not known, and a note on where they come from."""
 
     seconds: float | None = None
     note: str = ""
 
 
 @dataclass(frozen=True)
-class Fits:
+class FitTimes:
     """The fits of a row's points at one split: seconds of each, and the codec's name."""
 
     codec: str
@@ -66,13 +62,13 @@ class TrainingTable:
     seed: int
     splits: tuple[str, ...]
     rows: tuple[str, ...]
-    fits: Mapping[tuple[str, str], Fits]
+    fits: Mapping[tuple[str, str], FitTimes]
     remarks: tuple[str, ...]
 
-    def document(self, splits_per_block: int = SPLITS_PER_BLOCK) -> layout.Document:
+    def document(self, splits_per_block: int = SPLITS_PER_BLOCK) -> Document:
         """The table as blocks of formatted cells."""
         blocks = tuple(self._block(splits) for splits in batches(self.splits, splits_per_block))
-        return layout.Document(f"{self.workload}: time to fit a codec, by split point", blocks, self.remarks)
+        return Document(f"{self.workload}: time to fit a codec, by split point", blocks, self.remarks)
 
     def csv_rows(self) -> list[dict[str, Any]]:
         """One flat line a row and split, and one for the model, numbers unrounded, by the names in CSV_FIELDS."""
@@ -88,77 +84,64 @@ class TrainingTable:
         ]  # fmt: skip
         return [*lines, {**common, "row": MODEL, "training_percent": 100.0}] if self.model.seconds else lines
 
-    def _block(self, splits: Sequence[str]) -> layout.Block:
-        groups = tuple(layout.Group(split, ("seconds", "% of training"), ("right", "right")) for split in splits)
+    def _block(self, splits: Sequence[str]) -> TableBlock:
+        groups = tuple(Group(split, ("seconds", "% of training"), ("right", "right")) for split in splits)
         rows = [(row, tuple(chain.from_iterable(self._cells(row, split) for split in splits))) for row in self.rows]
         if self.model.seconds:
-            whole = (layout.Cell(short(self.model.seconds)), layout.Cell("100"))
-            rows.append((MODEL, whole * len(splits)))
-        return layout.Block("codec", groups, tuple(rows))
+            cells = (Cell(short(self.model.seconds)), Cell("100"))
+            rows.append((MODEL, cells * len(splits)))
+        return TableBlock("codec", groups, tuple(rows))
 
-    def _cells(self, row: str, split: str) -> tuple[layout.Cell, layout.Cell]:
+    def _cells(self, row: str, split: str) -> tuple[Cell, Cell]:
         found = self.fits.get((row, split))
         if found is None:
-            return layout.Cell("-"), layout.Cell()
+            return Cell("-"), Cell()
         text = short(found.mean_s)
         if len(found.seconds) > 1:
             text += f" [{short(min(found.seconds))}, {short(max(found.seconds))}]"
-        return layout.Cell(text), layout.Cell(short(found.percent_of(self.model.seconds)))
+        return Cell(text), Cell(short(found.percent_of(self.model.seconds)))
 
 
 def build(
     records: Sequence[Record], models: Mapping[str, ModelTraining], *, sample_set: str | None = None
 ) -> list[TrainingTable]:
-    """The table of each workload, by name. Sample sets are chosen as in a table; see `table.build`.
+    """The table of each workload, by name. Sample sets are chosen as in a table; see `tables.budget.build`.
 
-    `models` says for each workload how long its model was trained. Raises UsageError where no record tells of a fit.
+    `models` holds the training of each workload's model. Raises UsageError where no record tells of a fit.
     """
-    by_workload: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        if _fit_s(record) is not None:
-            by_workload[record.key.workload].append(record)
-    if not by_workload:
+    fitted = [record for record in records if _fit_s(record) is not None]
+    if not fitted:
         raise UsageError("no record tells how long a fit took; `codecbench run` a codec that learns makes some")
     return [
         _table(name, found, models.get(name, ModelTraining()), sample_set)
-        for name, found in sorted(by_workload.items())
+        for name, found in by_workload(fitted).items()
     ]
 
 
 def render(tables: Sequence[TrainingTable], format_: str, width: int | None = None) -> str:
-    """All tables in one text ending in a newline; formats and width as of `table.render`."""
-    name = pick({known: known for known in FORMATS}, format_, "format")
-    if name == "csv":
-        return csv_text(CSV_FIELDS, chain.from_iterable(table.csv_rows() for table in tables))
-    if name == "text":
-        return "\n".join(_fitting_text(table, width) for table in tables)
-    write = {"md": layout.markdown, "latex": layout.latex, "html": layout.html_section}[name]
-    return "\n".join(write(table.document()) for table in tables)
+    """All tables in one text; see `formats.render`. CSV has one header for all."""
+    rows = chain.from_iterable(table.csv_rows() for table in tables)
+    return formats.render(map(_layouts, tables), CSV_FIELDS, rows, format_, width)
 
 
 def published() -> str:
-    """What the paper measured, in a sentence."""
-    told = "; ".join(
-        f"{dataset}: {codec_h:g} ± {spread_h:g} h, {short(100 * codec_h / model_h)} % of {model_h:g} h"
-        for dataset, codec_h, spread_h, model_h in _PUBLISHED_H
+    """The paper's measurements, in a sentence."""
+    trainings = "; ".join(
+        f"{dataset}: {codec_h:g} ± {deviation_h:g} h, {short(100 * codec_h / model_h)} % of {model_h:g} h"
+        for dataset, codec_h, deviation_h, model_h in PUBLISHED_TRAININGS
     )
-    return f"Published (Yao et al., SenSys 2020, Table 4), DeepCOD and the model itself: {told}."
+    return f"Published (Yao et al., SenSys 2020, Table 4), DeepCOD and the model itself: {trainings}."
 
 
-def _fitting_text(table: TrainingTable, width: int | None) -> str:
-    """The table with as many splits in a block as the width allows."""
-    documents = [table.document(count) for count in range(SPLITS_PER_BLOCK, 0, -1)]
-    fitting = (d for d in documents if width is None or all(layout.text_width(b) <= width for b in d.blocks))
-    return layout.text(next(fitting, documents[-1]), min(width or PROSE_WIDTH, PROSE_WIDTH))
+def _layouts(table: TrainingTable) -> Iterator[Document]:
+    """The documents that the table can be shown as, widest first."""
+    return (table.document(splits_per_block) for splits_per_block in range(SPLITS_PER_BLOCK, 0, -1))
 
 
 def _table(workload: str, records: Sequence[Record], model: ModelTraining, sample_set: str | None) -> TrainingTable:
     shown, left_out = one_set(records, workload, sample_set)
-    by_place: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    for record in shown:
-        by_place[record.row, record.key.split].append(record)
+    found = by_row_and_split(shown)
     splits, rows = splits_in_order(shown), rows_in_order(shown)
-    places = [(row, split) for row in rows for split in splits if (row, split) in by_place]
     key = shown[0].key
     return TrainingTable(
         workload=workload,
@@ -167,7 +150,7 @@ def _table(workload: str, records: Sequence[Record], model: ModelTraining, sampl
         seed=key.seed,
         splits=splits,
         rows=rows,
-        fits={place: _fits(by_place[place]) for place in places},
+        fits={at: _fit_times(found[at]) for at in product(rows, splits) if at in found},
         remarks=(
             "Seconds of one fit, all cores: mean over the operating points [least, greatest]. Each is kept with the "
             "fitted state, by the machine that made it; a fit that starts from another point's state counts its own "
@@ -186,9 +169,9 @@ def _model_remark(model: ModelTraining) -> str:
     return f"% of training: of {short(model.seconds)} s, the training of the model itself{note}"
 
 
-def _fits(records: Sequence[Record]) -> Fits:
+def _fit_times(records: Sequence[Record]) -> FitTimes:
     seconds = (_fit_s(record) for record in records)
-    return Fits(records[0].key.codec, tuple(fit_s for fit_s in seconds if fit_s is not None))
+    return FitTimes(records[0].key.codec, tuple(fit_s for fit_s in seconds if fit_s is not None))
 
 
 def _fit_s(record: Record) -> float | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import sys
 from typing import Any
@@ -12,28 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.factories import make_record
+from support.rates import LEVELS, curve_of, mixed, rising
 
 from codecbench.analysis import bd_rate
 from codecbench.analysis.bd_rate import Envelope, compare, envelope
 from codecbench.errors import UsageError
 from codecbench.results.record import Quality, Record
-from codecbench.tables.formats import FORMATS
-
-LEVELS = (-8.0, -4.0, -2.0, -1.0, -0.5)
-
-
-def curve_of(
-    codec: str, sizes: list[float], changes: list[float], split: str = "input", **options: Any
-) -> list[Record]:
-    """One record a point."""
-    return [
-        make_record(split, codec, {"level": i}, payload_bytes=size, change=change, **options)
-        for i, (size, change) in enumerate(zip(sizes, changes, strict=True))
-    ]
-
-
-def rising(scale: float = 100.0) -> list[float]:
-    return [scale * 1.5**i for i in range(len(LEVELS))]
 
 
 def line(points: int, first: float, step: float, low: float, high: float) -> Envelope:
@@ -144,50 +126,6 @@ def test_psnr_at_an_image_input_is_a_metric_of_its_own() -> None:
     assert list(found.values["PSNR"]) == ["input"]
     assert found.values["PSNR"]["input"]["beta"].percent == pytest.approx(-20)
     assert list(found.values["top-1"]) == ["input", "stem"]
-
-
-def mixed() -> list[Record]:
-    return [
-        *curve_of("alpha", rising(), [*LEVELS]), *curve_of("beta", rising(40), [*LEVELS]),
-        *curve_of("alpha", rising(), [*LEVELS], split="stem"), *curve_of("raw", [1_000.0], [0.0]),
-        make_record(codec="gone", status="failed"),
-    ]  # fmt: skip
-
-
-def test_every_row_but_the_anchor_has_a_cell_and_reasons_are_notes() -> None:
-    (found,) = bd_rate.build(mixed(), "alpha")
-    assert found.rows == ("beta", "raw")
-    (block,) = found.document().blocks
-    assert [group.title for group in block.groups] == ["input"]
-    assert [label for label, _ in block.rows] == ["beta", "raw"]
-    assert [cell.text for cell in block.rows[0][1]] == ["-60.0", "83.0 - 90.5", "0"]
-    assert block.rows[1][1][0].notes == (1,)
-    assert found.document().notes == ("its curve has 1 point on its envelope, and a BD-rate takes 4",)
-
-
-@pytest.mark.parametrize("format_", FORMATS)
-def test_all_formats(format_: str) -> None:
-    text = bd_rate.render(bd_rate.build(mixed(), "alpha"), format_, width=60)
-    assert text.endswith("\n")
-    assert "beta" in text
-    assert "-60.0" in text or "$-$60.0" in text or "-59.99" in text
-
-
-def test_csv_holds_numbers_unrounded_and_reasons() -> None:
-    rows = list(csv.DictReader(io.StringIO(bd_rate.render(bd_rate.build(mixed(), "alpha"), "csv"))))
-    assert tuple(rows[0]) == bd_rate.CSV_FIELDS
-    beta = next(row for row in rows if row["row"] == "beta")
-    assert float(beta["bd_rate_percent"]) == pytest.approx(-60)
-    assert (beta["anchor_points"], beta["dropped"]) == ("5", "0")
-    assert next(row for row in rows if row["row"] == "raw")["reason"].startswith("its curve has 1 point")
-
-
-def test_a_narrow_terminal_gets_one_split_a_block() -> None:
-    records = [record for split in ("input", "stem", "stage1") for codec in ("alpha", "beta")
-               for record in curve_of(codec, rising(), [*LEVELS], split=split)]  # fmt: skip
-    found = bd_rate.build(records, "alpha")
-    wide, narrow = bd_rate.render(found, "text", 200), bd_rate.render(found, "text", 50)
-    assert wide.count("codec  ") < narrow.count("codec  ") == 3
 
 
 def test_a_workload_without_the_anchor_is_left_out_and_an_unknown_row_suggests() -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from support.factories import LINK, make_layers, make_profile, make_record
 
-from codecbench.analysis import latency
-from codecbench.analysis.latency import STEPS, Scenario
+from codecbench.analysis.latency import STEPS, Scenario, latency_of, local_latency
 from codecbench.errors import DataError, UsageError
 from codecbench.links.model import FixedRateLink
 
@@ -14,7 +13,7 @@ from codecbench.links.model import FixedRateLink
 def test_a_latency_is_the_sum_of_a_samples_own_steps() -> None:
     record = make_record(split="stem", payload_bytes=1_000, encode_s=0.001)
     assert record.timed is not None
-    found = latency.of(record, Scenario(LINK))
+    found = latency_of(record, Scenario(LINK))
     for i, total_s in enumerate(found.total_s):
         own = [getattr(record.timed, f"{step}_s")[i] for step in ("head", "encode", "decode", "tail")]
         assert total_s == pytest.approx(sum(own) + LINK.seconds([1_000])[0])
@@ -29,35 +28,35 @@ def test_a_latency_is_the_sum_of_a_samples_own_steps() -> None:
 def test_a_95th_percentile_needs_twenty_samples() -> None:
     record = make_record()
     assert record.timed is not None
-    assert latency.of(record, Scenario(LINK)).p95_s is None
+    assert latency_of(record, Scenario(LINK)).p95_s is None
     many = {name: values * 5 for name, values in record.timed.model_dump().items()}
     longer = record.model_copy(update={"timed": record.timed.model_copy(update=many)})
-    found = latency.of(longer, Scenario(LINK))
+    found = latency_of(longer, Scenario(LINK))
     assert found.p95_s == sorted(found.total_s)[18]
 
 
 def test_a_record_of_schema_1_stands_for_one_sample_of_its_medians() -> None:
     record = make_record(with_timed=False, payload_bytes=500, encode_s=0.001)
-    found = latency.of(record, Scenario(FixedRateLink("x", bandwidth_bit_per_s=8e6)))
+    found = latency_of(record, Scenario(FixedRateLink("x", bandwidth_bit_per_s=8e6)))
     assert found.total_s.tolist() == pytest.approx([0.001 + 0.0005 + 0.002 + 0.003])
     assert found.p95_s is None
 
 
 def test_a_cell_without_times_is_refused() -> None:
     with pytest.raises(DataError, match="is failed: it has no times"):
-        latency.of(make_record(status="failed"), Scenario(LINK))
+        latency_of(make_record(status="failed"), Scenario(LINK))
 
 
 def test_profiles_take_the_place_of_their_own_side() -> None:
     record, layers = make_record(split="stem", encode_s=0.001), {"toy": make_layers()}
     slow, fast = make_profile("slow", layer_s=0.01, general=4.0), make_profile("fast", layer_s=0.0001, general=0.5)
-    measured = latency.of(record, Scenario(LINK))
-    on_slow = latency.of(record, Scenario(LINK, device=slow, layers=layers))
+    measured = latency_of(record, Scenario(LINK))
+    on_slow = latency_of(record, Scenario(LINK, device=slow, layers=layers))
     assert on_slow.predicted == {"head", "encode"}
     assert on_slow.steps_s["head"].tolist() == pytest.approx([0.01] * 4)  # one layer is before the stem
     assert on_slow.steps_s["encode"] == pytest.approx(4 * measured.steps_s["encode"])
     assert on_slow.steps_s["tail"].tolist() == measured.steps_s["tail"].tolist()
-    both = latency.of(record, Scenario(LINK, slow, fast, layers))
+    both = latency_of(record, Scenario(LINK, slow, fast, layers))
     assert both.predicted == {"head", "encode", "decode", "tail"}
     assert both.steps_s["tail"].tolist() == pytest.approx([0.0004] * 4)
     assert both.steps_s["decode"] == pytest.approx(measured.steps_s["decode"] / 2)
@@ -66,17 +65,17 @@ def test_profiles_take_the_place_of_their_own_side() -> None:
 
 def test_a_profile_needs_the_layers() -> None:
     with pytest.raises(UsageError, match=r"needs the layers of workload 'toy'.*run 'codecbench run'"):
-        latency.of(make_record(), Scenario(LINK, device=make_profile("slow", layer_s=0.01, general=4.0)))
+        latency_of(make_record(), Scenario(LINK, device=make_profile("slow", layer_s=0.01, general=4.0)))
 
 
 def test_local_is_head_and_tail_of_the_shallowest_split() -> None:
     records = [make_record(split="stem"), make_record(codec="a"), make_record(codec="b"), make_record(status="failed")]
-    found = latency.local(records, Scenario(LINK))
+    found = local_latency(records, Scenario(LINK))
     assert found.median_s == pytest.approx(1.1 * 0.003)
     assert found.steps_s["network"].tolist() == [0.0] * 4
     profile = make_profile("slow", layer_s=0.01, general=4.0)
-    predicted = latency.local(records, Scenario(LINK, device=profile, layers={"toy": make_layers()}))
+    predicted = local_latency(records, Scenario(LINK, device=profile, layers={"toy": make_layers()}))
     assert predicted.median_s == pytest.approx(0.05)
     assert predicted.predicted == {"head"}
     with pytest.raises(DataError, match="no cell was measured"):
-        latency.local([make_record(status="skipped")], Scenario(LINK))
+        local_latency([make_record(status="skipped")], Scenario(LINK))

@@ -8,7 +8,8 @@ import pytest
 from support.factories import make_record
 
 from codecbench.analysis import paper
-from codecbench.analysis.paper import Comparison
+from codecbench.analysis.paper import PublishedComparison
+from codecbench.analysis.published import published_tables
 from codecbench.results.record import Record
 
 JPEG = "jpeg-huffman (shared)"
@@ -21,7 +22,7 @@ def jpeg(split: str, percent: float, change: float, **options: Any) -> Record:
     )
 
 
-def verdict(*records: Record, split: str = "input", system: str = "Offload-Lossy") -> Comparison:
+def verdict(*records: Record, split: str = "input", system: str = "Offload-Lossy") -> PublishedComparison:
     found = paper.beside(records)
     assert found is not None
     (comparison,) = [c for c in found.comparisons if (c.system, c.published.split) == (system, split)]
@@ -93,7 +94,7 @@ def test_a_metric_of_another_unit_is_not_comparable() -> None:
 
 
 def test_every_system_of_the_paper_has_its_place() -> None:
-    for _, published in paper.paper_tables():
+    for published in published_tables():
         assert set(published.rows) == set(paper.OUR_ROWS)
 
 

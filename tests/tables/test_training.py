@@ -10,7 +10,7 @@ from support.factories import make_record
 
 from codecbench.errors import UsageError
 from codecbench.results.record import Record
-from codecbench.tables import training as training_table
+from codecbench.tables import training
 from codecbench.tables.formats import FORMATS
 from codecbench.tables.training import CSV_FIELDS, MODEL, ModelTraining, TrainingTable
 
@@ -27,7 +27,7 @@ def records() -> list[Record]:
 
 
 def built(models: dict[str, ModelTraining] | None = None) -> TrainingTable:
-    (found,) = training_table.build(records(), MODELS if models is None else models)
+    (found,) = training.build(records(), MODELS if models is None else models)
     return found
 
 
@@ -59,7 +59,7 @@ def test_a_workload_that_does_not_say_has_no_percentages() -> None:
 
 
 def test_csv_has_a_line_a_fit_and_one_for_the_model() -> None:
-    lines = list(csv.DictReader(io.StringIO(training_table.render([built()], "csv"))))
+    lines = list(csv.DictReader(io.StringIO(training.render([built()], "csv"))))
     assert list(lines[0]) == list(CSV_FIELDS)
     assert [(line["row"], line["split"], line["fit_mean_s"], line["points"]) for line in lines] == [
         ("deep", "input", "200.0", "2"), ("deep", "stem", "50.0", "1"), ("quick", "stem", "0.5", "1"),
@@ -70,17 +70,17 @@ def test_csv_has_a_line_a_fit_and_one_for_the_model() -> None:
 
 @pytest.mark.parametrize("format_", FORMATS)
 def test_every_format_shows_every_row(format_: str) -> None:
-    text = training_table.render([built()], format_)
+    text = training.render([built()], format_)
     assert all(row in text for row in ("deep", "quick", MODEL))
     assert text.endswith("\n")
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_text_fits_the_terminal_where_it_can(width: int) -> None:
-    block = training_table.render([built()], "text", width).split("\n\n")[1]
+    block = training.render([built()], "text", width).split("\n\n")[1]
     assert ("stem" in block) == (width > 40)
 
 
 def test_records_without_a_fit_are_an_error() -> None:
     with pytest.raises(UsageError, match="no record tells how long a fit took"):
-        training_table.build([make_record()], MODELS)
+        training.build([make_record()], MODELS)

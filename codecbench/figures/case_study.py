@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from codecbench.analysis.latency import LOCAL
 from codecbench.analysis.planner import Candidate
 from codecbench.analysis.selection import groups
-from codecbench.analysis.study import FigureData
+from codecbench.analysis.study import Study
 from codecbench.figures.drawing import Drawing, Tips, numbers
-from codecbench.figures.latency import OVER_MEANS, Bar, bar_limit, bars_at, stacked, total_handle
+from codecbench.figures.latency import OVER_MEANS, LatencyBar, bar_limit, bars_at, stacked, total_handle
 from codecbench.figures.style import (
     INK,
     OKABE_ITO,
@@ -24,6 +24,7 @@ from codecbench.figures.style import (
     row_handle,
     row_styles,
 )
+from codecbench.figures.texts import budget_text, machines_text, metric_label, setting_text
 from codecbench.results.cell import point_label
 from codecbench.tables.document import Document, with_interval
 from codecbench.tables.formats import short
@@ -36,16 +37,16 @@ CLOUD = "#BBBBBB"
 _EPSILON = 1e-9
 
 
-def case_study(data: FigureData) -> Drawing:
+def case_study(study: Study) -> Drawing:
     """Over the first link: (a) stacked latency and (b) metric at the shallowest split, (c) all points, Pareto front."""
     from matplotlib.figure import Figure
 
-    scenario, split = data.scenario, data.splits[0]
-    candidates = data.candidates(scenario)
-    best = _best(candidates, data.budget)
-    bars = _bars(data, best, split)
-    styles = row_styles(data.shown, data.raw_rows)
-    upper_mm, lower_mm = 4.2 * len(bars) + 21, max(58.0, 3.6 * (len(data.shown) + 3) + 12)
+    scenario, split = study.scenario, study.splits[0]
+    candidates = study.candidates(scenario)
+    best = _best(candidates, study.budget)
+    bars = _bars(study, best, split)
+    styles = row_styles(study.shown, study.raw_rows)
+    upper_mm, lower_mm = 4.2 * len(bars) + 21, max(58.0, 3.6 * (len(study.shown) + 3) + 12)
     figure = Figure(figsize=(PAGE_MM / 25.4, (upper_mm + lower_mm) / 25.4))
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(upper_mm, lower_mm))[:, 0]
     stack, metric = upper.subplots(1, 2, width_ratios=(1.7, 1))
@@ -54,31 +55,31 @@ def case_study(data: FigureData) -> Drawing:
             bar_limit([bar.total_ms for bar in bars]), tips, split)  # fmt: skip
     stack.set_title(f"(a) latency at {split} over {scenario.link.name}")
     stack.set_xlabel("latency, ms")
-    _metric(metric, data, bars, tips)
-    metric.set_title(f"(b) {data.task.metric} at {split}")
-    front = data.plan(scenario).front
+    _metric(metric, study, bars, tips)
+    metric.set_title(f"(b) {study.task.metric} at {split}")
+    front = study.plan(scenario).front
     axes = lower.subplots()
-    beyond = _pareto(axes, data, candidates, front, styles, tips)
-    axes.set_title(f"(c) latency and {data.task.metric}, all splits and points")
+    beyond = _pareto(axes, study, candidates, front, styles, tips)
+    axes.set_title(f"(c) latency and {study.task.metric}, all splits and points")
     predicted = frozenset().union(*(bar.latency.predicted for bar in bars))
     legend_above(upper, [*part_handles(predicted), total_handle()])
-    axes.legend(handles=_handles(data, styles), loc="center left", bbox_to_anchor=(1.01, 0.5))
+    axes.legend(handles=_handles(study, styles), loc="center left", bbox_to_anchor=(1.01, 0.5))
     over = OVER_MEANS if any(bar.over for bar in bars) else ""
     note_below(lower, over)
     return Drawing(
         name=f"case-study-{scenario.link.name}",
-        title=f"Case study: {data.workload} over {scenario.link.name}{data.machines_text}",
+        title=f"Case study: {study.workload} over {scenario.link.name}{machines_text(study)}",
         figure=figure,
-        alt=f"Three panels: stacked latency of {len(bars)} ways to serve a request, their {data.task.metric} with "
-        f"intervals, and {len(candidates)} candidates by latency and {data.task.metric} with a Pareto front of "
-        f"{len(front)}. {_told(data, bars, best, split)}",
-        caption=f"{data.workload}. (a), (b): each codec with its smallest payload within {data.budget_text} at {split} "
-        "and the fastest codec of all splits and points. (a) Parts: the median of each; dot and line: median and 95th "
-        f"percentile of the whole. (b) 95 % bootstrap intervals on {data.task.n} test samples; dashed: the "
+        alt=f"Three panels: stacked latency of {len(bars)} ways to serve a request, their {study.task.metric} with "
+        f"intervals, and {len(candidates)} candidates by latency and {study.task.metric} with a Pareto front of "
+        f"{len(front)}. {_finding(study, bars, best, split)}",
+        caption=f"{study.workload}. (a), (b): each codec with its smallest payload within {budget_text(study)} at "
+        f"{split} and the fastest codec of all splits and points. (a) Parts: the median of each; dot and line: median "
+        f"and 95th percentile of the whole. (b) 95 % bootstrap intervals on {study.task.n} test samples; dashed: the "
         "uncompressed model, dotted: the budget. (c) Grey: all candidates; coloured: each codec's fastest within the "
         "budget; ringed: the Pareto front of latency and of the loss on the choice samples, shown at its "
-        f"{data.task.metric} on the test samples. {beyond}{data.setting_text} {over}".rstrip(),
-        numbers=_numbers(bars, front, data),
+        f"{study.task.metric} on the test samples. {beyond}{setting_text(study)} {over}".rstrip(),
+        numbers=_numbers(bars, front, study),
         tips=tips.texts,
     )
 
@@ -91,32 +92,32 @@ def _best(candidates: list[Candidate], budget: float, *, with_local: bool = Fals
     return min(feasible, key=lambda found: (found.latency.median_s, found.loss, found.payload_bytes), default=None)
 
 
-def _bars(data: FigureData, best: Candidate | None, split: str) -> list[Bar]:
+def _bars(study: Study, best: Candidate | None, split: str) -> list[LatencyBar]:
     """The bars at the split, and the fastest codec of all, where it is not among them."""
-    found = bars_at(data, split, data.scenario)
+    found = bars_at(study, split, study.scenario)
     if best is None:
         return found
     record = next(
-        record for record in data.measured
+        record for record in study.measured
         if (record.key.split, record.row, point_label(record.key.point)) == (best.split, best.row, best.point)
     )  # fmt: skip
     if any(bar.record is record for bar in found):
         return found
     label = f"{best.row} at {best.split}" if best.split != split else f"{best.row}, fastest point"
-    return [*found, Bar(label, best.latency, record)]
+    return [*found, LatencyBar(label, best.latency, record)]
 
 
-def _metric(axes: Axes, data: FigureData, bars: list[Bar], tips: Tips) -> None:
+def _metric(axes: Axes, study: Study, bars: list[LatencyBar], tips: Tips) -> None:
     """The metric of each bar with its interval; what is beyond the axis ends in an arrow, with its number."""
-    task = data.task
-    low_end, high_end = metric_limits(data)
+    task = study.task
+    low_end, high_end = metric_limits(study)
     axes.axvline(task.uncompressed, color=INK, lw=0.7, ls=(0, (4, 2)))
-    axes.axvline(task.uncompressed - data.sign * data.budget, color=INK, lw=0.7, ls=":")
+    axes.axvline(task.uncompressed - study.sign * study.budget, color=INK, lw=0.7, ls=":")
     for y, bar in enumerate(bars):
-        found = None if bar.record is None else groups(bar.record)[2]
+        found = None if bar.record is None else groups(bar.record).task
         value = task.uncompressed if found is None else found.value
         low, high = (None, None) if found is None else (found.low, found.high)
-        told = with_interval(value, low, high, f".{task.decimals}f")
+        value_text = with_interval(value, low, high, f".{task.decimals}f")
         if low is not None and high is not None:
             axes.plot([low, high], [y, y], color=INK, lw=0.8)
         shown = min(max(value, low_end), high_end)
@@ -124,7 +125,7 @@ def _metric(axes: Axes, data: FigureData, bars: list[Bar], tips: Tips) -> None:
         (dot,) = axes.plot(
             [shown], [y], marker=marker, ms=3.2, color=OKABE_ITO["blue"], ls="", zorder=3, clip_on=False
         )  # fmt: skip
-        tips.add(dot, f"{bar.label}: {told} {task.unit}".strip())
+        tips.add(dot, f"{bar.label}: {value_text} {task.unit}".strip())
         if shown != value:
             side, gap = ("left", 4) if shown > value else ("right", -4)
             axes.annotate(
@@ -136,35 +137,35 @@ def _metric(axes: Axes, data: FigureData, bars: list[Bar], tips: Tips) -> None:
     axes.set_ylim(len(bars) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
-    axes.set_xlabel(data.metric_label)
+    axes.set_xlabel(metric_label(study))
 
 
 def _pareto(
     axes: Axes,
-    data: FigureData,
+    study: Study,
     candidates: list[Candidate],
     front: tuple[Candidate, ...],
     styles: dict[str, RowStyle],
     tips: Tips,
 ) -> str:
     """All candidates, the shown rows' fastest and the front; returns a sentence about those beyond the axis."""
-    task = data.task
-    low, high = metric_limits(data)
+    task = study.task
+    low, high = metric_limits(study)
 
     def place(found: Candidate) -> tuple[float, float]:
         return 1000 * found.latency.median_s, task.uncompressed + found.change
 
     cloud = [place(found) for found in candidates if low <= place(found)[1] <= high]
     axes.plot([x for x, _ in cloud], [y for _, y in cloud], marker=".", ms=2.5, ls="", color=CLOUD, zorder=1)
-    for row in (*data.shown, LOCAL):
-        found = _best([candidate for candidate in candidates if candidate.row == row], data.budget, with_local=True)
+    for row in (*study.shown, LOCAL):
+        found = _best([candidate for candidate in candidates if candidate.row == row], study.budget, with_local=True)
         if found is None:
             continue
         x, y = place(found)
-        look = styles[row]
-        marker, size = ("*", 8.0) if row == LOCAL else (look.marker, 5.0)
+        style = styles[row]
+        marker, size = ("*", 8.0) if row == LOCAL else (style.marker, 5.0)
         (dot,) = axes.plot(
-            [x], [y], marker=marker, ms=size, ls="", color=look.colour, markeredgecolor="white", markeredgewidth=0.4,
+            [x], [y], marker=marker, ms=size, ls="", color=style.colour, markeredgecolor="white", markeredgewidth=0.4,
             zorder=3,
         )  # fmt: skip
         tips.add(dot, f"{found.label}: {short(x)} ms, {task.metric} {y:.{task.decimals}f}")
@@ -173,33 +174,33 @@ def _pareto(
         [x for x, _ in ringed], [y for _, y in ringed], marker="o", ms=8, mfc="none", mec=INK, mew=0.7, ls="", zorder=4
     )
     axes.axhline(task.uncompressed, color=INK, lw=0.7, ls=(0, (4, 2)), zorder=0.9)
-    axes.axhline(task.uncompressed - data.sign * data.budget, color=INK, lw=0.7, ls=":", zorder=0.9)
+    axes.axhline(task.uncompressed - study.sign * study.budget, color=INK, lw=0.7, ls=":", zorder=0.9)
     axes.set_ylim(low, high)
     axes.margins(x=0.03)
     log_axis(axes.xaxis)
     axes.grid()
     axes.set_xlabel("latency, ms (median, log)")
-    axes.set_ylabel(data.metric_label)
+    axes.set_ylabel(metric_label(study))
     beyond = len(candidates) - len(cloud)
     return f"{beyond} candidates that lose more are beyond the axis of (c). " if beyond else ""
 
 
-def _handles(data: FigureData, styles: dict[str, RowStyle]) -> list[Any]:
+def _handles(study: Study, styles: dict[str, RowStyle]) -> list[Any]:
     from matplotlib.lines import Line2D
 
     return [
         Line2D([], [], marker="*", ms=8, ls="", color=styles[LOCAL].colour, markeredgecolor="white", label=LOCAL),
-        *(row_handle(row, styles[row], with_line=False) for row in data.shown),
+        *(row_handle(row, styles[row], with_line=False) for row in study.shown),
         Line2D([], [], marker=".", ms=2.5, ls="", color=CLOUD, label="any other candidate"),
         Line2D([], [], marker="o", ms=8, mfc="none", mec=INK, mew=0.7, ls="", label="Pareto front"),
     ]
 
 
-def _told(data: FigureData, bars: list[Bar], best: Candidate | None, split: str) -> str:
+def _finding(study: Study, bars: list[LatencyBar], best: Candidate | None, split: str) -> str:
     local = bars[0]
     if best is None:
         return f"No codec is within the budget; {LOCAL} takes {short(local.total_ms)} ms."
-    raw = next((bar for bar in bars if bar.label in data.raw_rows), None)
+    raw = next((bar for bar in bars if bar.label in study.raw_rows), None)
     beside = f", {raw.label} at {split} {short(raw.total_ms)} ms" if raw else ""
     return (
         f"The fastest codec within the budget is {best.row} at {best.split}, {short(1000 * best.latency.median_s)} ms; "
@@ -207,14 +208,14 @@ def _told(data: FigureData, bars: list[Bar], best: Candidate | None, split: str)
     )
 
 
-def _numbers(bars: list[Bar], front: tuple[Candidate, ...], data: FigureData) -> Document:
-    task = data.task
+def _numbers(bars: list[LatencyBar], front: tuple[Candidate, ...], study: Study) -> Document:
+    task = study.task
     rows = []
     for bar in bars:
-        value = task.uncompressed if bar.record is None else groups(bar.record)[2].value
+        value = task.uncompressed if bar.record is None else groups(bar.record).task.value
         rows.append((bar.label, [short(bar.total_ms), f"{value:.{task.decimals}f}", ""]))
     for found in front:
         value = task.uncompressed + found.change
         rows.append((f"front: {found.label}", [short(1000 * found.latency.median_s), f"{value:.{task.decimals}f}",
                                                f"{found.loss:+.3g}"]))  # fmt: skip
-    return numbers("Latency and metric", "what", ["latency ms", data.metric_label, "loss on choice samples"], rows)
+    return numbers("Latency and metric", "what", ["latency ms", metric_label(study), "loss on choice samples"], rows)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codecbench.errors import DataError
-from codecbench.figures import svg as figure_svg
 from codecbench.figures.style import style
-from codecbench.tables import document as layout
+from codecbench.figures.svg import finished
+from codecbench.tables.document import Cell, Document, Group, TableBlock
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -31,7 +31,7 @@ class Drawing:
     figure: Figure
     alt: str
     caption: str
-    numbers: layout.Document
+    numbers: Document
     tips: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def svg(self) -> str:
@@ -43,7 +43,7 @@ class Drawing:
         stream = io.BytesIO()
         with style():
             self.figure.savefig(stream, format="svg", metadata={"Date": None})
-        return figure_svg.finished(stream.getvalue(), self.name, self.title, self.alt, self.tips)
+        return finished(stream.getvalue(), self.name, self.title, self.alt, self.tips)
 
     def save(self, path: Path) -> None:
         """Write the figure; the ending tells the format: .svg, .pdf or .png. Raises DataError where it cannot."""
@@ -71,10 +71,8 @@ class Tips:
         self.texts[gid] = texts
 
 
-def numbers(
-    title: str, stub: str, headings: Sequence[str], rows: Sequence[tuple[str, Sequence[Any]]]
-) -> layout.Document:
+def numbers(title: str, stub: str, headings: Sequence[str], rows: Sequence[tuple[str, Sequence[Any]]]) -> Document:
     """A table of the numbers that a figure shows: labels to the left, cells as texts."""
-    group = layout.Group("", tuple(headings), ("right",) * len(headings))
-    cells = tuple((label, tuple(layout.Cell(str(value)) for value in values)) for label, values in rows)
-    return layout.Document(title, (layout.Block(stub, (group,), cells),))
+    group = Group("", tuple(headings), ("right",) * len(headings))
+    cells = tuple((label, tuple(Cell(str(value)) for value in values)) for label, values in rows)
+    return Document(title, (TableBlock(stub, (group,), cells),))

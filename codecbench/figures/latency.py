@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from codecbench.analysis.latency import LOCAL, Latency, Scenario
-from codecbench.analysis.study import FigureData
+from codecbench.analysis.study import Study
 from codecbench.figures.drawing import Drawing, Tips, numbers
 from codecbench.figures.style import (
     INK,
@@ -22,6 +22,7 @@ from codecbench.figures.style import (
     note_below,
     part_handles,
 )
+from codecbench.figures.texts import budget_text, machines_text, setting_text
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record
 from codecbench.tables.document import Document
@@ -39,7 +40,7 @@ CUT_AT = 3.0
 
 
 @dataclass(frozen=True, eq=False)
-class Bar:
+class LatencyBar:
     """A stacked bar: a label, the latency of what it stands for, and the record, None for `local`."""
 
     label: str
@@ -58,24 +59,24 @@ class Bar:
         return 1000 * self.latency.median_s
 
 
-def bars_at(data: FigureData, split: str, scenario: Scenario) -> list[Bar]:
+def bars_at(study: Study, split: str, scenario: Scenario) -> list[LatencyBar]:
     """`local`, then every shown row that was measured at the split."""
-    found = [Bar(LOCAL, data.local(scenario))]
-    for row in data.shown:
-        chosen = data.chosen.get((row, split))
+    found = [LatencyBar(LOCAL, study.local(scenario))]
+    for row in study.shown:
+        chosen = study.chosen.get((row, split))
         if chosen:
-            found.append(Bar(row, data.latency_of(chosen.record, scenario), chosen.record, chosen.over))
+            found.append(LatencyBar(row, study.latency_of(chosen.record, scenario), chosen.record, chosen.over))
     return found
 
 
-def by_split(data: FigureData) -> Drawing:
+def by_split(study: Study) -> Drawing:
     """Latency by codec and split point over the first link: one panel a split, one bar a row."""
-    scenario = data.scenario
-    bars = {split: {bar.label: bar for bar in bars_at(data, split, scenario)} for split in data.splits}
+    scenario = study.scenario
+    bars = {split: {bar.label: bar for bar in bars_at(study, split, scenario)} for split in study.splits}
     every = [bar for at in bars.values() for bar in at.values()]
-    labels = (LOCAL, *data.shown)
-    abreast = min(len(data.splits), PANELS_ABREAST)
-    tall = -(-len(data.splits) // abreast)
+    labels = (LOCAL, *study.shown)
+    abreast = min(len(study.splits), PANELS_ABREAST)
+    tall = -(-len(study.splits) // abreast)
     width_mm = PAGE_MM if abreast > 2 else (40 + 45 * abreast)
     predicted = frozenset().union(*(bar.latency.predicted for bar in every))
     handles = [*part_handles(predicted), total_handle()]
@@ -86,31 +87,31 @@ def by_split(data: FigureData) -> Drawing:
     panels = list(grid.flat)
     tips = Tips()
     limit = bar_limit([bar.total_ms for bar in every])
-    for axes, split in zip(panels, data.splits, strict=False):
-        stacked(axes, labels, bars[split], limit, tips, split, partial(data.missing, split))
+    for axes, split in zip(panels, study.splits, strict=False):
+        stacked(axes, labels, bars[split], limit, tips, split, partial(study.missing, split))
         axes.set_title(split)
         axes.set_xlabel("latency, ms")
-    for axes in panels[len(data.splits) :]:
+    for axes in panels[len(study.splits) :]:
         axes.remove()
     legend_above(figure, handles)
     note_below(figure, over)
     fastest = min((bar for bar in every if not bar.over and bar.record), key=lambda bar: bar.total_ms, default=None)
     return Drawing(
         name=f"latency-by-split-{scenario.link.name}",
-        title=f"End-to-end latency by codec and split point over {scenario.link.name}{data.machines_text}",
+        title=f"End-to-end latency by codec and split point over {scenario.link.name}{machines_text(study)}",
         figure=figure,
-        alt=f"Stacked bars of device, network and edge time for {LOCAL} and {len(data.shown)} codecs at "
-        f"{', '.join(data.splits)}. {_fastest_told(fastest, every[0])}",
-        caption=f"{data.workload}. Each codec with its smallest payload within {data.budget_text}. Parts: the median "
-        "of each; dot and number: the median of the whole, which their sum need not equal; line: to its 95th "
-        f"percentile; arrow: beyond the axis. {LOCAL}: the whole network on the device. {data.setting_text} "
+        alt=f"Stacked bars of device, network and edge time for {LOCAL} and {len(study.shown)} codecs at "
+        f"{', '.join(study.splits)}. {_fastest_text(fastest, every[0])}",
+        caption=f"{study.workload}. Each codec with its smallest payload within {budget_text(study)}. Parts: the "
+        "median of each; dot and number: the median of the whole, which their sum need not equal; line: to its 95th "
+        f"percentile; arrow: beyond the axis. {LOCAL}: the whole network on the device. {setting_text(study)} "
         f"{over}".rstrip(),
         numbers=_bar_numbers(bars),
         tips=tips.texts,
     )
 
 
-def _fastest_told(fastest: Bar | None, local: Bar) -> str:
+def _fastest_text(fastest: LatencyBar | None, local: LatencyBar) -> str:
     if fastest is None or fastest.record is None:
         return f"No codec has a point within the budget; {LOCAL} takes {short(local.total_ms)} ms."
     return (
@@ -131,7 +132,7 @@ def bar_limit(totals_ms: Sequence[float]) -> float:
 def stacked(
     axes: Axes,
     labels: Sequence[str],
-    bars: Mapping[str, Bar],
+    bars: Mapping[str, LatencyBar],
     limit_ms: float,
     tips: Tips,
     where: str,
@@ -190,7 +191,7 @@ def total_handle() -> Any:
     return Line2D([], [], color=INK, marker="o", ms=2.2, lw=0.7, label="whole: median to 95th percentile")
 
 
-def _bar_numbers(bars: Mapping[str, Mapping[str, Bar]]) -> Document:
+def _bar_numbers(bars: Mapping[str, Mapping[str, LatencyBar]]) -> Document:
     rows = [
         (f"{split}: {bar.label}", [*(short(value) for value in bar.parts_ms.values()), short(bar.total_ms), _p95(bar),
                                    point_label(bar.record.key.point) if bar.record else ""])
@@ -201,6 +202,6 @@ def _bar_numbers(bars: Mapping[str, Mapping[str, Bar]]) -> Document:
     return numbers("End-to-end latency, medians", "split and codec", headings, rows)
 
 
-def _p95(bar: Bar) -> str:
+def _p95(bar: LatencyBar) -> str:
     p95_s = bar.latency.p95_s
     return short(None if p95_s is None else 1000 * p95_s)

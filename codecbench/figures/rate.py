@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.analysis import curves
 from codecbench.analysis.selection import groups, payload_bytes
-from codecbench.analysis.study import FigureData
+from codecbench.analysis.study import Study
 from codecbench.figures.drawing import Drawing, Tips, numbers
 from codecbench.figures.style import (
     COLUMN_MM,
@@ -22,6 +22,7 @@ from codecbench.figures.style import (
     row_handle,
     row_styles,
 )
+from codecbench.figures.texts import budget_text, device_text, machines_text, metric_label
 from codecbench.results.cell import point_label
 from codecbench.tables.document import with_interval
 from codecbench.tables.formats import short
@@ -36,79 +37,85 @@ LEGEND_ROWS = 14
 """What fits into the place of a panel."""
 
 
-def rate_accuracy(data: FigureData) -> Drawing:
+def rate_accuracy(study: Study) -> Drawing:
     """The metric against mean payload bytes, with intervals: one panel a split, one line a row."""
-    styles = row_styles(data.shown, data.raw_rows)
-    panels = _panels(data, styles)
+    styles = row_styles(study.shown, study.raw_rows)
+    panels = _panels(study, styles)
     tips = Tips()
     lines: list[tuple[str, list[str]]] = []
-    low, high = metric_limits(data)
-    task = data.task
+    low, high = metric_limits(study)
+    task = study.task
     beyond = 0
-    for axes, split in zip(panels, data.splits, strict=True):
+    for axes, split in zip(panels, study.splits, strict=True):
         axes.axhline(task.uncompressed, color=INK, lw=0.7, ls=(0, (4, 2)), zorder=0.9)
-        axes.axhline(task.uncompressed - data.sign * data.budget, color=INK, lw=0.7, ls=":", zorder=0.9)
-        for row, records in _rows_at(data, split).items():
-            look = styles[row]
+        axes.axhline(task.uncompressed - study.sign * study.budget, color=INK, lw=0.7, ls=":", zorder=0.9)
+        for row, records in _rows_at(study, split).items():
+            style = styles[row]
             xs = [payload_bytes(record) for record in records]
-            tasks = [groups(record)[2] for record in records]
-            axes.plot(xs, [t.value for t in tasks], color=look.colour, ls=look.line, lw=0.8, zorder=2)
+            tasks = [groups(record).task for record in records]
+            axes.plot(xs, [t.value for t in tasks], color=style.colour, ls=style.line, lw=0.8, zorder=2)
             axes.vlines(
-                xs, [t.low for t in tasks], [t.high for t in tasks], color=look.colour, lw=0.5, alpha=0.45, zorder=1
+                xs,
+                [t.low for t in tasks],
+                [t.high for t in tasks],
+                color=style.colour,
+                lw=0.5,
+                alpha=0.45,
+                zorder=1,
             )
             inside = [(x, record) for x, record in zip(xs, records, strict=True)
-                      if low <= groups(record)[2].value <= high]  # fmt: skip
+                      if low <= groups(record).task.value <= high]  # fmt: skip
             beyond += len(records) - len(inside)
             if inside:
                 (dots,) = axes.plot(
-                    [x for x, _ in inside], [groups(record)[2].value for _, record in inside], ls="", color=look.colour,
-                    marker=look.marker, markeredgecolor="white", markeredgewidth=0.3, zorder=3,
+                    [x for x, _ in inside], [groups(record).task.value for _, record in inside], ls="",
+                    color=style.colour, marker=style.marker, markeredgecolor="white", markeredgewidth=0.3, zorder=3,
                 )  # fmt: skip
-                tips.add(dots, *(_told(record) for _, record in inside))
+                tips.add(dots, *(_tip(record) for _, record in inside))
             lines += [_line(split, record) for record in records]
         axes.set_ylim(low, high)
         _finish(axes, split)
     for axes in panels[::PANELS_ABREAST]:
-        axes.set_ylabel(data.metric_label)
+        axes.set_ylabel(metric_label(study))
     left_out = f"{beyond} points that lose more are beyond the axis. " if beyond else ""
-    best = {split: data.best_at(split) for split in data.splits}
-    told = "; ".join(
+    best = {split: study.best_at(split) for split in study.splits}
+    smallest = "; ".join(
         f"{split} {payload_bytes(found.record):,.1f} bytes ({found.record.row})"
         for split, found in best.items()
         if found
     )
     return Drawing(
         name="rate-accuracy",
-        title=f"Rate and {task.metric} of {data.workload} at each split point",
+        title=f"Rate and {task.metric} of {study.workload} at each split point",
         figure=panels[0].figure,
-        alt=f"{task.metric} against mean payload bytes for {len(data.shown)} codecs at {', '.join(data.splits)}. "
-        f"Smallest payload within the budget, of all rows: {told or 'none'}.",
-        caption=f"{data.workload}. Every operating point, with 95 % bootstrap intervals over {task.n} test samples. "
-        f"Dashed: the uncompressed model; dotted: the budget, {data.budget_text}. {left_out}".rstrip(),
-        numbers=numbers("Rate and metric", "split, codec and point", ["bytes", data.metric_label], lines),
+        alt=f"{task.metric} against mean payload bytes for {len(study.shown)} codecs at {', '.join(study.splits)}. "
+        f"Smallest payload within the budget, of all rows: {smallest or 'none'}.",
+        caption=f"{study.workload}. Every operating point, with 95 % bootstrap intervals over {task.n} test samples. "
+        f"Dashed: the uncompressed model; dotted: the budget, {budget_text(study)}. {left_out}".rstrip(),
+        numbers=numbers("Rate and metric", "split, codec and point", ["bytes", metric_label(study)], lines),
         tips=tips.texts,
     )
 
 
-def device_cost(data: FigureData) -> Drawing:
+def device_cost(study: Study) -> Drawing:
     """Encoding time on the device against mean payload bytes, log-log; the head's time as a line: one panel a split."""
-    styles = row_styles(data.shown, data.raw_rows)
-    panels = _panels(data, styles)
-    scenario = data.scenario
+    styles = row_styles(study.shown, study.raw_rows)
+    panels = _panels(study, styles)
+    scenario = study.scenario
     tips = Tips()
     lines: list[tuple[str, list[str]]] = []
-    told: list[str] = []
-    for axes, split in zip(panels, data.splits, strict=True):
+    head_times: list[str] = []
+    for axes, split in zip(panels, study.splits, strict=True):
         heads_ms = []
-        for row, records in _rows_at(data, split).items():
-            look = styles[row]
-            steps = [data.latency_of(record, scenario) for record in records]
+        for row, records in _rows_at(study, split).items():
+            style = styles[row]
+            steps = [study.latency_of(record, scenario) for record in records]
             encode_ms = [1000 * latency.step_median_s("encode") for latency in steps]
             heads_ms += [1000 * latency.step_median_s("head") for latency in steps]
             sizes = [payload_bytes(record) for record in records]
             (dots,) = axes.plot(
-                sizes, encode_ms, color=look.colour, ls=look.line, lw=0.6, marker=look.marker, markeredgecolor="white",
-                markeredgewidth=0.3, zorder=2,
+                sizes, encode_ms, color=style.colour, ls=style.line, lw=0.6, marker=style.marker,
+                markeredgecolor="white", markeredgewidth=0.3, zorder=2,
             )  # fmt: skip
             names = [_name(record) for record in records]
             tips.add(dots, *(f"{name}: {size:,.1f} bytes, encoding {short(ms)} ms"
@@ -120,7 +127,7 @@ def device_cost(data: FigureData) -> Drawing:
             if head_ms > 0:  # which the head of the input has not
                 axes.axhline(head_ms, color=INK, lw=0.8, ls=(0, (4, 2)), zorder=0.9)
             axes.set_title(f"head {short(head_ms)} ms", loc="right", fontweight="normal")
-            told.append(f"{split} {short(head_ms)} ms")
+            head_times.append(f"{split} {short(head_ms)} ms")
         _finish(axes, split)
     for axes in panels:
         log_axis(axes.yaxis, dense=1_000)
@@ -128,23 +135,23 @@ def device_cost(data: FigureData) -> Drawing:
         axes.set_ylabel(f"encoding, ms ({'measured' if scenario.device is None else 'predicted'}, log)")
     return Drawing(
         name="device-cost",
-        title=f"Encoding time on the device against payload, {data.workload}{data.machines_text}",
+        title=f"Encoding time on the device against payload, {study.workload}{machines_text(study)}",
         figure=panels[0].figure,
-        alt=f"Encoding time against mean payload bytes for {len(data.shown)} codecs at {', '.join(data.splits)}, "
-        f"beside the head's time: {', '.join(told)}.",
-        caption=f"{data.workload}. Median time of one sample on one thread. Device: {data.device_text}. Dashed: the "
+        alt=f"Encoding time against mean payload bytes for {len(study.shown)} codecs at {', '.join(study.splits)}, "
+        f"beside the head's time: {', '.join(head_times)}.",
+        caption=f"{study.workload}. Median time of one sample on one thread. Device: {device_text(study)}. Dashed: the "
         "head that runs before, whose time stands above each panel.",
         numbers=numbers("Device time", "split, codec and point", ["bytes", "encode ms", "head ms"], lines),
         tips=tips.texts,
     )
 
 
-def _panels(data: FigureData, styles: Mapping[str, RowStyle]) -> list[Any]:
+def _panels(study: Study, styles: Mapping[str, RowStyle]) -> list[Any]:
     """A panel a split, three abreast, and the legend: in the place of a panel where one is left, else above."""
-    abreast = min(PANELS_ABREAST, len(data.splits))
-    tall = -(-len(data.splits) // abreast)
-    handles = [row_handle(row, styles[row]) for row in data.shown]
-    left_over = tall * abreast - len(data.splits)
+    abreast = min(PANELS_ABREAST, len(study.splits))
+    tall = -(-len(study.splits) // abreast)
+    handles = [row_handle(row, styles[row]) for row in study.shown]
+    left_over = tall * abreast - len(study.splits)
     in_panel = left_over > 0 and len(handles) <= LEGEND_ROWS
     width_mm = PAGE_MM if abreast > 1 else COLUMN_MM
     labels = [handle.get_label() for handle in handles]
@@ -155,17 +162,17 @@ def _panels(data: FigureData, styles: Mapping[str, RowStyle]) -> list[Any]:
         legend_in(panels[-1], handles)
     else:
         legend_above(figure, handles)
-    for axes in panels[len(data.splits) : -1 if in_panel else None]:
+    for axes in panels[len(study.splits) : -1 if in_panel else None]:
         axes.remove()
     for axes in panels[::PANELS_ABREAST]:
         axes.tick_params(labelleft=True)
-    return panels[: len(data.splits)]
+    return panels[: len(study.splits)]
 
 
-def _rows_at(data: FigureData, split: str) -> dict[str, list[Record]]:
+def _rows_at(study: Study, split: str) -> dict[str, list[Record]]:
     """The shown rows at a split, each smallest payload first."""
     found = {
-        row: [r for r in data.measured if r.row == row and r.key.split == split] for row in data.shown
+        row: [r for r in study.measured if r.row == row and r.key.split == split] for row in study.shown
     }  # fmt: skip
     return {row: [point.record for point in curves.curve(records)] for row, records in found.items() if records}
 
@@ -183,12 +190,12 @@ def _name(record: Record) -> str:
     return " ".join(filter(None, (record.row, point_label(point))))
 
 
-def _told(record: Record) -> str:
-    task = groups(record)[2]
+def _tip(record: Record) -> str:
+    task = groups(record).task
     return f"{_name(record)}: {payload_bytes(record):,.1f} bytes, {task.value:.{task.decimals}f} {task.unit}".rstrip()
 
 
 def _line(split: str, record: Record) -> tuple[str, list[str]]:
-    task = groups(record)[2]
+    task = groups(record).task
     value = with_interval(task.value, task.low, task.high, f".{task.decimals}f")
     return f"{split}: {_name(record)}", [f"{payload_bytes(record):,.1f}", value]

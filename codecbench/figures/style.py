@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.analysis.latency import LOCAL
 from codecbench.analysis.selection import groups
-from codecbench.analysis.study import FigureData
+from codecbench.analysis.study import Study
 from codecbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ RC: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class RowStyle:
-    """How a row looks in charts."""
+    """The colour, marker and line of a row in charts."""
 
     colour: str
     marker: str
@@ -205,7 +205,7 @@ def legend_mm(width_mm: float, labels: Sequence[str]) -> float:
 
 
 def _legend_columns(width_mm: float, labels: Sequence[str]) -> int:
-    """How many columns fit into a width, by the lengths of the labels."""
+    """The number of columns that fit into a width, by the lengths of the labels."""
     for columns in range(min(len(labels), LEGEND_COLUMNS), 1, -1):
         tall, longer = divmod(len(labels), columns)
         starts = [i * tall + min(i, longer) for i in range(columns + 1)]
@@ -252,22 +252,22 @@ def _kind(part: str, steps: Sequence[str], predicted: frozenset[str]) -> str:
     return " (predicted)" if predicted & set(steps) else " (measured)"
 
 
-def row_handle(row: str, look: RowStyle, *, with_line: bool = True) -> Any:
+def row_handle(row: str, row_style: RowStyle, *, with_line: bool = True) -> Any:
     """A legend entry of a row."""
     from matplotlib.lines import Line2D
 
     return Line2D(
-        [], [], color=look.colour, marker=look.marker, linestyle=look.line if with_line else "", label=named(row),
-        markeredgecolor="white", markeredgewidth=0.3,
+        [], [], color=row_style.colour, marker=row_style.marker, linestyle=row_style.line if with_line else "",
+        label=named(row), markeredgecolor="white", markeredgewidth=0.3,
     )  # fmt: skip
 
 
-def metric_limits(data: FigureData) -> tuple[float, float]:
+def metric_limits(study: Study) -> tuple[float, float]:
     """The ends of an axis of the metric: what loses far more than the budget is beyond it."""
-    task, sign = data.task, data.sign
-    tasks = [groups(record)[2] for record in data.measured]
+    task, sign = study.task, study.sign
+    tasks = [groups(record).task for record in study.measured]
     widest = max((max(t.high - t.value, t.value - t.low) for t in tasks), default=0.0)
-    reach = max(LOSS_SHOWN * data.budget, 2 * widest)
+    reach = max(LOSS_SHOWN * study.budget, 2 * widest)
     worst_shown = task.uncompressed - sign * reach
     values = [end for t in tasks for end in (t.low, t.high)] + [task.uncompressed]
     shown = [value for value in values if sign * value >= sign * worst_shown]

@@ -32,7 +32,7 @@ _INHERITED = (
 )  # fmt: skip
 _DEFAULTS = {"stroke-linejoin": "round", "stroke-linecap": "butt"}
 """What matplotlib's own style sheet says of all elements."""
-_APART = ("defs", "title", "desc", "clipPath")
+_SEPARATE = ("defs", "title", "desc", "clipPath")
 """Elements that draw nothing where they stand."""
 
 
@@ -156,7 +156,7 @@ def _tidy(element: Any) -> None:
     for child in list(element):
         element.remove(child)
     element.extend(_in_runs(children) if element.tag in ("g", "svg") else children)
-    drawn = [child for child in element if child.tag not in _APART]
+    drawn = [child for child in element if child.tag not in _SEPARATE]
     if element.tag != "g" or len(drawn) < 2:
         return
     turned = any("transform" in child.attrib for child in drawn)
@@ -169,17 +169,17 @@ def _tidy(element: Any) -> None:
 
 
 def _in_runs(children: Sequence[Any]) -> Iterator[Any]:
-    """The children, with a group around neighbours that look alike; their lines become one path."""
-    for look, neighbours in groupby(children, _look):
+    """The children, with a group around neighbours that appearance alike; their lines become one path."""
+    for appearance, neighbours in groupby(children, _appearance):
         run = list(neighbours)
-        if not look or len(run) < 2:
+        if not appearance or len(run) < 2:
             yield from run
             continue
-        group = ElementTree.Element("g", dict(look))
+        group = ElementTree.Element("g", dict(appearance))
         for child in run:
-            for key, _ in look:
+            for key, _ in appearance:
                 del child.attrib[key]
-        if ("fill", "none") in look and all(child.tag == "path" and [*child.attrib] == ["d"] for child in run):
+        if ("fill", "none") in appearance and all(child.tag == "path" and [*child.attrib] == ["d"] for child in run):
             group.tag = "path"
             group.set("d", "".join(child.get("d") for child in run))
         else:
@@ -187,9 +187,9 @@ def _in_runs(children: Sequence[Any]) -> Iterator[Any]:
         yield group
 
 
-def _look(element: Any) -> tuple[tuple[str, str], ...]:
-    """What an element's neighbours may share with it; nothing for one that draws nothing where it stands."""
-    if element.tag in _APART:
+def _appearance(element: Any) -> tuple[tuple[str, str], ...]:
+    """The attributes that neighbours may share with an element; none for one that draws nothing where it stands."""
+    if element.tag in _SEPARATE:
         return ()
     keys = (*_INHERITED, *(() if "transform" in element.attrib else ("clip-path",)))
     return tuple((key, element.get(key)) for key in keys if key in element.attrib)

@@ -1,4 +1,4 @@
-"""What one workload's part of a report is made from: its records, the networks and machines, the accepted loss."""
+"""One workload's part of a report: its study, its tables, and the places and names of it in the page."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from codecbench.analysis import latency
+from codecbench.analysis.budget import budget_of
 from codecbench.analysis.latency import Latency, Scenario
-from codecbench.analysis.selection import choose, splits_in_order
+from codecbench.analysis.study import Study
 from codecbench.codec import Codec
 from codecbench.report import page as report_page
 from codecbench.report.page import Ids
-from codecbench.results.record import Record, Size, Task, TensorGroup, Time
-from codecbench.tables import budget as table
+from codecbench.results.record import Record, Task
+from codecbench.tables import budget
 from codecbench.tables.budget import Table
 
 
@@ -35,35 +35,40 @@ class Subject:
     level: int
 
     @cached_property
+    def study(self) -> Study:
+        """Everything that is derived from the records."""
+        return Study(self.records, self.scenarios, budget_of(self.workload, self.budgets))
+
+    @cached_property
     def tables(self) -> tuple[Table, ...]:
         """The table for the budget, one for each scenario."""
-        made = (table.build(self.records, budgets=self.budgets, scenario=scenario) for scenario in self.scenarios)
-        return tuple(built for (built,) in made)
+        made = (budget.build(self.records, budgets=self.budgets, scenario=scenario) for scenario in self.scenarios)
+        return tuple(table for (table,) in made)
 
     @property
     def budget(self) -> float:
         """The accepted loss, in the metric's own unit."""
-        return float(self.tables[0].context["budget"])
+        return self.study.budget
 
-    @cached_property
+    @property
     def measured(self) -> tuple[Record, ...]:
         """The records that hold measurements."""
-        return tuple(record for record in self.records if record.status == "ok")
+        return self.study.measured
 
-    @cached_property
+    @property
     def task(self) -> Task | None:
         """The metric; its values are of one record. None where nothing was measured."""
-        return next((record.task for record in self.measured if record.task), None)
+        return self.study.task if self.study.measured else None
 
     @property
     def metric(self) -> str:
         """The metric with its unit: `top-1 %`."""
         return f"{self.task.metric} {self.task.unit}".strip() if self.task else "metric"
 
-    @cached_property
+    @property
     def splits(self) -> tuple[str, ...]:
         """Split points, shallowest first."""
-        return splits_in_order(self.records)
+        return self.study.all_splits
 
     @cached_property
     def codec_names(self) -> tuple[str, ...]:
@@ -73,15 +78,13 @@ class Subject:
     @cached_property
     def chosen(self) -> frozenset[str]:
         """The cells that tables show: for each row and split the point that is chosen for the budget."""
-        places: dict[tuple[str, str], list[Record]] = {}
-        for record in self.measured:
-            places.setdefault((record.row, record.key.split), []).append(record)
-        return frozenset(choose(found, self.budget)[0].cell for found in places.values())
+        return frozenset(found.record.cell for found in self.study.chosen.values())
 
     @cached_property
     def latencies(self) -> Mapping[str, tuple[Latency, ...]]:
-        """Of each measured cell, one for each scenario."""
-        return {r.cell: tuple(latency.of(r, scenario) for scenario in self.scenarios) for r in self.measured}
+        """The latencies of each measured cell, one for each scenario."""
+        study = self.study
+        return {r.cell: tuple(study.latency_of(r, scenario) for scenario in self.scenarios) for r in self.measured}
 
     def place(self, *words: str) -> str:
         """The identifier of a place in this workload's part."""
@@ -99,15 +102,6 @@ class Subject:
     @cached_property
     def _codec_of(self) -> Mapping[str, str]:
         return {record.row: record.key.codec for record in self.records}
-
-
-def groups(record: Record) -> tuple[TensorGroup, Size, Task, Time]:
-    """What every measured record holds."""
-    assert record.tensor is not None
-    assert record.size is not None
-    assert record.task is not None
-    assert record.time is not None
-    return record.tensor, record.size, record.task, record.time
 
 
 def listed(values: Sequence[object]) -> str:

@@ -6,6 +6,7 @@ import itertools
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,11 +17,10 @@ import typer
 from support.factories import DEPTH, LINK, make_layers, make_profile, make_record
 from typer.testing import CliRunner
 
-from codecbench.analysis import latency, planner
-from codecbench.analysis import study as figure_data
-from codecbench.analysis.latency import Scenario
+from codecbench.analysis import planner, study
+from codecbench.analysis.latency import Scenario, latency_of, local_latency
 from codecbench.analysis.planner import Limits
-from codecbench.analysis.study import FigureData
+from codecbench.analysis.study import Study
 from codecbench.cli.figures import figure as command
 from codecbench.errors import DataError, UsageError
 from codecbench.figures import catalogue as figure
@@ -63,17 +63,17 @@ def records(splits: tuple[str, ...] = ("input", "stem", "stage1"), **options: An
     return found
 
 
-def data_of(found: list[Record], *scenarios: Scenario, budget: float = 1.0, all_rows: bool = False) -> FigureData:
-    return figure_data.of(found, scenarios or (Scenario(LINK), Scenario(SLOW)), budget, all_rows=all_rows)
+def data_of(found: list[Record], *scenarios: Scenario, budget: float = 1.0, all_rows: bool = False) -> Study:
+    return study.of(found, scenarios or (Scenario(LINK), Scenario(SLOW)), budget, all_rows=all_rows)
 
 
 @pytest.fixture(scope="module")
-def data() -> FigureData:
+def data() -> Study:
     return data_of(records())
 
 
 @pytest.fixture(scope="module")
-def drawings(data: FigureData) -> dict[str, Drawing]:
+def drawings(data: Study) -> dict[str, Drawing]:
     return {drawing.name: drawing for drawing in figure.draw_all(data)}
 
 
@@ -96,13 +96,13 @@ def test_there_is_a_figure_for_each_kind_and_link(drawings: dict[str, Drawing]) 
     assert [paper for paper in papers if paper] == ["1a-c", "4", "6-9", "10", "11"]
 
 
-def test_bars_are_the_medians_of_the_parts(data: FigureData, drawings: dict[str, Drawing]) -> None:
+def test_bars_are_the_medians_of_the_parts(data: Study, drawings: dict[str, Drawing]) -> None:
     panels = drawings["latency-by-split-test-link"].figure.axes
     assert [axes.get_title(loc="left") for axes in panels] == list(data.splits) == ["input", "stem", "stage1"]
     assert [label.get_text() for label in panels[0].get_yticklabels()] == ["local", *data.shown]
     for axes, split in zip(panels, data.splits, strict=True):
-        there = [("local", latency.local(data.records, Scenario(LINK)))]
-        there += [(row, latency.of(data.chosen[row, split].record, Scenario(LINK)))
+        there = [("local", local_latency(data.records, Scenario(LINK)))]
+        there += [(row, latency_of(data.chosen[row, split].record, Scenario(LINK)))
                   for row in data.shown if (row, split) in data.chosen]  # fmt: skip
         expected = [1000 * found.step_median_s(*steps) for steps, _, _ in PARTS.values() for _, found in there]
         assert [patch.get_width() for patch in axes.patches] == pytest.approx(expected)
@@ -137,7 +137,7 @@ def test_the_axis_of_bars_ends_at_the_longest_that_is_not_far_off() -> None:
     ],
 )
 def test_sweeps_show_the_fastest_point_within_the_budget(
-    data: FigureData, drawings: dict[str, Drawing], name: str, values: list[float], changed: Any
+    data: Study, drawings: dict[str, Drawing], name: str, values: list[float], changed: Any
 ) -> None:
     styles = row_styles(data.shown, data.raw_rows)
     for axes, scenario in zip(drawings[f"latency-against-{name}"].figure.axes, data.scenarios, strict=True):
@@ -147,7 +147,9 @@ def test_sweeps_show_the_fastest_point_within_the_budget(
             assert list(line.get_xdata()) == values
             within = [r for r in data.measured if r.row == row and r.choice and r.choice.change >= -data.budget]
             expected = [
-                min(1000 * latency.of(r, scenario.with_link(changed(scenario.link, value))).median_s for r in within)
+                min(
+                    1000 * latency_of(r, replace(scenario, link=changed(scenario.link, value))).median_s for r in within
+                )
                 for value in (values[0], values[-1])
             ]
             assert [line.get_ydata()[0], line.get_ydata()[-1]] == pytest.approx(expected)
@@ -155,7 +157,7 @@ def test_sweeps_show_the_fastest_point_within_the_budget(
     assert "No point within the budget: interpolation." in drawings[f"latency-against-{name}"].caption
 
 
-def test_the_fastest_of_all_is_the_planners_choice(data: FigureData) -> None:
+def test_the_fastest_of_all_is_the_planners_choice(data: Study) -> None:
     for scenario in data.scenarios:
         lines = fastest_by_row(data, scenario, [2.0], lambda link, value: link.with_bandwidth(value * 1e6))
         fastest = min((found[0] for found in lines.values()), key=lambda found: found.latency.median_s)
@@ -165,7 +167,7 @@ def test_the_fastest_of_all_is_the_planners_choice(data: FigureData) -> None:
         assert fastest.label == best.label
 
 
-def test_crossing_shows_raw_and_the_smallest_within_the_budget(drawings: dict[str, Drawing], data: FigureData) -> None:
+def test_crossing_shows_raw_and_the_smallest_within_the_budget(drawings: dict[str, Drawing], data: Study) -> None:
     sizes, *times = drawings["crossing"].figure.axes
     squares = [line.get_xdata()[0] for line in sizes.lines if line.get_marker() == "s"]
     dots = [line.get_xdata()[0] for line in sizes.lines if line.get_marker() == "o"]
@@ -180,7 +182,7 @@ def test_crossing_shows_raw_and_the_smallest_within_the_budget(drawings: dict[st
     assert "4,000 bytes become 120.0 with klt" in drawings["crossing"].alt
 
 
-def test_rate_and_metric_are_those_of_the_records(drawings: dict[str, Drawing], data: FigureData) -> None:
+def test_rate_and_metric_are_those_of_the_records(drawings: dict[str, Drawing], data: Study) -> None:
     axes = drawings["rate-accuracy"].figure.axes[0]
     look = row_styles(data.shown, data.raw_rows)["zlib"]
     line = next(line for line in axes.lines if line.get_color() == look.colour and line.get_marker() == "None")
@@ -192,7 +194,7 @@ def test_rate_and_metric_are_those_of_the_records(drawings: dict[str, Drawing], 
     assert (88.1, 92.1) in [pytest.approx(span) for span in spans]
 
 
-def test_the_devices_time_is_that_of_the_records(drawings: dict[str, Drawing], data: FigureData) -> None:
+def test_the_devices_time_is_that_of_the_records(drawings: dict[str, Drawing], data: Study) -> None:
     panels = drawings["device-cost"].figure.axes
     look = row_styles(data.shown, data.raw_rows)["klt"]
     line = lines_of(panels[0])[f"{look.colour} {look.marker}"]
@@ -201,7 +203,7 @@ def test_the_devices_time_is_that_of_the_records(drawings: dict[str, Drawing], d
     assert heads == ["head 0 ms", "head 1.1 ms", "head 2.2 ms"]
 
 
-def test_the_case_study_adds_the_fastest_codec_and_rings_the_front(data: FigureData) -> None:
+def test_the_case_study_adds_the_fastest_codec_and_rings_the_front(data: Study) -> None:
     drawing = figure.draw("case-study", data.over(Scenario(SLOW)))
     stack, metric, cloud = drawing.figure.axes
     labels = [label.get_text() for label in stack.get_yticklabels()]
@@ -352,7 +354,7 @@ def test_the_same_records_give_the_same_bytes(svgs: dict[str, str], tmp_path: Pa
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_drawing_leaves_matplotlib_as_it_was(data: FigureData) -> None:
+def test_drawing_leaves_matplotlib_as_it_was(data: Study) -> None:
     before = dict(matplotlib.rcParams)
     with matplotlib.rc_context({"font.size": 30.0, "axes.facecolor": "red"}):
         assert figure.draw("crossing", data).figure.axes[0].xaxis.label.get_size() == RC["font.size"]
@@ -402,10 +404,10 @@ def test_a_link_without_a_bandwidth_says_so_in_its_panel() -> None:
 )
 def test_what_cannot_be_drawn_is_refused(found: Any, scenarios: Any, budget: float, error: str) -> None:
     with pytest.raises(UsageError, match=error):
-        figure_data.of(found, scenarios, budget)
+        study.of(found, scenarios, budget)
 
 
-def test_an_unknown_name_or_format_suggests(data: FigureData, tmp_path: Path) -> None:
+def test_an_unknown_name_or_format_suggests(data: Study, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean 'crossing'"):
         figure.draw("crosing", data)
     with pytest.raises(UsageError, match="did you mean 'svg'"):
@@ -415,13 +417,13 @@ def test_an_unknown_name_or_format_suggests(data: FigureData, tmp_path: Path) ->
     assert not (tmp_path / "new").exists()
 
 
-def test_a_folder_that_is_a_file_is_refused(data: FigureData, tmp_path: Path) -> None:
+def test_a_folder_that_is_a_file_is_refused(data: Study, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(DataError, match="cannot write to"):
         figure.save_all(data, tmp_path / "file")
 
 
-def test_without_matplotlib_the_error_says_what_to_install(data: FigureData, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib_the_error_says_what_to_install(data: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UsageError, match=r"pip install 'codecbench\[figures\]'"):
         figure.draw("crossing", data)

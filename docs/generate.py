@@ -26,10 +26,11 @@ import typer
 from typer.models import ArgumentInfo, OptionInfo
 
 from codecbench import hookspecs
-from codecbench.analysis import curves
-from codecbench.analysis import study as figure_data
+from codecbench.analysis import curves, study
+from codecbench.analysis.budget import Entry
 from codecbench.analysis.latency import Scenario
 from codecbench.analysis.paper import OUR_ROWS
+from codecbench.analysis.published import PublishedTable, published_tables
 from codecbench.cli.main import app
 from codecbench.cli.options import DEFAULT_LINK, DEFAULT_LINKS, scenario
 from codecbench.codec import Codec
@@ -42,9 +43,10 @@ from codecbench.registry import codecs, links, manager, workloads
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record
 from codecbench.results.store import Store
-from codecbench.tables import budget as table
-from codecbench.tables import document as layout
-from codecbench.tables import training as training_table
+from codecbench.tables import budget, training
+from codecbench.tables import curves as curves_table
+from codecbench.tables.budget import Table, choice_marks
+from codecbench.tables.document import markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -86,7 +88,7 @@ def short_table(root: Path) -> str:
 def whole_test_table(root: Path) -> str:
     """Every point that was also measured on the whole test set."""
     (found,) = curves.build(Store(root / "results" / WHOLE_TEST).records())
-    return "\n".join(layout.markdown(document) for document in found.documents())
+    return "\n".join(markdown(document) for document in curves_table.documents(found))
 
 
 def seed_spread(root: Path) -> str:
@@ -116,8 +118,8 @@ def seed_spread(root: Path) -> str:
 def training_times(root: Path, format_: str = "md") -> str:
     """What fits took, beside the model's own training."""
     known = workloads(manager())
-    models = {name: training_table.ModelTraining(kind().training_s, kind.training_note) for name, kind in known.items()}
-    return training_table.render(training_table.build(_records(root), models), format_)
+    models = {name: training.ModelTraining(kind().training_s, kind.training_note) for name, kind in known.items()}
+    return training.render(training.build(_records(root), models), format_)
 
 
 def published_table(root: Path) -> str:
@@ -128,7 +130,7 @@ def published_table(root: Path) -> str:
 
 def paper_ratios(root: Path) -> str:
     """Size relative to raw float32, as published and as measured: at the input, and the range over the features."""
-    published = table.paper_tables()[0][1]
+    published = published_tables()[0]
     ours = _default_table(root)
     lines = ["| codec | paper, input | ours, input | paper, features | ours, features |", "|---|--:|--:|--:|--:|"]
     pairs = ((theirs, name) for theirs, names in OUR_ROWS.items() for name in names)
@@ -161,10 +163,10 @@ def rate_accuracy(root: Path) -> str:
     records = [record for record in _records(root) if record.key.workload == DEFAULT_WORKLOAD]
     (found,) = curves.build(records)
     parts = []
-    for split, document in zip(found.points, found.documents(), strict=True):
+    for split, document in zip(found.points, curves_table.documents(found), strict=True):
         last = split == list(found.points)[-1]
         shown = replace(document, remarks=document.remarks if last else ())
-        parts.append(f"## {split}\n\n{layout.markdown(shown)}")
+        parts.append(f"## {split}\n\n{markdown(shown)}")
     return "\n".join(parts)
 
 
@@ -176,18 +178,18 @@ def drawings(root: Path) -> list[Drawing]:
     """
     records = [record for record in _records(root) if record.key.workload == DEFAULT_WORKLOAD]
     return [
-        *figure.draw_all(_figure_data(root, records)),
+        *figure.draw_all(_study(root, records)),
         *(
             replace(drawing, name=f"{drawing.name}-{PREDICTED['device']}")
-            for drawing in figure.draw_all(_figure_data(root, records, **PREDICTED), [SPLIT_FIGURE])
+            for drawing in figure.draw_all(_study(root, records, **PREDICTED), [SPLIT_FIGURE])
         ),
     ]
 
 
-def _figure_data(root: Path, records: Sequence[Record], **machines: str) -> figure_data.FigureData:
+def _study(root: Path, records: Sequence[Record], **machines: str) -> study.Study:
     pm, store = manager(), Store(root / "results")
     scenarios = [scenario(pm, store, link, **machines) for link in DEFAULT_LINKS]
-    return figure_data.of(records, scenarios, workloads(pm)[DEFAULT_WORKLOAD].budget)
+    return study.of(records, scenarios, workloads(pm)[DEFAULT_WORKLOAD].budget)
 
 
 def figures(root: Path) -> str:
@@ -339,35 +341,36 @@ def _records(root: Path) -> list[Record]:
     return records
 
 
-def _tables(records: Sequence[Record], paper: bool = False) -> list[table.Table]:
+def _tables(records: Sequence[Record], paper: bool = False) -> list[Table]:
     pm = manager()
     budgets = {name: kind.budget for name, kind in workloads(pm).items()}
-    return table.build(records, budgets=budgets, scenario=Scenario(links(pm)[DEFAULT_LINK]), paper=paper)
+    return budget.build(records, budgets=budgets, scenario=Scenario(links(pm)[DEFAULT_LINK]), paper=paper)
 
 
-def _default_table(root: Path) -> table.Table:
+def _default_table(root: Path) -> Table:
     return _default_of(_tables(_records(root)))
 
 
-def _default_of(tables: Sequence[table.Table]) -> table.Table:
+def _default_of(tables: Sequence[Table]) -> Table:
     return pick({built.workload: built for built in tables}, DEFAULT_WORKLOAD, "workload in results/")
 
 
-def _input_share(found: table.Table, row: str) -> str:
+def _input_share(found: Table | PublishedTable, row: str) -> str:
     entry = found.entries[row, "input"]
-    return f"{_percent(entry)} %{f' {entry.marks}' if entry.marks else ''}" if entry.status == "ok" else entry.status
+    marks = choice_marks(entry)
+    return f"{_percent(entry)} %{f' {marks}' if marks else ''}" if entry.status == "ok" else entry.status
 
 
-def _feature_shares(found: table.Table, row: str) -> str:
+def _feature_shares(found: Table | PublishedTable, row: str) -> str:
     entries = [found.entries[row, split] for split in found.splits if split != "input"]
     measured = sorted((e for e in entries if e.status == "ok"), key=lambda e: e.payload_percent or 0.0)
     if not measured:
         return "-"
-    marks = "".join(dict.fromkeys("".join(entry.marks for entry in measured)))
+    marks = "".join(dict.fromkeys("".join(map(choice_marks, measured))))
     return f"{_percent(measured[0])}-{_percent(measured[-1])} %{f' {marks}' if marks else ''}"
 
 
-def _percent(entry: table.Entry) -> str:
+def _percent(entry: Entry) -> str:
     return f"{entry.payload_percent:.2g}"
 
 

@@ -146,21 +146,23 @@ def print_table(
     """
     from codecbench.analysis import curves
     from codecbench.tables import budget as budget_table
+    from codecbench.tables import curves as curves_table
     from codecbench.tables import latency as latency_table
     from codecbench.tables import training as training_table
 
     how = (str(format_), terminal_columns())
     if kind is TableKind.POINTS:
-        show(curves.render(curves.build(records, sample_set=sample_set), *how))
+        show(curves_table.render(curves.build(records, sample_set=sample_set), *how))
     elif kind is TableKind.TRAINING:
         show(training_table.render(training_table.build(records, _model_trainings(pm), sample_set=sample_set), *how))
     elif kind is TableKind.BD_RATE:
         from codecbench.analysis import bd_rate
+        from codecbench.tables import bd_rate as bd_rate_table
 
         anchor = anchor or bd_rate.default_anchor(records)
         if anchor is None:
             raise UsageError("no row has enough operating points for a BD-rate; measure more, or name one by --anchor")
-        show(bd_rate.render(bd_rate.build(records, anchor, sample_set=sample_set), *how))
+        show(bd_rate_table.render(bd_rate.build(records, anchor, sample_set=sample_set), *how))
     else:
         budgets = {name: found.budget for name, found in workloads(pm).items()} if budget is None else budget
         built = budget_table.build(records, budgets=budgets, paper=paper, sample_set=sample_set, scenario=asked)

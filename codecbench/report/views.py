@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from codecbench.report import page
 from codecbench.report.page import Ids
-from codecbench.tables.document import Block, Cell, Document, Group, html_caption, html_table
+from codecbench.tables.document import Cell, Document, Group, TableBlock, html_caption, html_table
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class DocumentView:
     groups_are_splits: bool
 
 
-def table(ids: Ids, block: Block, caption: str, label: Callable[[str], str] = page.text) -> TableView:
+def table(ids: Ids, block: TableBlock, caption: str, label: Callable[[str], str] = page.text) -> TableView:
     """Returns one table. `label` makes HTML of a row's label, so that it may be a link; all else is escaped."""
     caption_id = ids.fresh("table", caption)
     html = html_table(block, caption=caption, label=label, right='class="r"', caption_id=caption_id)
@@ -58,8 +58,8 @@ def document(
     return DocumentView(tables, shown.remarks, shown.marks, shown.notes, groups_are_splits)
 
 
-def rows(stub: str, headings: Sequence[str], alignments: str, lines: Iterable[tuple[str, Sequence[str]]]) -> Block:
+def rows(stub: str, headings: Sequence[str], alignments: str, lines: Iterable[tuple[str, Sequence[str]]]) -> TableBlock:
     """Returns a plain table of texts; `alignments` has a letter a column behind the first, `l` or `r`."""
     names = {"l": "left", "r": "right"}
     group = Group("", tuple(headings), tuple(names[letter] for letter in alignments))
-    return Block(stub, (group,), tuple((label, tuple(Cell(cell) for cell in cells)) for label, cells in lines))
+    return TableBlock(stub, (group,), tuple((label, tuple(Cell(cell) for cell in cells)) for label, cells in lines))

@@ -7,7 +7,7 @@ from typing import Any
 
 from codecbench.analysis.latency import LOCAL, PREDICTED, PREDICTED_MEANS, STEPS, Scenario
 from codecbench.analysis.planner import Candidate, Limits, Plan, Turn
-from codecbench.tables import document as layout
+from codecbench.tables import document
 from codecbench.tables.formats import short
 
 FRONT_SHOWN = 12
@@ -26,9 +26,9 @@ def as_text(plan: Plan, turns: Sequence[Turn], limits: Limits, scenario: Scenari
         lines += [f"best       {sentence(plan.best, metric)}"]
         if plan.runner_up:
             lines += [f"runner-up  {sentence(plan.runner_up, metric)}", f"why        {plan.why}"]
-    parts = ["\n".join(lines) + "\n", layout.text(_front(plan, metric), min(width, 100))]
+    parts = ["\n".join(lines) + "\n", document.text(_front(plan, metric), min(width, 100))]
     if turns:
-        parts.append(layout.text(_sweep(turns), min(width, 100)))
+        parts.append(document.text(_sweep(turns), min(width, 100)))
     return "\n".join(parts)
 
 
@@ -54,31 +54,31 @@ def sentence(found: Candidate, metric: str) -> str:
     told = f"{found.label}: {1000 * latency.median_s:.2f} ms{p95} = {steps}"
     if found.row == LOCAL:
         return told
-    change = layout.with_interval(found.change, found.change_low, found.change_high, "+.3g")
+    change = document.with_interval(found.change, found.change_low, found.change_high, "+.3g")
     return f"{told}; {found.payload_bytes:,.0f} bytes; {metric} {change}"
 
 
-def _front(plan: Plan, metric: str) -> layout.Document:
+def _front(plan: Plan, metric: str) -> document.Document:
     shown = plan.front[:FRONT_SHOWN]
     rows = tuple(
         (
             found.label,
             (
-                layout.Cell(short(1000 * found.latency.median_s)),
-                layout.Cell(short(1000 * found.latency.device_s)),
-                layout.Cell(f"{found.payload_bytes:,.0f}"),
-                layout.Cell(layout.with_interval(found.loss, None, None, "+.3g")),
-                layout.Cell(layout.with_interval(found.change, found.change_low, found.change_high, "+.3g")),
+                document.Cell(short(1000 * found.latency.median_s)),
+                document.Cell(short(1000 * found.latency.device_s)),
+                document.Cell(f"{found.payload_bytes:,.0f}"),
+                document.Cell(document.with_interval(found.loss, None, None, "+.3g")),
+                document.Cell(document.with_interval(found.change, found.change_low, found.change_high, "+.3g")),
             ),
         )
         for found in shown
     )
     headings = ("latency ms", "device ms", "bytes", "loss", f"change of {metric}")
-    group = layout.Group("", headings, ("right",) * 4 + ("left",))
+    group = document.Group("", headings, ("right",) * 4 + ("left",))
     more = len(plan.front) - len(shown)
-    return layout.Document(
+    return document.Document(
         title="Pareto front of latency and loss, fastest first",
-        blocks=(layout.Block("candidate", (group,), rows),),
+        blocks=(document.TableBlock("candidate", (group,), rows),),
         remarks=(
             "loss: on the choice samples, on which it is chosen. change: on the test samples.",
             *((f"{more} slower candidates of the front are left out.",) if more else ()),
@@ -87,19 +87,20 @@ def _front(plan: Plan, metric: str) -> layout.Document:
     )
 
 
-def _sweep(turns: Sequence[Turn]) -> layout.Document:
+def _sweep(turns: Sequence[Turn]) -> document.Document:
     rows = tuple(
         (
             bandwidth(turn.from_bit_per_s),
             (
-                layout.Cell(turn.best.label if turn.best else "nothing is feasible"),
-                layout.Cell(short(1000 * turn.best.latency.median_s) if turn.best else "-"),
+                document.Cell(turn.best.label if turn.best else "nothing is feasible"),
+                document.Cell(short(1000 * turn.best.latency.median_s) if turn.best else "-"),
             ),
         )
         for turn in turns
     )
-    group = layout.Group("", ("best", "latency ms there"), ("left", "right"))
-    return layout.Document("The best choice from each bandwidth on", (layout.Block("bandwidth", (group,), rows),))
+    group = document.Group("", ("best", "latency ms there"), ("left", "right"))
+    block = document.TableBlock("bandwidth", (group,), rows)
+    return document.Document("The best choice from each bandwidth on", (block,))
 
 
 def bandwidth(bit_per_s: float) -> str:

@@ -7,6 +7,7 @@ from codecbench.errors import UsageError
 from codecbench.report import views
 from codecbench.report.page import Section
 from codecbench.report.subject import Subject
+from codecbench.tables import bd_rate as bd_rate_table
 
 
 def bd_rates(subject: Subject, anchor: str | None) -> Section | None:
@@ -22,7 +23,9 @@ def bd_rates(subject: Subject, anchor: str | None) -> Section | None:
     values: dict[str, object] = {"anchor": against, "rates": None}
     try:
         (found,) = bd_rate.build(subject.measured, against)
-        values["rates"] = views.document(subject.ids, found.document(), subject.row_label, groups_are_splits=True)
+        values["rates"] = views.document(
+            subject.ids, bd_rate_table.document(found), subject.row_label, groups_are_splits=True
+        )
     except UsageError as error:
         values["not_computed"] = str(error)
     return Section("bd_rate.html", subject.level, subject.place("bd-rate"), "BD-rate", values)

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from codecbench.analysis.curves import curve
+from codecbench.analysis.selection import groups
 from codecbench.report import page, views
 from codecbench.report.page import Section
-from codecbench.report.subject import Subject, groups
+from codecbench.report.subject import Subject
 from codecbench.report.views import DocumentView, TableView
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record
-from codecbench.tables.document import Block, Cell, Document, Group, with_interval
+from codecbench.tables.document import Cell, Document, Group, TableBlock, with_interval
 from codecbench.tables.formats import short
 
 _CHOSEN, _FALLS, _PREDICTED = "\N{BLACK CIRCLE}", "\N{DOWNWARDS ARROW}", "*"
@@ -76,7 +77,7 @@ def _description(subject: Subject, name: str) -> list[tuple[str, bool]] | None:
 
 def _points(subject: Subject, name: str, measured: Sequence[Record], falls: frozenset[str]) -> DocumentView:
     order = {split: number for number, split in enumerate(subject.splits)}
-    ordered = sorted(measured, key=lambda r: (order[r.key.split], r.row, groups(r)[1].payload_bytes.mean))
+    ordered = sorted(measured, key=lambda r: (order[r.key.split], r.row, groups(r).size.payload_bytes.mean))
     several_rows = len({record.row for record in measured}) > 1
     with_quality = any(record.quality for record in measured)
     headings = [
@@ -92,7 +93,7 @@ def _points(subject: Subject, name: str, measured: Sequence[Record], falls: froz
     used = {mark for _, cells in lines for cell in cells for mark in cell.marks}
     shown = Document(
         title=f"{name}: every operating point of {subject.workload}",
-        blocks=(Block("point", (Group("", tuple(headings), alignments),), lines),),
+        blocks=(TableBlock("point", (Group("", tuple(headings), alignments),), lines),),
         marks=tuple((mark, meaning) for mark, meaning in _MARKS.items() if mark in used),
     )
     return views.document(subject.ids, shown, _breakable)

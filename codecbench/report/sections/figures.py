@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from codecbench.analysis import study
 from codecbench.errors import CodecbenchError
 from codecbench.figures import catalogue
 from codecbench.figures.drawing import Drawing
@@ -35,7 +34,7 @@ def figures(subject: Subject) -> Section | None:
 
 def _figures(subject: Subject) -> Iterator[Mapping[str, object]]:
     """Yields each figure, or why it was not drawn."""
-    data = study.of(subject.records, subject.scenarios, subject.budget)
+    data = subject.study
     for kind in catalogue.KINDS.values():
         for part in [data.over(scenario) for scenario in data.scenarios] if kind.per_link else [data]:
             try:

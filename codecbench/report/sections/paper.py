@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from codecbench.analysis import paper
-from codecbench.analysis.paper import Beside, Comparison
+from codecbench.analysis.paper import Beside, PublishedComparison
 from codecbench.report import views
 from codecbench.report.page import Section
 from codecbench.report.subject import Subject, listed
 from codecbench.report.views import TableView
-from codecbench.tables.document import Block, Cell, Group, with_interval
+from codecbench.tables.document import Cell, Group, TableBlock, with_interval
 from codecbench.tables.formats import short
 
 _SIGNS = {"reproduced": "\N{CHECK MARK}", "not reproduced": "\N{BALLOT X}", "not comparable": "\N{EN DASH}"}
@@ -63,12 +63,12 @@ def _comparisons(subject: Subject, found: Beside) -> TableView:
         Group("verdict", ("verdict", "why"), ("left", "left")),
         Group("our point", ("point",), ("left",)),
     )
-    block = Block("the paper's row", groups, lines)
+    block = TableBlock("the paper's row", groups, lines)
     caption = f"Published rows beside ours: {listed(found.published.rows)}"
     return views.table(subject.ids, block, caption)
 
 
-def _cells(comparison: Comparison, decimals: int) -> tuple[Cell, ...]:
+def _cells(comparison: PublishedComparison, decimals: int) -> tuple[Cell, ...]:
     published, record = comparison.published, comparison.record
     ours = ["-", "-"]
     if record is not None and record.task is not None:

@@ -12,7 +12,7 @@ from codecbench.errors import UsageError
 from codecbench.report import views
 from codecbench.report.page import Section
 from codecbench.report.subject import Subject
-from codecbench.tables.document import Block, Cell, Document, Group, with_interval
+from codecbench.tables.document import Cell, Document, Group, TableBlock, with_interval
 from codecbench.tables.formats import short
 
 _MARKS = ((PREDICTED, PREDICTED_MEANS),)
@@ -113,7 +113,7 @@ def _front(subject: Subject, front: Sequence[Candidate], scope: str) -> Document
     group = Group("", headings, ("left", "left", *("right",) * 7, "left"))
     return Document(
         title=f"Pareto front of latency and loss {scope}, fastest first",
-        blocks=(Block("codec", (group,), tuple(lines)),),
+        blocks=(TableBlock("codec", (group,), tuple(lines)),),
         remarks=("loss: on the samples of the choice. change: on the test samples, with its paired 95 % interval.",),
         marks=_MARKS if any(found.latency.predicted for found in front) else (),
     )

@@ -95,6 +95,21 @@ def warm_flop_counter() -> None:
 
 
 @lru_cache(maxsize=1)
+def warm_optimizers() -> None:
+    """Let torch's optimisers import what they need (seconds, and a temporary folder), for use where files are refused.
+
+    The first step of any of them imports it for all.
+    """
+    import torch
+
+    for kind in (torch.optim.Adam, torch.optim.SGD):
+        weight = torch.zeros(1, requires_grad=True)
+        optimizer = kind([weight], lr=0.1)
+        weight.grad = torch.zeros(1)
+        optimizer.step()
+
+
+@lru_cache(maxsize=1)
 def settle_collector() -> None:
     """Take what is alive now out of the garbage collector's sight, once.
 

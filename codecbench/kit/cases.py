@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.codec import Codec, Side, TensorSpec
 from codecbench.kit.samples import fit_data, samples, spec_label
+from codecbench.measure import warm_optimizers
 from codecbench.results.cell import point_label
 from codecbench.workers.guard import sealed
 
@@ -67,6 +68,8 @@ class Case:
         with _seeded():
             codec = self.make()
             if self.needs_fit:
+                # Before the time of the fit begins.
+                warm_optimizers()
                 data = fit_data(self.spec, max_s=max_s)
                 with sealed():
                     codec.fit(data)

@@ -143,12 +143,10 @@ def _profile(text: str, plugin: list[Path] | None) -> DeviceProfile:
 
 def _traced(workload: type[Workload], data_dir: Path | None) -> ModelLayers:
     """The layers of a model that no run has described yet."""
-    from codecbench.devices.layers import ModelLayers
     from codecbench.workers.pair import Pair, WorkloadRef
 
     with Pair(WorkloadRef(reference(workload), data_dir, "cpu"), {}) as pair:
-        reply = pair.device.call("layers", {"subset": "test", "position": 0}, timeout_s=600)
-    return ModelLayers.from_json(reply.fields["layers"])
+        return pair.device.layers("test", 0, timeout_s=600)
 
 
 def _measured(store: Store, workload: str) -> dict[tuple[str, str], float]:

@@ -12,7 +12,7 @@ from codecbench.codec import Codec, TensorSpec
 from codecbench.fitting.states import FittedState, PartialFit
 from codecbench.measure import cores
 from codecbench.registry import reference
-from codecbench.workers.client import Worker
+from codecbench.workers.client import FitClient
 from codecbench.workers.pair import WorkloadRef, chunks, run_heads
 
 
@@ -25,7 +25,7 @@ class Fitter:
 
     def __init__(self, workload: WorkloadRef) -> None:
         self.workload = workload
-        self._worker: Worker | None = None
+        self._client: FitClient | None = None
         self._serves: tuple[str, str, int] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
@@ -39,11 +39,11 @@ class Fitter:
 
     def close(self) -> None:
         """End the process and remove its activations."""
-        if self._worker is not None:
-            self._worker.close()
+        if self._client is not None:
+            self._client.close()
         if self._folder is not None:
             self._folder.cleanup()
-        self._worker = self._serves = self._folder = None
+        self._client = self._serves = self._folder = None
 
     def fit(
         self,
@@ -69,29 +69,26 @@ class Fitter:
         """
         spent_s = partial.spent_s if partial is not None else 0.0
         try:
-            worker = self._worker_for(codec, spec, split, count)
-            fields = {
-                "codec": reference(codec), "point": dict(point), "seed": seed, "max_s": max_s,
-                "chunks": chunks(count), "starts": start is not None, "goes_on": partial is not None,
-            }  # fmt: skip
-            blobs = [*((start.device, start.edge) if start else ()), *((partial.saved,) if partial else ())]
-            reply = worker.call(
-                "fit", fields, blobs, timeout_s=timeout_s, on_progress=on_progress,
+            client = self._client_for(codec, spec, split, count)
+            fitted = client.fit(
+                reference(codec), point, chunks(count), seed=seed, max_s=max_s,
+                start=(start.device, start.edge) if start is not None else None,
+                saved=partial.saved if partial is not None else None, timeout_s=timeout_s, on_progress=on_progress,
                 on_saved=lambda saved, after_s: on_saved(PartialFit(saved, spent_s + after_s)),
             )  # fmt: skip
         except BaseException:
             self.close()
             raise
-        return FittedState(reply.blobs[0], reply.blobs[1], spent_s + reply.fields["fit_s"])
+        return FittedState(fitted.device, fitted.edge, spent_s + fitted.fit_s)
 
-    def _worker_for(self, codec: type[Codec], spec: TensorSpec, split: str, count: int) -> Worker:
+    def _client_for(self, codec: type[Codec], spec: TensorSpec, split: str, count: int) -> FitClient:
         serves = (split, reference(codec), count)
-        if self._worker is None or self._serves != serves or not self._worker.alive:
+        if self._client is None or self._serves != serves or not self._client.alive:
             self.close()
-            self._worker = Worker("fit", threads=cores())
+            self._client = FitClient(threads=cores())
             self._folder = tempfile.TemporaryDirectory(prefix="codecbench-fit-")
             self._serves = serves
-            self.workload.set_up(self._worker)
-            self._worker.call("split", {"split": split})
-            run_heads(self._worker, spec, {"fit": count}, Path(self._folder.name) / "fit")
-        return self._worker
+            self.workload.set_up(self._client)
+            self._client.use_split(split)
+            run_heads(self._client, spec, {"fit": count}, Path(self._folder.name) / "fit")
+        return self._client

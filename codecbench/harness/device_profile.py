@@ -13,7 +13,7 @@ from codecbench.devices.layers import Layer
 from codecbench.devices.profile import DeviceProfile
 from codecbench.errors import UsageError
 from codecbench.harness import provenance
-from codecbench.workers.client import Worker
+from codecbench.workers.client import DeviceClient
 
 ALONE_CORES = 0.05
 """What others may use of a core while a machine still counts as left alone."""
@@ -57,29 +57,27 @@ def measure_profile(
         raise UsageError(f"--minutes {minutes:g}: give 0.05 to 120; 3 is enough on a fast machine")
     deadline = measure.Deadline(minutes * 60)
     blocks: list[Block] = []
-    with Worker("device", threads=1) as worker:
-        general = worker.call("measure_general", timeout_s=600).fields
-        bystanders = measure.Bystanders(worker.pid)
+    with DeviceClient(threads=1) as device:
+        general = device.measure_general()
+        bystanders = measure.Bystanders(device.pid)
         while len(blocks) * BLOCK < MIN_PROFILE_LAYERS or deadline.remaining_s() > 0:
             log(1 - deadline.remaining_s() / deadline.limit_s, f"{len(blocks) * BLOCK} layers")
-            found = worker.call("measure_layers", {"seed": seed, "block": len(blocks)}, timeout_s=3600).fields
-            measured = [(Layer(**values), seconds) for values, seconds in found["layers"]]
+            measured = device.measure_layers(seed, len(blocks))
             blocks.append(Block(measured, bystanders.busy_cores()))
     kept = calm(blocks)
     measured = [pair for block in kept for pair in block.measured]
     log(1.0, f"{len(measured)} layers kept, of {len(blocks) * BLOCK}; fitting")
     fitted = fit(measured, seed=seed)
-    kernels_s: dict[str, float] = general["kernels_s"]
     machine = provenance.machine()
     about = {
         "cpu": machine["cpu"], "os": machine["os"], "torch": machine["packages"].get("torch", ""), "threads": 1,
         "layers": len(measured), "minutes": minutes, "seed": seed, "measured_utc": measure.utc_now(),
         "others_busy_cores": round(max(block.busy_cores for block in kept), 2),
-        **general["rates"],
+        **general.rates,
     }  # fmt: skip
     profile = DeviceProfile(
         name, f"One core of {machine['cpu']}, measured", "codecbench device measure", "measured", fitted.tree,
-        general_factor(kernels_s, reference), general["call_s"], kernels_s, fitted.errors, {}, about,
+        general_factor(general.kernels_s, reference), general.call_s, dict(general.kernels_s), fitted.errors, {}, about,
     )  # fmt: skip
     return profile, measured
 

@@ -25,7 +25,7 @@ from codecbench.links.relay import relay
 from codecbench.links.tcp import Address
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record
-from codecbench.workers.client import Worker
+from codecbench.workers.client import DeviceClient, EdgeClient
 from codecbench.workers.pair import Pair
 
 PROBE_SIZES = (1, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
@@ -106,22 +106,20 @@ def rehearse(
         with pair.single_threaded(), _reached(pair.edge, edge, path) as address:
             reporter.stage(f"{requests} requests over {path.rate_bit_per_s / 1e6:g} Mbit/s")
             count = min(requests, run.counts["test"])
-            pair.device.call("load_inputs", {"subset": "test", "positions": list(range(count))})
+            pair.device.load_inputs("test", range(count))
             retimed_s = _retimed_s(pair, (device, edge), link, count)
-            made = {"handle": device, "address": address, "requests": WARM_UP + requests}
-            seconds: list[float] = pair.device.call("request", made, timeout_s=TIMEOUT_S + requests).fields["seconds"]
+            seconds = pair.device.request(device, address, WARM_UP + requests, timeout_s=TIMEOUT_S + requests)
     return Rehearsal(link, planned, retimed_s, seconds[WARM_UP:])
 
 
 def fitted_link(path: Path) -> TcpRampLink:
     """A link fitted to a probe of this path between two processes, as requests have them on its ends."""
     with (
-        Worker("device", threads=1) as device,
-        Worker("edge", threads=1) as edge,
+        DeviceClient(threads=1) as device,
+        EdgeClient(threads=1) as edge,
         _reached(edge, None, path) as address,
     ):
-        asked = {"address": address, "sizes": PROBE_SIZES, "repeats": PROBE_REPEATS}
-        pairs = device.call("probe", asked, timeout_s=TIMEOUT_S).fields["pairs"]
+        pairs = device.probe(address, PROBE_SIZES, PROBE_REPEATS, timeout_s=TIMEOUT_S)
     sizes, ms = zip(*pairs, strict=True)
     return fit_pairs(sizes, ms, name="shaped loopback").link
 
@@ -129,19 +127,18 @@ def fitted_link(path: Path) -> TcpRampLink:
 def _retimed_s(pair: Pair, handles: tuple[int, int], link: Link, count: int) -> float:
     """The median of head, encode, network, decode and tail of samples whose steps are timed one by one."""
     totals = []
-    for position in range(min(count, RETIMED) + WARM_UP):
-        at = {"subset": "test", "position": position % count}
-        head = pair.device.call("time_head", at).fields
-        encoded = pair.device.call("time_encode", {"handle": handles[0], **at})
-        served = pair.edge.call("time_decode", {"handle": handles[1]}, encoded.blobs).fields
-        network_s = float(link.seconds(len(encoded.blobs[0])))
-        totals.append(head["head_s"] + encoded.fields["encode_s"] + network_s + served["decode_s"] + served["tail_s"])
+    for turn in range(min(count, RETIMED) + WARM_UP):
+        position = turn % count
+        head_s = pair.device.time_head("test", position)
+        encoded = pair.device.time_encode(handles[0], "test", position)
+        decoded = pair.edge.time_decode(handles[1], encoded.payload)
+        network_s = float(link.seconds(len(encoded.payload)))
+        totals.append(head_s + encoded.encode_s + network_s + decoded.decode_s + decoded.tail_s)
     return measure.percentile(totals[WARM_UP:], 0.5)
 
 
 @contextmanager
-def _reached(edge: Worker, handle: int | None, path: Path) -> Iterator[Address]:
+def _reached(edge: EdgeClient, handle: int | None, path: Path) -> Iterator[Address]:
     """Where a process reaches the edge process over the path: a codec of its, or else its link server."""
-    target = Address(*edge.call("listen", {"handle": handle}).fields["address"])
-    with relay(target, rate_bit_per_s=path.rate_bit_per_s, delay_s=path.delay_s).running() as near:
+    with relay(edge.listen(handle), rate_bit_per_s=path.rate_bit_per_s, delay_s=path.delay_s).running() as near:
         yield near

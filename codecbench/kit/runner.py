@@ -17,7 +17,7 @@ from codecbench.errors import CodecbenchError, one_line
 from codecbench.kit.cases import Case, to_tensor
 from codecbench.kit.samples import DEFAULT_SPECS
 from codecbench.registry import reference
-from codecbench.workers.client import Worker
+from codecbench.workers.client import CodecClient, DeviceClient, EdgeClient
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -126,7 +126,7 @@ class Kit:
             self._plan(codec)
         self._outcomes: dict[tuple[int, str], Outcome] = {}
         self._elsewhere: dict[int, Elsewhere] | None = None
-        self._edge: Worker | None = None
+        self._edge: EdgeClient | None = None
 
     def _plan(self, codec: type[Codec]) -> None:
         missing = codec.unavailable()
@@ -219,16 +219,16 @@ class Kit:
             try:
                 if id(case) not in handles:
                     handles[id(case)] = open_side(edge, case, "edge")
-                (values,) = edge.decode(handles[id(case)], [result.payloads[index]], batched=False)
+                (values,) = edge.decode_payloads(handles[id(case)], [result.payloads[index]], batched=False)
                 result.decoded[index] = to_tensor(values)
             except CodecbenchError as error:
                 result.decoded[index] = str(error)
         return results
 
-    def edge(self, on_new: Callable[[], object] = lambda: None) -> Worker:
+    def edge(self, on_new: Callable[[], object] = lambda: None) -> EdgeClient:
         """The edge process that the checks share; a new one where the last has ended, after a call of `on_new`."""
         if self._edge is None or self._edge.closed:
-            self._edge = Worker("edge")
+            self._edge = EdgeClient()
             weakref.finalize(self, self._edge.close)
             on_new()
         return self._edge
@@ -249,14 +249,14 @@ class Elsewhere:
 
 def _encode_elsewhere(cases: Sequence[Case]) -> Iterator[tuple[Case, list[bytes] | str]]:
     """Encode every case's samples in a device process, which has ended when this is through."""
-    device = Worker("device") if cases else None
+    device = DeviceClient() if cases else None
     try:
         for case in cases:
             if device is None or device.closed:
-                device = Worker("device")
+                device = DeviceClient()
             try:
                 handle = open_side(device, case, "device")
-                yield case, device.encode(handle, [x.numpy() for x in case.samples], batched=False)
+                yield case, device.encode_samples(handle, [x.numpy() for x in case.samples], batched=False)
             except CodecbenchError as error:
                 yield case, str(error)
     finally:
@@ -264,9 +264,9 @@ def _encode_elsewhere(cases: Sequence[Case]) -> Iterator[tuple[Case, list[bytes]
             device.close()
 
 
-def open_side(worker: Worker, case: Case, side: Side) -> int:
+def open_side(client: CodecClient, case: Case, side: Side) -> int:
     """A handle to a fresh instance of the case in a worker."""
-    return worker.open_codec(reference(case.codec), case.spec, case.point, side, case.states[side])
+    return client.open_codec(reference(case.codec), case.spec, case.point, side, case.states[side])
 
 
 def subject_label(subject: Subject) -> str:

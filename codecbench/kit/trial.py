@@ -6,13 +6,11 @@ the payloads. Importing this module does not import torch.
 
 from __future__ import annotations
 
-import re
-
-from codecbench.errors import CodecFailure, PayloadError, WorkerDied
+from codecbench.errors import CodecFailure, FailureCode, PayloadError, WorkerDied
 from codecbench.kit.cases import Case
 from codecbench.kit.runner import open_side
 from codecbench.measure import Deadline, process_cpu_s, process_status_bytes
-from codecbench.workers.client import Worker
+from codecbench.workers.client import EdgeClient
 
 HANG_FACTOR = 3.0
 HANG_SLACK_S = 2.0
@@ -31,12 +29,12 @@ class Trial:
     ones take, MEMORY_TENSORS times the tensor and MEMORY_SLACK_BYTES.
     """
 
-    def __init__(self, edge: Worker, case: Case) -> None:
+    def __init__(self, edge: EdgeClient, case: Case) -> None:
         self.edge = edge
         self._handle = open_side(edge, case, "edge")
         before_bytes = process_status_bytes("VmSize", edge.pid)
         before_s = process_cpu_s(edge.pid)
-        edge.decode(self._handle, case.payloads, batched=False)
+        edge.decode_payloads(self._handle, case.payloads, batched=False)
         self._limit_s = HANG_FACTOR * (process_cpu_s(edge.pid) - before_s) / len(case.payloads) + HANG_SLACK_S
         self._before_bytes = before_bytes or 0
         self._limit_bytes: int | None = None
@@ -67,17 +65,17 @@ class Trial:
 
     def _answer_fault(self, payload: bytes) -> str | None:
         try:
-            self.edge.send("decode_arrays", {"handle": self._handle, "batched": False}, [payload])
+            self.edge.start_decode_payloads(self._handle, [payload], batched=False)
             if self._hangs():
                 self.edge.close()
                 return f"decode hangs: no answer after {self._limit_s:.1f} s of processor time"
-            self.edge.receive()
+            self.edge.finish_decode_payloads()
         except PayloadError as error:
-            no_memory = re.search(r"can't allocate memory|bad_alloc|MemoryError", str(error))
+            no_memory = error.code == FailureCode.NO_MEMORY
             return f"decode asks for more memory than there is ({error})" if no_memory else None
         except CodecFailure as error:
             # Altered float32 values may be NaN in a tensor that is else as it should be.
-            return None if "not finite" in str(error) else str(error)
+            return None if error.code == FailureCode.NOT_FINITE else str(error)
         except WorkerDied as error:
             return f"decode ends the process: {error}"
         return None
@@ -87,14 +85,14 @@ class Trial:
 
         Processor time is what counts: a busy machine makes no codec hang. The clock catches one that sleeps.
         """
-        if self.edge.answered(0.05):
+        if self.edge.has_answer(0.05):
             return False
         began_s, deadline = process_cpu_s(self.edge.pid), Deadline(IDLE_FACTOR * self._limit_s)
-        while not self.edge.answered(0.05):
+        while not self.edge.has_answer(0.05):
             if process_cpu_s(self.edge.pid) - began_s > self._limit_s or deadline.remaining_s() == 0:
                 return True
         return False
 
 
-def _peak_bytes(worker: Worker) -> int:
-    return process_status_bytes("VmPeak", worker.pid) or 0
+def _peak_bytes(edge: EdgeClient) -> int:
+    return process_status_bytes("VmPeak", edge.pid) or 0

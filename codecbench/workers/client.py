@@ -1,153 +1,83 @@
-"""The parent's side of the device, edge and fit processes, and the pipe of bytes between them.
+"""The parent's side of the device, edge and fit processes: a client for each role, a method for each operation.
 
-Each worker is started by exec, in a session, folder, home and temporary folder of its own, and speaks frames over a
-socket pair: a JSON header and byte strings, never pickle. Only a frame's byte strings carry payloads, so what crosses
-from device to edge is what `Worker.encode` returned. `codecbench.workers.process.session` is the other end.
+Each worker is started by exec (`codecbench.workers.launch`) and speaks frames over a socket pair: a JSON header and
+byte strings, never pickle. Only a frame's byte strings carry payloads, so what crosses from device to edge is what an
+`encode` returned. `codecbench.workers.process` is the other end.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import site
-import socket
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from codecbench.codec import Side, TensorSpec
-from codecbench.errors import WorkerDied, WorkerTimeout
-from codecbench.measure import Deadline, memory_bytes
-from codecbench.workers.protocol import Reply, Role, _error, pack_arrays, pack_frame, unpack_arrays, unpack_frame
-from codecbench.workload import data_folders
+from codecbench.devices.layers import Layer, ModelLayers
+from codecbench.links.tcp import Address
+from codecbench.measure import Deadline
+from codecbench.workers.answers import (
+    BuiltModel,
+    Decoded,
+    Encoded,
+    EncoderCost,
+    FitResult,
+    FullModelRun,
+    GeneralTimes,
+    HeadCost,
+    TimedDecode,
+    TimedEncode,
+)
+from codecbench.workers.connection import DEFAULT_TIMEOUT_S, WorkerClient
+from codecbench.workers.protocol import Role, pack_arrays, split_outputs, unpack_arrays
+from codecbench.workload import Subset
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+Worker: TypeAlias = WorkerClient
+"""The name under which `codecbench.harness` still knows a client."""
 
-DEFAULT_TIMEOUT_S = 300.0
-BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
-"""What tells numpy's matrix products how many threads to take. Torch is told by `torch.set_num_threads`."""
-
-STARTUP_TIMEOUT_S = 120.0
+HEADS_TIMEOUT_S = 3600.0
+"""For one chunk of samples through a head or the full model, and for a block of layers."""
 
 
-class Worker:
-    """One process of a role. Starts at once; `close` it, or use it in a with block.
+class ModelClient(WorkerClient):
+    """A process that a workload's model is built in; the base of every role."""
 
-    `threads` is torch's thread count there. `memory_limit_bytes` bounds its private memory (default: half of the
-    machine's). Every call raises WorkerError or one of its kinds; after WorkerTimeout and WorkerDied the worker is
-    closed and a new one has to be made.
-    """
+    def build_model(self, workload_ref: str, data_dir: Path | None, torch_device: str) -> BuiltModel:
+        """Build a workload's model and find its cuts."""
+        fields = {
+            "workload": workload_ref, "data_dir": str(data_dir.resolve()) if data_dir else "",
+            "torch_device": torch_device,
+        }  # fmt: skip
+        found = self.call("workload", fields).fields
+        cuts = {cut["name"]: TensorSpec.from_json(cut["spec"]) for cut in found["cuts"]}
+        return BuiltModel(cuts, found["weights_sha256"])
 
-    def __init__(self, role: Role, *, threads: int = 1, memory_limit_bytes: int | None = None) -> None:
-        self.role = role
-        self.closed = False
-        self.folder = Path(tempfile.mkdtemp(prefix=f"codecbench-{role}-"))
-        home = self.folder / "home"
-        home.mkdir()
-        ours, theirs = socket.socketpair()
-        limit_bytes = memory_limit_bytes or memory_bytes() // 2
-        with theirs, (self.folder / "stderr").open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [
-                    sys.executable, "-m", "codecbench.workers.process.session",
-                    role, str(theirs.fileno()), str(threads), str(limit_bytes), str(os.getpid()),
-                ],
-                cwd=home, env=_environment(role, home), pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
-        self._connection: Connection[Any, Any] = Connection(ours.detach())
-        self.pending = False
+    def use_split(self, split: str) -> None:
+        """Choose the split point whose head or tail the process runs."""
+        self.call("split", {"split": split})
 
-    @property
-    def pid(self) -> int:
-        """The process's number, for reading what the system tells of it."""
-        return self._process.pid
 
-    @property
-    def alive(self) -> bool:
-        """Whether the process runs: it is not closed and has not ended by itself."""
-        return not self.closed and self._process.poll() is None
+class HeadClient(ModelClient):
+    """A process that runs heads and keeps their activations: device and fit."""
 
-    def __enter__(self) -> Worker:
-        return self
+    def run_head(
+        self, subset: Subset, chunk: int, positions: Sequence[int], spec: TensorSpec, folder: Path, *, first: bool
+    ) -> int:
+        """Run the head on one chunk of inputs and keep its activations in the folder; returns their bytes.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def call(
-        self,
-        op: str,
-        fields: Mapping[str, Any] | None = None,
-        blobs: Sequence[bytes] = (),
-        *,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
-        on_progress: Callable[[float, str], None] | None = None,
-        on_saved: Callable[[bytes, float], None] | None = None,
-    ) -> Reply:
-        """Send one request and wait for its answer."""
-        self.send(op, fields, blobs)
-        return self.receive(timeout_s=timeout_s, on_progress=on_progress, on_saved=on_saved)
-
-    def send(self, op: str, fields: Mapping[str, Any] | None = None, blobs: Sequence[bytes] = ()) -> None:
-        """Send one request without waiting; `receive` takes its answer. One request may be under way."""
-        if self.closed:
-            raise WorkerDied(f"the {self.role} process has ended")
-        try:
-            self._connection.send_bytes(pack_frame({**(fields or {}), "op": op}, blobs))
-        except OSError as error:
-            raise self._died() from error
-        self.pending = True
-
-    def answered(self, wait_s: float) -> bool:
-        """Whether there is something to receive, waiting for it up to this long."""
-        try:
-            return self._connection.poll(wait_s)
-        except (OSError, EOFError):
-            return True  # `receive` tells why the process ended
-
-    def receive(
-        self,
-        *,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
-        on_progress: Callable[[float, str], None] | None = None,
-        on_saved: Callable[[bytes, float], None] | None = None,
-    ) -> Reply:
-        """The answer to the request under way.
-
-        Until it comes, a fit tells its progress, a share and a text, and hands over what it wants kept in case that it
-        is interrupted, with the seconds it has taken.
+        `first` says that the folder is new, and what was kept before forgotten.
         """
-        deadline = Deadline(timeout_s)
-        while True:
-            try:
-                if not self._connection.poll(deadline.remaining_s()):
-                    self.close()
-                    raise WorkerTimeout(f"no answer from the {self.role} process within {timeout_s:.0f} s")
-                reply = unpack_frame(self._connection.recv_bytes())
-            except (OSError, EOFError) as error:
-                raise self._died() from error
-            if "progress" in reply.fields:
-                if on_progress is not None:
-                    on_progress(reply.fields["progress"], reply.fields["text"])
-                continue
-            if "saved_after_s" in reply.fields:
-                if on_saved is not None:
-                    on_saved(reply.blobs[0], reply.fields["saved_after_s"])
-                continue
-            self.pending = False
-            if "error" in reply.fields:
-                raise _error(reply.fields["error"], reply.fields["message"])
-            return reply
+        fields = {
+            "subset": subset, "chunk": chunk, "positions": list(positions), "folder": str(folder),
+            "spec": spec.to_json(), "first": first,
+        }  # fmt: skip
+        return int(self.call("head", fields, timeout_s=HEADS_TIMEOUT_S).fields["raw_bytes"])
+
+
+class CodecClient(ModelClient):
+    """A process that holds instances of codecs by handle: device and edge."""
 
     def open_codec(
         self, codec_ref: str, spec: TensorSpec, point: Mapping[str, Any], side: Side, state: bytes = b"",
@@ -157,75 +87,176 @@ class Worker:
         fields = {"codec": codec_ref, "spec": spec.to_json(), "point": dict(point), "side": side}
         return int(self.call("open_codec", fields, [state], timeout_s=timeout_s).fields["handle"])
 
-    def encode(
-        self, handle: int, samples: Sequence[NDArray[Any]], batched: bool = True, *,
+    def close_codecs(self) -> None:
+        """Forget every instance; handles are void."""
+        self.call("close_codecs")
+
+    def export(
+        self, codec_ref: str, spec: TensorSpec, point: Mapping[str, Any], *, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> tuple[bytes, bytes]:
+        """Both sides' states of a codec that keeps one without a fit: device, edge."""
+        fields = {"codec": codec_ref, "spec": spec.to_json(), "point": dict(point)}
+        device, edge = self.call("export", fields, timeout_s=timeout_s).blobs
+        return device, edge
+
+    def encode_samples(
+        self, handle: int, samples: Sequence[NDArray[Any]], *, batched: bool = True,
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> list[bytes]:  # fmt: skip
         """The payloads of these samples, by `encode_batch` or one by one."""
         headers, blobs = pack_arrays(samples)
-        return self.call(
-            "encode_arrays", {"handle": handle, "arrays": headers, "batched": batched}, blobs, timeout_s=timeout_s
-        ).blobs
+        fields = {"handle": handle, "arrays": headers, "batched": batched}
+        return self.call("encode_arrays", fields, blobs, timeout_s=timeout_s).blobs
 
-    def decode(
-        self, handle: int, payloads: Sequence[bytes], batched: bool = True, *, timeout_s: float = DEFAULT_TIMEOUT_S
+    def decode_payloads(
+        self, handle: int, payloads: Sequence[bytes], *, batched: bool = True, timeout_s: float = DEFAULT_TIMEOUT_S
     ) -> list[NDArray[Any]]:
         """The tensors of these payloads, by `decode_batch` or one by one. Raises PayloadError where one is bad."""
-        reply = self.call("decode_arrays", {"handle": handle, "batched": batched}, payloads, timeout_s=timeout_s)
+        self.start_decode_payloads(handle, payloads, batched=batched)
+        return self.finish_decode_payloads(timeout_s=timeout_s)
+
+    def start_decode_payloads(self, handle: int, payloads: Sequence[bytes], *, batched: bool = True) -> None:
+        """Begin `decode_payloads` without waiting."""
+        self.send("decode_arrays", {"handle": handle, "batched": batched}, payloads)
+
+    def finish_decode_payloads(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> list[NDArray[Any]]:
+        """The result of `start_decode_payloads`."""
+        reply = self.receive(timeout_s=timeout_s)
         return unpack_arrays(reply.fields["arrays"], reply.blobs)
 
-    def close(self) -> None:
-        """End the process at once and remove its folder."""
-        if self.closed:
-            return
-        self.closed = True
-        self._connection.close()
-        _kill_session(self._process)
-        shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _died(self) -> WorkerDied:
-        try:
-            status = self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            status = 0
-        log = self.folder / "stderr"
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.exists() else []
-        self.close()
-        if status < 0:
-            cause = f"was killed by {signal.Signals(-status).name}"
-            if -status == signal.SIGKILL:
-                cause += ", perhaps because the machine had no memory left"
-        else:
-            cause = f"ended with status {status}"
-            cause += f": {lines[-1]}" if lines else ""
-        return WorkerDied(f"the {self.role} process {cause}")
+class DeviceClient(HeadClient, CodecClient):
+    """The device: it reads inputs, runs heads and the full model, encodes, and makes requests of the edge."""
+
+    role: ClassVar[Role] = "device"
+
+    def run_full_model(
+        self, subset: Subset, positions: Sequence[int], *, timeout_s: float = HEADS_TIMEOUT_S
+    ) -> FullModelRun:
+        """The full model's outputs on the inputs at these positions."""
+        reply = self.call("whole", {"subset": subset, "positions": list(positions)}, timeout_s=timeout_s)
+        return FullModelRun(split_outputs(reply)[0], float(reply.fields["forward_s"]))
+
+    def start_encode(self, handle: int, subset: Subset, chunk: int, *, bounds: bool) -> None:
+        """Begin to encode one chunk of the kept activations; `bounds` asks for the payloads' Shannon bounds as well."""
+        self.send("encode", {"handle": handle, "subset": subset, "chunk": chunk, "bounds": bounds})
+
+    def finish_encode(self, deadline: Deadline) -> Encoded:
+        """The result of `start_encode`."""
+        reply = self.receive_until(deadline)
+        return Encoded(reply.blobs, reply.fields.get("bound_bytes"))
+
+    def time_head(self, subset: Subset, position: int) -> float:
+        """Seconds of the head on one sample."""
+        return float(self.call("time_head", {"subset": subset, "position": position}).fields["head_s"])
+
+    def time_encode(
+        self, handle: int, subset: Subset, position: int, *, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> TimedEncode:
+        """Seconds of encoding one kept activation, and its payload."""
+        fields = {"handle": handle, "subset": subset, "position": position}
+        reply = self.call("time_encode", fields, timeout_s=timeout_s)
+        return TimedEncode(reply.blobs[0], reply.fields["encode_s"])
+
+    def head_cost(self, subset: Subset, position: int) -> HeadCost:
+        """FLOPs and memory of the head on one sample."""
+        found = self.call("head_cost", {"subset": subset, "position": position}).fields
+        return HeadCost(found["head_flop"], found["head_peak_bytes"])
+
+    def encoder_cost(
+        self, handle: int, subset: Subset, position: int, *, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> EncoderCost:
+        """FLOPs, parameters and memory of encoding one kept activation."""
+        fields = {"handle": handle, "subset": subset, "position": position}
+        found = self.call("encoder_cost", fields, timeout_s=timeout_s).fields
+        return EncoderCost(found["encoder_flop"], found["encoder_parameters"], found["encoder_peak_bytes"])
+
+    def load_inputs(self, subset: Subset, positions: Sequence[int]) -> None:
+        """Have the inputs at these positions in memory, for `request`."""
+        self.call("load_inputs", {"subset": subset, "positions": list(positions)})
+
+    def request(self, handle: int, address: Address, count: int, *, timeout_s: float) -> list[float]:
+        """Seconds of so many requests of the loaded inputs in turn: head, encoder, the way to the edge, its answer."""
+        fields = {"handle": handle, "address": address, "requests": count}
+        return list(self.call("request", fields, timeout_s=timeout_s).fields["seconds"])
+
+    def probe(
+        self, address: Address, sizes: Sequence[int], repeats: int, *, timeout_s: float
+    ) -> list[tuple[int, float]]:
+        """Pairs of bytes and milliseconds on the way to a link server."""
+        fields = {"address": address, "sizes": list(sizes), "repeats": repeats}
+        return [(size, ms) for size, ms in self.call("probe", fields, timeout_s=timeout_s).fields["pairs"]]
+
+    def layers(self, subset: Subset, position: int, *, timeout_s: float) -> ModelLayers:
+        """The full model's layers on one sample."""
+        reply = self.call("layers", {"subset": subset, "position": position}, timeout_s=timeout_s)
+        return ModelLayers.from_json(reply.fields["layers"])
+
+    def measure_layers(self, seed: int, block: int) -> list[tuple[Layer, float]]:
+        """The layers of one drawn block, with the seconds of each."""
+        found = self.call("measure_layers", {"seed": seed, "block": block}, timeout_s=HEADS_TIMEOUT_S).fields
+        return [(Layer(**values), seconds) for values, seconds in found["layers"]]
+
+    def measure_general(self) -> GeneralTimes:
+        """Seconds of kernels of plain code and of calling an empty model, and what large steps attain."""
+        return GeneralTimes(**self.call("measure_general", timeout_s=600).fields)
 
 
-def _environment(role: Role, home: Path) -> dict[str, str]:
-    """The parent's environment, with home and temporary folders replaced and modules found where the parent does.
+class EdgeClient(CodecClient):
+    """The edge: it decodes, runs tails, and answers requests over TCP."""
 
-    Only the roles that read inputs learn where datasets lie.
-    """
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "CODECBENCH_"))}
-    # A codec under test may lie in a folder that only pytest or a script put on the path.
-    env["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(str(Path(p).resolve()) for p in sys.path))
-    if role != "edge":
-        env["CODECBENCH_DATA"] = os.pathsep.join(str(place.resolve()) for place in data_folders())
-    if role != "fit":
-        # Steps are timed on one thread, and torch is not all that has some: those of numpy's matrix products keep a
-        # core busy for a while after each, which made a tail behind such a decoder half as slow again.
-        env.update(dict.fromkeys(BLAS_THREADS, "1"))
-    # The C library would give the memory of large activations back after each layer and fault it in again for the next,
-    # which costs a tail a third of its time. (The names are glibc's; elsewhere they mean nothing.)
-    env.setdefault("MALLOC_TRIM_THRESHOLD_", str(1 << 30))
-    env.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 << 20))
-    env.update(HOME=str(home), TMPDIR=str(home), PYTHONUSERBASE=site.getuserbase(), PYTHONDONTWRITEBYTECODE="1")
-    return env
+    role: ClassVar[Role] = "edge"
+
+    def start_decode(self, handle: int, payloads: Sequence[bytes], *, keep: bool) -> None:
+        """Begin to decode payloads and to run the tail on them; `keep` asks for the decoded tensors as well."""
+        self.send("decode", {"handle": handle, "keep": keep}, payloads)
+
+    def finish_decode(self, deadline: Deadline) -> Decoded:
+        """The result of `start_decode`."""
+        reply = self.receive_until(deadline)
+        outputs, rest = split_outputs(reply)
+        headers = reply.fields.get("decoded")
+        return Decoded(outputs, None if headers is None else unpack_arrays(headers, rest))
+
+    def time_decode(self, handle: int, payload: bytes, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> TimedDecode:
+        """Seconds of decoding one payload, and of the tail behind it."""
+        found = self.call("time_decode", {"handle": handle}, [payload], timeout_s=timeout_s).fields
+        return TimedDecode(found["decode_s"], found["tail_s"])
+
+    def listen(self, handle: int | None) -> Address:
+        """Answer over TCP until the process ends: payloads of a codec, or without a handle probes of the link."""
+        return Address(*self.call("listen", {"handle": handle}).fields["address"])
 
 
-def _kill_session(process: subprocess.Popen[bytes]) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        process.kill()
-    process.wait()
+class FitClient(HeadClient):
+    """A process that fits codecs on the activations of the training samples."""
+
+    role: ClassVar[Role] = "fit"
+
+    def fit(
+        self,
+        codec_ref: str,
+        point: Mapping[str, Any],
+        chunks: Sequence[Sequence[int]],
+        *,
+        seed: int,
+        max_s: float,
+        start: tuple[bytes, bytes] | None,
+        saved: bytes | None,
+        timeout_s: float,
+        on_progress: Callable[[float, str], None],
+        on_saved: Callable[[bytes, float], None],
+    ) -> FitResult:
+        """Fit one codec on the kept activations of the training samples at these positions, chunk by chunk.
+
+        The fit begins at `start`, both sides' states of another point, and goes on from what an earlier one `saved`.
+        `on_progress` is given a share and a text, `on_saved` what is to be kept and the seconds so far.
+        """
+        fields = {
+            "codec": codec_ref, "point": dict(point), "seed": seed, "max_s": max_s,
+            "chunks": [list(positions) for positions in chunks], "starts": start is not None,
+            "goes_on": saved is not None,
+        }  # fmt: skip
+        blobs = [*(start or ()), *(() if saved is None else (saved,))]
+        reply = self.call("fit", fields, blobs, timeout_s=timeout_s, on_progress=on_progress, on_saved=on_saved)
+        return FitResult(reply.blobs[0], reply.blobs[1], reply.fields["fit_s"])

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from codecbench.errors import DataError, PayloadError
+from codecbench.errors import CodecbenchError, DataError
 from codecbench.links.tcp import Address, Listener, received
 
 TIMEOUT_S = 60.0
@@ -19,8 +19,8 @@ TIMEOUT_S = 60.0
 _LENGTH = struct.Struct(">I")
 
 
-def answering(answer: Callable[[bytes], bytes]) -> Listener:
-    """A listener at a free port of this machine that answers each payload; a connection ends at a PayloadError."""
+def request_server(answer: Callable[[bytes], bytes]) -> Listener:
+    """A listener at a free port of this machine that answers each payload; an error for users ends the connection."""
 
     def serve(far: socket.socket) -> None:
         far.settimeout(TIMEOUT_S)
@@ -28,22 +28,22 @@ def answering(answer: Callable[[bytes], bytes]) -> Listener:
         while (payload := _received(far)) is not None:
             try:
                 _send(far, answer(payload))
-            except PayloadError:
+            except CodecbenchError:
                 return
 
     return Listener("127.0.0.1", 0, serve)
 
 
 @contextmanager
-def asking(address: Address) -> Iterator[Callable[[bytes], bytes]]:
-    """A function that carries a payload to an `answering` listener over one connection, and gives its answer.
+def request_client(address: Address) -> Iterator[Callable[[bytes], bytes]]:
+    """A function that carries a payload to a `request_server` over one connection, and gives its answer.
 
     It raises DataError where none comes.
     """
     with socket.create_connection(address, timeout=TIMEOUT_S) as near:
         near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-        def ask(payload: bytes) -> bytes:
+        def request(payload: bytes) -> bytes:
             _send(near, payload)
             answer = _received(near)
             if answer is None:
@@ -52,7 +52,7 @@ def asking(address: Address) -> Iterator[Callable[[bytes], bytes]]:
                 )
             return answer
 
-        yield ask
+        yield request
 
 
 def _send(connection: socket.socket, message: bytes) -> None:

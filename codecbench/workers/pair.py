@@ -12,12 +12,12 @@ from types import TracebackType
 
 from codecbench.codec import TensorSpec
 from codecbench.measure import cores
-from codecbench.workers.client import Worker
-from codecbench.workers.protocol import Reply, Role
+from codecbench.workers.answers import BuiltModel
+from codecbench.workers.client import DeviceClient, EdgeClient, HeadClient, ModelClient
 from codecbench.workload import Subset
 
 CHUNK = 128
-"""Samples that travel and run together. The whole model runs in the same chunks, so its outputs compare bit for bit."""
+"""Samples that travel and run together. The full model runs in the same chunks, so its outputs compare bit for bit."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,10 @@ class WorkloadRef:
     data_dir: Path | None
     torch_device: str
 
-    def set_up(self, worker: Worker) -> Reply:
-        """Build the workload's model in a worker; the reply lists the cuts and the weights' sum."""
-        data_dir = str(self.data_dir.resolve()) if self.data_dir and worker.role != "edge" else ""
-        fields = {"workload": self.reference, "data_dir": data_dir, "torch_device": self.torch_device}
-        return worker.call("workload", fields)
+    def set_up(self, client: ModelClient) -> BuiltModel:
+        """Build the workload's model in a worker."""
+        data_dir = None if client.role == "edge" else self.data_dir
+        return client.build_model(self.reference, data_dir, self.torch_device)
 
 
 def chunks(count: int) -> list[list[int]]:
@@ -55,7 +54,8 @@ class Pair:
         self.cuts: dict[str, TensorSpec] = {}
         self.weights_sha256 = ""
         self.raw_bytes: dict[str, int] = {}
-        self._workers: dict[Role, Worker] = {}
+        self._device: DeviceClient | None = None
+        self._edge: EdgeClient | None = None
         self._split: str | None = None
         self._folder: Path | None = None
 
@@ -65,89 +65,93 @@ class Pair:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for worker in self._workers.values():
-            worker.close()
+        self._close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
-    def device(self) -> Worker:
+    def device(self) -> DeviceClient:
         """The device process, with this split's head and activations ready."""
-        return self._worker("device")
+        if self._device is None or not self._device.alive:
+            self._ended(self._device)
+            self._device = DeviceClient(threads=1)
+            self._set_up(self._device)
+        return self._device
 
     @property
-    def edge(self) -> Worker:
+    def edge(self) -> EdgeClient:
         """The edge process, with this split's tail ready."""
-        return self._worker("edge")
+        if self._edge is None or not self._edge.alive:
+            self._ended(self._edge)
+            self._edge = EdgeClient(threads=self.edge_threads)
+            self._set_up(self._edge)
+        return self._edge
 
     def use_split(self, split: str) -> None:
         """Turn both processes to a split; the activations of the one before are removed."""
         self._split = split
         self.generation += 1
-        for role, worker in self._workers.items():
-            if worker.alive:
-                self._prepare(role, worker)
+        for client in (self._device, self._edge):
+            if client is not None and client.alive:
+                self._prepare(client, split)
 
     def replace(self) -> None:
         """End both processes, so that the next use starts fresh ones: nothing a bad codec left behind stays."""
-        for worker in self._workers.values():
-            worker.close()
+        self._close()
         self.generation += 1
 
     @contextmanager
     def single_threaded(self) -> Iterator[None]:
         """One torch thread in both processes for the length of a block; else the edge has one for each core.
 
-        The device has one but for heads and uncut models: it encodes while the edge works.
+        The device has one but for heads and full models: it encodes while the edge works.
         """
         self.edge_threads = 1
-        self.edge.call("threads", {"threads": 1})
+        self.edge.set_threads(1)
         try:
             yield
         finally:
             self.edge_threads = cores()
-            self.edge.call("threads", {"threads": cores()})
+            self.edge.set_threads(cores())
 
     @contextmanager
-    def all_cores(self, worker: Worker) -> Iterator[None]:
+    def all_cores(self, device: DeviceClient) -> Iterator[None]:
         """A torch thread for each core in a device process, for the length of a block."""
-        worker.call("threads", {"threads": cores()})
+        device.set_threads(cores())
         yield
-        if not worker.closed:
-            worker.call("threads", {"threads": 1})
+        if not device.closed:
+            device.set_threads(1)
 
-    def _worker(self, role: Role) -> Worker:
-        worker = self._workers.get(role)
-        if worker is None or not worker.alive:
-            if worker is not None:
-                worker.close()
-                self.generation += 1
-            worker = self._workers[role] = self._started(role)
-        return worker
+    def _close(self) -> None:
+        for client in (self._device, self._edge):
+            if client is not None:
+                client.close()
 
-    def _started(self, role: Role) -> Worker:
-        worker = Worker(role, threads=self.edge_threads if role == "edge" else 1)
+    def _ended(self, client: DeviceClient | EdgeClient | None) -> None:
+        """Clear up behind a process that has ended; its handles are void."""
+        if client is not None:
+            client.close()
+            self.generation += 1
+
+    def _set_up(self, client: DeviceClient | EdgeClient) -> None:
         try:
-            reply = self.workload.set_up(worker)
-            self.cuts = {cut["name"]: TensorSpec.from_json(cut["spec"]) for cut in reply.fields["cuts"]}
-            self.weights_sha256 = reply.fields["weights_sha256"]
+            built = self.workload.set_up(client)
+            self.cuts, self.weights_sha256 = dict(built.cuts), built.weights_sha256
             if self._split is not None:
-                self._prepare(role, worker)
+                self._prepare(client, self._split)
         except BaseException:
-            worker.close()
+            client.close()
             raise
-        return worker
 
-    def _prepare(self, role: Role, worker: Worker) -> None:
-        assert self._split is not None
-        worker.call("close_codecs")
-        worker.call("split", {"split": self._split})
-        if role == "device":
+    def _prepare(self, client: DeviceClient | EdgeClient, split: str) -> None:
+        client.close_codecs()
+        client.use_split(split)
+        if isinstance(client, DeviceClient):
             self._folder = self._folder or Path(tempfile.mkdtemp(prefix="codecbench-activations-"))
-            self.raw_bytes = run_heads(worker, self.cuts[self._split], self.counts, self._folder)
+            self.raw_bytes = run_heads(client, self.cuts[split], self.counts, self._folder)
 
 
-def run_heads(worker: Worker, spec: TensorSpec, counts: Mapping[Subset, int], folder: Path) -> dict[str, int]:
+def run_heads(client: HeadClient, spec: TensorSpec, counts: Mapping[Subset, int], folder: Path) -> dict[str, int]:
     """Let a worker keep the activations of the first samples of each subset; returns their bytes by subset."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -155,11 +159,7 @@ def run_heads(worker: Worker, spec: TensorSpec, counts: Mapping[Subset, int], fo
     first = True
     for subset, count in counts.items():
         for chunk, positions in enumerate(chunks(count)):
-            fields = {
-                "subset": subset, "chunk": chunk, "positions": positions, "folder": str(folder),
-                "spec": spec.to_json(), "first": first,
-            }  # fmt: skip
-            reply = worker.call("head", fields, timeout_s=3600)
-            raw_bytes[subset] = raw_bytes.get(subset, 0) + int(reply.fields["raw_bytes"])
+            kept_bytes = client.run_head(subset, chunk, positions, spec, folder, first=first)
+            raw_bytes[subset] = raw_bytes.get(subset, 0) + kept_bytes
             first = False
     return raw_bytes

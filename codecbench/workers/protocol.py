@@ -8,12 +8,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from codecbench.errors import CodecbenchError, CodecFailure, DataError, PayloadError, WorkerError
+from codecbench.errors import CodecbenchError, CodecFailure, DataError, FailureCode, PayloadError, WorkerError, one_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Role: TypeAlias = Literal["device", "edge", "fit"]
+
+Operation: TypeAlias = Literal[
+    "threads", "workload", "split",
+    "open_codec", "export", "close_codecs", "encode_arrays", "decode_arrays",
+    "head", "whole", "encode", "decode", "fit",
+    "time_head", "time_encode", "time_decode", "head_cost", "encoder_cost",
+    "load_inputs", "request", "listen", "probe",
+    "layers", "measure_layers", "measure_general",
+]  # fmt: skip
+"""What a worker can be asked to do. A role's process has a method `op_...` for each of its operations."""
+
+ErrorKind: TypeAlias = Literal["codec", "payload", "data", "harness"]
+"""Whose fault an error is: the codec's, a payload's, the user's (data or options), or the harness's own."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +66,43 @@ def unpack_arrays(headers: Sequence[Mapping[str, Any]], blobs: Sequence[bytes]) 
     return [np.frombuffer(blob, dtype=h["dtype"]).reshape(h["shape"]) for h, blob in zip(headers, blobs, strict=True)]
 
 
-def _error(kind: str, message: str) -> CodecbenchError:
-    kinds: dict[str, type[CodecbenchError]] = {"codec": CodecFailure, "payload": PayloadError, "data": DataError}
-    return kinds.get(kind, WorkerError)(message)
+def pack_error(error: Exception) -> bytes:
+    """The frame that tells the parent of an error: its kind, its text, and the code of a codec's fault."""
+    kind: ErrorKind = "harness"
+    text = one_line(error)
+    if isinstance(error, CodecFailure):
+        kind, text = "codec", str(error)
+    elif isinstance(error, PayloadError):
+        kind = "payload"
+    elif isinstance(error, CodecbenchError):
+        kind, text = "data", str(error)
+    fields = {"error": kind, "message": text}
+    if isinstance(error, CodecFailure | PayloadError):
+        fields["code"] = error.code
+    return pack_frame(fields)
+
+
+def unpack_error(reply: Reply) -> CodecbenchError | None:
+    """The error that an answer tells of, or None where it is a result."""
+    kind: ErrorKind | None = reply.fields.get("error")
+    if kind is None:
+        return None
+    message = reply.fields["message"]
+    if kind == "codec":
+        return CodecFailure(message, code=FailureCode(reply.fields["code"]))
+    if kind == "payload":
+        return PayloadError(message, code=FailureCode(reply.fields["code"]))
+    return DataError(message) if kind == "data" else WorkerError(message)
+
+
+def pack_outputs(outputs: Sequence[tuple[NDArray[Any], ...]]) -> tuple[list[list[dict[str, Any]]], list[bytes]]:
+    """Headers and bytes of the model outputs of each sample."""
+    packed = [pack_arrays(sample) for sample in outputs]
+    return [headers for headers, _ in packed], [blob for _, blobs in packed for blob in blobs]
 
 
 def split_outputs(reply: Reply) -> tuple[list[tuple[Any, ...]], Sequence[bytes]]:
-    """The model outputs of each sample in a reply, and the byte strings behind them."""
+    """Undo `pack_outputs`: the model outputs of each sample in a reply, and the byte strings behind them."""
     outputs, offset = [], 0
     for headers in reply.fields["outputs"]:
         outputs.append(tuple(unpack_arrays(headers, reply.blobs[offset : offset + len(headers)])))

@@ -494,7 +494,8 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any, **options: Any) -> None:
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr("codecbench.workers.pair.Worker", refuse)
+    monkeypatch.setattr("codecbench.workers.pair.DeviceClient", refuse)
+    monkeypatch.setattr("codecbench.workers.pair.EdgeClient", refuse)
 
 
 def test_a_folder_in_use_is_refused_before_any_work(tmp_path: Path, no_processes: None) -> None:

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from support.paths import MISBEHAVING
 
 from codecbench import TensorSpec
-from codecbench.errors import CodecbenchError, CodecFailure, PayloadError, WorkerDied, WorkerTimeout
-from codecbench.workers.client import Worker
+from codecbench.errors import CodecbenchError, CodecFailure, FailureCode, PayloadError, WorkerDied, WorkerTimeout
+from codecbench.workers.client import CodecClient, DeviceClient, EdgeClient
+from codecbench.workers.connection import WorkerClient
 from codecbench.workers.protocol import pack_arrays, pack_frame, unpack_arrays, unpack_frame
 
 FILE = MISBEHAVING
@@ -30,22 +31,22 @@ SAMPLES = [np.arange(6, dtype=np.float32).reshape(2, 3) + k for k in range(3)]
 PLAIN = [s.tobytes() for s in SAMPLES]
 
 
-def open_codec(worker: Worker, kind: str, **point: Any) -> int:
+def open_codec(worker: CodecClient, kind: str, **point: Any) -> int:
     side: Any = "edge" if worker.role == "edge" else "device"
     return worker.open_codec(f"{FILE}:{kind}", SPEC, point, side)
 
 
 @pytest.fixture(scope="module")
-def device() -> Iterator[Worker]:
+def device() -> Iterator[DeviceClient]:
     """One device process for all tests that leave it in order."""
-    with Worker("device") as worker:
+    with DeviceClient() as worker:
         yield worker
 
 
 @pytest.fixture(scope="module")
-def edge() -> Iterator[Worker]:
+def edge() -> Iterator[EdgeClient]:
     """One edge process for all tests that leave it in order."""
-    with Worker("edge") as worker:
+    with EdgeClient() as worker:
         yield worker
 
 
@@ -77,29 +78,32 @@ def test_arrays_cross_as_they_are(shape: tuple[int, ...], dtype: str) -> None:
 
 
 @pytest.mark.parametrize("batched", [True, False])
-def test_payloads_decode_in_another_process(device: Worker, edge: Worker, batched: bool) -> None:
+def test_payloads_decode_in_another_process(device: DeviceClient, edge: EdgeClient, batched: bool) -> None:
     assert device.pid != edge.pid != os.getpid()
-    payloads = device.encode(open_codec(device, "Steady", bits=32), SAMPLES, batched)
+    payloads = device.encode_samples(open_codec(device, "Steady", bits=32), SAMPLES, batched=batched)
     assert payloads == PLAIN
-    decoded = edge.decode(open_codec(edge, "Steady", bits=32), payloads, batched)
+    decoded = edge.decode_payloads(open_codec(edge, "Steady", bits=32), payloads, batched=batched)
     assert all(np.array_equal(a, b) for a, b in zip(decoded, SAMPLES, strict=True))
 
 
-def test_handles_are_instances_of_their_own(device: Worker) -> None:
+def test_handles_are_instances_of_their_own(device: DeviceClient) -> None:
     wide, narrow = open_codec(device, "Steady", bits=32), open_codec(device, "Steady", bits=16)
-    assert [len(p) for p in device.encode(wide, SAMPLES[:1]) + device.encode(narrow, SAMPLES[:1])] == [24, 12]
+    assert [len(p) for p in device.encode_samples(wide, SAMPLES[:1]) + device.encode_samples(narrow, SAMPLES[:1])] == [
+        24,
+        12,
+    ]
 
 
-def test_no_samples_are_no_payloads(device: Worker) -> None:
-    assert device.encode(open_codec(device, "Steady"), []) == []
+def test_no_samples_are_no_payloads(device: DeviceClient) -> None:
+    assert device.encode_samples(open_codec(device, "Steady"), []) == []
 
 
-def test_printing_disturbs_nothing(device: Worker) -> None:
-    assert device.encode(open_codec(device, "Prints"), SAMPLES) == PLAIN
+def test_printing_disturbs_nothing(device: DeviceClient) -> None:
+    assert device.encode_samples(open_codec(device, "Prints"), SAMPLES) == PLAIN
 
 
-def test_a_process_has_folders_and_an_environment_of_its_own(device: Worker) -> None:
-    (payload,) = device.encode(open_codec(device, "TellsWhere"), SAMPLES[:1])
+def test_a_process_has_folders_and_an_environment_of_its_own(device: DeviceClient) -> None:
+    (payload,) = device.encode_samples(open_codec(device, "TellsWhere"), SAMPLES[:1])
     told = json.loads(payload)
     home = device.folder / "home"
     assert told["cwd"] == told["environment"]["HOME"] == told["environment"]["TMPDIR"] == str(home)
@@ -108,12 +112,12 @@ def test_a_process_has_folders_and_an_environment_of_its_own(device: Worker) -> 
     assert told["environment"]["OPENBLAS_NUM_THREADS"] == "1"  # torch alone is told its threads otherwise
 
 
-def test_the_edge_is_not_told_where_data_lies(edge: Worker) -> None:
-    (payload,) = edge.encode(open_codec(edge, "TellsWhere"), SAMPLES[:1])
+def test_the_edge_is_not_told_where_data_lies(edge: EdgeClient) -> None:
+    (payload,) = edge.encode_samples(open_codec(edge, "TellsWhere"), SAMPLES[:1])
     assert not [name for name in json.loads(payload)["environment"] if name.startswith("CODECBENCH_")]
 
 
-def test_an_unknown_class_or_state_is_a_failure_of_the_codec(device: Worker) -> None:
+def test_an_unknown_class_or_state_is_a_failure_of_the_codec(device: DeviceClient) -> None:
     with pytest.raises(CodecFailure, match="defines no class NoSuchCodec"):
         open_codec(device, "NoSuchCodec")
     with pytest.raises(CodecFailure, match="restore: ValueError: steady keeps no state, but was given 2 bytes"):
@@ -126,37 +130,50 @@ def test_an_unknown_class_or_state_is_a_failure_of_the_codec(device: Worker) -> 
 
 
 @pytest.mark.parametrize(
-    ("kind", "reason"),
+    ("kind", "reason", "code"),
     [
-        ("RaisesInConstructor", "restore: OverflowError: too wide"),
-        ("RaisesInEncode", "encode: RuntimeError: no such tensor"),
-        ("GivesText", "encode gave str, not bytes"),
-        ("GivesTooFew", "encode_batch gave no list of 3 payloads"),
-        ("ChangesInput", "encode changed its input"),
-        ("Forks", "encode: GuardError: os.fork"),
+        ("RaisesInConstructor", "restore: OverflowError: too wide", FailureCode.RAISED),
+        ("RaisesInEncode", "encode: RuntimeError: no such tensor", FailureCode.RAISED),
+        ("GivesText", "encode gave str, not bytes", FailureCode.NOT_BYTES),
+        ("GivesTooFew", "encode_batch gave no list of 3 payloads", FailureCode.WRONG_COUNT),
+        ("ChangesInput", "encode changed its input", FailureCode.CHANGED_INPUT),
+        ("Opens", "encode: GuardError: open of 'secret': a codec may reach nothing but", FailureCode.RAISED),
+        ("Forks", "encode: GuardError: os.fork", FailureCode.RAISED),
     ],
 )
-def test_a_bad_encode_is_a_failure_with_its_reason(device: Worker, kind: str, reason: str) -> None:
+def test_a_bad_encode_is_a_failure_with_its_reason(
+    device: DeviceClient, kind: str, reason: str, code: FailureCode
+) -> None:
     with pytest.raises(CodecFailure) as caught:
-        device.encode(open_codec(device, kind), SAMPLES)
+        device.encode_samples(open_codec(device, kind), SAMPLES)
     assert str(caught.value).startswith(reason)
+    assert caught.value.code == code
     assert "\n" not in str(caught.value)
-    assert device.encode(open_codec(device, "Steady", bits=32), SAMPLES) == PLAIN
+    assert device.encode_samples(open_codec(device, "Steady", bits=32), SAMPLES) == PLAIN
 
 
 @pytest.mark.parametrize(
-    ("kind", "reason"),
+    ("kind", "reason", "code"),
     [
-        ("DecodesArray", "decode gave ndarray, not a tensor"),
-        ("DecodesWrongShape", "decode gave the wrong tensor: shape is (3,), the spec says (2, 3)"),
-        ("DecodesWrongDtype", "decode gave the wrong tensor: dtype is float64, the spec says float32"),
-        ("DecodesNan", "decode gave values that are not finite"),
+        ("DecodesArray", "decode gave ndarray, not a tensor", FailureCode.WRONG_TENSOR),
+        (
+            "DecodesWrongShape",
+            "decode gave the wrong tensor: shape is (3,), the spec says (2, 3)",
+            FailureCode.WRONG_TENSOR,
+        ),
+        (
+            "DecodesWrongDtype",
+            "decode gave the wrong tensor: dtype is float64, the spec says float32",
+            FailureCode.WRONG_TENSOR,
+        ),
+        ("DecodesNan", "decode gave values that are not finite", FailureCode.NOT_FINITE),
     ],
 )
-def test_a_bad_decode_is_a_failure_with_its_reason(edge: Worker, kind: str, reason: str) -> None:
+def test_a_bad_decode_is_a_failure_with_its_reason(edge: EdgeClient, kind: str, reason: str, code: FailureCode) -> None:
     with pytest.raises(CodecFailure) as caught:
-        edge.decode(open_codec(edge, kind), PLAIN)
+        edge.decode_payloads(open_codec(edge, kind), PLAIN)
     assert str(caught.value) == reason
+    assert caught.value.code == code
 
 
 @pytest.mark.parametrize(
@@ -167,9 +184,9 @@ def test_a_bad_decode_is_a_failure_with_its_reason(edge: Worker, kind: str, reas
         ("RaisesInDecode", PLAIN[0], "decode: KeyError: 'table'"),
     ],
 )
-def test_a_payload_that_does_not_decode(edge: Worker, kind: str, payload: bytes, reason: str) -> None:
+def test_a_payload_that_does_not_decode(edge: EdgeClient, kind: str, payload: bytes, reason: str) -> None:
     with pytest.raises(PayloadError, match=reason):
-        edge.decode(open_codec(edge, kind, **({"bits": 32} if kind == "Steady" else {})), [PLAIN[0], payload])
+        edge.decode_payloads(open_codec(edge, kind, **({"bits": 32} if kind == "Steady" else {})), [PLAIN[0], payload])
 
 
 # --- codecs that take the process along -----------------------------------------------------------------------------
@@ -190,21 +207,21 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
-def assert_nothing_stays(worker: Worker) -> None:
+def assert_nothing_stays(worker: WorkerClient) -> None:
     assert worker.closed
     assert not worker.alive
     assert not worker.folder.exists()
     assert is_gone(worker.pid)
     with pytest.raises(WorkerDied, match="the device process has ended"):
-        worker.call("threads", {"threads": 1})
+        worker.set_threads(1)
     worker.close()
 
 
 def test_a_codec_that_hangs_is_killed() -> None:
-    with Worker("device") as worker:
+    with DeviceClient() as worker:
         handle = open_codec(worker, "Hangs")
         with pytest.raises(WorkerTimeout, match="no answer from the device process within 0 s"):
-            worker.encode(handle, SAMPLES, timeout_s=0.3)
+            worker.encode_samples(handle, SAMPLES, timeout_s=0.3)
         assert_nothing_stays(worker)
 
 
@@ -216,38 +233,37 @@ def test_a_codec_that_hangs_is_killed() -> None:
     ],
 )
 def test_a_codec_that_ends_the_process(kind: str, reason: str) -> None:
-    with Worker("device") as worker:
+    with DeviceClient() as worker:
         handle = open_codec(worker, kind)
         with pytest.raises(WorkerDied, match=reason):
-            worker.encode(handle, SAMPLES)
+            worker.encode_samples(handle, SAMPLES)
         assert_nothing_stays(worker)
 
 
 def test_a_process_killed_from_outside_says_what_may_have_happened() -> None:
-    with Worker("device") as worker:
+    with DeviceClient() as worker:
         assert worker.alive
         os.kill(worker.pid, signal.SIGKILL)
         wait_for(lambda: not worker.alive, "the end of a killed process")
         with pytest.raises(WorkerDied, match="was killed by SIGKILL, perhaps because the machine had no memory left"):
-            worker.call("threads", {"threads": 1})
+            worker.set_threads(1)
 
 
 def test_a_codec_that_takes_all_memory_meets_the_limit() -> None:
-    with Worker("device", memory_limit_bytes=1 << 30) as worker:
+    with DeviceClient(memory_limit_bytes=1 << 30) as worker:
         handle = open_codec(worker, "Hoards")
         with pytest.raises((CodecFailure, WorkerDied), match=r"memory|SIG"):
-            worker.encode(handle, SAMPLES)
+            worker.encode_samples(handle, SAMPLES)
 
 
 PARENT = """
 import sys, time
 from codecbench import TensorSpec
-from codecbench.workers.client import Worker
+from codecbench.workers.client import EdgeClient
 
-worker = Worker("device")
-handle = worker.open_codec(sys.argv[1], TensorSpec((2,)), {}, "device")
-arrays = [{"dtype": "float32", "shape": [2]}]
-worker.send("encode_arrays", {"handle": handle, "arrays": arrays, "batched": True}, [bytes(8)])
+worker = EdgeClient()
+handle = worker.open_codec(sys.argv[1], TensorSpec((2,)), {}, "edge")
+worker.start_decode_payloads(handle, [bytes(8)])
 print(worker.pid, flush=True)
 time.sleep(3600)
 """
@@ -255,7 +271,7 @@ time.sleep(3600)
 
 def test_a_process_ends_with_its_parent_even_while_a_codec_hangs(tmp_path: Path) -> None:
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, f"{FILE}:Hangs"],
+        [sys.executable, "-c", PARENT, f"{FILE}:HangsInDecode"],
         stdout=subprocess.PIPE,
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )

@@ -7,20 +7,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codecbench.errors import DataError, PayloadError
-from codecbench.workers.offload import answering, asking
+from codecbench.workers.offload import request_client, request_server
 
 
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=5))
 @settings(deadline=None, max_examples=30)
 def test_each_payload_has_its_answer(payloads: list[bytes]) -> None:
-    with answering(lambda payload: payload[::-1] + b"!").running() as address, asking(address) as ask:
-        assert [ask(payload) for payload in payloads] == [payload[::-1] + b"!" for payload in payloads]
+    with request_server(lambda payload: payload[::-1] + b"!").running() as address, request_client(address) as request:
+        assert [request(payload) for payload in payloads] == [payload[::-1] + b"!" for payload in payloads]
 
 
 def test_long_messages_arrive_whole() -> None:
     payload = bytes(range(256)) * 8000
-    with answering(lambda payload: payload + payload).running() as address, asking(address) as ask:
-        assert ask(payload) == payload + payload
+    with request_server(lambda payload: payload + payload).running() as address, request_client(address) as request:
+        assert request(payload) == payload + payload
 
 
 def test_a_refused_payload_ends_the_connection_and_no_other() -> None:
@@ -29,8 +29,12 @@ def test_a_refused_payload_ends_the_connection_and_no_other() -> None:
             raise PayloadError("empty")
         return payload
 
-    with answering(answer).running() as address, asking(address) as ask, asking(address) as other:
-        assert ask(b"a") == b"a"
+    with (
+        request_server(answer).running() as address,
+        request_client(address) as request,
+        request_client(address) as other,
+    ):
+        assert request(b"a") == b"a"
         with pytest.raises(DataError, match="the edge process gave no answer"):
-            ask(b"")
+            request(b"")
         assert other(b"b") == b"b"

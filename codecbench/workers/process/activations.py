@@ -1,4 +1,4 @@
-"""The activations at one split, in mapped files."""
+"""The activations at one split, in mapped files, and the processes that make them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecbench.codec import TensorSpec
+from codecbench.workers.process.models import Answer, ModelProcess, required
+from codecbench.workers.protocol import Reply
 
 
 class Activations:
@@ -69,3 +71,26 @@ class Activations:
 
     def _path(self, subset: str) -> Path:
         return self.folder / f"{subset}.values"
+
+
+class HeadProcess(ModelProcess):
+    """A process that runs heads and keeps their activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._activations: Activations | None = None
+
+    @property
+    def activations(self) -> Activations:
+        """The activations of this split, once a head ran."""
+        return required(self._activations, "no head ran yet")
+
+    def op_head(self, request: Reply) -> Answer:
+        """Run the head on one chunk of inputs and keep its activations in the folder; returns their bytes."""
+        fields = request.fields
+        if fields["first"]:
+            self._activations = Activations(Path(fields["folder"]), TensorSpec.from_json(fields["spec"]))
+        outputs = self.models.run(self.head, self.models.inputs(fields["subset"], fields["positions"]))
+        samples = [sample[0] for sample in outputs]
+        self.activations.add(fields["subset"], fields["chunk"], samples)
+        return {"raw_bytes": sum(s.nbytes for s in samples)}, ()

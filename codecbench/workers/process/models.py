@@ -1,38 +1,147 @@
-"""Models on batches of samples."""
+"""A workload's model in a worker process: cut in two, run on batches of samples, timed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from codecbench import measure
 from codecbench.codec import TensorSpec
-from codecbench.workers.protocol import pack_arrays
+from codecbench.errors import UsageError
+from codecbench.registry import resolve
+from codecbench.workers.process.graph_split import SplitModel
+from codecbench.workers.protocol import Reply
+from codecbench.workload import Subset, Workload
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
+Answer: TypeAlias = tuple[dict[str, Any], Sequence[bytes]]
+"""The result of an operation: fields that JSON holds, and byte strings."""
 
 MODEL_BATCH = 32
-"""Samples that a head, a tail or an uncut model runs at once. Features of more do not stay in a processor's cache: a
+"""Samples that a head, a tail or a full model runs at once. Features of more do not stay in a processor's cache: a
 ResNet-20 on CIFAR-10 takes a quarter longer an image in batches of 128."""
 
-
-@contextmanager
-def _inference() -> Iterator[None]:
-    import torch
-
-    with torch.inference_mode():
-        yield
+Item = TypeVar("Item")
 
 
-def _tensors(samples: Sequence[NDArray[Any]]) -> list[Tensor]:
+class ModelHost:
+    """A workload with its model, traced and cut.
+
+    Reads no data to be made: the probes have random values. Raises UsageError where the device of torch is missing.
+    """
+
+    def __init__(self, workload: Workload, torch_device: str) -> None:
+        if torch_device == "cuda" and not torch.cuda.is_available():
+            raise UsageError("this machine has no CUDA device that torch can use; leave out --torch-device cuda")
+        self.workload = workload
+        self.torch_device = torch_device
+        model = workload.build_model().to(torch_device)
+        probes = [probe.to(torch_device) for probe in _probes(workload.input_spec)]
+        self.split_model = SplitModel(model, probes, workload.input_spec)
+
+    @property
+    def full_model(self) -> nn.Module:
+        """The model as the workload built it."""
+        return self.split_model.model
+
+    def inputs(self, subset: Subset, positions: Sequence[int]) -> list[Tensor]:
+        """Fresh tensors of the inputs at these positions."""
+        return tensors(self.workload.inputs(subset, positions))
+
+    def input_batch(self, subset: Subset, position: int) -> Tensor:
+        """One input as a batch of its own, on the device of torch."""
+        (sample,) = self.inputs(subset, [position])
+        return self.batch_of_one(sample)
+
+    def batch_of_one(self, x: Tensor) -> Tensor:
+        """One sample with a batch axis, on the device of torch."""
+        return x.unsqueeze(0).to(self.torch_device)
+
+    def run(self, model: nn.Module, xs: Sequence[Tensor]) -> list[tuple[NDArray[Any], ...]]:
+        """A model's output tensors for each sample. Samples of equal shape share a batch, so none is padded."""
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for i, x in enumerate(xs):
+            groups.setdefault(tuple(x.shape), []).append(i)
+        outputs: list[tuple[NDArray[Any], ...]] = [()] * len(xs)
+        with torch.inference_mode():
+            for members in _model_batches(groups.values()):
+                batch = torch.stack([xs[i] for i in members]).to(self.torch_device)
+                leaves = [leaf.cpu().numpy() for leaf in torch.utils._pytree.tree_leaves(model(batch))]
+                for row, i in enumerate(members):
+                    outputs[i] = tuple(leaf[row] for leaf in leaves)
+        return outputs
+
+    def time(self, model: nn.Module, x: Tensor) -> float:
+        """Seconds of a model on one sample."""
+
+        def step() -> None:
+            model(self.batch_of_one(x))
+            if self.torch_device != "cpu":
+                torch.cuda.synchronize()
+
+        with torch.inference_mode():
+            _, seconds = measure.timed(step)
+        return seconds
+
+
+class ModelProcess:
+    """A process that a model may be built in, and that runs its head or its tail; the base of every role."""
+
+    def __init__(self) -> None:
+        self._models: ModelHost | None = None
+        self._parts: tuple[nn.Module, nn.Module] | None = None
+
+    @property
+    def models(self) -> ModelHost:
+        """The model, once it was built."""
+        return required(self._models, "no model was built")
+
+    @property
+    def head(self) -> nn.Module:
+        """The part of the model before the split, once one was chosen."""
+        return required(self._parts, "no split was chosen")[0]
+
+    @property
+    def tail(self) -> nn.Module:
+        """The part of the model behind the split, once one was chosen."""
+        return required(self._parts, "no split was chosen")[1]
+
+    def op_threads(self, request: Reply) -> Answer:
+        """Set torch's thread count."""
+        torch.set_num_threads(request.fields["threads"])
+        return {}, ()
+
+    def op_workload(self, request: Reply) -> Answer:
+        """Build a workload's model and find its cuts; returns their names and specs.
+
+        Reads no data. The edge role is given no data folder.
+        """
+        data_dir = request.fields["data_dir"]
+        workload: Workload = resolve(request.fields["workload"])(Path(data_dir) if data_dir else None)
+        self._models = ModelHost(workload, request.fields["torch_device"])
+        cuts = [{"name": c.name, "spec": c.spec.to_json()} for c in self._models.split_model.cuts.values()]
+        return {"cuts": cuts, "weights_sha256": workload.weights_sha256()}, ()
+
+    def op_split(self, request: Reply) -> Answer:
+        """Choose the split point whose head or tail this process runs."""
+        self._parts = self.models.split_model.split(request.fields["split"])
+        return {}, ()
+
+
+def required(item: Item | None, missing: str) -> Item:
+    """The item, which a request before this one made. Raises RuntimeError where the parent sent none."""
+    if item is None:
+        raise RuntimeError(missing)
+    return item
+
+
+def tensors(samples: Sequence[NDArray[Any]]) -> list[Tensor]:
     """Fresh tensors, so that nothing a codec writes reaches the cache."""
-    import torch
-
     return [torch.from_numpy(np.array(s, copy=True)) for s in samples]
 
 
@@ -42,14 +151,8 @@ def _model_batches(groups: Iterable[list[int]]) -> Iterator[list[int]]:
             yield members[start : start + MODEL_BATCH]
 
 
-def _pack_outputs(outputs: Sequence[tuple[NDArray[Any], ...]]) -> dict[str, Any]:
-    return {"outputs": [pack_arrays(sample)[0] for sample in outputs]}
-
-
 def _probes(spec: TensorSpec) -> list[Tensor]:
     """Random inputs of two batch sizes and, where an axis varies, of two lengths."""
-    import torch
-
     generator = torch.Generator().manual_seed(0)
     dtype = getattr(torch, spec.dtype)
     probes = []

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
@@ -61,6 +62,15 @@ class Hangs(Misbehaving):
     def encode(self, x: Tensor) -> bytes:
         time.sleep(3600)
         return b""
+
+
+class Opens(Misbehaving):
+    """Reaches for a file."""
+
+    name = "opens"
+
+    def encode(self, x: Tensor) -> bytes:
+        return Path("/some/folder/secret").read_bytes()
 
 
 class HangsInDecode(Misbehaving):

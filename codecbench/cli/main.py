@@ -376,7 +376,7 @@ def rehearse(
     """Run the planned codec for real, over a path shaped on this machine, and hold the plan's latency against it."""
     from codecbench.analysis.planner import Limits
     from codecbench.analysis.selection import one_set
-    from codecbench.harness import rehearsal as rehearsals
+    from codecbench.harness import plan_validation
     from codecbench.harness.progress import reporter
     from codecbench.links.relay import parse_rate
     from codecbench.results.store import Store
@@ -384,13 +384,13 @@ def rehearse(
 
     if not delay_ms >= 0:
         raise UsageError(f"--delay-ms is a number of milliseconds from 0 on, not {delay_ms:g}")
-    path = rehearsals.Path(parse_rate(rate), delay_ms / 1000)
+    path = plan_validation.PathShape(parse_rate(rate), delay_ms / 1000)
     records, _ = one_set(_only(Store(out).records(), "workload", [workload]), workload, sample_set)
     if budget is None:
         budget = pick(workloads(manager(plugin or ())), workload, "workload").budget
     options = {"workload": workload, "plugin": plugin, "data_dir": data_dir, "preset": "full"}
     with reporter() as report:
-        found = rehearsals.rehearse(
+        found = plan_validation.validate_plan(
             load(None, options), records, Limits.of(budget, None, None), path, requests, report
         )  # fmt: skip
     show(plan_text.rehearsal(found, _metric(records)))

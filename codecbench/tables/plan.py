@@ -11,7 +11,7 @@ from codecbench.tables import document as layout
 from codecbench.tables.formats import short
 
 if TYPE_CHECKING:
-    from codecbench.harness.rehearsal import Rehearsal
+    from codecbench.harness.plan_validation import PlanValidation
 
 FRONT_SHOWN = 12
 
@@ -35,7 +35,7 @@ def as_text(plan: Plan, turns: Sequence[Turn], limits: Limits, scenario: Scenari
     return "\n".join(parts)
 
 
-def rehearsal(found: Rehearsal, metric: str) -> str:
+def rehearsal(found: PlanValidation, metric: str) -> str:
     """What was planned beside what was measured."""
     link = found.link
     measured = f"{1000 * found.median_s:.2f} ms (p95 {1000 * found.p95_s:.2f}) over {len(found.measured_s)} requests"

@@ -40,7 +40,7 @@ class ModelTraining:
 
 
 @dataclass(frozen=True)
-class Fits:
+class FitTimes:
     """The fits of a row's points at one split: seconds of each, and the codec's name."""
 
     codec: str
@@ -66,7 +66,7 @@ class TrainingTable:
     seed: int
     splits: tuple[str, ...]
     rows: tuple[str, ...]
-    fits: Mapping[tuple[str, str], Fits]
+    fits: Mapping[tuple[str, str], FitTimes]
     remarks: tuple[str, ...]
 
     def document(self, splits_per_block: int = SPLITS_PER_BLOCK) -> layout.Document:
@@ -186,9 +186,9 @@ def _model_remark(model: ModelTraining) -> str:
     return f"% of training: of {short(model.seconds)} s, the training of the model itself{note}"
 
 
-def _fits(records: Sequence[Record]) -> Fits:
+def _fits(records: Sequence[Record]) -> FitTimes:
     seconds = (_fit_s(record) for record in records)
-    return Fits(records[0].key.codec, tuple(fit_s for fit_s in seconds if fit_s is not None))
+    return FitTimes(records[0].key.codec, tuple(fit_s for fit_s in seconds if fit_s is not None))
 
 
 def _fit_s(record: Record) -> float | None:

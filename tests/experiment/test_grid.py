@@ -11,7 +11,9 @@ from support.runs import KeptPair, RecordingReporter, configured, run
 
 from codecbench.codec import TensorSpec
 from codecbench.errors import PluginError, UsageError
+from codecbench.experiment.grid import Grid, asked_codecs
 from codecbench.harness.run import Run
+from codecbench.registry import codecs, manager, workloads
 
 
 def test_the_grid(tmp_path: Path, shared: KeptPair) -> None:
@@ -31,6 +33,20 @@ def test_the_grid(tmp_path: Path, shared: KeptPair) -> None:
     ):
         cells("steady:bist=3")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_grid_needs_the_tensors_at_the_splits_and_no_process(tmp_path: Path) -> None:
+    config = configured(tmp_path, "steady:bits=16", "skips-input", "raises-when-asked", samples=2, split=[])
+    pm = manager(config.plugin)
+    workload = workloads(pm)["tiny"]
+    grid = Grid(config, workload, asked_codecs(config, codecs(pm)), {"test": [9, 8, 7], "choice": [5]})
+    assert (grid.counts, grid.sample_ids) == ({"test": 2, "choice": 1}, {"test": [9, 8], "choice": [5]})
+    cuts = {"input": TensorSpec((3, 8, 8), image=True), "stem": TensorSpec((6, 4, 4)), "block": TensorSpec((6, 4, 4))}
+    cells = {(cell.key.split, cell.key.codec): cell for cell in grid.cells(cuts)}
+    assert {cell.key.sample_set for cell in cells.values()} == {grid.sample_sets["test"]}
+    assert cells["input", "skips-input"].skip_reason == "takes no images"
+    assert cells["stem", "skips-input"].skip_reason is None
+    assert (cells["stem", "raises-when-asked"].fault or "").endswith("raised ZeroDivisionError: division by zero")
 
 
 def test_points_that_are_no_json_scalars_are_refused(tmp_path: Path, shared: KeptPair) -> None:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.runs import RAW_BYTES, record_of
 
+from codecbench.codec import TensorSpec
+from codecbench.errors import CodecFailure
+from codecbench.experiment.cells import PlannedCell
+from codecbench.fitting.states import FittedState
+from codecbench.harness.opened_cell import OpenedCell
+from codecbench.harness.timing import Failure, Steps, TimingPass, Timings
 from codecbench.measure import percentile
+from codecbench.registry import codecs, manager
+from codecbench.results.cell import CellKey
 from codecbench.results.store import Store
+from codecbench.workers.protocol import Reply
 
 
 def test_a_record_keeps_the_steps_of_each_timed_sample(measured: Path) -> None:
@@ -43,3 +55,78 @@ def test_costs_are_null_where_nothing_was_counted(measured: Path) -> None:
     assert cost.head_peak_bytes is not None
     assert cost.head_peak_bytes > 0
     assert cost.device_peak_bytes == max(cost.head_peak_bytes, cost.encoder_peak_bytes or 0)
+
+
+# --- turns and failures ----------------------------------------------------------------------------------------------
+
+
+class RecordingPair:
+    """A pair whose processes only keep their requests. The codec of level `BAD` fails at its fifth encoding."""
+
+    def __init__(self) -> None:
+        self.device = self.edge = self
+        self.generation = 0
+        self.calls: list[tuple[str, Any]] = []
+        self.opened: list[int] = []
+
+    @contextmanager
+    def single_threaded(self) -> Iterator[None]:
+        yield
+
+    def replace(self) -> None:
+        self.generation += 1
+
+    def open_codec(self, codec: str, spec: Any, point: Mapping[str, Any], *state: Any, timeout_s: float) -> int:
+        self.opened.append(point["level"])
+        return int(point["level"])
+
+    def call(self, op: str, fields: Mapping[str, Any], blobs: Any = (), *, timeout_s: float = 0.0) -> Reply:
+        self.calls.append((op, fields.get("handle", fields.get("position"))))
+        if op == "time_encode" and fields["handle"] == BAD and self.calls.count((op, BAD)) == 5:
+            raise CodecFailure("encode: KeyError: 'table'")
+        answers: dict[str, dict[str, Any]] = {
+            "head_cost": {"head_flop": 7, "head_peak_bytes": 100},
+            "encoder_cost": {"encoder_flop": None, "encoder_parameters": None, "encoder_peak_bytes": 200},
+            "time_head": {"head_s": float(len([o for o, _ in self.calls if o == op]))},
+            "time_encode": {"encode_s": 0.1},
+            "time_decode": {"decode_s": 0.2, "tail_s": 0.3},
+        }
+        return Reply(answers[op], [b"12345"])
+
+
+BAD = 2
+
+
+@pytest.fixture
+def recorded() -> tuple[RecordingPair, dict[str, Timings | Failure]]:
+    """Three cells of which one fails, timed on four samples of five."""
+    pair: Any = RecordingPair()
+    cells = []
+    for level in (1, BAD, 3):
+        key = CellKey("tiny", "stem", "raw", 1, {"level": level}, 0, "test-5")
+        planned = PlannedCell(key, codecs(manager())["raw"], TensorSpec((1,)), None)
+        cells.append(OpenedCell(pair, planned, FittedState()))
+    timed = TimingPass(pair, test_samples=5, timing_samples=4, timeout_s=9.0).measure(cells)
+    return pair, {f"level {cell.cell.key.point['level']}": timed[cell.id] for cell in cells}
+
+
+def test_the_cells_take_turns(recorded: tuple[RecordingPair, dict[str, Timings | Failure]]) -> None:
+    pair, _ = recorded
+    asked = [at for op, at in pair.calls if op == "time_encode"]
+    assert asked == [1, 2, 3, 2, 3, 1, 3, 1, 2, 1, 2, 3, 2, 3, 1, 3, 1, 1, 3]
+    assert [at for op, at in pair.calls if op == "time_head"] == [0, 1, 2, 3, 4, 0, 1]
+
+
+def test_a_cell_that_fails_has_its_reason_and_costs_no_other(
+    recorded: tuple[RecordingPair, dict[str, Timings | Failure]],
+) -> None:
+    pair, timed = recorded
+    assert timed["level 2"] == Failure("encode: KeyError: 'table'")
+    for name in ("level 1", "level 3"):
+        found = timed[name]
+        assert isinstance(found, Timings)
+        assert found.head_s == [4.0, 5.0, 6.0, 7.0]
+        assert found.steps == [Steps(0.1, 0.2, 0.3, 5)] * 4
+        assert (found.cost.head_flop, found.cost.device_peak_bytes) == (7, 200)
+    # Both sides of each cell once, and after the processes were replaced those of the cells that go on once more.
+    assert pair.opened == [1, 1, 2, 2, 3, 3, 3, 3, 1, 1]

@@ -10,7 +10,7 @@ A plugin author writes
         check()
 
 and gets one test id for each check at each spec and point, such as `zlib[level=3]-(4, 8, 8)-check_same_bytes`.
-`codecbench check` prints the same outcomes. docs/kit.md has what each check asks and what the kit cannot see.
+`codecbench check` prints the same outcomes. docs/reference/kit.md has what each check asks and what the kit cannot see.
 
 A check that builds on another is skipped, with the other's name, where that one fails: one fault gives one failure.
 Importing this module imports neither torch nor pytest.
@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING
 
 from codecbench.codec import Codec, TensorSpec
 from codecbench.errors import UsageError
-from codecbench.kit import checks as kit_checks
-from codecbench.kit.golden import Golden, golden_files, golden_path
+from codecbench.kit import checks  # noqa: F401 - the checks are known once their module is imported
+from codecbench.kit.golden import Golden, golden_change, golden_files, golden_of, golden_path
 from codecbench.kit.runner import CHECKS, Check, CheckFailed, Kit, Outcome, Points, Subject, quick_points, subject_label
 from codecbench.names import pick
 
@@ -131,7 +131,7 @@ def write_golden(codec: type[Codec], *, specs: Sequence[TensorSpec] | None = Non
     present = [path for path, golden in found.items() if golden.version == codec.version]
     kit = Kit([codec], specs)
     for path in present:
-        change = kit_checks.golden_change(codec, found[path])
+        change = golden_change(codec, found[path])
         if change:
             raise UsageError(f"{path.name}: {change}; raise {codec.name}'s version before new golden files are written")
     for path in found.keys() - present:
@@ -140,7 +140,7 @@ def write_golden(codec: type[Codec], *, specs: Sequence[TensorSpec] | None = Non
     for case in kit.cases:
         path = golden_path(codec, case.spec, case.point)
         if path not in present and kit.outcome(CHECKS["check_decode_gives_tensor"], case).status == "passed":
-            kit_checks.golden_of(case).write(path)
+            golden_of(case).write(path)
             written.append(path)
     return written
 

@@ -111,7 +111,7 @@ class Workload(ABC):
         """Numerator and denominator of the metric for one sample, from its output tensors without the batch axis."""
 
     @classmethod
-    def fetch(cls, data_dir: Path, say: Callable[[str], None]) -> None:
+    def fetch(cls, data_dir: Path, log: Callable[[str], None]) -> None:
         """Fetch `dataset` into `data_dir`, checking sums; `say` takes a line for the user. Raises DataError."""
         raise UsageError(f"workload {cls.name!r} has nothing to fetch: its data ships with it")
 
@@ -122,7 +122,7 @@ def metric_value(metric: Metric, numerators: NDArray[np.float64], denominators: 
     return metric.scale * float(numerators.sum()) / total if total else float("nan")
 
 
-def data_places(data_dir: Path | None = None) -> list[Path]:
+def data_folders(data_dir: Path | None = None) -> list[Path]:
     """Where fetched datasets are looked for, first to last: `data_dir`, `CODECBENCH_DATA`, the user cache.
 
     `CODECBENCH_DATA` may name several folders, as PATH does. A fetch writes to the first of all. None need exist.

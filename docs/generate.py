@@ -1,15 +1,17 @@
-"""Rewrite the generated parts of README.md and docs/*.md, docs/figures and docs/tables.
+"""Rewrite the generated parts of the README and the pages below docs/, and the figures and tables that they link to.
 
 `python docs/generate.py`, or with `--check`.
 
 A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`. Numbers come from the records under
 results/, the command line from its own definitions, the hooks from their specifications. Nothing is typed by hand.
+Links in generated text are written from the project's root and made relative to the page that shows them.
 """
 
 from __future__ import annotations
 
 import argparse
 import inspect
+import posixpath
 import re
 import sys
 from collections import Counter
@@ -28,8 +30,8 @@ from codecbench.analysis import curves
 from codecbench.analysis import study as figure_data
 from codecbench.analysis.latency import Scenario
 from codecbench.analysis.paper import OUR_ROWS
-from codecbench.cli import main as cli
-from codecbench.cli import options as cli_options
+from codecbench.cli.main import app
+from codecbench.cli.options import DEFAULT_LINK, DEFAULT_LINKS, scenario
 from codecbench.codec import Codec
 from codecbench.errors import CodecbenchError, DataError, UsageError
 from codecbench.experiment.config import DEFAULT_WORKLOAD
@@ -56,15 +58,29 @@ WHOLE_TEST = "whole-test"
 SEEDS = "seeds"
 """The folder below results/ with records of the same points, fitted from several seeds."""
 
+FIGURES = "docs/results/figures"
+TABLES = "docs/results/tables"
+"""The folders of drawn figures and of tables in LaTeX."""
+
+SHORT_TABLE = ("raw", "jpeg-huffman", "webp", "deepcod", "deepcod-rd")
+"""The codecs of the README's table."""
+
 Generator: TypeAlias = Callable[[Path], str]
 
 _BLOCK = re.compile(r"^<!-- generated: (\S+) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
 _MARKER = re.compile(r"^<!-- (?:generated: .*|end) -->$", re.MULTILINE)
+_LINK = re.compile(r"\]\((?!\w+://)([^)\s]+)\)")
 
 
 def main_table(root: Path) -> str:
     """The default workload's table for its own budget."""
     return _default_table(root).render("md")
+
+
+def short_table(root: Path) -> str:
+    """The same of the codecs in SHORT_TABLE alone, for a first look."""
+    records = [record for record in _records(root) if record.key.codec in SHORT_TABLE]
+    return _default_of(_tables(records)).render("md")
 
 
 def whole_test_table(root: Path) -> str:
@@ -170,14 +186,14 @@ def drawings(root: Path) -> list[Drawing]:
 
 def _figure_data(root: Path, records: Sequence[Record], **machines: str) -> figure_data.FigureData:
     pm, store = manager(), Store(root / "results")
-    scenarios = [cli_options.scenario(pm, store, link, **machines) for link in cli_options.DEFAULT_LINKS]
+    scenarios = [scenario(pm, store, link, **machines) for link in DEFAULT_LINKS]
     return figure_data.of(records, scenarios, workloads(pm)[DEFAULT_WORKLOAD].budget)
 
 
 def figures(root: Path) -> str:
     """A heading, the picture and the caption of every figure."""
     return "\n".join(
-        f"### {drawing.title}\n\n![{drawing.alt}](figures/{drawing.name}.svg)\n\n{drawing.caption}\n"
+        f"### {drawing.title}\n\n![{drawing.alt}](/{FIGURES}/{drawing.name}.svg)\n\n{drawing.caption}\n"
         for drawing in drawings(root)
     )
 
@@ -185,7 +201,7 @@ def figures(root: Path) -> str:
 def latency_figures(root: Path) -> str:
     """The latency by split over the default links, with a slow device and a fast edge."""
     shown = [d for d in drawings(root) if d.name.startswith(SPLIT_FIGURE) and d.name.endswith(PREDICTED["device"])]
-    return "\n".join(f"![{d.alt}](docs/figures/{d.name}.svg)\n" for d in shown)
+    return "\n".join(f"![{d.alt}](/{FIGURES}/{d.name}.svg)\n" for d in shown)
 
 
 def codec_list(root: Path) -> str:
@@ -198,7 +214,7 @@ def codec_list(root: Path) -> str:
 def command_line(root: Path) -> str:
     """A heading and a table of arguments for every command."""
     del root
-    return "\n".join(_command(words, callback) for words, callback in _commands(cli.app, "codecbench"))
+    return "\n".join(_command(words, callback) for words, callback in _commands(app, "codecbench"))
 
 
 def hooks(root: Path) -> str:
@@ -209,6 +225,7 @@ def hooks(root: Path) -> str:
 
 GENERATORS: dict[str, Generator] = {
     "table": main_table,
+    "short-table": short_table,
     "whole-test-table": whole_test_table,
     "training-times": training_times,
     "seed-spread": seed_spread,
@@ -228,7 +245,7 @@ LATEX_TABLES: dict[str, Generator] = {
     "main": lambda root: _default_table(root).render("latex"),
     "training-times": lambda root: training_times(root, "latex"),
 }
-"""What docs/tables/NAME.tex holds, where a page links to it."""
+"""The text of NAME.tex in TABLES, which is written where a page links to it."""
 
 
 def hook_functions() -> dict[str, Callable[..., Any]]:
@@ -242,11 +259,11 @@ def hook_functions() -> dict[str, Callable[..., Any]]:
 
 def pages(root: Path) -> list[Path]:
     """The files that may hold generated parts."""
-    return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
 
 
 def refreshed(text: str, root: Path, label: str) -> str:
-    """The text with every generated part made anew.
+    """The text with every generated part made anew. `label` is the page's path from the root.
 
     Raises UsageError for a part of unknown name, or a marker without its partner.
     """
@@ -256,7 +273,7 @@ def refreshed(text: str, root: Path, label: str) -> str:
         raise UsageError(f"{label}: {blocks} generated parts but {markers} markers; each part needs a start and an end")
 
     def made_anew(match: re.Match[str]) -> str:
-        body = pick(GENERATORS, match[1], "generated part")(root)
+        body = _relative(pick(GENERATORS, match[1], "generated part")(root), label)
         return f"<!-- generated: {match[1]} -->\n{body}<!-- end -->"
 
     return _BLOCK.sub(made_anew, text)
@@ -266,19 +283,20 @@ def stale(root: Path) -> dict[Path, str]:
     """Files that are not current, with the text that they should have: pages with generated parts, figures, tables."""
     drawings.cache_clear()
     found = {}
-    shown = ""
+    linked: set[str] = set()
     for page in pages(root):
         text = page.read_text(encoding="utf-8")
-        wanted = refreshed(text, root, str(page.relative_to(root)))
+        name = page.relative_to(root).as_posix()
+        wanted = refreshed(text, root, name)
         if wanted != text:
             found[page] = wanted
-        shown += wanted
+        linked |= {posixpath.normpath(posixpath.join(posixpath.dirname(name), link)) for link in _LINK.findall(wanted)}
     beside: dict[str, str] = {}
-    if "](figures/" in shown:
-        beside = {f"figures/{drawing.name}.svg": drawing.svg() for drawing in drawings(root)}
-    beside |= {f"tables/{n}.tex": make(root) for n, make in LATEX_TABLES.items() if f"tables/{n}.tex)" in shown}
+    if any(link.startswith(f"{FIGURES}/") for link in linked):
+        beside = {f"{FIGURES}/{drawing.name}.svg": drawing.svg() for drawing in drawings(root)}
+    beside |= {path: make(root) for name, make in LATEX_TABLES.items() if (path := f"{TABLES}/{name}.tex") in linked}
     for name, wanted in beside.items():
-        path = root / "docs" / name
+        path = root / name
         if not path.exists() or path.read_text(encoding="utf-8") != wanted:
             found[path] = wanted
     return found
@@ -286,7 +304,7 @@ def stale(root: Path) -> dict[Path, str]:
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     """Rewrite stale pages and return 0; with --check, name them and return 1 where there are any."""
-    parser = argparse.ArgumentParser(description="Rewrite the generated parts of README.md and docs/*.md.")
+    parser = argparse.ArgumentParser(description="Rewrite the generated parts of the README and docs/.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a page is stale")
     check = parser.parse_args(arguments).check
     try:
@@ -296,12 +314,22 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
         return 2
     for page, text in found.items():
         if not check:
-            page.parent.mkdir(exist_ok=True)
+            page.parent.mkdir(parents=True, exist_ok=True)
             page.write_text(text, encoding="utf-8")
         sys.stdout.write(
             f"{page.relative_to(root)} {'is stale; run python docs/generate.py' if check else 'rewritten'}\n"
         )
     return 1 if check and found else 0
+
+
+def _relative(text: str, page: str) -> str:
+    """The text with links that start at the project's root, as in `/docs/x.svg`, made relative to a page."""
+    return _LINK.sub(
+        lambda link: (
+            f"]({posixpath.relpath(link[1], f'/{posixpath.dirname(page)}') if link[1][0] == '/' else link[1]})"
+        ),
+        text,
+    )
 
 
 def _records(root: Path) -> list[Record]:
@@ -314,12 +342,15 @@ def _records(root: Path) -> list[Record]:
 def _tables(records: Sequence[Record], paper: bool = False) -> list[table.Table]:
     pm = manager()
     budgets = {name: kind.budget for name, kind in workloads(pm).items()}
-    return table.build(records, budgets=budgets, scenario=Scenario(links(pm)[cli_options.DEFAULT_LINK]), paper=paper)
+    return table.build(records, budgets=budgets, scenario=Scenario(links(pm)[DEFAULT_LINK]), paper=paper)
 
 
 def _default_table(root: Path) -> table.Table:
-    found = {built.workload: built for built in _tables(_records(root))}
-    return pick(found, DEFAULT_WORKLOAD, "workload in results/")
+    return _default_of(_tables(_records(root)))
+
+
+def _default_of(tables: Sequence[table.Table]) -> table.Table:
+    return pick({built.workload: built for built in tables}, DEFAULT_WORKLOAD, "workload in results/")
 
 
 def _input_share(found: table.Table, row: str) -> str:
@@ -341,9 +372,9 @@ def _percent(entry: table.Entry) -> str:
 
 
 def _commands(app: typer.Typer, words: str) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """How each command is called, and its function; groups come after plain commands."""
+    """How each command is called, and its function; groups come after plain commands. Hidden ones are left out."""
     for info in app.registered_commands:
-        if info.callback:
+        if info.callback and not info.hidden:
             yield f"{words} {info.name or info.callback.__name__}", info.callback
     for group in app.registered_groups:
         if group.typer_instance:
@@ -363,13 +394,13 @@ def _command(words: str, callback: Callable[..., Any]) -> str:
 
 
 def _parameters(callback: Callable[..., Any]) -> Iterator[tuple[str, str, bool]]:
-    """How each parameter is written, what it means, and whether it is an option."""
+    """How each parameter is written, what it means, and whether it is an option. Hidden ones are left out."""
     signature = inspect.signature(callback).parameters
     for name, hint in get_type_hints(callback, include_extras=True).items():
         for info in getattr(hint, "__metadata__", ()):
             if isinstance(info, ArgumentInfo):
                 yield info.metavar or name.upper(), info.help or "", False
-            elif isinstance(info, OptionInfo):
+            elif isinstance(info, OptionInfo) and not info.hidden:
                 # Inside Annotated, typer keeps the first declared name where a default would stand.
                 declared = [word for word in (info.default, *(info.param_decls or ())) if isinstance(word, str)]
                 names = ", ".join(declared or [f"--{name.replace('_', '-')}"])
@@ -398,7 +429,7 @@ def _codec(codec: type[Codec]) -> str:
     lines += [f"- `{key}`: {', '.join(map(str, values))}" for key, values in arguments.items()]
     source = codec.__module__.removeprefix("codecbench_plugins.").replace(".", "/")
     source += "/__init__.py" if hasattr(sys.modules[codec.__module__], "__path__") else ".py"
-    lines += [f"- version {codec.version}, [{source}](../plugins/codecbench_plugins/{source})"]
+    lines += [f"- version {codec.version}, [{source}](/plugins/codecbench_plugins/{source})"]
     return "\n".join(lines) + "\n"
 
 

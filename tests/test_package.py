@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support.paths import ROOT
 
-HEAVY = ("torch", "scipy", "skimage", "pyarrow", "pandas", "matplotlib")
+HEAVY = ("torch", "scipy", "skimage", "pyarrow", "pandas", "matplotlib", "jinja2")
 FOLDERS = {
     "codecbench": ROOT / "codecbench",
     "codecbench_plugins": ROOT / "plugins" / "codecbench_plugins",

@@ -1,4 +1,4 @@
-"""What `codecbench list` prints: one row an entry, as plain values."""
+"""Rows that `codecbench list` prints: one an entry, as plain values."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _cell(value: Any) -> str:
 
 
 def _points_cell(points: Sequence[Mapping[str, Any]]) -> str:
-    """How many operating points, and the arguments in which they differ."""
+    """Returns the number of operating points, and the arguments in which they differ."""
     arguments = [key for key in points[0] if len({str(point.get(key)) for point in points}) > 1]
     return f"{len(points)} ({', '.join(arguments)})" if arguments else str(len(points))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from codecbench.cli.errors import CommandGroup
 from codecbench.cli.options import DEFAULT_OUT, DataDir, Out, Plugins, WorkloadName, say, show
 from codecbench.devices.profile import HOST, DeviceProfile, pick_device
 from codecbench.errors import UsageError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from codecbench.workload import Workload
 
 app = typer.Typer(
-    help="Device profiles, which predict the time of heads, tails and encoders on another machine.",
+    cls=CommandGroup, help="Device profiles, which predict the time of heads, tails and encoders on another machine.",
     no_args_is_help=True, rich_markup_mode=None,
 )  # fmt: skip
 
@@ -76,7 +77,7 @@ def measure(
         raise UsageError(f"no folder {out.parent} to write {out.name} to; make it first")
     known = devices(manager(plugin or ()))
     profile, _ = measure_profile(
-        name, minutes=minutes, reference=pick_device(compared_with, known), seed=seed, say=_progress()
+        name, minutes=minutes, reference=pick_device(compared_with, known), seed=seed, log=_progress()
     )
     try:
         out.write_text(profile.to_text(), encoding="utf-8")

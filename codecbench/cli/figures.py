@@ -19,6 +19,7 @@ from codecbench.cli.options import (
     Out,
     Plugins,
     SampleSet,
+    only,
     say,
     scenario,
     show,
@@ -66,13 +67,13 @@ def figure(
     plugin: Plugins = None,
 ) -> None:
     """Draw the counterparts of the paper's figures from a results folder."""
-    from codecbench.analysis import study as figure_data
+    from codecbench.analysis import study
     from codecbench.cli import catalogue
-    from codecbench.figures import catalogue as figures
+    from codecbench.figures.catalogue import KINDS, save_all
     from codecbench.results.store import Store
 
     if as_list:
-        show(catalogue.text([kind.row() for kind in figures.KINDS.values()]))
+        show(catalogue.text([kind.row() for kind in KINDS.values()]))
         return
     pm = manager(plugin or ())
     store = Store(out)
@@ -80,8 +81,8 @@ def figure(
     if budget is None:
         budget = pick(workloads(pm), of_workload, "workload").budget
     scenarios = [scenario(pm, store, network, device, edge) for network in link or DEFAULT_LINKS]
-    data = figure_data.of(records, scenarios, budget, sample_set=sample_set, all_rows=all_rows)
-    for path in figures.save_all(data, into, [str(wanted) for wanted in format_ or [FigureFormat.SVG]], name or ()):
+    data = study.of(records, scenarios, budget, sample_set=sample_set, all_rows=all_rows)
+    for path in save_all(data, into, [str(wanted) for wanted in format_ or [FigureFormat.SVG]], name or ()):
         say(f"wrote {path}")
 
 
@@ -91,5 +92,4 @@ def _of_one_workload(records: Sequence[Record], asked: str | None) -> tuple[list
     if not there:
         raise UsageError("there are no records to draw; `codecbench run` makes some")
     name = asked or (next(iter(there)) if len(there) == 1 else DEFAULT_WORKLOAD)
-    pick(there, name, "workload in these records:")
-    return [record for record in records if record.key.workload == name], name
+    return only(records, "workload", [name]), name

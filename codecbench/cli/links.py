@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from codecbench.cli.errors import CommandGroup
 from codecbench.cli.options import Plugins, say, show
 from codecbench.errors import UsageError
 from codecbench.registry import links, manager
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from codecbench.links.tcp import Listener
 
 app = typer.Typer(
-    help="Models of networks: show one, measure a real path, fit a link to it.", no_args_is_help=True,
+    cls=CommandGroup, help="Models of networks: show one, measure a real path, fit a link to it.", no_args_is_help=True,
     rich_markup_mode=None,
 )  # fmt: skip
 
@@ -76,8 +77,8 @@ def fit(
     _end_fit(fit_pairs(payload_bytes, ms, name=name, description=f"Fitted to {len(ms)} pairs of {pairs.name}"), out)
 
 
-@app.command()
-def probe(
+@app.command("probe")
+def probe_path(
     server: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where `codecbench link serve` listens.")],
     sizes: Sizes = None,
     repeats: Annotated[int, typer.Option(metavar="N", min=1, help="Messages of each size.")] = 20,
@@ -96,15 +97,14 @@ def probe(
     """Measure a real path by sending messages to `codecbench link serve`, and fit a link to it."""
     from codecbench.links.files import write_pairs
     from codecbench.links.fitting import check_sizes, fit_pairs
-    from codecbench.links.probe import DEFAULT_SIZES, LinkClient
-    from codecbench.links.probe import probe as measured
+    from codecbench.links.probe import DEFAULT_SIZES, LinkClient, probe
     from codecbench.links.tcp import parse_address
     from codecbench.measure import percentile
 
     address, wanted = parse_address(server), _parse_sizes(sizes, DEFAULT_SIZES)
     check_sizes(wanted)
     with LinkClient(address, fresh=fresh) as client:
-        found = measured(client, wanted, repeats, pause_s=pause_ms / 1e3, reply_bytes=reply_bytes)
+        found = probe(client, wanted, repeats, pause_s=pause_ms / 1e3, reply_bytes=reply_bytes)
     payload_bytes, ms = [size for size, _ in found], [time for _, time in found]
     if out is not None:
         write_pairs(out, payload_bytes, ms)
@@ -134,8 +134,8 @@ def serve(
     _listen(link_server(host, port), "answering probes")
 
 
-@app.command()
-def relay(
+@app.command("relay")
+def relay_path(
     to: Annotated[str, typer.Option("--to", metavar="HOST:PORT", help="Where connections lead.")],
     rate: Annotated[str, typer.Option(metavar="RATE", help="Bits a second in each direction, like 20Mbit.")],
     delay_ms: Annotated[float, typer.Option("--delay-ms", metavar="N", min=0, help="Delay in each direction.")] = 0.0,
@@ -143,12 +143,11 @@ def relay(
     port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="The port; 0 is any free one.")] = PORT + 1,
 ) -> None:
     """Pass connections on at a limited rate and with a delay, until Ctrl-C."""
-    from codecbench.links.relay import parse_rate
-    from codecbench.links.relay import relay as shaped
+    from codecbench.links.relay import parse_rate, relay
     from codecbench.links.tcp import parse_address
 
     target = parse_address(to)
-    listener = shaped(target, rate_bit_per_s=parse_rate(rate), delay_s=delay_ms / 1e3, host=host, port=port)
+    listener = relay(target, rate_bit_per_s=parse_rate(rate), delay_s=delay_ms / 1e3, host=host, port=port)
     _listen(listener, f"passing on to {target} at {rate}, {delay_ms:g} ms each way")
 
 

@@ -1,9 +1,11 @@
-"""What the commands of the command line share: options, and how they print."""
+"""Options, printing and selections that several commands share."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,12 +13,14 @@ import typer
 
 from codecbench.devices.profile import HOST, pick_device
 from codecbench.links.files import pick_link
+from codecbench.names import pick
 from codecbench.registry import devices, links
 
 if TYPE_CHECKING:
     import pluggy
 
     from codecbench.analysis.latency import Scenario
+    from codecbench.results.record import Record
     from codecbench.results.store import Store
 
 DEFAULT_LINK = "wifi-450"
@@ -76,6 +80,24 @@ def show(text: str) -> None:
 def say(line: str) -> None:
     """A line for the user that is no result."""
     sys.stderr.write(line + "\n")
+
+
+def say_renamed(old: str, new: str) -> None:
+    """Tell the user that a spelling is another now, where the old one still works for one version."""
+    say(f"{old} is now {new}; the old spelling goes with the next version")
+
+
+def terminal_columns() -> int:
+    """Returns the width of the terminal, or 120 where there is none."""
+    return shutil.get_terminal_size((120, 24)).columns
+
+
+def only(records: Sequence[Record], field: str, wanted: Sequence[str] | None) -> list[Record]:
+    """Returns the records whose key has one of these values, or all. Raises UsageError for a value that none has."""
+    there = {str(getattr(record.key, field)): None for record in records}
+    for name in wanted or ():
+        pick(there, name, f"{field} in these records:")
+    return [record for record in records if not wanted or getattr(record.key, field) in wanted]
 
 
 def scenario(pm: pluggy.PluginManager, store: Store, link: str, device: str = HOST, edge: str = HOST) -> Scenario:

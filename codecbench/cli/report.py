@@ -19,12 +19,12 @@ from codecbench.cli.options import (
     Out,
     Plugins,
     SampleSet,
+    only,
     say,
     scenario,
 )
 from codecbench.devices.profile import HOST
 from codecbench.errors import DataError
-from codecbench.names import pick
 from codecbench.registry import codecs, manager, workloads
 
 DEFAULT_FILE = Path("report.html")
@@ -50,17 +50,16 @@ def report(
     plugin: Plugins = None,
 ) -> None:
     """Write everything that a results folder says to one HTML page, which needs no network."""
-    from codecbench.report import build as reports
+    from codecbench.report.build import Request, build
     from codecbench.results.store import Store
 
     pm = manager(plugin or ())
     store = Store(out)
     records = store.records()
     if workload is not None:
-        pick({record.key.workload: None for record in records}, workload, "workload in these records:")
-        records = [record for record in records if record.key.workload == workload]
+        records = only(records, "workload", [workload])
     names = link or DEFAULT_LINKS
-    request = reports.Request(
+    request = Request(
         records=records,
         scenarios=[scenario(pm, store, name, device, edge) for name in names],
         budgets={name: kind.budget for name, kind in workloads(pm).items()} if budget is None else budget,
@@ -78,7 +77,7 @@ def report(
             [*([] if figures else ["--no-figures"]), *([] if paper else ["--no-paper"])],
         ),
     )  # fmt: skip
-    page = reports.build(request)
+    page = build(request)
     try:
         file.write_text(page, encoding="utf-8")
     except OSError as error:

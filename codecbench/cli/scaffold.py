@@ -105,7 +105,7 @@ def new_codec(name: str, folder: Path) -> list[Path]:
 
 
 def _name_problem(name: str, module: str) -> str | None:
-    """Why no codec, or no Python file, can have this name, with what to do; None where it can."""
+    """Returns the reason that no codec or Python file can have this name, with what to do; None where it can."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         return f"is not lower-case words joined by hyphens; try {_nearest(name)!r}"
     known = codecs(manager())

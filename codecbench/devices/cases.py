@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 BLOCK = 48
 """Layers that are drawn together."""
 
-MOST_FLOP = 1_000_000_000
-MOST_ELEMENTS = 1 << 22
+MAX_FLOP = 1_000_000_000
+MAX_ELEMENTS = 1 << 22
 """Bounds of a drawn layer: its arithmetic, and the values of each of its tensors."""
 
 SIDES = (1, 2, 4, 7, 8, 14, 16, 28, 32, 56, 64, 112, 128, 224)
@@ -37,7 +37,7 @@ SPARE = 64
 """Values by which free memory has to exceed what an aligned tensor needs, so that an allocator takes it."""
 
 
-class Case:
+class LayerCase:
     """One call to be timed: a module or a function on inputs of these shapes, and further arguments.
 
     In a model, inputs and outputs pass through the same few buffers, which are in the caches, while each layer's
@@ -87,9 +87,9 @@ def _noise(shape: tuple[int, ...]) -> Tensor:
     source = _source()
     filled = torch.empty(shape)
     flat = filled.view(-1)
-    whole = len(flat) // len(source) * len(source)
-    flat[:whole].view(-1, len(source)).copy_(source)
-    flat[whole:].copy_(source[: len(flat) - whole])
+    full_length = len(flat) // len(source) * len(source)
+    flat[:full_length].view(-1, len(source)).copy_(source)
+    flat[full_length:].copy_(source[: len(flat) - full_length])
     return filled
 
 
@@ -107,7 +107,7 @@ def _source() -> Tensor:
     return torch.randn(1 << 14, generator=torch.Generator().manual_seed(0))
 
 
-def draw(seed: int, block: int) -> Iterator[Case]:
+def draw(seed: int, block: int) -> Iterator[LayerCase]:
     """The cases of one block, always the same ones. Imports torch."""
     import numpy as np
     import torch
@@ -119,15 +119,15 @@ def draw(seed: int, block: int) -> Iterator[Case]:
         yield DRAW[str(name)](rng)
 
 
-def _side(rng: np.random.Generator, most: int = 224) -> int:
+def _side(rng: np.random.Generator, limit: int = 224) -> int:
     """A side of a picture: one of the usual ones, or any."""
-    usual = [side for side in SIDES if side <= most]
-    return int(rng.choice(usual)) if rng.random() < 0.7 else _between(rng, 1, most)
+    usual = [side for side in SIDES if side <= limit]
+    return int(rng.choice(usual)) if rng.random() < 0.7 else _between(rng, 1, limit)
 
 
-def _channels(rng: np.random.Generator, most: int = 2048) -> int:
-    usual = [count for count in CHANNELS if count <= most]
-    return int(rng.choice(usual)) if rng.random() < 0.7 else _between(rng, 1, most)
+def _channels(rng: np.random.Generator, limit: int = 2048) -> int:
+    usual = [count for count in CHANNELS if count <= limit]
+    return int(rng.choice(usual)) if rng.random() < 0.7 else _between(rng, 1, limit)
 
 
 def _between(rng: np.random.Generator, low: int, high: int) -> int:
@@ -139,15 +139,15 @@ def _picture(rng: np.random.Generator) -> tuple[int, int, int, int]:
     """The shape of a feature map within bounds."""
     while True:
         channels, side = _channels(rng), _side(rng)
-        if channels * side * side <= MOST_ELEMENTS // 4:
+        if channels * side * side <= MAX_ELEMENTS // 4:
             return 1, channels, side, side
 
 
-def _conv(rng: np.random.Generator) -> Case:
+def _conv(rng: np.random.Generator) -> LayerCase:
     from torch import nn
 
     # The work is drawn first, so that small and large layers are equally many; shapes that come to it follow.
-    wanted = math.exp(rng.uniform(math.log(1e5), math.log(MOST_FLOP)))
+    target = math.exp(rng.uniform(math.log(1e5), math.log(MAX_FLOP)))
     while True:
         kernel = int(rng.choice([1, 3, 5, 7, 11], p=[0.38, 0.42, 0.08, 0.09, 0.03]))
         stride = int(rng.choice([1, 2, 4], p=[0.75, 0.22, 0.03]))
@@ -157,96 +157,96 @@ def _conv(rng: np.random.Generator) -> Case:
             continue
         out = (side + 2 * (kernel // 2) - kernel) // stride + 1
         flop = 2 * out * out * c_out * c_in // groups * kernel * kernel
-        fits = c_in * side * side <= MOST_ELEMENTS and c_out * out * out <= MOST_ELEMENTS
-        if fits and wanted / 2 <= flop <= wanted * 2 and c_in * c_out // groups * kernel**2 <= MOST_ELEMENTS:
+        fits = c_in * side * side <= MAX_ELEMENTS and c_out * out * out <= MAX_ELEMENTS
+        if fits and target / 2 <= flop <= target * 2 and c_in * c_out // groups * kernel**2 <= MAX_ELEMENTS:
             module = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=rng.random() < 0.5)
-            return Case(module.eval(), (1, c_in, side, side))
+            return LayerCase(module.eval(), (1, c_in, side, side))
 
 
-def _depthwise(rng: np.random.Generator) -> Case:
+def _depthwise(rng: np.random.Generator) -> LayerCase:
     from torch import nn
 
     shape = _picture(rng)
     kernel, stride = int(rng.choice([3, 5, 7], p=[0.7, 0.2, 0.1])), int(rng.choice([1, 2], p=[0.7, 0.3]))
-    return Case(nn.Conv2d(shape[1], shape[1], kernel, stride, kernel // 2, groups=shape[1]).eval(), shape)
+    return LayerCase(nn.Conv2d(shape[1], shape[1], kernel, stride, kernel // 2, groups=shape[1]).eval(), shape)
 
 
-def _conv1d(rng: np.random.Generator) -> Case:
+def _conv1d(rng: np.random.Generator) -> LayerCase:
     from torch import nn
 
     while True:
         c_in, c_out, length = _channels(rng, 512), _channels(rng, 512), _between(rng, 10, 4096)
         kernel, stride = int(rng.choice([1, 3, 5, 9])), int(rng.choice([1, 2]))
-        if c_in * length <= MOST_ELEMENTS and 2 * c_in * c_out * kernel * length <= MOST_FLOP // 4:
-            return Case(nn.Conv1d(c_in, c_out, kernel, stride, kernel // 2).eval(), (1, c_in, length))
+        if c_in * length <= MAX_ELEMENTS and 2 * c_in * c_out * kernel * length <= MAX_FLOP // 4:
+            return LayerCase(nn.Conv1d(c_in, c_out, kernel, stride, kernel // 2).eval(), (1, c_in, length))
 
 
-def _conv_transpose(rng: np.random.Generator) -> Case:
+def _conv_transpose(rng: np.random.Generator) -> LayerCase:
     from torch import nn
 
     while True:
         c_in, c_out, side = _channels(rng, 512), _channels(rng, 512), _side(rng, 64)
-        if 2 * c_in * c_out * 16 * side * side <= MOST_FLOP // 4:
-            return Case(nn.ConvTranspose2d(c_in, c_out, 4, 2, 1).eval(), (1, c_in, side, side))
+        if 2 * c_in * c_out * 16 * side * side <= MAX_FLOP // 4:
+            return LayerCase(nn.ConvTranspose2d(c_in, c_out, 4, 2, 1).eval(), (1, c_in, side, side))
 
 
-def _linear(rng: np.random.Generator) -> Case:
+def _linear(rng: np.random.Generator) -> LayerCase:
     from torch import nn
 
     while True:
         rows = 1 if rng.random() < 0.4 else _between(rng, 2, 1024)
         c_in, c_out = _between(rng, 8, 4096), _between(rng, 4, 4096)
-        if 2 * rows * c_in * c_out <= MOST_FLOP and c_in * c_out <= MOST_ELEMENTS:
+        if 2 * rows * c_in * c_out <= MAX_FLOP and c_in * c_out <= MAX_ELEMENTS:
             shape = (1, c_in) if rows == 1 else (1, rows, c_in)
-            return Case(nn.Linear(c_in, c_out).eval(), shape)
+            return LayerCase(nn.Linear(c_in, c_out).eval(), shape)
 
 
-def _batch_norm(rng: np.random.Generator) -> Case:
+def _batch_norm(rng: np.random.Generator) -> LayerCase:
     from torch import nn
 
     shape = _picture(rng)
-    return Case(nn.BatchNorm2d(shape[1]).eval(), shape)
+    return LayerCase(nn.BatchNorm2d(shape[1]).eval(), shape)
 
 
-def _relu(rng: np.random.Generator) -> Case:
+def _relu(rng: np.random.Generator) -> LayerCase:
     from torch import nn
 
     shape = _picture(rng)
     module = nn.ReLU6 if rng.random() < 0.3 else nn.ReLU
-    return Case(module(inplace=bool(rng.random() < 0.5)), shape)
+    return LayerCase(module(inplace=bool(rng.random() < 0.5)), shape)
 
 
-def _activation(rng: np.random.Generator) -> Case:
+def _activation(rng: np.random.Generator) -> LayerCase:
     from torch import nn
 
     shape = _picture(rng)
     kinds: Sequence[Callable[[], nn.Module]] = (nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh)
-    return Case(kinds[int(rng.integers(len(kinds)))](), shape)
+    return LayerCase(kinds[int(rng.integers(len(kinds)))](), shape)
 
 
-def _softmax(rng: np.random.Generator) -> Case:
+def _softmax(rng: np.random.Generator) -> LayerCase:
     from torch import nn
 
-    return Case(nn.Softmax(-1), _picture(rng))
+    return LayerCase(nn.Softmax(-1), _picture(rng))
 
 
-def _norm(rng: np.random.Generator) -> Case:
+def _norm(rng: np.random.Generator) -> LayerCase:
     from torch import nn
 
     width = _channels(rng)
-    return Case(nn.LayerNorm(width).eval(), (1, _between(rng, 1, 512), width))
+    return LayerCase(nn.LayerNorm(width).eval(), (1, _between(rng, 1, 512), width))
 
 
-def _add(rng: np.random.Generator) -> Case:
+def _add(rng: np.random.Generator) -> LayerCase:
     shape = _picture(rng)
     target = operator.mul if rng.random() < 0.2 else operator.add
     # Less often by a value a channel, as in a normalisation or a gate.
-    return Case(target, shape, (1, shape[1], 1, 1) if rng.random() < 0.3 else shape)
+    return LayerCase(target, shape, (1, shape[1], 1, 1) if rng.random() < 0.3 else shape)
 
 
-def _copy(rng: np.random.Generator) -> Case:
+def _copy(rng: np.random.Generator) -> LayerCase:
     shape = _picture(rng)
-    return Case(cat, shape, shape)
+    return LayerCase(cat, shape, shape)
 
 
 def cat(x: Tensor, other: Tensor) -> Tensor:
@@ -256,80 +256,80 @@ def cat(x: Tensor, other: Tensor) -> Tensor:
     return torch.cat([x, other], 1)
 
 
-def _max_pool(rng: np.random.Generator) -> Case:
+def _max_pool(rng: np.random.Generator) -> LayerCase:
     from torch import nn
 
     return _pool(nn.MaxPool2d, rng, branches=True)
 
 
-def _avg_pool(rng: np.random.Generator) -> Case:
+def _avg_pool(rng: np.random.Generator) -> LayerCase:
     from torch import nn
 
     return _pool(nn.AvgPool2d, rng)
 
 
-def _pool(kind: Callable[..., nn.Module], rng: np.random.Generator, *, branches: bool = False) -> Case:
+def _pool(kind: Callable[..., nn.Module], rng: np.random.Generator, *, branches: bool = False) -> LayerCase:
     shape = _picture(rng)
     kernel = int(rng.choice([2, 3])) if shape[2] > 2 else 1
-    return Case(kind(kernel, 2, kernel // 2), shape, branches=branches)
+    return LayerCase(kind(kernel, 2, kernel // 2), shape, branches=branches)
 
 
-def _mean(rng: np.random.Generator) -> Case:
+def _mean(rng: np.random.Generator) -> LayerCase:
     from torch import nn
 
-    return Case(nn.AdaptiveAvgPool2d(1), _picture(rng))
+    return LayerCase(nn.AdaptiveAvgPool2d(1), _picture(rng))
 
 
-def _view(rng: np.random.Generator) -> Case:
+def _view(rng: np.random.Generator) -> LayerCase:
     from torch import nn
 
-    return Case(nn.Flatten(), _picture(rng))
+    return LayerCase(nn.Flatten(), _picture(rng))
 
 
-def _matmul(rng: np.random.Generator) -> Case:
+def _matmul(rng: np.random.Generator) -> LayerCase:
     import torch
 
     rows, inner, columns, heads = (_between(rng, 4, 512), _between(rng, 8, 512), _between(rng, 4, 512), 4)
-    return Case(torch.matmul, (1, heads, rows, inner), (1, heads, inner, columns))
+    return LayerCase(torch.matmul, (1, heads, rows, inner), (1, heads, inner, columns))
 
 
-def _attention(rng: np.random.Generator) -> Case:
+def _attention(rng: np.random.Generator) -> LayerCase:
     from torch.nn.functional import scaled_dot_product_attention
 
     shape = (1, int(rng.choice([4, 8, 12])), _between(rng, 8, 400), int(rng.choice([32, 64])))
-    return Case(scaled_dot_product_attention, shape, shape, shape)
+    return LayerCase(scaled_dot_product_attention, shape, shape, shape)
 
 
-def _lstm(rng: np.random.Generator) -> Case:
+def _lstm(rng: np.random.Generator) -> LayerCase:
     from torch import nn
 
     return _recurrent(nn.LSTM, rng)
 
 
-def _gru(rng: np.random.Generator) -> Case:
+def _gru(rng: np.random.Generator) -> LayerCase:
     from torch import nn
 
     return _recurrent(nn.GRU, rng)
 
 
-def _recurrent(kind: Callable[..., nn.Module], rng: np.random.Generator) -> Case:
+def _recurrent(kind: Callable[..., nn.Module], rng: np.random.Generator) -> LayerCase:
     while True:
         width, hidden, steps = _between(rng, 8, 1024), _between(rng, 8, 1024), _between(rng, 4, 300)
-        if 8 * steps * hidden * (width + hidden) <= MOST_FLOP // 2:
+        if 8 * steps * hidden * (width + hidden) <= MAX_FLOP // 2:
             module = kind(width, hidden, num_layers=int(rng.choice([1, 2], p=[0.8, 0.2])), batch_first=True).eval()
-            return Case(module, (1, steps, width))
+            return LayerCase(module, (1, steps, width))
 
 
-def _embedding(rng: np.random.Generator) -> Case:
+def _embedding(rng: np.random.Generator) -> LayerCase:
     import torch
     from torch import nn
 
     rows = _between(rng, 100, 20_000)
     indices = torch.randint(0, rows, (1, _between(rng, 1, 200)))
-    return Case(nn.Embedding(rows, int(rng.choice([64, 128, 256]))), arguments=(indices,))
+    return LayerCase(nn.Embedding(rows, int(rng.choice([64, 128, 256]))), arguments=(indices,))
 
 
-DRAW: Mapping[str, Callable[[np.random.Generator], Case]] = {
+DRAW: Mapping[str, Callable[[np.random.Generator], LayerCase]] = {
     "conv": _conv, "depthwise": _depthwise, "linear": _linear, "batch_norm": _batch_norm, "relu": _relu, "add": _add,
     "max_pool": _max_pool, "avg_pool": _avg_pool, "mean": _mean, "activation": _activation, "softmax": _softmax,
     "norm": _norm, "copy": _copy, "matmul": _matmul, "attention": _attention, "lstm": _lstm, "gru": _gru,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-LEAST = 20
+MIN_LAYERS = 20
 """Layers in a leaf, at the least."""
 
 DEPTH = 9
@@ -53,8 +53,10 @@ def fit(measured: Sequence[tuple[Layer, float]], *, held_out: float = 0.2, seed:
     """
     import numpy as np
 
-    if len(measured) < 4 * LEAST:
-        raise DataError(f"{len(measured)} layers were measured, at least {4 * LEAST} are needed; give more --minutes")
+    if len(measured) < 4 * MIN_LAYERS:
+        raise DataError(
+            f"{len(measured)} layers were measured, at least {4 * MIN_LAYERS} are needed; give more --minutes"
+        )
     order = np.random.default_rng(seed).permutation(len(measured))
     cut = round(len(measured) * (1 - held_out))
     tree = fit_tree([measured[i] for i in order[:cut]], seed=seed)
@@ -87,7 +89,7 @@ def fit_tree(measured: Sequence[tuple[Layer, float]], *, seed: int = 0) -> Tree:
     groups = sorted({RECURRENT if kind in RECURRENT else (str(kind),) for kind in data.kinds})
     found = [(shuffled[np.isin(data.kinds[shuffled], kinds)], kinds) for kinds in groups]
     for rows, kinds in sorted(found, key=lambda group: len(group[0])):
-        if len(rows) >= LEAST:
+        if len(rows) >= MIN_LAYERS:
             tree = Branch(_tree_of(data, rows), tree, kinds=kinds)
     return tree
 
@@ -160,19 +162,19 @@ def _best_question(data: _Data, rows: NDArray[np.int64]) -> _Question | None:
 
     relative = data.relative[rows]
     grams = relative[:, :, None] * relative[:, None, :]
-    whole_gram, whole_sum = grams.sum(axis=0), relative.sum(axis=0)
-    least = 0.99 * _loss(whole_gram, whole_sum, len(rows))
+    total_gram, total_sum = grams.sum(axis=0), relative.sum(axis=0)
+    smallest = 0.99 * _loss(total_gram, total_sum, len(rows))
     best: _Question | None = None
 
     def consider(question: _Question, gram: NDArray[np.float64], total: NDArray[np.float64], count: int) -> None:
-        nonlocal best, least
-        both = _loss(gram, total, count) + _loss(whole_gram - gram, whole_sum - total, len(rows) - count)
-        if both < least:
-            best, least = question, both
+        nonlocal best, smallest
+        both = _loss(gram, total, count) + _loss(total_gram - gram, total_sum - total, len(rows) - count)
+        if both < smallest:
+            best, smallest = question, both
 
     for kind in sorted(set(data.kinds[rows])):
         holds = data.kinds[rows] == kind
-        if LEAST <= holds.sum() <= len(rows) - LEAST:
+        if MIN_LAYERS <= holds.sum() <= len(rows) - MIN_LAYERS:
             consider(_Question(kind=str(kind)), grams[holds].sum(axis=0), relative[holds].sum(axis=0), int(holds.sum()))
     for name, values in data.features.items():
         order = np.argsort(values[rows], kind="stable")
@@ -190,12 +192,12 @@ def _cuts(ordered: NDArray[np.float64]) -> NDArray[np.int64]:
     """Candidate sizes of the lower side of a cut through ordered values: near quantiles, between unequal values."""
     import numpy as np
 
-    places = np.flatnonzero(np.diff(ordered) > 0) + 1
-    places = places[(places >= LEAST) & (places <= len(ordered) - LEAST)]
-    if len(places) <= THRESHOLDS:
-        return places
-    wanted = np.linspace(places[0], places[-1], THRESHOLDS)
-    return np.unique(places[np.searchsorted(places, wanted).clip(0, len(places) - 1)])
+    positions = np.flatnonzero(np.diff(ordered) > 0) + 1
+    positions = positions[(positions >= MIN_LAYERS) & (positions <= len(ordered) - MIN_LAYERS)]
+    if len(positions) <= THRESHOLDS:
+        return positions
+    targets = np.linspace(positions[0], positions[-1], THRESHOLDS)
+    return np.unique(positions[np.searchsorted(positions, targets).clip(0, len(positions) - 1)])
 
 
 def _loss(gram: NDArray[np.float64], total: NDArray[np.float64], count: int) -> float:

@@ -149,7 +149,7 @@ def describe(
     from torch import fx
 
     layers: list[Layer] = []
-    done: dict[fx.Node, int] = {}
+    described: dict[fx.Node, int] = {}
 
     class Describer(fx.Interpreter):
         def run_node(self, n: fx.Node) -> Any:
@@ -165,12 +165,14 @@ def describe(
                 if _tensors(result):
                     target = self.fetch_attr(str(n.target)) if n.op == "call_module" else n.target
                     layers.append(layer_of(n.name, target, args, kwargs, inputs, result, flop))
-            done[n] = len(layers)
+            described[n] = len(layers)
             return result
 
     with torch.inference_mode():
         Describer(traced).run(sample.clone())
-    return ModelLayers(tuple(layers), {name: done[node] for name, node in cuts.items()}, weights_sha256=weights_sha256)
+    return ModelLayers(
+        tuple(layers), {name: described[node] for name, node in cuts.items()}, weights_sha256=weights_sha256
+    )
 
 
 def layer_of(

@@ -33,8 +33,8 @@ def weight_bytes(layer: Layer) -> int:
     """Bytes of a layer's parameters, as far as its description tells: float32, no biases."""
     if layer.kind.startswith("conv"):
         # From the FLOPs, so that a window of unequal sides counts what it holds.
-        places = max(1, layer.out_elements // max(1, layer.out_channels))
-        return 2 * layer.flop // places
+        positions = max(1, layer.out_elements // max(1, layer.out_channels))
+        return 2 * layer.flop // positions
     if layer.kind == "linear":
         return 4 * layer.in_channels * layer.out_channels
     return 0
@@ -49,13 +49,13 @@ def window_elements(layer: Layer) -> float:
     return 0.0
 
 
-def _places(layer: Layer) -> float:
+def _positions(layer: Layer) -> float:
     return layer.out_elements / max(1, layer.out_channels)
 
 
 def steps(layer: Layer) -> float:
     """Steps that a recurrent layer computes in turn, over all its directions and layers; 0 for any other."""
-    return _places(layer) * layer.kernel if layer.kind in RECURRENT else 0.0
+    return _positions(layer) * layer.kernel if layer.kind in RECURRENT else 0.0
 
 
 def state_values(layer: Layer) -> float:
@@ -78,7 +78,7 @@ FEATURES: Mapping[str, Callable[[Layer], float]] = {
     "in_channels": lambda layer: layer.in_channels,
     "out_channels": lambda layer: layer.out_channels,
     "channels_a_group": lambda layer: layer.in_channels / layer.groups,
-    "places": _places,
+    "places": _positions,
     "in_elements": in_elements,
     "out_elements": lambda layer: layer.out_elements,
     "weight_bytes": weight_bytes,

@@ -72,18 +72,18 @@ def load(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"{path} is not TOML: {error}") from error
         values = _from_folder(values, path.parent)
-    given = {key: value for key, value in options.items() if _is_given(value)}
+    used = {key: value for key, value in options.items() if _is_set(value)}
     try:
-        config = RunConfig.model_validate({**values, **given})
+        config = RunConfig.model_validate({**values, **used})
     except ValidationError as error:
-        raise UsageError(_explain(error, path, given)) from error
+        raise UsageError(_explain(error, path, used)) from error
     beside = path.parent / BESIDE_CONFIG if path is not None else None
     if beside is None or not beside.exists() or beside.resolve() in [p.resolve() for p in config.plugin]:
         return config
     return config.model_copy(update={"plugin": [*config.plugin, beside]})
 
 
-def _is_given(option: Any) -> bool:
+def _is_set(option: Any) -> bool:
     """True where an option was used. By identity: a seed of 0 is one; a time limit of 0 is refused, not passed over."""
     return option is not None and option is not False and option != []
 
@@ -98,14 +98,14 @@ def _from_folder(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     return resolved
 
 
-def _explain(error: ValidationError, path: Path | None, given: Mapping[str, Any]) -> str:
+def _explain(error: ValidationError, path: Path | None, used: Mapping[str, Any]) -> str:
     """The first thing wrong, with the option or the file's key that it is wrong in."""
     first = error.errors()[0]
     key = str(first["loc"][0])
     allowed = list(RunConfig.model_fields)
     if first["type"] == "extra_forbidden":
         return f"{path}: unknown key {key!r}{suggestion(key, allowed)}; allowed are {', '.join(allowed)}"
-    place = f"--{key.replace('_', '-')}" if key in given else f"{path}: {key}"
+    place = f"--{key.replace('_', '-')}" if key in used else f"{path}: {key}"
     return f"{place}: {first['msg'].lower()}, got {first['input']!r}"
 
 

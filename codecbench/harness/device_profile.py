@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from codecbench import measure
 from codecbench.devices.cases import BLOCK
-from codecbench.devices.fitting import LEAST, fit
+from codecbench.devices.fitting import MIN_LAYERS, fit
 from codecbench.devices.layers import Layer
 from codecbench.devices.profile import DeviceProfile
 from codecbench.errors import UsageError
@@ -19,7 +19,7 @@ ALONE_CORES = 0.05
 """What others may use of a core while a machine still counts as left alone."""
 
 
-LEAST_LAYERS = 4 * LEAST
+MIN_PROFILE_LAYERS = 4 * MIN_LAYERS
 """What a fit takes at the least."""
 
 
@@ -35,7 +35,7 @@ def calm(blocks: Sequence[Block]) -> list[Block]:
     """The blocks during which the machine was left alone: nearly so, or else the calmer half, or what a fit needs."""
     by_calm = sorted(blocks, key=lambda block: block.busy_cores)
     alone = sum(block.busy_cores <= ALONE_CORES for block in blocks)
-    needed = max(alone, (len(blocks) + 1) // 2, math.ceil(LEAST_LAYERS / BLOCK))
+    needed = max(alone, (len(blocks) + 1) // 2, math.ceil(MIN_PROFILE_LAYERS / BLOCK))
     return by_calm[:needed]
 
 
@@ -45,7 +45,7 @@ def measure_profile(
     minutes: float,
     reference: DeviceProfile | None = None,
     seed: int = 0,
-    say: Callable[[float, str], None] = lambda _share, _text: None,
+    log: Callable[[float, str], None] = lambda _share, _text: None,
 ) -> tuple[DeviceProfile, list[tuple[Layer, float]]]:
     """Measure this machine for so many minutes and fit its profile; with the layers it was made of.
 
@@ -60,14 +60,14 @@ def measure_profile(
     with Worker("device", threads=1) as worker:
         general = worker.call("measure_general", timeout_s=600).fields
         bystanders = measure.Bystanders(worker.pid)
-        while len(blocks) * BLOCK < LEAST_LAYERS or deadline.remaining_s() > 0:
-            say(1 - deadline.remaining_s() / deadline.limit_s, f"{len(blocks) * BLOCK} layers")
+        while len(blocks) * BLOCK < MIN_PROFILE_LAYERS or deadline.remaining_s() > 0:
+            log(1 - deadline.remaining_s() / deadline.limit_s, f"{len(blocks) * BLOCK} layers")
             found = worker.call("measure_layers", {"seed": seed, "block": len(blocks)}, timeout_s=3600).fields
             measured = [(Layer(**values), seconds) for values, seconds in found["layers"]]
             blocks.append(Block(measured, bystanders.busy_cores()))
     kept = calm(blocks)
     measured = [pair for block in kept for pair in block.measured]
-    say(1.0, f"{len(measured)} layers kept, of {len(blocks) * BLOCK}; fitting")
+    log(1.0, f"{len(measured)} layers kept, of {len(blocks) * BLOCK}; fitting")
     fitted = fit(measured, seed=seed)
     kernels_s: dict[str, float] = general["kernels_s"]
     machine = provenance.machine()

@@ -98,7 +98,7 @@ def git_state() -> tuple[str | None, bool | None]:
 
     def git(*arguments: str) -> str | None:
         try:
-            done = subprocess.run(  # noqa: S603 - fixed arguments
+            completed = subprocess.run(  # noqa: S603 - fixed arguments
                 ["git", "-C", str(here), *arguments],  # noqa: S607 - git from the PATH is what the user has
                 capture_output=True,
                 text=True,
@@ -107,7 +107,7 @@ def git_state() -> tuple[str | None, bool | None]:
             )
         except (OSError, subprocess.SubprocessError):
             return None
-        return done.stdout.strip()
+        return completed.stdout.strip()
 
     # An installed copy inside somebody else's repository must not borrow its commit.
     if git("ls-files", "--error-unmatch", "__init__.py") is None:

@@ -146,8 +146,8 @@ def _find(name: str, top: str) -> Module | None:
 
 def _is_library(spec: ModuleSpec) -> bool:
     """True for what is part of Python or installed among its packages."""
-    places = [spec.origin] if spec.origin is not None else list(spec.submodule_search_locations or ())
-    files = [Path(place).resolve() for place in places if Path(place).is_absolute()]
+    folders = [spec.origin] if spec.origin is not None else list(spec.submodule_search_locations or ())
+    files = [Path(place).resolve() for place in folders if Path(place).is_absolute()]
     return not files or any(file.is_relative_to(folder) for file in files for folder in _library_folders())
 
 

@@ -1,7 +1,7 @@
 """What every codec is held to. Each function below is one check; its docstring is what it demands.
 
 A check raises CheckFailed, or CheckSkipped where it says nothing about this codec. `needs` names the checks that must
-pass first, so that one fault gives one failure. docs/kit.md is tested against this module.
+pass first, so that one fault gives one failure. docs/reference/kit.md is tested against this module.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.codec import Codec, TensorSpec
 from codecbench.errors import one_line
-from codecbench.kit.cases import Case, to_tensor
+from codecbench.kit.cases import Case
 from codecbench.kit.damage import damaged
-from codecbench.kit.golden import Golden, golden_files, golden_folder, golden_path
+from codecbench.kit.golden import Golden, golden_change, golden_files, golden_folder, golden_path
 from codecbench.kit.runner import CheckFailed, CheckSkipped, Kit, check_of, require
 from codecbench.kit.samples import extremes, spec_label
 from codecbench.kit.trial import Trial
@@ -136,25 +136,6 @@ def check_golden(kit: Kit, codec: type[Codec]) -> None:
             f"golden bitstreams in {golden_folder(codec).name}/: {', '.join(lacking)} of {len(cases)}; "
             f"write them by: codecbench check {codec.name} --update-golden"
         )
-
-
-def golden_change(codec: type[Codec], golden: Golden) -> str | None:
-    """How the decoding of a golden payload has changed, or None."""
-    try:
-        edge = codec(golden.spec, **golden.point)
-        edge.restore("edge", golden.edge_state)
-        decoded = edge.decode(golden.payload).detach()
-    except Exception as error:
-        return f"no longer decodes ({one_line(error)})"
-    return Case(codec, golden.spec, golden.point).close_enough(decoded, to_tensor(golden.values))
-
-
-def golden_of(case: Case) -> Golden:
-    """A golden bitstream of the case's first sample."""
-    values = case.side("edge").decode(case.payloads[0]).detach().numpy()
-    return Golden(
-        case.codec.name, case.codec.version, case.spec, case.point, case.states["edge"], case.payloads[0], values
-    )
 
 
 @check_of(needs=("check_points_constructible",), applies=lambda case: case.needs_fit)

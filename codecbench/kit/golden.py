@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codecbench.codec import Codec, TensorSpec
-from codecbench.errors import DataError, PluginError
+from codecbench.errors import DataError, PluginError, one_line
+from codecbench.kit.cases import Case, to_tensor
 from codecbench.results.cell import point_label, slug
 
 if TYPE_CHECKING:
@@ -95,6 +96,25 @@ def golden_path(codec: type[Codec], spec: TensorSpec, point: Mapping[str, Any]) 
 def golden_files(codec: type[Codec]) -> list[Path]:
     """Every golden file of a codec, sorted."""
     return sorted(golden_folder(codec).glob("*.json"))
+
+
+def golden_of(case: Case) -> Golden:
+    """Returns a golden bitstream of the case's first sample."""
+    values = case.side("edge").decode(case.payloads[0]).detach().numpy()
+    return Golden(
+        case.codec.name, case.codec.version, case.spec, case.point, case.states["edge"], case.payloads[0], values
+    )
+
+
+def golden_change(codec: type[Codec], golden: Golden) -> str | None:
+    """Returns how the decoding of a golden payload has changed, or None."""
+    try:
+        edge = codec(golden.spec, **golden.point)
+        edge.restore("edge", golden.edge_state)
+        decoded = edge.decode(golden.payload).detach()
+    except Exception as error:
+        return f"no longer decodes ({one_line(error)})"
+    return Case(codec, golden.spec, golden.point).close_enough(decoded, to_tensor(golden.values))
 
 
 def _little_endian(spec: TensorSpec) -> np.dtype[Any]:

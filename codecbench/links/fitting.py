@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 INITIAL_WINDOWS_BYTES = tuple(segments * SEGMENT_BYTES for segments in (10, 4, 3, 2, 1))
 """Initial windows that TCP has had: RFC 6928 (10 segments), RFC 3390 (3 or 4), RFC 2581 (2) and RFC 2001 (1)."""
-LEAST_SIZES = 5
+MIN_SIZES = 5
 """Different sizes that a fit needs: three constants, and something to check them by."""
 FOLDS = 10
 NEAR_BEST = (1.02, 0.002)
@@ -83,8 +83,8 @@ def fit_pairs(
 
 def check_sizes(sizes: Sequence[float]) -> None:
     """Raise UsageError where there are too few different sizes for a fit."""
-    if len(set(sizes)) < LEAST_SIZES:
-        raise UsageError(f"{len(set(sizes))} different sizes are too few for a fit; give at least {LEAST_SIZES}")
+    if len(set(sizes)) < MIN_SIZES:
+        raise UsageError(f"{len(set(sizes))} different sizes are too few for a fit; give at least {MIN_SIZES}")
 
 
 def _best(base: TcpRampLink, size: NDArray[Any], seconds: NDArray[Any]) -> TcpRampLink:

@@ -16,7 +16,7 @@ from codecbench.links.model import PACKET_BYTES
 from codecbench.links.tcp import IDLE_S, TIMEOUT_S, Address, Listener
 
 CHUNK_BYTES = 1 << 16
-LEAST_QUEUE = 64
+MIN_QUEUE = 64
 """Chunks that a direction holds at least, before the sender has to wait."""
 UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 
@@ -64,14 +64,14 @@ def relay(
     if not (0 < rate_bit_per_s < math.inf and 0 <= delay_s < math.inf):
         raise UsageError(f"a relay needs a rate above 0 and a delay from 0, not {rate_bit_per_s!r} and {delay_s!r}")
     there, back = (Shaper(rate_bit_per_s, delay_s) for _ in range(2))
-    depth = max(LEAST_QUEUE, math.ceil(2 * rate_bit_per_s * delay_s / 8 / PACKET_BYTES))
+    depth = max(MIN_QUEUE, math.ceil(2 * rate_bit_per_s * delay_s / 8 / PACKET_BYTES))
 
     def serve(near: socket.socket) -> None:
-        with socket.create_connection(target, timeout=TIMEOUT_S) as far:
-            for end in (near, far):
+        with socket.create_connection(target, timeout=TIMEOUT_S) as edge_socket:
+            for end in (near, edge_socket):
                 end.settimeout(IDLE_S)
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _run_all([*_pump(near, far, there, depth), *_pump(far, near, back, depth)])
+            _run_all([*_pump(near, edge_socket, there, depth), *_pump(edge_socket, near, back, depth)])
 
     return Listener(host, port, serve)
 

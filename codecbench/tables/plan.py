@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from codecbench.analysis.latency import LOCAL, PREDICTED, PREDICTED_MEANS, STEPS, Scenario
 from codecbench.analysis.planner import Candidate, Limits, Plan, Turn
 from codecbench.tables import document as layout
 from codecbench.tables.formats import short
 
-if TYPE_CHECKING:
-    from codecbench.harness.plan_validation import PlanValidation
-
 FRONT_SHOWN = 12
 
 
 def as_text(plan: Plan, turns: Sequence[Turn], limits: Limits, scenario: Scenario, metric: str, width: int) -> str:
-    """What to do and why, then the Pareto front, then how the choice changes with bandwidth."""
+    """Returns the choice and its reason, then the Pareto front, then how the choice changes with bandwidth."""
     lines = [
         f"link {scenario.link.name}, device {scenario.device_name}, edge {scenario.edge_name}; loss at most "
         f"{limits.budget:g} of {metric}; {plan.candidates:,} candidates",
@@ -26,27 +23,13 @@ def as_text(plan: Plan, turns: Sequence[Turn], limits: Limits, scenario: Scenari
         ruled_out = ", ".join(f"{count:,} by {limit}" for limit, count in plan.rejected.items() if count)
         lines += [f"nothing is feasible (ruled out: {ruled_out}); loosen a limit, or measure more points"]
     else:
-        lines += [f"best       {_sentence(plan.best, metric)}"]
+        lines += [f"best       {sentence(plan.best, metric)}"]
         if plan.runner_up:
-            lines += [f"runner-up  {_sentence(plan.runner_up, metric)}", f"why        {plan.why}"]
+            lines += [f"runner-up  {sentence(plan.runner_up, metric)}", f"why        {plan.why}"]
     parts = ["\n".join(lines) + "\n", layout.text(_front(plan, metric), min(width, 100))]
     if turns:
         parts.append(layout.text(_sweep(turns), min(width, 100)))
     return "\n".join(parts)
-
-
-def rehearsal(found: PlanValidation, metric: str) -> str:
-    """What was planned beside what was measured."""
-    link = found.link
-    measured = f"{1000 * found.median_s:.2f} ms (p95 {1000 * found.p95_s:.2f}) over {len(found.measured_s)} requests"
-    return (
-        f"link       fitted to a probe of the path: {bandwidth(link.bandwidth_bit_per_s)}, "
-        f"base {1000 * link.base_s:.2f} ms, round trip {1000 * link.round_trip_s:.2f} ms\n"
-        f"planned    {_sentence(found.planned, metric)}\n"
-        f"measured   {measured}\n"
-        f"error      {100 * found.error:+.1f} % of the plan; with its steps timed anew, "
-        f"{1000 * found.retimed_s:.2f} ms, {100 * found.retimed_error:+.1f} %\n"
-    )
 
 
 def as_json(plan: Plan, turns: Sequence[Turn], limits: Limits, scenario: Scenario) -> dict[str, Any]:
@@ -60,7 +43,8 @@ def as_json(plan: Plan, turns: Sequence[Turn], limits: Limits, scenario: Scenari
     }  # fmt: skip
 
 
-def _sentence(found: Candidate, metric: str) -> str:
+def sentence(found: Candidate, metric: str) -> str:
+    """Returns a candidate in one line: its latency, the steps of it, its bytes and the change of the metric."""
     latency = found.latency
     p95 = "" if latency.p95_s is None else f" (p95 {1000 * latency.p95_s:.2f})"
     steps = ", ".join(

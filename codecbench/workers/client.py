@@ -25,7 +25,7 @@ from codecbench.codec import Side, TensorSpec
 from codecbench.errors import WorkerDied, WorkerTimeout
 from codecbench.measure import Deadline, memory_bytes
 from codecbench.workers.protocol import Reply, Role, _error, pack_arrays, pack_frame, unpack_arrays, unpack_frame
-from codecbench.workload import data_places
+from codecbench.workload import data_folders
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -210,7 +210,7 @@ def _environment(role: Role, home: Path) -> dict[str, str]:
     # A codec under test may lie in a folder that only pytest or a script put on the path.
     env["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(str(Path(p).resolve()) for p in sys.path))
     if role != "edge":
-        env["CODECBENCH_DATA"] = os.pathsep.join(str(place.resolve()) for place in data_places())
+        env["CODECBENCH_DATA"] = os.pathsep.join(str(place.resolve()) for place in data_folders())
     if role != "fit":
         # Steps are timed on one thread, and torch is not all that has some: those of numpy's matrix products keep a
         # core busy for a while after each, which made a tail behind such a decoder half as slow again.

@@ -3,7 +3,7 @@
 Only what `encode` returns may cross from device to edge, so `encode`, `decode`, `fit` and the restoring of a state run
 inside `sealed()`. It works by an audit hook (PEP 578). Such a hook sees what Python's own library does; it does not see
 what native code does by itself, and it is no defence against a codec that sets out to take it apart.
-docs/kit.md says what that leaves open.
+docs/reference/kit.md says what that leaves open.
 """
 
 # The hook sees texts, bytes and descriptors within every open(), and builds no Path objects.
@@ -163,10 +163,10 @@ def _judge_listing(args: tuple[Any, ...]) -> str | None:
     if isinstance(path, int):
         return f"of file descriptor {path}"
     text = _absolute("." if path is None else path)
-    return None if _is_below_import_root(text) or _asked_by_import() else f"of {text!r}"
+    return None if _is_below_import_root(text) or _called_by_import() else f"of {text!r}"
 
 
-def _asked_by_import() -> bool:
+def _called_by_import() -> bool:
     """True where the import system itself asks: a package installed for editing lies below no import root."""
     return sys._getframe(3).f_code.co_filename.startswith("<frozen importlib")
 

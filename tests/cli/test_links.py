@@ -82,7 +82,7 @@ def test_a_trace_can_be_shown(cli: Cli) -> None:
 
 
 def test_the_plugin_on_the_page_can_be_shown(cli: Cli) -> None:
-    page = DOCS / "links.md"
+    page = DOCS / "guides" / "links.md"
     ((name, body),) = re.findall(r"^```python (\S+)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
     Path(name).write_text(body)
     assert cli("show", "office", "--plugin", name)[1].startswith("office: Our office\n")

@@ -20,7 +20,7 @@ from PIL import Image
 from codecbench import DataError, Subset, manager
 from codecbench.registry import workloads
 from codecbench.workers.process.graph_split import SplitModel
-from codecbench.workload import data_places, metric_value
+from codecbench.workload import data_folders, metric_value
 from codecbench_datasets import cifar10
 from codecbench_datasets.cifar10 import Cifar10ResNet20, data, pack
 
@@ -267,9 +267,9 @@ def test_importing_the_workload_is_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_data_places_go_from_the_named_to_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    cache = data_places()[-1]
+def test_data_folders_go_from_the_named_to_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cache = data_folders()[-1]
     assert cache.is_relative_to(tmp_path)
-    assert data_places(Path("here")) == [Path("here"), tmp_path / "nowhere", cache]
+    assert data_folders(Path("here")) == [Path("here"), tmp_path / "nowhere", cache]
     monkeypatch.setenv("CODECBENCH_DATA", "")
-    assert data_places() == [cache]
+    assert data_folders() == [cache]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codecbench.devices.fitting import LEAST, errors, fit, fit_tree, lines
+from codecbench.devices.fitting import MIN_LAYERS, errors, fit, fit_tree, lines
 from codecbench.devices.layers import Layer
 from codecbench.devices.profile import Branch, Leaf
 from codecbench.errors import DataError
@@ -78,7 +78,7 @@ def recurrent(kind: str, count: int) -> list[tuple[Layer, float]]:
 
 
 def test_recurrent_layers_share_a_tree_and_read_their_state_at_each_step() -> None:
-    few = LEAST * 2 // 3
+    few = MIN_LAYERS * 2 // 3
     tree = fit_tree([*measured(0), *recurrent("lstm", few), *recurrent("gru", few + 1)])
     fresh = [*recurrent("lstm", 50), *recurrent("gru", 51)]
     assert errors(tree, fresh)["median_all"] < 0.02
@@ -118,7 +118,7 @@ def test_errors_of_long_layers_stand_apart() -> None:
 
 def test_too_few_layers_are_an_error() -> None:
     with pytest.raises(DataError, match="give more --minutes"):
-        fit(measured(0)[: 4 * LEAST - 1])
+        fit(measured(0)[: 4 * MIN_LAYERS - 1])
 
 
 def test_a_tree_reads_as_text() -> None:

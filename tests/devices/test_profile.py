@@ -224,7 +224,7 @@ def test_the_measured_preset_says_how_well_it_predicts() -> None:
     assert device.general_factor == 1.0
     assert device.errors["count"] >= 200
     # The docs say what it misses, and that is what ships.
-    page = (DOCS / "devices.md").read_text()
+    page = (DOCS / "guides" / "devices.md").read_text()
     assert f"| held-out layers over 0.1 ms, median error | {device.errors['median']:.1%}".replace("%", " %") in page
     assert {"cpu", "torch", "threads", "layers", "measured_utc"} <= set(device.machine)
 

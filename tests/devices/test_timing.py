@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from codecbench.cli.devices import app
 from codecbench.devices import cases as device_cases
 from codecbench.devices import timing as device_measure
-from codecbench.devices.cases import Case
+from codecbench.devices.cases import LayerCase
 from codecbench.devices.profile import DeviceProfile, Leaf
 from codecbench.devices.timing import measure_block
 from codecbench.errors import UsageError
@@ -27,7 +27,7 @@ def profile(name: str = "a-pi", **kernels_s: float) -> DeviceProfile:
     return DeviceProfile(name, "a board", "a test", "measured", LEAF, 2.0, general_kernels_s=kernels_s)
 
 
-def drawn(block: int) -> list[Case]:
+def drawn(block: int) -> list[LayerCase]:
     with torch.inference_mode():
         return list(device_cases.draw(0, block))
 
@@ -39,7 +39,7 @@ def test_each_kind_that_is_drawn_runs_and_is_named(kind: str) -> None:
         layers = [device_cases.DRAW[kind](rng).layer() for _ in range(3)]
     expected = {"conv": "conv2d", "depthwise": "conv2d"}.get(kind, kind)
     assert {layer.kind for layer in layers} == {expected}
-    assert all(layer.flop <= 2 * device_cases.MOST_FLOP for layer in layers)
+    assert all(layer.flop <= 2 * device_cases.MAX_FLOP for layer in layers)
     assert all(layer.out_elements > 0 for layer in layers)
 
 
@@ -58,7 +58,7 @@ def test_a_block_is_always_the_same_and_blocks_differ() -> None:
 def test_what_branches_on_values_never_meets_the_same_ones_twice() -> None:
     met: list[torch.Tensor] = []
     for branches in (True, False):
-        case = Case(lambda x: met.append(x.clone()), (1, 3, 4, 4), branches=branches)
+        case = LayerCase(lambda x: met.append(x.clone()), (1, 3, 4, 4), branches=branches)
         for _ in range(2):
             case.prepare()
             case.run()

@@ -56,13 +56,13 @@ def test_every_generated_part_of_this_project_is_current() -> None:
 
 
 def test_every_hook_has_a_heading() -> None:
-    headings = re.findall(r"^## `(\w+)`$", (ROOT / "docs" / "hooks.md").read_text(), re.MULTILINE)
+    headings = re.findall(r"^## `(\w+)`$", (ROOT / "docs" / "reference" / "hooks.md").read_text(), re.MULTILINE)
     assert headings == list(generate.hook_functions())
     assert "codecbench_register_codecs" in headings
 
 
 def test_every_command_has_a_heading_and_its_options() -> None:
-    text = (ROOT / "docs" / "cli.md").read_text()
+    text = (ROOT / "docs" / "reference" / "cli.md").read_text()
     headings = re.findall(r"^## `codecbench ([\w -]+)`$", text, re.MULTILINE)
     assert {"run", "table", "compare", "export", "list", "check", "new-codec", "data get"} <= set(headings)
     assert "| `--format text\\|md\\|csv\\|latex\\|html` | How to print it. [default: text] |" in text
@@ -84,10 +84,10 @@ def test_parts_are_rewritten_and_the_rest_is_left(project: Path) -> None:
 
 def test_latex_tables_are_written_where_a_page_links_to_them(project: Path) -> None:
     generate.main([], project)
-    assert not (project / "docs" / "tables").exists()
-    (project / "docs" / "page.md").write_text("[in LaTeX](tables/main.tex)\n")
+    assert not (project / "docs" / "results").exists()
+    (project / "docs" / "page.md").write_text("[in LaTeX](results/tables/main.tex)\n")
     generate.main([], project)
-    (written,) = (project / "docs" / "tables").iterdir()
+    (written,) = (project / generate.TABLES).iterdir()
     assert written.name == "main.tex"
     assert "\\begin{tabular}" in written.read_text()
     assert generate.main(["--check"], project) == 0

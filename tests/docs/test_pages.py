@@ -22,7 +22,7 @@ from codecbench.registry import codecs
 from codecbench.results.record import PayloadBytes, Record, Seconds
 from codecbench.testing import run_checks
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES += sorted((ROOT / "datasets").glob("*/README.md"))
 BY_NAME = {str(page.relative_to(ROOT)): page for page in PAGES}
 
@@ -74,22 +74,65 @@ def fields(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def test_the_page_on_records_lists_every_field_once() -> None:
-    text = (ROOT / "docs" / "records.md").read_text()
+    text = (ROOT / "docs" / "reference" / "records.md").read_text()
     table = text.split("## The record\n")[1].split("## ")[0]
     listed = [name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(.*?)`", row)]
     assert sorted(listed) == sorted(fields(Record))
 
 
-def test_the_map_names_every_folder_of_the_core() -> None:
+CORE = ROOT / "codecbench"
+
+
+def mapped() -> set[str]:
+    """Every file and folder that the map names, from `codecbench/`; names after the first column are of its folder."""
     text = (ROOT / "docs" / "architecture.md").read_text()
-    table = text.split("## Where things are\n")[1].split("## ")[0]
-    named = set(re.findall(r"`(\w+/)`", table))
-    folders = {f"{path.name}/" for path in (ROOT / "codecbench").iterdir() if (path / "__init__.py").is_file()}
-    assert folders <= named
+    table = text.split("## Map\n")[1].split("## ")[0]
+    named = set()
+    for row in re.findall(r"^\| `.*$", table, re.MULTILINE):
+        first, *others = row.strip("|").split(" | ")
+        places = re.findall(r"`([\w./]+)`", first)
+        inside = [name for cell in others for name in re.findall(r"`([\w/]+(?:\.py|/))`", cell)]
+        named |= {*places, *(places[0] + name for name in inside)}
+    return named
+
+
+def test_the_map_names_every_folder_of_the_core_and_nothing_else() -> None:
+    packages = {f"{path.parent.relative_to(CORE)}/" for path in CORE.rglob("*/__init__.py")}
+    assert packages - mapped() == set()
+    assert [name for name in sorted(mapped()) if not (CORE / name).exists()] == []
+
+
+def test_the_map_names_every_file_beside_the_folders() -> None:
+    files = {path.name for path in CORE.glob("*.py")} - {"__init__.py"}
+    assert files - mapped() == set()
+
+
+@pytest.mark.parametrize(
+    ("question", "place"),
+    [
+        ("where is the budget applied?", "analysis/budget.py"),
+        ("where does a codec's state come from?", "fitting/states.py"),
+        ("what stops a codec from opening a file?", "workers/guard.py"),
+        ("where are bytes counted?", "harness/accuracy.py"),
+        ("what decides whether a record is current?", "harness/source_hash.py"),
+        ("where is a model cut?", "workers/process/graph_split.py"),
+        ("where is latency computed?", "analysis/latency.py"),
+        ("where are the paper's numbers?", "analysis/published.py"),
+        ("what may a plugin import?", "toolbox/"),
+        ("where is the HTML?", "report/templates/"),
+    ],
+)
+def test_the_map_answers(question: str, place: str) -> None:
+    assert place in mapped(), question
+
+
+def test_the_map_fits_on_a_screen() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    assert len(text.split("## Map\n")[1].split("\n\n")[1].splitlines()) <= 25
 
 
 def test_the_example_of_a_configuration_loads(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "how-to.md").read_text()
+    text = (ROOT / "docs" / "guides" / "how-to.md").read_text()
     ((name, body),) = re.findall(r"^```toml (\S+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     (tmp_path / name).write_text(body)
     config = load(tmp_path / name, {})
@@ -99,7 +142,7 @@ def test_the_example_of_a_configuration_loads(tmp_path: Path) -> None:
 
 def test_the_codecs_that_pages_end_with_are_sound(tmp_path: Path) -> None:
     paths = []
-    for page in ("README.md", "docs/tutorial.md"):
+    for page in ("README.md", "docs/tutorial/first-codec.md"):
         name, body = re.findall(
             r"^```python (\S+\.py)\n(.*?)^```$", BY_NAME[page].read_text(), re.MULTILINE | re.DOTALL
         )[-1]

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from support.paths import DOCS
 
-TUTORIAL = DOCS / "tutorial.md"
+TUTORIAL = DOCS / "tutorial" / "first-codec.md"
 LOOSE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 FAILING_CHECK = "check_extreme_values"
 

@@ -6,6 +6,7 @@ import pytest
 from support.paths import MISBEHAVING, TINY
 
 from codecbench.analysis.planner import Limits
+from codecbench.cli.plan import validation_text
 from codecbench.errors import UsageError
 from codecbench.experiment.config import RunConfig
 from codecbench.harness.plan_validation import PathShape, PlanValidation, validate_plan
@@ -13,7 +14,6 @@ from codecbench.harness.progress import Lines
 from codecbench.harness.run import Run
 from codecbench.results.record import Record
 from codecbench.results.store import Store
-from codecbench.tables import plan as plan_text
 
 PATH = PathShape(100e6, 0.0005)
 
@@ -54,7 +54,7 @@ def test_the_link_is_fitted_to_the_path(found: PlanValidation) -> None:
 
 
 def test_the_text_shows_both(found: PlanValidation) -> None:
-    text = plan_text.rehearsal(found, "top-1 %")
+    text = validation_text(found, "top-1 %")
     assert "planned    stem steady bits=16: " in text
     assert f"measured   {1000 * found.median_s:.2f} ms" in text
     assert "over 8 requests" in text

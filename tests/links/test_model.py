@@ -143,7 +143,7 @@ def test_constants_that_are_none_are_refused(make: object, said: str) -> None:
 
 
 def test_the_page_on_links_has_the_constants_of_every_registered_one() -> None:
-    text = (DOCS / "links.md").read_text()
+    text = (DOCS / "guides" / "links.md").read_text()
     for name, link in links(manager()).items():
         assert isinstance(link, TcpRampLink)
         constants = (

@@ -22,7 +22,7 @@ from codecbench.errors import DataError
 from codecbench.links.model import FixedRateLink
 from codecbench.report import build as report
 from codecbench.report.build import Request
-from codecbench.report.page import Ids, Styles
+from codecbench.report.page import Ids
 from codecbench.report.sections.figures import inline
 from codecbench.results.cell import CellKey
 from codecbench.results.record import Record
@@ -180,13 +180,75 @@ def test_names_cannot_become_markup() -> None:
     assert HOSTILE in "".join(page.said("h3"))
 
 
+GROUPS = ("", "key", "tensor", "size", "size.payload_bytes", "time", "timed", "cost", "task", "choice", "provenance")
+GROUPS += ("time.head_s", "time.encode_s", "time.decode_s", "time.tail_s")
+"""Where a record has fields; every other mapping in it has names that somebody chose."""
+CHOICES = ("status", "task.test")
+"""Texts that can only be one of a few words."""
+
+
+def with_scripts(value: Any, place: str, scripts: set[str]) -> Any:
+    """A record's values with a script of its own in every text, and in every name that somebody chose."""
+    script = f"<script>{place}</script>"
+    if isinstance(value, dict):
+        if place not in GROUPS:
+            scripts.add(script)
+            value = {f"{name}{script}": each for name, each in value.items()}
+        return {name: with_scripts(each, f"{place}.{name}".strip("."), scripts) for name, each in value.items()}
+    if not isinstance(value, str) or place in CHOICES:
+        return value
+    script = f"<script>{place.partition('<')[0]}</script>"
+    scripts.add(script)
+    return f"{value}{script}"
+
+
+def test_no_text_of_a_record_becomes_markup() -> None:
+    pytest.importorskip("matplotlib")
+    scripts: set[str] = set()
+    records = [
+        Record.model_validate(with_scripts(record.model_dump(), "", scripts))
+        for record in (
+            make_record(),
+            make_record("stem", "beta", {"kind": "own"}),
+            make_record("stem", status="failed", reason="broken"),
+        )
+    ]
+    text = build(records, figures=True)
+    page = check(text)
+    shown = "".join(told for tag, told in page.texts if tag not in ("script", "style"))
+    assert {script for script in scripts if script not in shown} == {"<script>cell</script>"}
+    assert {f"<script>{place}</script>" for place in ("reason", "key.point", "provenance.packages")} < scripts
+    assert re.findall("<script[^>]*>", text) == ["<script>"]
+
+
+def test_templates_never_go_around_the_escaping() -> None:
+    templates = [
+        each for each in files("codecbench").joinpath("report/templates").iterdir() if each.name.endswith(".html")
+    ]
+    assert len(templates) > 10
+    for template in templates:
+        assert not re.search(r"\|\s*safe|autoescape|Markup", template.read_text(encoding="utf-8")), template.name
+
+
+def test_what_a_codec_says_of_itself_cannot_become_markup() -> None:
+    class Alpha(Codec):
+        name = "alpha"
+
+        def encode(self, x: Any) -> bytes:
+            return b""
+
+        def decode(self, payload: bytes) -> Any:
+            return None
+
+    Alpha.__doc__ = f"Sends {HOSTILE} and `{HOSTILE}`."
+    page = check(build(some_records(), codecs={"alpha": Alpha}))
+    assert HOSTILE in page.said("code")
+    assert f"Sends {HOSTILE} and " in page.said("p")
+
+
 def test_texts_of_a_drawing_are_left_alone() -> None:
-    styles = Styles()
     hostile = ' style="}&lt;/style&gt;&lt;b&gt;" id="x" url(#y) href="#z"'
-    assert inline(f"<svg><text>{hostile}</text></svg>", "here", styles) == f"<svg><text>{hostile}</text></svg>"
-    assert styles.css() == ""
-    with pytest.raises(ValueError, match="no declarations of CSS"):
-        styles.of("} </style>")
+    assert inline(f"<svg><text>{hostile}</text></svg>", "here") == f"<svg><text>{hostile}</text></svg>"
 
 
 def test_ids_are_unique_whatever_they_are_made_from() -> None:
@@ -332,21 +394,17 @@ def test_without_matplotlib_the_page_says_what_to_install(monkeypatch: pytest.Mo
 
 
 def test_a_drawing_is_made_part_of_the_page() -> None:
-    styles = Styles()
     svg = (
         '<svg xmlns="http://www.w3.org/2000/svg" width="100pt" height="50pt" viewBox="0 0 100 50" role="img" '
         'aria-labelledby="f-title f-desc"><title id="f-title">t</title><desc id="f-desc">d</desc>'
-        '<defs><style type="text/css">*{fill: red}</style><path id="f-0"/></defs>'
-        """<use xlink:href="#f-0" style="fill: url(#f-0); font: 7px 'A'"/>"""
-        """<g style="fill: url(#f-0); font: 7px 'A'"/></svg>"""
+        '<defs><path id="f-0"/></defs><use href="#f-0" fill="url(#f-0)"/><g fill="url(#f-0)"/></svg>'
     )
-    assert inline(svg, "here", styles) == (
+    assert inline(svg, "here") == (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 50" role="img" '
         'aria-labelledby="here~f-title here~f-desc" width="193"><title id="here~f-title">t</title>'
         '<desc id="here~f-desc">d</desc><defs><path id="here~f-0"/></defs>'
-        '<use xlink:href="#here~f-0" class="d0"/><g class="d0"/></svg>'
+        '<use href="#here~f-0" fill="url(#here~f-0)"/><g fill="url(#here~f-0)"/></svg>'
     )
-    assert styles.css() == ".d0 { fill: url(#here~f-0); font: 7px 'A' }\n"
 
 
 @pytest.mark.slow

@@ -71,7 +71,7 @@ def main(minutes: float, out: str | None = None) -> None:
                     head(sample)
                     seconds[name].append(measure.timed(lambda head=head, sample=sample: head(sample))[1])
 
-    profile, measured = measure_profile("epyc-core", minutes=minutes, say=time_heads)
+    profile, measured = measure_profile("epyc-core", minutes=minutes, log=time_heads)
     found = {
         name: {"predicted_s": profile.model_s(layers), "measured_s": statistics.median(seconds[name])}
         for name, _, _, layers in timed

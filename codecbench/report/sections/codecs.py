@@ -5,12 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 
+from markupsafe import Markup
+
 from codecbench.analysis.curves import curve
-from codecbench.report import page as report_page
+from codecbench.report import page, views
+from codecbench.report.page import Section
 from codecbench.report.subject import Subject, groups
+from codecbench.report.views import DocumentView, TableView
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record
-from codecbench.tables import document as layout
+from codecbench.tables.document import Block, Cell, Document, Group, with_interval
 from codecbench.tables.formats import short
 
 _CHOSEN, _FALLS, _PREDICTED = "\N{BLACK CIRCLE}", "\N{DOWNWARDS ARROW}", "*"
@@ -21,18 +25,14 @@ _MARKS = {
 }
 
 
-def codecs(subject: Subject) -> str:
-    """The section, with a list of links to its parts."""
+def codecs(subject: Subject) -> Section:
+    """Returns the section, with a list of links to its parts."""
     falls = _falls(subject)
-    jump = report_page.items((report_page.link(subject.codec_place(n), n) for n in subject.codec_names), "jump")
-    lead = report_page.paragraph(
-        "bound: the Shannon bound of the payload's symbols under the prior that both sides hold, where the codec codes "
-        "by one. A link's ms: end to end. state: bytes that device and edge hold beforehand. Times are medians of one "
-        "sample on one thread.",
-        "lead",
-    )
-    parts = (_codec(subject, name, falls) for name in subject.codec_names)
-    return report_page.section(subject.level, subject.place("codecs"), "Codec by codec", lead, jump, *parts)
+    values = {
+        "jump": [(subject.codec_place(name), name) for name in subject.codec_names],
+        "codecs": [_codec(subject, name, falls) for name in subject.codec_names],
+    }
+    return Section("codecs.html", subject.level, subject.place("codecs"), "Codec by codec", values)
 
 
 def _falls(subject: Subject) -> frozenset[str]:
@@ -43,39 +43,38 @@ def _falls(subject: Subject) -> frozenset[str]:
     return frozenset(point.record.cell for found in places.values() for point in curve(found) if point.falls)
 
 
-def _codec(subject: Subject, name: str, falls: frozenset[str]) -> str:
+def _codec(subject: Subject, name: str, falls: frozenset[str]) -> Section:
     records = [record for record in subject.records if record.key.codec == name]
     measured = [record for record in records if record.status == "ok"]
     holes = [record for record in records if record.status != "ok"]
-    versions = ", ".join(sorted({str(record.key.codec_version) for record in records}))
-    sources = ", ".join(sorted({record.provenance.plugin for record in records}))
-    made_by = report_page.paragraph(f"Version {report_page.text(versions)}, from {report_page.text(sources)}.", "lead")
-    parts = [_what_it_is(subject, name), made_by]
-    if measured:
-        summary = f"Every point at every split point: {len(measured):,} measured"
-        parts.append(report_page.folded(summary, _points(subject, name, measured, falls)))
-    if holes:
-        parts.append(_holes(subject, name, holes))
-    return report_page.section(subject.level + 1, subject.codec_place(name), name, *parts)
+    values = {
+        "description": _description(subject, name),
+        "versions": ", ".join(sorted({str(record.key.codec_version) for record in records})),
+        "sources": ", ".join(sorted({record.provenance.plugin for record in records})),
+        "measured": f"{len(measured):,}",
+        "points": _points(subject, name, measured, falls) if measured else None,
+        "holes": _holes(subject, name, holes) if holes else None,
+    }
+    return Section("codec.html", subject.level + 1, subject.codec_place(name), name, values)
 
 
-def _what_it_is(subject: Subject, name: str) -> str:
+def _description(subject: Subject, name: str) -> list[tuple[str, bool]] | None:
+    """Returns the first paragraph of a codec's docstring in pieces, each with whether it is code.
+
+    None where the codec is not installed or says nothing.
+    """
     kind = subject.codecs.get(name)
     told = inspect.getdoc(kind) if kind else ""
     if not told:
-        return report_page.paragraph("The plugin of this codec is not installed here, so there is no description.")
-    return report_page.paragraph(_with_code(told.partition("\n\n")[0]))
+        return None
+    plain = " ".join(told.partition("\n\n")[0].split())
+    pieces = plain.split("`")
+    if len(pieces) % 2 == 0:  # a backquote without its partner
+        return [(plain, False)]
+    return [(piece, number % 2 == 1) for number, piece in enumerate(pieces)]
 
 
-def _with_code(plain: str) -> str:
-    """A docstring's text as HTML: what stands between backquotes is code."""
-    pieces = report_page.text(" ".join(plain.split())).split("`")
-    if len(pieces) % 2 == 0:
-        return "`".join(pieces)
-    return "".join(f"<code>{piece}</code>" if i % 2 else piece for i, piece in enumerate(pieces))
-
-
-def _points(subject: Subject, name: str, measured: Sequence[Record], falls: frozenset[str]) -> str:
+def _points(subject: Subject, name: str, measured: Sequence[Record], falls: frozenset[str]) -> DocumentView:
     order = {split: number for number, split in enumerate(subject.splits)}
     ordered = sorted(measured, key=lambda r: (order[r.key.split], r.row, groups(r)[1].payload_bytes.mean))
     several_rows = len({record.row for record in measured}) > 1
@@ -91,17 +90,17 @@ def _points(subject: Subject, name: str, measured: Sequence[Record], falls: froz
         (_label(record, several_rows), _cells(subject, record, falls, several_rows, with_quality)) for record in ordered
     )
     used = {mark for _, cells in lines for cell in cells for mark in cell.marks}
-    shown = layout.Document(
+    shown = Document(
         title=f"{name}: every operating point of {subject.workload}",
-        blocks=(layout.Block("point", (layout.Group("", tuple(headings), alignments),), lines),),
+        blocks=(Block("point", (Group("", tuple(headings), alignments),), lines),),
         marks=tuple((mark, meaning) for mark, meaning in _MARKS.items() if mark in used),
     )
-    return report_page.document(subject.ids, shown, _breakable)
+    return views.document(subject.ids, shown, _breakable)
 
 
-def _breakable(point: str) -> str:
-    """A point's label as HTML that may be broken between its arguments."""
-    return report_page.text(point).replace(",", ",<wbr>")
+def _breakable(point: str) -> Markup:
+    """Returns a point's label as HTML that may be broken between its arguments."""
+    return page.text(point).replace(",", Markup(",<wbr>"))
 
 
 def _label(record: Record, with_row: bool) -> str:
@@ -115,38 +114,38 @@ def _label(record: Record, with_row: bool) -> str:
 
 def _cells(
     subject: Subject, record: Record, falls: frozenset[str], with_row: bool, with_quality: bool
-) -> tuple[layout.Cell, ...]:
+) -> tuple[Cell, ...]:
     tensor, size, task, time = groups(record)
     mean, spec = size.payload_bytes.mean, f".{task.decimals}f"
     marks = (_CHOSEN if record.cell in subject.chosen else "") + (_FALLS if record.cell in falls else "")
-    change = layout.with_interval(task.change, task.change_low, task.change_high, f"+{spec}")
+    change = with_interval(task.change, task.change_low, task.change_high, f"+{spec}")
     cells = [
-        layout.Cell(record.key.split),
-        *([layout.Cell(record.row)] if with_row else []),
-        layout.Cell(f"{mean:,.1f}"),
-        layout.Cell(f"{100 * mean / tensor.raw_bytes:.3g}" if tensor.raw_bytes else "-"),
-        layout.Cell("-" if size.estimated_bytes is None else f"{size.estimated_bytes:,.1f}"),
-        layout.Cell(layout.with_interval(task.value, task.low, task.high, spec)),
-        layout.Cell(change, marks),
-        layout.Cell(f"{1000 * time.encode_s.median:.3g}"),
-        layout.Cell(f"{1000 * time.decode_s.median:.3g}"),
+        Cell(record.key.split),
+        *([Cell(record.row)] if with_row else []),
+        Cell(f"{mean:,.1f}"),
+        Cell(f"{100 * mean / tensor.raw_bytes:.3g}" if tensor.raw_bytes else "-"),
+        Cell("-" if size.estimated_bytes is None else f"{size.estimated_bytes:,.1f}"),
+        Cell(with_interval(task.value, task.low, task.high, spec)),
+        Cell(change, marks),
+        Cell(f"{1000 * time.encode_s.median:.3g}"),
+        Cell(f"{1000 * time.decode_s.median:.3g}"),
         *(
-            layout.Cell(short(1000 * found.median_s), _PREDICTED if found.predicted else "")
+            Cell(short(1000 * found.median_s), _PREDICTED if found.predicted else "")
             for found in subject.latencies[record.cell]
         ),
-        layout.Cell(f"{size.device_state_bytes:,}"),
-        layout.Cell(f"{size.edge_state_bytes:,}"),
+        Cell(f"{size.device_state_bytes:,}"),
+        Cell(f"{size.edge_state_bytes:,}"),
     ]
     if with_quality:
         quality = record.quality
         cells += [
-            layout.Cell("-" if quality is None or quality.psnr_db is None else f"{quality.psnr_db:.2f}"),
-            layout.Cell("-" if quality is None else f"{quality.ssim:.4f}"),
+            Cell("-" if quality is None or quality.psnr_db is None else f"{quality.psnr_db:.2f}"),
+            Cell("-" if quality is None else f"{quality.ssim:.4f}"),
         ]
     return tuple(cells)
 
 
-def _holes(subject: Subject, name: str, holes: Sequence[Record]) -> str:
+def _holes(subject: Subject, name: str, holes: Sequence[Record]) -> TableView:
     lines = [
         (
             point_label(record.key.point) or "(one point)",
@@ -154,5 +153,5 @@ def _holes(subject: Subject, name: str, holes: Sequence[Record]) -> str:
         )
         for record in holes
     ]
-    block = report_page.rows("point", ("split", "status", "reason"), "lll", lines)
-    return report_page.table(subject.ids, block, f"{name}: cells without measurements", prose=True)
+    block = views.rows("point", ("split", "status", "reason"), "lll", lines)
+    return views.table(subject.ids, block, f"{name}: cells without measurements")

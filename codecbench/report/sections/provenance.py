@@ -10,8 +10,9 @@ from typing import Any
 from codecbench.analysis.latency import Scenario
 from codecbench.devices.profile import DeviceProfile
 from codecbench.links.model import Link
-from codecbench.report import page as report_page
-from codecbench.report.page import Ids
+from codecbench.report import views
+from codecbench.report.page import Ids, Section
+from codecbench.report.views import TableView
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record
 
@@ -19,21 +20,23 @@ FIGURES_OF_A_LIST = 6
 """Of a longer list of numbers among a link's parameters, only the length is shown."""
 
 
-def provenance(ids: Ids, records: Sequence[Record], scenarios: Sequence[Scenario], command: str) -> str:
-    """The section. `command` is the one that made the page."""
-    made_by = report_page.paragraph(f"This page: <code>{report_page.text(command)}</code>")
-    parts = (
-        _table(ids, "What the records were made with", "what", _environment(records)),
-        _sources(ids, records),
-        _table(ids, "Networks and machines of this page", "name", _parameters(scenarios)),
-        _commands(records),
-    )
-    return report_page.section(2, ids.of("provenance"), "Provenance", made_by, *parts)
+def provenance(ids: Ids, records: Sequence[Record], scenarios: Sequence[Scenario], command: str) -> Section:
+    """Returns the section. `command` is the one that made the page."""
+    values = {
+        "command": command,
+        "tables": [
+            _table(ids, "What the records were made with", "what", _environment(records)),
+            _sources(ids, records),
+            _table(ids, "Networks and machines of this page", "name", _parameters(scenarios)),
+        ],
+        "commands": sorted({record.provenance.command for record in records}),
+    }
+    return Section("provenance.html", 2, ids.of("provenance"), "Provenance", values)
 
 
-def _table(ids: Ids, caption: str, stub: str, pairs: Iterable[tuple[str, str, str]]) -> str:
+def _table(ids: Ids, caption: str, stub: str, pairs: Iterable[tuple[str, str, str]]) -> TableView:
     lines = [(name, (value, more)) for name, value, more in pairs]
-    return report_page.table(ids, report_page.rows(stub, ("value", "of"), "ll", lines), caption, prose=True)
+    return views.table(ids, views.rows(stub, ("value", "of"), "ll", lines), caption)
 
 
 def _environment(records: Sequence[Record]) -> Iterator[tuple[str, str, str]]:
@@ -70,13 +73,13 @@ def _commit(git: str | None, dirty: bool | None) -> str:
     return f"{git}, with changes" if dirty else git
 
 
-def _sources(ids: Ids, records: Sequence[Record]) -> str:
+def _sources(ids: Ids, records: Sequence[Record]) -> TableView:
     counts = Counter(
         (r.key.codec, str(r.key.codec_version), r.provenance.plugin, r.provenance.source_hash) for r in records
     )
     lines = [(codec, (*rest, str(count))) for (codec, *rest), count in sorted(counts.items())]
-    block = report_page.rows("codec", ("version", "plugin", "SHA-256 of its source", "records"), "lllr", lines)
-    return report_page.table(ids, block, "Sources of the codecs", prose=True)
+    block = views.rows("codec", ("version", "plugin", "SHA-256 of its source", "records"), "lllr", lines)
+    return views.table(ids, block, "Sources of the codecs")
 
 
 def _parameters(scenarios: Sequence[Scenario]) -> Iterator[tuple[str, str, str]]:
@@ -128,9 +131,3 @@ def _profile(profile: DeviceProfile | None) -> str:
     }  # fmt: skip
     told = ", ".join(f"{name} {value}" for name, value in numbers.items() if value)
     return f"{profile.description} ({profile.kind}; {profile.source}; {told})"
-
-
-def _commands(records: Sequence[Record]) -> str:
-    commands = sorted({record.provenance.command for record in records})
-    shown = report_page.items((f"<code>{report_page.text(command)}</code>" for command in commands), "commands")
-    return report_page.folded(f"{len(commands)} commands, each of which makes one cell again or more", shown)

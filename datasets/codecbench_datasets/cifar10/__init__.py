@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from codecbench import DataError, Metric, Subset, TensorSpec, Workload, data_places, hookimpl
+from codecbench import DataError, Metric, Subset, TensorSpec, Workload, data_folders, hookimpl
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,9 +54,9 @@ class Cifar10ResNet20(Workload):
         weights = load(checked_bytes(WEIGHTS, self.weights_sha256(), CURE_SHIPPED))
         model = ResNet20()
         # The counters of batch normalisation matter in training only and are not kept.
-        wanted = {key for key in model.state_dict() if not key.endswith("num_batches_tracked")}
-        if wanted != weights.keys():
-            odd = min(wanted ^ weights.keys())
+        expected = {key for key in model.state_dict() if not key.endswith("num_batches_tracked")}
+        if expected != weights.keys():
+            odd = min(expected ^ weights.keys())
             raise DataError(f"{WEIGHTS} holds no ResNet-20: {odd!r} is missing or too much; {CURE_SHIPPED}")
         model.load_state_dict(weights, strict=False)
         return model.eval()
@@ -77,7 +77,7 @@ class Cifar10ResNet20(Workload):
         from codecbench_datasets.cifar10.data import ordered_indices
 
         part, kept = _slice("fit")
-        ids: list[int] = ordered_indices(part, whole=True)[kept].tolist()
+        ids: list[int] = ordered_indices(part, full_set=True)[kept].tolist()
         return ids
 
     @property
@@ -111,23 +111,23 @@ class Cifar10ResNet20(Workload):
         return float(int(output[0].argmax()) == target), 1.0
 
     @classmethod
-    def fetch(cls, data_dir: Path, say: Callable[[str], None]) -> None:
+    def fetch(cls, data_dir: Path, log: Callable[[str], None]) -> None:
         """Fetch all 60,000 images into `data_dir`/cifar10, checking sums; nothing where they are there already."""
         from codecbench_datasets.cifar10.fetch import fetch
 
-        fetch(data_dir, say)
+        fetch(data_dir, log)
 
     def _full_place(self) -> Path | None:
         """The data folder that holds the whole set, or None where it has not been fetched."""
         from codecbench_datasets.cifar10.data import is_fetched
 
-        return next((place for place in data_places(self.data_dir) if is_fetched(place)), None)
+        return next((place for place in data_folders(self.data_dir) if is_fetched(place)), None)
 
     def _indices(self, subset: Subset) -> NDArray[np.int64]:
         from codecbench_datasets.cifar10.data import ordered_indices
 
         part, kept = _slice(subset)
-        return ordered_indices(part, whole=self._full_place() is not None)[kept]
+        return ordered_indices(part, full_set=self._full_place() is not None)[kept]
 
     def _samples(self, subset: Subset, positions: Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Images and labels, read from the whole set only where the shipped images do not suffice."""

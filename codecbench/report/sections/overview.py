@@ -1,0 +1,59 @@
+"""The head of a workload's part of the report: what was measured, where, and what is best for each link."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from codecbench.analysis.latency import Scenario
+from codecbench.report.sections.plan import best
+from codecbench.report.subject import Subject, listed
+
+
+def overview(subject: Subject) -> dict[str, object]:
+    """Returns the values of `overview.html`."""
+    records = subject.records
+    counts = Counter(record.status for record in records)
+    outcomes = ", ".join(f"{counts[status]} {status}" for status in ("ok", "skipped", "failed") if counts[status])
+    where = [record.provenance for record in records]
+    machines = sorted({f"{p.cpu}, {p.cores} cores, {p.threads} used by each step" for p in where})
+    packages = sorted({f"{n} {p.packages[n]}" for p in where for n in ("torch", "numpy") if n in p.packages})
+    versions = sorted({f"codecbench {p.codecbench}, Python {p.python}" for p in where})
+    days = sorted(p.started_utc[:10] for p in where)
+    commits = sorted({p.git[:12] for p in where if p.git})
+    grid = f"{len(subject.codec_names)} codecs at {len(subject.splits)} split points"
+    versions += [", ".join(packages)] if packages else []
+    pairs = [
+        ("workload", subject.workload),
+        ("cells", f"{len(records):,} ({outcomes}): {grid}"),
+        ("samples", _samples(subject)),
+        ("machine", listed(machines)),
+        ("versions", "; ".join([*versions, *(f"commit {commit}" for commit in commits)])),
+        ("measured", days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"),
+    ]  # fmt: skip
+    if subject.task:
+        pairs.insert(3, ("uncompressed model", _uncompressed(subject)))
+    choices = [(_fastest(each), best(subject, each)) for each in subject.scenarios] if subject.task else []
+    return {"facts": pairs, "choices": choices, "left_out": subject.left_out}
+
+
+def _fastest(scenario: Scenario) -> str:
+    """Returns the title of a choice: its link, and the machines where they are not those of the records."""
+    sides = (("device", scenario.device), ("edge", scenario.edge))
+    machines = "".join(f", {side} {profile.name}" for side, profile in sides if profile)
+    return f"fastest over {scenario.link.name}{machines}"
+
+
+def _samples(subject: Subject) -> str:
+    tested = sorted({record.task.n for record in subject.measured if record.task})
+    chosen = sorted({record.choice.n for record in subject.measured if record.choice})
+    key = subject.records[0].key
+    told = f"{listed(tested)} test samples ({key.sample_set}), seed {key.seed}"
+    return f"{told}; points chosen on {listed(chosen)} others" if chosen else f"{told}; points chosen on the same"
+
+
+def _uncompressed(subject: Subject) -> str:
+    assert subject.task is not None
+    task = subject.task
+    better = "higher is better" if task.higher_is_better else "lower is better"
+    value = f"{task.uncompressed:.{task.decimals}f} {task.unit}".strip()
+    return f"{task.metric} {value} ({better}); accepted loss {subject.budget:g}"

@@ -1,0 +1,65 @@
+"""Tables and documents as the values that templates show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from codecbench.report import page
+from codecbench.report.page import Ids
+from codecbench.tables.document import Block, Cell, Document, Group, html_caption, html_table
+
+
+@dataclass(frozen=True)
+class TableView:
+    """One table as HTML, and the identifier of its caption."""
+
+    caption_id: str
+    html: Markup
+
+
+@dataclass(frozen=True)
+class DocumentView:
+    """A document's tables, with its remarks, marks and footnotes as plain text.
+
+    `groups_are_splits` lets the page's script choose among the groups of columns as split points.
+    """
+
+    tables: tuple[TableView, ...]
+    remarks: tuple[str, ...]
+    marks: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    groups_are_splits: bool
+
+
+def table(ids: Ids, block: Block, caption: str, label: Callable[[str], str] = page.text) -> TableView:
+    """Returns one table. `label` makes HTML of a row's label, so that it may be a link; all else is escaped."""
+    caption_id = ids.fresh("table", caption)
+    html = html_table(block, caption=caption, label=label, right='class="r"', caption_id=caption_id)
+    return TableView(caption_id, page.trusted(html))
+
+
+def document(
+    ids: Ids,
+    shown: Document,
+    label: Callable[[str], str] = page.text,
+    *,
+    scope: str = "",
+    groups_are_splits: bool = False,
+) -> DocumentView:
+    """Returns a document. `scope` tells its captions from those of its likes."""
+    captions = [html_caption(shown, block) for block in shown.blocks]
+    tables = tuple(
+        table(ids, block, f"{caption}, {scope}" if scope else caption, label)
+        for block, caption in zip(shown.blocks, captions, strict=True)
+    )
+    return DocumentView(tables, shown.remarks, shown.marks, shown.notes, groups_are_splits)
+
+
+def rows(stub: str, headings: Sequence[str], alignments: str, lines: Iterable[tuple[str, Sequence[str]]]) -> Block:
+    """Returns a plain table of texts; `alignments` has a letter a column behind the first, `l` or `r`."""
+    names = {"l": "left", "r": "right"}
+    group = Group("", tuple(headings), tuple(names[letter] for letter in alignments))
+    return Block(stub, (group,), tuple((label, tuple(Cell(cell) for cell in cells)) for label, cells in lines))

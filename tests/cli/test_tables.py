@@ -1,0 +1,151 @@
+"""`codecbench table`, `compare` and `export`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.cli import Cli, put
+from support.factories import make_key, make_record
+
+from codecbench.experiment.config import DEFAULT_WORKLOAD
+from codecbench.results.store import Store
+
+
+def test_tables_of_records(cli: Cli, tmp_path: Path) -> None:
+    put(tmp_path / "out", codec="alpha")
+    ended = cli("table", "--out", "out", "--budget", "1", "--format", "md")
+    assert (ended.status, ended.err) == (0, "")
+    assert "alpha" in ended.out
+
+
+def test_a_table_of_latencies(cli: Cli, tmp_path: Path) -> None:
+    put(tmp_path / "out", codec="alpha")
+    ended = cli("table", "--out", "out", "--budget", "1", "--kind", "latency", "--link", "lte")
+    assert (ended.status, ended.err) == (0, "")
+    assert "end-to-end latency in ms" in ended.out
+    assert "Network: lte, modelled" in ended.out
+
+
+def test_a_table_of_the_time_that_fits_take(cli: Cli, tmp_path: Path) -> None:
+    record = make_record("stem", "alpha", fit_s=44.78, workload="cifar10-resnet20")
+    Store(tmp_path / "out").write(make_key("stem", "alpha", workload="cifar10-resnet20"), record)
+    ended = cli("table", "--out", "out", "--kind", "training")
+    assert ended.status == 0
+    assert "alpha" in ended.out
+    assert "of 4,478 s, the training of the model itself: every epoch counted" in " ".join(ended.out.split())
+
+
+def put_curves(out: Path, **fields: Any) -> None:
+    """Records of two codecs at five points each; beta takes twice the bytes of alpha."""
+    for codec, factor in (("alpha", 1), ("beta", 2)):
+        for quality, change in ((10, -20.0), (20, -10.0), (40, -5.0), (80, -2.0), (160, -0.5)):
+            size = factor * quality * 10
+            put(out, codec=codec, point={"q": quality}, payload_bytes=size, change=change, **fields)
+
+
+def test_bd_rates_against_a_row(cli: Cli, tmp_path: Path) -> None:
+    put_curves(tmp_path / "out")
+    ended = cli("table", "--out", "out", "--kind", "bd-rate", "--anchor", "alpha")
+    assert (ended.status, ended.err) == (0, "")
+    assert "+100" in ended.out
+    assert cli("table", "--out", "out", "--kind", "bd-rate", "--anchor", "gamma").error.startswith("codecbench: no ")
+
+
+def test_bd_rates_without_an_anchor_take_the_row_of_most_curves(cli: Cli, tmp_path: Path) -> None:
+    put(tmp_path / "out", codec="aaa")
+    ended = cli("table", "--out", "out", "--kind", "bd-rate")
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.error == (
+        "codecbench: no row has enough operating points for a BD-rate; measure more, or name one by --anchor"
+    )
+    put_curves(tmp_path / "out")
+    ended = cli("table", "--out", "out", "--kind", "bd-rate")
+    assert (ended.status, ended.err) == (0, "")
+    assert "in % of alpha (BD-rate)" in ended.out
+
+
+def test_an_anchor_is_for_bd_rates_only(cli: Cli, tmp_path: Path) -> None:
+    put(tmp_path / "out", codec="alpha")
+    ended = cli("table", "--out", "out", "--anchor", "alpha")
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.error == "codecbench: --anchor alpha is for --kind bd-rate, not for --kind budget"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (["--latency"], "--kind latency"),
+        (["--points"], "--kind points"),
+        (["--training"], "--kind training"),
+        (["--bd-rate", "alpha"], "--kind bd-rate --anchor alpha"),
+        (["--bd-rate", "alpha (own)"], "--kind bd-rate --anchor 'alpha (own)'"),
+    ],
+)
+def test_options_from_before_kind_still_work_and_name_the_new_ones(
+    cli: Cli, tmp_path: Path, old: list[str], new: str
+) -> None:
+    put_curves(tmp_path / "out", workload=DEFAULT_WORKLOAD, fit_s=2.0)
+    put(tmp_path / "out", codec="alpha", row="alpha (own)", workload=DEFAULT_WORKLOAD)
+    wanted = cli("table", "--out", "out", *shlex.split(new))
+    ended = cli("table", "--out", "out", *old)
+    assert (wanted.status, wanted.err) == (0, "")
+    assert (ended.status, ended.out) == (0, wanted.out)
+    assert ended.error == f"{shlex.join(old)} is now {new}; the old spelling goes with the next version"
+    assert old[0] not in cli("table", "--help").out.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (
+            ["--latency", "--points"],
+            "codecbench: --latency, --points, --training and --bd-rate are tables of their own; ask for one",
+        ),
+        (
+            ["--training", "--bd-rate", "alpha"],
+            "codecbench: --latency, --points, --training and --bd-rate are tables of their own; ask for one",
+        ),
+        (
+            ["--kind", "points", "--latency"],
+            "codecbench: --latency is the old spelling of --kind latency; give --kind and --anchor alone",
+        ),
+        (
+            ["--bd-rate", "alpha", "--anchor", "beta"],
+            "codecbench: --bd-rate is the old spelling of --kind bd-rate; give --kind and --anchor alone",
+        ),
+    ],
+)
+def test_two_tables_at_once_are_refused(cli: Cli, tmp_path: Path, words: list[str], error: str) -> None:
+    put(tmp_path / "out", codec="alpha")
+    ended = cli("table", "--out", "out", *words)
+    assert (ended.status, ended.out, ended.error) == (2, "", error)
+
+
+def test_a_table_of_points_for_some_codecs_and_splits(cli: Cli, tmp_path: Path) -> None:
+    for split, codec in (("input", "raw"), ("input", "zlib"), ("stem", "zlib")):
+        record = make_record(split, codec)
+        Store(tmp_path).write(make_key(split, codec), record)
+    ended = cli("table", "--out", tmp_path, "--kind", "points", "--codec", "zlib", "--split", "stem", "--format", "csv")
+    assert ended.status == 0
+    assert [line.split(",")[6:8] for line in ended.out.splitlines()[1:]] == [["stem", "zlib"]]
+    ended = cli("table", "--out", tmp_path, "--codec", "zilb")
+    assert ended.error == "codecbench: no codec in these records: 'zilb'; did you mean 'zlib'?"
+
+
+def test_an_unreadable_record_is_named(cli: Cli, tmp_path: Path) -> None:
+    put(tmp_path / "out")
+    (path,) = (tmp_path / "out").rglob("*.json")
+    path.write_text("{}")
+    ended = cli("table", "--out", "out")
+    assert ended.status == 2
+    assert ended.error.startswith(f"codecbench: out/{path.relative_to(tmp_path / 'out')} has no integer 'schema'")
+
+
+def test_export(cli: Cli, tmp_path: Path) -> None:
+    put(tmp_path / "out")
+    ended = cli("export", "all.csv", "--out", "out")
+    assert (ended.status, ended.out, ended.err) == (0, "", "1 records written to all.csv\n")
+    assert (tmp_path / "all.csv").exists()

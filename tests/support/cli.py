@@ -1,0 +1,59 @@
+"""Commands run within a test: how one ended, records for it to read, and a stand-in for its processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from codecbench.codec import TensorSpec
+from codecbench.results.cell import CellKey
+from codecbench.results.store import Store
+from codecbench.workers.protocol import Reply
+from support.factories import make_record
+from support.paths import MISBEHAVING, TINY
+
+TINY_WORKLOAD = ["--workload", "tiny", "--plugin", str(TINY)]
+STEADY = ["--plugin", str(MISBEHAVING), "--codec", "steady"]
+
+
+@dataclass
+class Ended:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one line of the error."""
+        (line,) = self.err.splitlines()
+        return line
+
+
+Cli = Callable[..., Ended]
+
+
+class FakePair:
+    """What a plan needs of the two processes, without any."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.device = self.edge = self
+        inner = TensorSpec((6, 4, 4))
+        self.cuts = {"input": TensorSpec((3, 8, 8), image=True), "stem": inner, "block": inner}
+
+    def __enter__(self) -> FakePair:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def call(self, op: str, fields: Any) -> Reply:
+        return Reply({"forward_s": 0.032}, [])
+
+
+def put(out: Path, **fields: Any) -> None:
+    record = make_record(**fields)
+    Store(out).write(CellKey(**record.key.model_dump()), record)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from support.runs import KeptPair
 
 # A test's tensors are small: two threads take longer for them than one, and ten times as long where two processes share
 # two cores. Tests of threads ask for theirs.
@@ -44,3 +48,21 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("CODECBENCH_DATA", raising=False)
         yield
+
+
+@pytest.fixture(scope="module")
+def kept_pair() -> Iterator[KeptPair]:
+    """Two processes for the tiny workload, which serve all runs of a file: starting them is what takes time."""
+    from support.runs import tiny_pair
+
+    with tiny_pair() as pair:
+        yield pair
+
+
+@pytest.fixture
+def shared(kept_pair: KeptPair, monkeypatch: pytest.MonkeyPatch) -> KeptPair:
+    """Every run of the test takes the one pair of processes."""
+    from support.runs import share
+
+    share(kept_pair, monkeypatch)
+    return kept_pair

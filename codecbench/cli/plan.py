@@ -35,7 +35,7 @@ from codecbench.names import pick
 from codecbench.registry import manager, workloads
 
 if TYPE_CHECKING:
-    from codecbench.harness.rehearsal import Rehearsal
+    from codecbench.harness.plan_validation import PlanValidation
     from codecbench.results.record import Record
 
 
@@ -99,21 +99,21 @@ def validate_plan(
     """Run the planned codec for real, over a path shaped on this machine, and hold the plan's latency against it."""
     from codecbench.analysis.planner import Limits
     from codecbench.analysis.selection import one_set
-    from codecbench.harness import rehearsal
+    from codecbench.harness import plan_validation
     from codecbench.harness.progress import reporter
     from codecbench.links.relay import parse_rate
     from codecbench.results.store import Store
 
     if not delay_ms >= 0:
         raise UsageError(f"--delay-ms is a number of milliseconds from 0 on, not {delay_ms:g}")
-    path = rehearsal.Path(parse_rate(rate), delay_ms / 1000)
+    path = plan_validation.PathShape(parse_rate(rate), delay_ms / 1000)
     records, _ = one_set(only(Store(out).records(), "workload", [workload]), workload, sample_set)
     if budget is None:
         budget = pick(workloads(manager(plugin or ())), workload, "workload").budget
     options = {"workload": workload, "plugin": plugin, "data_dir": data_dir, "preset": "full"}
     with reporter() as report:
         limits = Limits.of(budget, None, None)
-        found = rehearsal.rehearse(load(None, options), records, limits, path, requests, report)
+        found = plan_validation.validate_plan(load(None, options), records, limits, path, requests, report)
     show(validation_text(found, _metric(records)))
 
 
@@ -124,7 +124,7 @@ def rehearse(*arguments: Any, **options: Any) -> None:
     validate_plan(*arguments, **options)
 
 
-def validation_text(found: Rehearsal, metric: str) -> str:
+def validation_text(found: PlanValidation, metric: str) -> str:
     """Returns what was planned beside what was measured, for a terminal."""
     from codecbench.tables.plan import bandwidth, sentence
 

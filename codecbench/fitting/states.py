@@ -29,7 +29,7 @@ _SPENT = struct.Struct("<d")
 
 @dataclass(frozen=True)
 class FittedState:
-    """What both sides restore, and the seconds that the fit took (None where nothing was fitted).
+    """The states that both sides restore, and the seconds that the fit took (None where nothing was fitted).
 
     `about` says for readers what the key stands for: workload, split, codec, version, point and seed.
     """
@@ -42,7 +42,7 @@ class FittedState:
 
 @dataclass(frozen=True)
 class PartialFit:
-    """What an unfinished fit saved last, and the seconds that it had spent by then, those of earlier ones included."""
+    """The last save of an unfinished fit, and the seconds that it had spent by then, those of earlier ones included."""
 
     saved: bytes
     spent_s: float
@@ -88,7 +88,7 @@ def keep_partial(key: str, partial: PartialFit) -> None:
 
 
 def read_partial(key: str) -> PartialFit | None:
-    """What an unfinished fit of that key saved last; None where there is nothing."""
+    """The last save of an unfinished fit of that key; None where there is nothing."""
     try:
         content = _partial_path(key).read_bytes()
         (spent_s,) = _SPENT.unpack_from(content)

@@ -24,17 +24,17 @@ class Lines:
 
     def stage(self, text: str) -> None:
         """A line for what takes a while and is not one cell."""
-        self.say(text)
+        self.log(text)
 
-    def working(self, text: str) -> None:
+    def update(self, text: str) -> None:
         """Say nothing: cells have a line when they have ended."""
 
-    def done(self, status: str, text: str) -> None:
+    def finish(self, status: str, text: str) -> None:
         """`[3/50] ok input raw`."""
         self.ended += 1
-        self.say(f"[{self.ended}/{self.total}] {status} {text}")
+        self.log(f"[{self.ended}/{self.total}] {status} {text}")
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """The line itself."""
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
@@ -53,19 +53,19 @@ class Bar:
 
     def stage(self, text: str) -> None:
         """Show the text beside the bar."""
-        self.working(text)
+        self.update(text)
 
-    def working(self, text: str) -> None:
+    def update(self, text: str) -> None:
         """Show the text beside the bar."""
         self.progress.update(self.task, description=text)
 
-    def done(self, status: str, text: str) -> None:
+    def finish(self, status: str, text: str) -> None:
         """Move the bar."""
         if status != "ok":
-            self.say(f"{status} {text}")
+            self.log(f"{status} {text}")
         self.progress.advance(self.task)
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """A line above the bar."""
         self.progress.console.print(line, markup=False, highlight=False)
 

@@ -1,18 +1,67 @@
-"""What a record says of where it was made."""
+"""The provenance of records: machine, software, sources, and the command that makes them again."""
 
 from __future__ import annotations
 
+import inspect
 import platform
 import subprocess
+from collections.abc import Iterable
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import Any
 
 import codecbench
-from codecbench.measure import cores
+from codecbench.codec import Codec
+from codecbench.experiment.cells import PlannedCell
+from codecbench.experiment.config import RunConfig
+from codecbench.harness.source_hash import source_sha256
+from codecbench.measure import cores, utc_now
+from codecbench.results.cell import point_label
+from codecbench.results.record import Provenance
 
 PACKAGES = ("numpy", "pillow", "scikit-image", "torch")
+
+
+class RunProvenance:
+    """Makes the provenance of a run's records, and tells whether earlier results are of the same sources."""
+
+    def __init__(
+        self, config: RunConfig, codecs: Iterable[type[Codec]], *, weights_sha256: str, test_samples: int
+    ) -> None:
+        self.config = config
+        self.weights_sha256 = weights_sha256
+        self.test_samples = test_samples
+        self.started_utc = utc_now()
+        self.source_hashes = {codec: source_sha256(codec) for codec in codecs}
+
+    def of(self, cell: PlannedCell) -> Provenance:
+        """The provenance of a cell's record, made now."""
+        commit, dirty = git_state()
+        return Provenance(
+            codecbench=codecbench.__version__, plugin=_plugin_label(cell.codec),
+            source_hash=self.source_hashes[cell.codec], weights_hash=self.weights_sha256, threads=1,
+            torch_device=self.config.torch_device, git=commit, dirty=dirty, command=self._command(cell),
+            started_utc=self.started_utc, **machine(),
+        )  # fmt: skip
+
+    def sources(self, cell: PlannedCell) -> dict[str, str]:
+        """The hashes by which results are known as current, as plain values."""
+        return {"source_hash": self.source_hashes[cell.codec], "weights_hash": self.weights_sha256}
+
+    def is_current(self, cell: PlannedCell, source_hash: str, weights_hash: str) -> bool:
+        """True where results with these hashes are of the codec's source and the weights of today."""
+        return source_hash == self.source_hashes[cell.codec] and weights_hash == self.weights_sha256
+
+    def _command(self, cell: PlannedCell) -> str:
+        """The command that makes this cell again. Plugin files are named without their folders."""
+        key = cell.key
+        codec = f"{key.codec}:{point_label(key.point)}" if key.point else key.codec
+        parts = ["codecbench run", f"--workload {key.workload}", f"--codec {codec}", f"--split {key.split}"]
+        parts += [f"--preset {self.config.preset}", f"--samples {self.test_samples}", f"--seed {key.seed}"]
+        parts += [f"--plugin {path.name}" for path in self.config.plugin]
+        parts += [f"--torch-device {self.config.torch_device}"] if self.config.torch_device != "cpu" else []
+        return " ".join(parts)
 
 
 @lru_cache(maxsize=1)
@@ -68,3 +117,13 @@ def git_state() -> tuple[str | None, bool | None]:
         git("status", "--porcelain", "--untracked-files=no", "--", ".", "../plugins", "../datasets"),
     )
     return commit, None if changes is None else bool(changes)
+
+
+@lru_cache
+def _plugin_label(codec: type[Codec]) -> str:
+    """Distribution and version of the codec's package, or the name of its single file."""
+    top = codec.__module__.partition(".")[0]
+    names = packages_distributions().get(top)
+    if names:
+        return f"{names[0]} {version(names[0])} ({codec.__module__})"
+    return f"file {Path(inspect.getsourcefile(codec) or codec.__module__).name}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from codecbench.codec import Side, TensorSpec
 from codecbench.devices.layers import Layer, ModelLayers
@@ -33,9 +33,6 @@ from codecbench.workload import Subset
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-Worker: TypeAlias = WorkerClient
-"""The name under which `codecbench.harness` still knows a client."""
 
 HEADS_TIMEOUT_S = 3600.0
 """For one chunk of samples through a head or the full model, and for a block of layers."""
@@ -134,7 +131,7 @@ class DeviceClient(HeadClient, CodecClient):
         self, subset: Subset, positions: Sequence[int], *, timeout_s: float = HEADS_TIMEOUT_S
     ) -> FullModelRun:
         """The full model's outputs on the inputs at these positions."""
-        reply = self.call("whole", {"subset": subset, "positions": list(positions)}, timeout_s=timeout_s)
+        reply = self.call("full_model", {"subset": subset, "positions": list(positions)}, timeout_s=timeout_s)
         return FullModelRun(split_outputs(reply)[0], float(reply.fields["forward_s"]))
 
     def start_encode(self, handle: int, subset: Subset, chunk: int, *, bounds: bool) -> None:

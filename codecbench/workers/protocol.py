@@ -18,7 +18,7 @@ Role: TypeAlias = Literal["device", "edge", "fit"]
 Operation: TypeAlias = Literal[
     "threads", "workload", "split",
     "open_codec", "export", "close_codecs", "encode_arrays", "decode_arrays",
-    "head", "whole", "encode", "decode", "fit",
+    "head", "full_model", "encode", "decode", "fit",
     "time_head", "time_encode", "time_decode", "head_cost", "encoder_cost",
     "load_inputs", "request", "listen", "probe",
     "layers", "measure_layers", "measure_general",

@@ -9,6 +9,8 @@ import pytest
 
 from codecbench.experiment.config import load
 from codecbench.fitting.states import FittedState
+from codecbench.harness.accuracy import run_full_model
+from codecbench.harness.opened_cell import OpenedCell
 from codecbench.harness.progress import Lines
 from codecbench.harness.run import Run
 from codecbench.measure import Deadline
@@ -16,7 +18,7 @@ from codecbench.measure import Deadline
 
 @pytest.mark.benchmark(group="harness")
 def test_accuracy_pass_beside_plain_forward(benchmark: Any, tmp_path: Path) -> None:
-    """2,000 samples through `raw` at the input, workers warm, over the uncut model's batched forward time.
+    """2,000 samples through `raw` at the input, workers warm, over the full model's batched forward time.
 
     `extra_info` holds both medians and `overhead`, their ratio. The rounds alternate, so drift hits both.
     """
@@ -24,15 +26,16 @@ def test_accuracy_pass_beside_plain_forward(benchmark: Any, tmp_path: Path) -> N
     job = Run(load(None, options), Lines())
     with job.pair:
         (cell,) = job.plan()
-        job.prepare("input")
-        handles = job.open_codec(cell, FittedState(), Deadline(60))
+        accuracy = job.prepare("input")
+        opened = OpenedCell(job.pair, cell, FittedState())
+        opened.handles(Deadline(60))
         forward_s: list[float] = []
 
         def plain_forward() -> None:
-            forward_s.append(job.run_uncut("test")[1])
+            forward_s.append(run_full_model(job.pair, "test", job.grid.counts["test"])[1])
 
         def accuracy_pass() -> None:
-            columns = job.accuracy_pass(handles, "test", cell, Deadline(600))
+            columns = accuracy.measure_subset(opened, "test", Deadline(600))
             assert (columns["numerator"] == columns["uncompressed_numerator"]).all()
 
         accuracy_pass()

@@ -111,7 +111,7 @@ class FakeRun:
 def test_a_run_ends_with_its_sum_and_the_table(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, counts: dict[str, Any], status: int, said: list[str]
 ) -> None:
-    from codecbench.harness.run import Summary
+    from codecbench.experiment.cells import Summary
 
     monkeypatch.setattr(FakeRun, "summary", Summary(**counts))
     monkeypatch.setattr("codecbench.harness.run.Run", FakeRun)

@@ -6,10 +6,12 @@ import pytest
 from support.paths import RESULTS, ROOT
 
 from codecbench import Codec
+from codecbench.experiment.cells import PlannedCell
 from codecbench.experiment.config import RunConfig, load
+from codecbench.experiment.grid import neighbour
 from codecbench.fitting import states
 from codecbench.harness.progress import reporter
-from codecbench.harness.run import PlannedCell, Run
+from codecbench.harness.run import Run
 from codecbench.registry import codecs, manager
 
 CHECKPOINTS = ROOT / "plugins" / "codecbench_plugins" / "checkpoints"
@@ -43,7 +45,7 @@ def run() -> Run:
 
 
 def key_of(cell: PlannedCell, run: Run) -> str:
-    return run.fit_key(cell, run.fit_sets(cell.codec)[0])
+    return run.fits.fit_key(cell, run.fits.fit_sets(cell.codec)[0])
 
 
 def test_every_point_has_a_state_and_every_state_a_point(cells: list[PlannedCell], run: Run) -> None:
@@ -58,9 +60,9 @@ def test_every_state_is_whole_says_what_it_is_and_restores(cells: list[PlannedCe
         state = states.read(CHECKPOINTS / cell.key.codec, key_of(cell, run))
         assert state is not None, cell.label
         about = dict(state.about)
-        neighbour = run.neighbour(cell)
-        assert about.pop("starts_from", None) == (neighbour.key.point if neighbour else None), cell.label
-        assert about == {**cell.key.to_json(), "sample_set": run.fit_sets(cell.codec)[0]}
+        nearest = neighbour(cell)
+        assert about.pop("starts_from", None) == (nearest.key.point if nearest else None), cell.label
+        assert about == {**cell.key.to_json(), "sample_set": run.fits.fit_sets(cell.codec)[0]}
         for side, kept in (("device", state.device), ("edge", state.edge)):
             codec = cell.codec(cell.spec, **cell.key.point)
             codec.restore(side, kept)
@@ -80,14 +82,14 @@ def test_a_user_finds_them_whether_or_not_the_dataset_was_fetched(run: Run, monk
     class Greedy(Limited):
         fit_samples = None
 
-    assert run.fit_sets(Limited) == ("fit-4000-f0d86dfc",)
-    shipped = run.fit_sets(Greedy)
+    assert run.fits.fit_sets(Limited) == ("fit-4000-f0d86dfc",)
+    shipped = run.fits.fit_sets(Greedy)
     assert [name.rpartition("-")[0] for name in shipped] == ["fit-49000", "fit-4000"]
     monkeypatch.setattr("codecbench_datasets.cifar10.data.is_fetched", lambda data_dir: True)
     with reporter() as report:
         fetched = Run(RunConfig(codec=["raw"]), report)
-    assert fetched.fit_sets(Greedy) == shipped[:1]
-    assert fetched.fit_sets(Limited) == run.fit_sets(Limited)
+    assert fetched.fits.fit_sets(Greedy) == shipped[:1]
+    assert fetched.fits.fit_sets(Limited) == run.fits.fit_sets(Limited)
 
 
 def test_states_are_small() -> None:

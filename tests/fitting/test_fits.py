@@ -3,58 +3,43 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.paths import LEARNING, TINY
-from support.runs import Heard, KeptPair
+from support.runs import KeptPair, RecordingReporter
 
 from codecbench.errors import UsageError
+from codecbench.experiment.cells import FitSummary
 from codecbench.experiment.config import RunConfig
 from codecbench.fitting import states
 from codecbench.fitting.states import PartialFit
-from codecbench.harness import run as run_module
-from codecbench.harness.run import FitSummary, Run
+from codecbench.harness.run import Run
 from codecbench.results.store import Store
-from codecbench.workers.pair import Pair, WorkloadRef
-from codecbench.workload import Subset
-
-CODECS = LEARNING
-
-
-@pytest.fixture(scope="module")
-def kept_pair() -> Iterator[KeptPair]:
-    pair = KeptPair(Run(RunConfig(workload="tiny", samples="all", plugin=[TINY]), Heard()).ref, {})
-    yield pair
-    Pair.__exit__(pair, None, None, None)
 
 
 @pytest.fixture(autouse=True)
-def shared(kept_pair: KeptPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache(shared: KeptPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every run takes the one pair of processes, and every test has a cache of its own."""
-
-    def make(ref: WorkloadRef, counts: Mapping[Subset, int]) -> KeptPair:
-        kept_pair.workload, kept_pair.counts = ref, counts
-        return kept_pair
-
-    monkeypatch.setattr(run_module, "Pair", make)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def job(*codecs: str, **options: Any) -> tuple[Run, Heard]:
+def job(*codecs: str, **options: Any) -> tuple[Run, RecordingReporter]:
     config = RunConfig.model_validate({
         "workload": "tiny", "samples": 8, "split": ["stem"], "codec": list(codecs), "preset": "full",
-        "plugin": [TINY, CODECS], **options,
+        "plugin": [TINY, LEARNING], **options,
     })  # fmt: skip
-    heard = Heard()
-    return Run(config, heard), heard
+    reporter = RecordingReporter()
+    return Run(config, reporter), reporter
 
 
-def fit(*codecs: str, into: Path | None = None, further: bool = False, **options: Any) -> tuple[FitSummary, Heard]:
-    run, heard = job(*codecs, **options)
-    return run.fit(into, further=further), heard
+def fit(
+    *codecs: str, into: Path | None = None, further: bool = False, **options: Any
+) -> tuple[FitSummary, RecordingReporter]:
+    run, reporter = job(*codecs, **options)
+    return run.fit(into, further=further), reporter
 
 
 def kept(folder: Path | None = None) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
@@ -71,9 +56,9 @@ def kept(folder: Path | None = None) -> list[tuple[Mapping[str, Any], Mapping[st
 @pytest.mark.parametrize("into", [None, "shipped"])
 def test_neighbours_are_fitted_first_and_handed_over(tmp_path: Path, into: str | None) -> None:
     folder = tmp_path / into if into else None
-    summary, heard = fit("chained", into=folder)
+    summary, reporter = fit("chained", into=folder)
     assert (summary.fitted, summary.failures) == (3, [])
-    assert [text.partition(":")[0] for _, text in heard.ended] == [f"stem chained width={n}" for n in (4, 2, 1)]
+    assert [text.partition(":")[0] for _, text in reporter.finished] == [f"stem chained width={n}" for n in (4, 2, 1)]
     found = kept(folder / "chained" if folder else None)
     assert [about["starts_from"] for about, _ in found] == [{"width": 2}, {"width": 4}, None]
     starts = [told["start"] for _, told in found]
@@ -159,23 +144,23 @@ def test_a_codec_says_how_many_samples_its_fit_takes() -> None:
 
 def without_half(run: Run) -> Run:
     """A run of a user who has half of the training samples."""
-    run.ids["fit"] = run.ids["fit"][:20]
+    run.fits.fit_ids = run.fits.fit_ids[:20]
     return run
 
 
 def test_a_state_of_the_whole_set_is_found_by_who_has_a_part(tmp_path: Path) -> None:
     fit("greedy", into=tmp_path)
-    run, heard = job("greedy")
+    run, reporter = job("greedy")
     summary = without_half(run).fit(tmp_path)
-    assert (summary.fitted, summary.present, heard.said) == (0, 1, [])
+    assert (summary.fitted, summary.present, reporter.logged) == (0, 1, [])
     (about, _), = kept(tmp_path / "greedy")  # fmt: skip
     assert about["sample_set"].startswith("fit-40-")
 
 
 def test_who_has_a_part_fits_on_it_and_finds_that_again() -> None:
-    run, heard = job("greedy", "frugal", "chained")
+    run, reporter = job("greedy", "frugal", "chained")
     assert without_half(run).fit().fitted == 5
-    assert heard.said == ["20 of 40 training samples are here"]
+    assert reporter.logged == ["20 of 40 training samples are here"]
     found = {about["codec"]: (about["sample_set"].rpartition("-")[0], told["count"]) for about, told in kept()}
     assert found == {"greedy": ("fit-20", 20), "frugal": ("fit-10", 10), "chained": ("fit-20", 20)}
     assert without_half(job("greedy", "frugal", "chained")[0]).fit().present == 5
@@ -183,10 +168,10 @@ def test_who_has_a_part_fits_on_it_and_finds_that_again() -> None:
 
 
 def test_where_there_is_more_to_fetch_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    run, heard = job("greedy")
+    run, reporter = job("greedy")
     monkeypatch.setattr(type(run.workload), "dataset", "tiny-images")
     without_half(run).fit()
-    assert heard.said == ["20 of 40 training samples are here; run 'codecbench data get tiny-images' for all"]
+    assert reporter.logged == ["20 of 40 training samples are here; run 'codecbench data get tiny-images' for all"]
 
 
 def test_batches_are_copies_of_the_mapped_samples() -> None:

@@ -2,47 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.paths import TINY
+from support.runs import RecordingReporter
 
 from codecbench.experiment.config import RunConfig
 from codecbench.harness.run import Run
 from codecbench.results.store import Store
 
 
-@dataclass
-class Heard:
-    """A reporter that keeps the lines for the user."""
-
-    said: list[str] = field(default_factory=list)
-
-    def plan(self, cells: int) -> None:
-        pass
-
-    def stage(self, text: str) -> None:
-        pass
-
-    def working(self, text: str) -> None:
-        pass
-
-    def done(self, status: str, text: str) -> None:
-        pass
-
-    def say(self, line: str) -> None:
-        self.said.append(line)
-
-
 def run(out: Path) -> list[str]:
-    heard = Heard()
+    reporter = RecordingReporter()
     config = RunConfig(
         workload="tiny", samples=4, split=["stem"], codec=["raw:values=float32"], out=out,
         plugin=[TINY],
     )  # fmt: skip
-    Run(config, heard).execute()
-    return heard.said
+    Run(config, reporter).execute()
+    return reporter.logged
 
 
 @pytest.fixture(scope="module")

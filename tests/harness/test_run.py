@@ -1,4 +1,4 @@
-"""The loop over cells: what is measured, skipped, resumed, measured again, and what a bad codec or a kill costs.
+"""A run: what is recorded, skipped, resumed, measured again, and what a bad codec or a kill costs.
 
 Most runs here share one pair of processes, since starting them is what takes time; those that are about processes start
 their own.
@@ -14,191 +14,24 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from support.codec_files import method, plugin_with
 from support.paths import MISBEHAVING, ROOT, TINY
-from support.runs import Heard, KeptPair
+from support.runs import KeptPair, RecordingReporter, configured, content_of, files_of, lasting, record_of, run
 
-from codecbench.codec import TensorSpec
-from codecbench.errors import DataError, PluginError, UsageError
+from codecbench.errors import DataError, UsageError
 from codecbench.experiment.config import RunConfig
 from codecbench.fitting import states
-from codecbench.harness import run as run_module
-from codecbench.harness.run import Run, Summary
-from codecbench.measure import percentile
-from codecbench.results.record import SCHEMA, NewerSchemaError, Record
-from codecbench.results.store import LAYERS, Store
-from codecbench.workers.pair import Pair, WorkloadRef
-from codecbench.workload import Subset
+from codecbench.fitting.fits import Fits
+from codecbench.harness.run import Run
+from codecbench.results.record import SCHEMA, NewerSchemaError
+from codecbench.results.store import Store
 
-CODECS = MISBEHAVING
-RAW_BYTES = {"input": 3 * 8 * 8 * 4, "stem": 6 * 4 * 4 * 4, "block": 6 * 4 * 4 * 4}
-
-
-@pytest.fixture(scope="module")
-def kept_pair() -> Iterator[KeptPair]:
-    files = [TINY, CODECS]
-    run = Run(RunConfig(workload="tiny", samples="all", plugin=files), Heard())
-    pair = KeptPair(run.ref, {})
-    yield pair
-    Pair.__exit__(pair, None, None, None)
-
-
-@pytest.fixture
-def shared(kept_pair: KeptPair, monkeypatch: pytest.MonkeyPatch) -> KeptPair:
-    """Every run of the test takes the one pair of processes."""
-
-    def make(ref: WorkloadRef, counts: Mapping[Subset, int]) -> KeptPair:
-        kept_pair.workload, kept_pair.counts = ref, counts
-        return kept_pair
-
-    monkeypatch.setattr(run_module, "Pair", make)
-    return kept_pair
-
-
-def configured(out: Path, *codecs: str, plugin: tuple[Path, ...] = (CODECS,), **options: Any) -> RunConfig:
-    return RunConfig(
-        **{"workload": "tiny", "samples": "all", "split": ["stem"], "codec": list(codecs), **options},
-        out=out,
-        plugin=[TINY, *plugin],
-    )
-
-
-def run(out: Path, *codecs: str, **options: Any) -> tuple[Summary, Heard]:
-    heard = Heard()
-    return Run(configured(out, *codecs, **options), heard).execute(), heard
-
-
-def record_of(out: Path, codec: str, split: str = "stem") -> Record:
-    (record,) = (r for r in Store(out).records() if r.key.codec == codec and r.key.split == split)
-    return record
-
-
-def lasting(text: str) -> dict[str, Any]:
-    """A record without its timings, what a process's memory happened to be, and the state of the checkout meanwhile."""
-    values: dict[str, Any] = json.loads(text)
-    values.pop("time")
-    values.pop("timed")
-    for part in ("started_utc", "git", "dirty"):
-        values["provenance"].pop(part)
-    for part in ("encoder_peak_bytes", "device_peak_bytes"):
-        (values["cost"] or {}).pop(part, None)
-    return values
-
-
-def content_of(out: Path) -> dict[str, Any]:
-    """Every file of a results folder: records without timings, samples byte for byte."""
-    assert not list(out.rglob("*.tmp"))
-    files = {str(p.relative_to(out)): p for p in out.rglob("*") if p.is_file() and p.name not in (".lock", LAYERS)}
-    return {name: lasting(p.read_text()) if p.suffix == ".json" else p.read_bytes() for name, p in files.items()}
-
-
-def files_of(out: Path, ending: str) -> dict[str, tuple[int, int]]:
-    """Identity and time of change of each file: a file that was written again is another one."""
-    found = [p for p in out.rglob(f"*{ending}") if p.name != LAYERS]
-    return {str(p): (p.stat().st_ino, p.stat().st_mtime_ns) for p in found}
-
-
-# --- what is measured -----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def measured(kept_pair: KeptPair, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results of raw, a codec that rounds and one that skips, at every default split; nothing writes to them."""
-    out = tmp_path_factory.mktemp("measured")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "Pair", lambda ref, counts: _reused(kept_pair, ref, counts))
-        # Chunks smaller than the sample set, so that the device encodes while the edge decodes.
-        patch.setattr("codecbench.workers.pair.CHUNK", 24)
-        summary, heard = run(out, "raw:values=float32", "steady", "skips-input", split=[])
-    assert (summary.ok, summary.skipped, summary.failed, summary.present) == (11, 1, 0, 0)
-    assert heard.cells == len(heard.ended) == 12
-    return out
-
-
-def _reused(pair: KeptPair, ref: WorkloadRef, counts: Mapping[Subset, int]) -> KeptPair:
-    pair.workload, pair.counts = ref, counts
-    return pair
-
-
-@pytest.mark.parametrize("split", ["input", "stem", "block"])
-def test_raw_reproduces_the_models_own_outcomes_at_every_split(measured: Path, split: str) -> None:
-    record = record_of(measured, "raw", split)
-    columns = Store(measured).samples(record)
-    assert np.array_equal(columns["numerator"], columns["uncompressed_numerator"])
-    assert np.array_equal(columns["denominator"], np.ones(64 + 24))
-    assert 0 < columns["numerator"].sum() < 88
-    assert columns["subset"].tolist() == ["test"] * 64 + ["choice"] * 24
-    assert columns["sample_id"].tolist() == [*range(2_000, 2_064), *range(1_000, 1_024)]
-    assert set(columns["payload_bytes"]) == {RAW_BYTES[split]}
-    assert record.task is not None
-    assert record.task.value == record.task.uncompressed
-    assert (record.task.n, record.task.change, record.task.p_value) == (64, 0.0, 1.0)
-    assert record.task.value == 100 * columns["numerator"][:64].mean()
-
-
-def test_a_record_keeps_the_steps_of_each_timed_sample(measured: Path) -> None:
-    record = record_of(measured, "raw", "stem")
-    assert record.timed is not None
-    assert record.time is not None
-    assert record.timed.payload_bytes == [RAW_BYTES["stem"]] * 24
-    for step in ("head_s", "encode_s", "decode_s", "tail_s"):
-        seconds, summary = getattr(record.timed, step), getattr(record.time, step)
-        assert len(seconds) == summary.n == 24
-        assert percentile(seconds, 0.5) == pytest.approx(summary.median, abs=1e-8)
-    others = [r.timed for r in Store(measured).records() if r.key.split == "stem" and r.timed is not None]
-    assert len(others) > 1
-    assert all(other.head_s == record.timed.head_s for other in others)
-
-
-def test_a_record_tells_sizes_shapes_and_choice(measured: Path) -> None:
-    narrow, wide = (r for r in Store(measured).records() if (r.key.codec, r.key.split) == ("steady", "stem"))
-    assert (narrow.key.point, wide.key.point) == ({"bits": 16}, {"bits": 32})
-    assert narrow.tensor is not None
-    assert (narrow.tensor.shape, narrow.tensor.dtype, narrow.tensor.raw_bytes) == ([6, 4, 4], "float32", 384.0)
-    assert narrow.size is not None
-    assert narrow.size.payload_bytes.mean == narrow.size.payload_bytes.max == 192
-    assert (narrow.size.device_state_bytes, narrow.size.edge_state_bytes) == (0, 0)
-    assert narrow.choice is not None
-    assert narrow.choice.n == 24
-    assert narrow.choice.sample_set.startswith("choice-24-")
-    assert narrow.key.sample_set.startswith("test-64-")
-    assert narrow.quality is None
-
-
-def test_image_inputs_have_a_quality(measured: Path) -> None:
-    raw = record_of(measured, "raw", "input").quality
-    assert raw is not None
-    assert (raw.psnr_db, raw.ssim) == (None, 1.0)
-    rounded = next(r for r in Store(measured).records() if r.key.point == {"bits": 16} and r.key.split == "input")
-    assert rounded.quality is not None
-    assert rounded.quality.psnr_db is not None
-    assert 60 < rounded.quality.psnr_db < 90
-    assert 0.999 < rounded.quality.ssim < 1
-
-
-def test_timings_have_a_sample_each(measured: Path) -> None:
-    for record in Store(measured).records():
-        if record.status == "ok":
-            assert record.time is not None
-            steps = (record.time.head_s, record.time.encode_s, record.time.decode_s, record.time.tail_s)
-            assert [step.n for step in steps] == [24] * 4
-            assert all(0 < step.median <= step.p95 for step in steps)
-            assert record.time.fit_s is None
-
-
-def test_costs_are_null_where_nothing_was_counted(measured: Path) -> None:
-    cost = record_of(measured, "raw", "stem").cost
-    assert cost is not None
-    assert cost.head_flop == 2 * 27 * 6 * 16
-    assert (cost.encoder_flop, cost.encoder_parameters) == (None, None)
-    assert cost.head_peak_bytes is not None
-    assert cost.head_peak_bytes > 0
-    assert cost.device_peak_bytes == max(cost.head_peak_bytes, cost.encoder_peak_bytes or 0)
+# --- what is recorded -----------------------------------------------------------------------------------------------
 
 
 def test_state_that_needs_no_fit_is_exported_and_billed(tmp_path: Path) -> None:
@@ -206,7 +39,7 @@ def test_state_that_needs_no_fit_is_exported_and_billed(tmp_path: Path) -> None:
         "workload": "tiny", "plugin": [TINY], "codec": ["jpeg-huffman:quality=50,tables=shared"],
         "split": ["input"], "samples": 4, "out": tmp_path / "out",
     }  # fmt: skip
-    assert Run(RunConfig.model_validate(options), Heard()).execute().ok == 1
+    assert Run(RunConfig.model_validate(options), RecordingReporter()).execute().ok == 1
     (record,) = Store(tmp_path / "out").records()
     assert record.size is not None
     assert record.size.device_state_bytes == record.size.edge_state_bytes > 300
@@ -237,41 +70,15 @@ def test_provenance_makes_the_record_again_and_names_nobody(measured: Path) -> N
 
 def test_repeating_a_run_does_nothing(measured: Path, shared: KeptPair) -> None:
     before = files_of(measured, "")
-    summary, heard = run(measured, "raw:values=float32", "steady", "skips-input", split=[])
+    summary, reporter = run(measured, "raw:values=float32", "steady", "skips-input", split=[])
     assert (summary.ok, summary.skipped, summary.failed, summary.present) == (0, 0, 0, 12)
-    assert (heard.cells, heard.ended, heard.said) == (0, [], [])
+    assert (reporter.cells, reporter.finished, reporter.logged) == (0, [], [])
     assert {k: v for k, v in files_of(measured, "").items() if not k.endswith(".lock")} == {
         k: v for k, v in before.items() if not k.endswith(".lock")
     }
 
 
 # --- what is measured again -----------------------------------------------------------------------------------------
-
-
-MINE = """
-@hookimpl
-def codecbench_register_codecs():
-    return [Steady]
-"""
-
-
-def plugin_with(folder: Path, *changes: tuple[str, str]) -> Path:
-    """A plugin file with one codec, `mine`, that will be loaded as if by a new process."""
-    source = CODECS.read_text()
-    source = source[: source.index("class SkipsInput")] + MINE
-    for old, new in (('name = "steady"', 'name = "mine"'), *changes):
-        assert old in source
-        source = source.replace(old, new)
-    path = folder / "mine.py"
-    path.write_text(source)
-    for name in [name for name in sys.modules if name.startswith("codecbench_file_mine_")]:
-        del sys.modules[name]
-    return path
-
-
-def method(source: str) -> tuple[str, str]:
-    """A class method for `plugin_with` to add."""
-    return "    bits: int\n", f"    bits: int\n    @classmethod\n    def {source}\n"
 
 
 def test_a_changed_source_is_measured_again_and_a_changed_version_is_another_cell(
@@ -282,15 +89,15 @@ def test_a_changed_source_is_measured_again_and_a_changed_version_is_another_cel
     first = record_of(out, "mine")
 
     edited = plugin_with(tmp_path, ("bits: int\n", "bits: int\n    edited = True\n"))
-    summary, heard = run(out, asked, plugin=(edited,))
+    summary, reporter = run(out, asked, plugin=(edited,))
     assert (summary.ok, summary.present, summary.stale) == (1, 0, 1)
-    assert heard.said == ["stem mine bits=16: the codec's source or the weights have changed; measuring it again"]
+    assert reporter.logged == ["stem mine bits=16: the codec's source or the weights have changed; measuring it again"]
     again = record_of(out, "mine")
     assert again.cell == first.cell
     assert again.provenance.source_hash != first.provenance.source_hash
 
     raised = plugin_with(tmp_path, ("bits: int\n", "bits: int\n    version = 2\n"))
-    summary, heard = run(out, asked, plugin=(raised,))
+    summary, reporter = run(out, asked, plugin=(raised,))
     assert (summary.ok, summary.present, summary.stale) == (1, 0, 0)
     assert sorted(r.key.codec_version for r in Store(out).records()) == [1, 2]
 
@@ -330,10 +137,10 @@ def test_more_choice_samples_than_a_cell_has_are_measured_and_fewer_are_not(
     assert choice_samples() == 10
     if ended == "before its record":
         next(tmp_path.glob("*/*/*.json")).unlink()
-    summary, heard = run(tmp_path, "steady:bits=16", preset="full")
+    summary, reporter = run(tmp_path, "steady:bits=16", preset="full")
     assert (summary.ok, choice_samples()) == (1, 24)
     if ended == "after its record":
-        assert heard.said == ["stem steady bits=16: has 10 choice samples, not 24; measuring it again"]
+        assert reporter.logged == ["stem steady bits=16: has 10 choice samples, not 24; measuring it again"]
     summary, _ = run(tmp_path, "steady:bits=16")
     assert (summary.present, choice_samples()) == (1, 24)
 
@@ -344,11 +151,11 @@ def test_a_damaged_result_is_said_and_measured_again(tmp_path: Path, shared: Kep
     whole = content_of(tmp_path)
     (path,) = tmp_path.glob("*/*/*.parquet" if damage == "samples" else "*/*/*.json")
     path.write_bytes(path.read_bytes()[:-9])
-    summary, heard = run(tmp_path, "steady:bits=16")
+    summary, reporter = run(tmp_path, "steady:bits=16")
     assert summary.ok == 1
-    assert len(heard.said) == 1
-    assert str(path) in heard.said[0]
-    assert heard.said[0].endswith("measuring the cell again")
+    assert len(reporter.logged) == 1
+    assert str(path) in reporter.logged[0]
+    assert reporter.logged[0].endswith("measuring the cell again")
     assert content_of(tmp_path) == whole
 
 
@@ -369,8 +176,8 @@ def test_a_skipped_cell_whose_reason_has_gone_is_measured(tmp_path: Path, shared
     path = next((tmp_path / "out").glob("*/*/*.json"))
     assert json.loads(path.read_text())["reason"] == "needs a package"
     # The same source, now that the package is there.
-    run_codec = Run(configured(tmp_path / "out", "mine:bits=16", plugin=(missing,)), Heard())
-    run_codec.asked[0][0].unavailable = classmethod(lambda cls: None)  # type: ignore[method-assign, assignment]
+    run_codec = Run(configured(tmp_path / "out", "mine:bits=16", plugin=(missing,)), RecordingReporter())
+    run_codec.grid.asked[0][0].unavailable = classmethod(lambda cls: None)  # type: ignore[method-assign, assignment]
     assert run_codec.execute().ok == 1
 
 
@@ -379,7 +186,7 @@ def test_a_skipped_cell_whose_reason_has_gone_is_measured(tmp_path: Path, shared
 
 def test_a_bad_codec_costs_its_own_cell_only(tmp_path: Path, shared: KeptPair) -> None:
     bad = ("raises-when-asked", "segfaults", "hangs-in-decode")
-    summary, heard = run(tmp_path, *bad, "steady", timeout_s=10.0)
+    summary, reporter = run(tmp_path, *bad, "steady", timeout_s=10.0)
     reasons = {r.key.codec: r.reason or "" for r in Store(tmp_path).records() if r.status == "failed"}
     assert reasons.keys() == set(bad)
     assert reasons["raises-when-asked"] == (
@@ -394,21 +201,9 @@ def test_a_bad_codec_costs_its_own_cell_only(tmp_path: Path, shared: KeptPair) -
     assert sorted(summary.failures) == sorted(f"stem {codec}: {reason}" for codec, reason in reasons.items())
     assert not [r.samples for r in Store(tmp_path).records() if r.status == "failed" and r.samples]
 
-    again, heard = run(tmp_path, "segfaults", timeout_s=10.0)
-    assert (again.failed, again.present, heard.cells) == (0, 1, 0)
+    again, reporter = run(tmp_path, "segfaults", timeout_s=10.0)
+    assert (again.failed, again.present, reporter.cells) == (0, 1, 0)
     assert again.failures == [f"stem segfaults: {reasons['segfaults']} (in an earlier run; --fresh tries again)"]
-
-
-def test_points_that_are_no_json_scalars_are_refused(tmp_path: Path, shared: KeptPair) -> None:
-    odd = plugin_with(tmp_path, method("points_for(cls, spec): return ({'bits': (1, 2)},)"))
-    with pytest.raises(PluginError, match=r"mine\.py:Steady: bits=\(1, 2\) in a point is no JSON scalar"):
-        run(tmp_path / "out", "mine", plugin=(odd,))
-
-
-def test_a_whole_number_is_the_same_point_as_its_fraction(tmp_path: Path, shared: KeptPair) -> None:
-    job = Run(configured(tmp_path, "interpolation:scale=1", split=["stem"]), Heard())
-    (cell,) = job.plan()
-    assert repr(cell.key.point["scale"]) == "1.0"
 
 
 # --- fitting --------------------------------------------------------------------------------------------------------
@@ -445,7 +240,7 @@ def test_a_fit_runs_once_in_its_own_process_and_its_state_is_kept(
     def refuse(*arguments: Any, **options: Any) -> None:
         raise AssertionError("fitted again")
 
-    monkeypatch.setattr(Run, "_fit", refuse)
+    monkeypatch.setattr(Fits, "_fit", refuse)
     summary, _ = run(tmp_path / "out", "learns", fresh=True)
     assert summary.ok == 1
     again = record_of(tmp_path / "out", "learns").time
@@ -456,32 +251,19 @@ def test_a_fit_runs_once_in_its_own_process_and_its_state_is_kept(
 def test_fits_without_a_run_go_where_they_are_wanted(tmp_path: Path, shared: KeptPair) -> None:
     config = RunConfig(
         workload="tiny", codec=["learns", "fails-to-learn", "steady"], split=["stem"], samples="all",
-        plugin=[TINY, CODECS],
+        plugin=[TINY, MISBEHAVING],
     )  # fmt: skip
-    heard = Heard()
-    summary = Run(config, heard).fit(tmp_path)
+    reporter = RecordingReporter()
+    summary = Run(config, reporter).fit(tmp_path)
     assert (summary.fitted, summary.present) == (1, 0)
     assert summary.failures == ["stem fails-to-learn: fit: FloatingPointError: the loss is nan"]
-    assert [status for status, _ in heard.ended] == ["ok", "failed"]
+    assert [status for status, _ in reporter.finished] == ["ok", "failed"]
     (kept,) = (tmp_path / "learns").iterdir()
     state = states.read(kept.parent, kept.stem)
     assert state is not None
     assert state.about["codec"] == "learns"
-    again = Run(config.model_copy(update={"codec": ["learns"]}), Heard()).fit(tmp_path)
+    again = Run(config.model_copy(update={"codec": ["learns"]}), RecordingReporter()).fit(tmp_path)
     assert (again.fitted, again.present) == (0, 1)
-
-
-def test_the_bound_of_a_payload_is_recorded(tmp_path: Path, shared: KeptPair) -> None:
-    run(tmp_path, "bounded", "steady")
-    record = record_of(tmp_path, "bounded")
-    assert record.size is not None
-    columns = Store(tmp_path).samples(record)
-    test = columns["subset"] == "test"
-    assert columns["bound_bytes"].shape == columns["payload_bytes"].shape
-    assert record.size.estimated_bytes == columns["bound_bytes"][test].mean()
-    plain = next(r for r in Store(tmp_path).records() if r.key.codec == "steady")
-    assert plain.size is not None
-    assert plain.size.estimated_bytes is None
 
 
 # --- the results folder ---------------------------------------------------------------------------------------------
@@ -530,49 +312,6 @@ def test_a_full_disk_keeps_earlier_records_and_the_run_goes_on_later(
     assert kept in files_of(tmp_path, ".json").items()
 
 
-# --- plans ----------------------------------------------------------------------------------------------------------
-
-
-def test_the_grid(tmp_path: Path, shared: KeptPair) -> None:
-    def cells(*codecs: str, **options: Any) -> list[str]:
-        return [cell.label for cell in Run(configured(tmp_path, *codecs, **options), Heard()).plan()]
-
-    assert cells("steady", split=["block", "input", "block"]) == [
-        "block steady bits=16", "block steady bits=32", "input steady bits=16", "input steady bits=32",
-    ]  # fmt: skip
-    assert cells("steady:bits=8", "steady:bits=8") == ["stem steady bits=8"]
-    every = cells("steady:bits=16", split=[], all_splits=True)
-    assert {"input steady bits=16", "stem.0 steady bits=16", "classifier steady bits=16"} <= set(every)
-    with pytest.raises(UsageError, match="no split point 'steem'; did you mean 'stem'"):
-        cells("steady", split=["steem"])
-    with pytest.raises(
-        UsageError, match=r"codec 'steady' has no argument 'bist'; did you mean 'bits'\?; it takes: bits"
-    ):
-        cells("steady:bist=3")
-    assert not list(tmp_path.iterdir())
-
-
-def test_more_samples_than_there_are(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"^--samples 65: workload 'tiny' has 64 test samples$"):
-        Run(configured(tmp_path, samples=65), Heard())
-    with pytest.raises(UsageError, match="run 'codecbench data get cifar10' for more"):
-        Run(configured(tmp_path, samples=20_000, workload="cifar10-resnet20"), Heard())
-
-
-def test_fewer_samples_are_the_first_ones(tmp_path: Path, shared: KeptPair) -> None:
-    summary, _ = run(tmp_path, "steady:bits=16", samples=5)
-    assert summary.ok == 1
-    record = record_of(tmp_path, "steady")
-    assert record.key.sample_set.startswith("test-5-")
-    assert Store(tmp_path).samples(record)["sample_id"].tolist() == [*range(2_000, 2_005), *range(1_000, 1_005)]
-
-
-def test_a_tensor_spec_reaches_the_codec(tmp_path: Path, shared: KeptPair) -> None:
-    specs = {cell.key.split: cell.spec for cell in Run(configured(tmp_path, "steady", split=[]), Heard()).plan()}
-    assert specs["input"] == TensorSpec((3, 8, 8), image=True)
-    assert specs["stem"] == TensorSpec((6, 4, 4))
-
-
 # --- kill -9 --------------------------------------------------------------------------------------------------------
 
 COMMAND = ["run", "--workload", "tiny", "--samples", "all", "--split", "input", "--split", "stem"]
@@ -581,7 +320,7 @@ COMMAND += ["--codec", "steady", "--codec", "skips-input", "--codec", "raises-wh
 
 def start(out: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "codecbench.cli.main", *COMMAND, "--out", str(out)]
-    command += ["--plugin", str(TINY), "--plugin", str(CODECS)]
+    command += ["--plugin", str(TINY), "--plugin", str(MISBEHAVING)]
     temporary = out.with_name(out.name + "-tmp")
     temporary.mkdir(exist_ok=True)
     return subprocess.Popen(

@@ -42,7 +42,7 @@ def sides(name: str, split: str) -> tuple[Codec, Codec]:
         run = Run(RunConfig(codec=[name], split=[split]), report)
         with run.pair:
             cell = run.plan()[0]
-        state = run._state_of(cell)
+        state = run.fits.state_of(cell)
     device, edge = (cell.codec(cell.spec, **cell.key.point) for _ in range(2))
     device.restore("device", state.device)
     edge.restore("edge", state.edge)

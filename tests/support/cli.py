@@ -10,7 +10,7 @@ from typing import Any
 from codecbench.codec import TensorSpec
 from codecbench.results.cell import CellKey
 from codecbench.results.store import Store
-from codecbench.workers.protocol import Reply
+from codecbench.workers.answers import FullModelRun
 from support.factories import make_record
 from support.paths import MISBEHAVING, TINY
 
@@ -50,8 +50,8 @@ class FakePair:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def call(self, op: str, fields: Any) -> Reply:
-        return Reply({"forward_s": 0.032}, [])
+    def run_full_model(self, subset: str, positions: Any) -> FullModelRun:
+        return FullModelRun([], 0.032)
 
 
 def put(out: Path, **fields: Any) -> None:

@@ -20,12 +20,6 @@ from codecbench.workers.protocol import Operation
 OPERATIONS = frozenset(get_args(Operation))
 CORE = ROOT / "codecbench"
 
-STILL_ALLOWED = frozenset({
-    "harness/run.py", "harness/accuracy.py", "harness/timing.py", "harness/records.py", "experiment/grid.py",
-    "experiment/cells.py", "fitting/fits.py",
-})  # fmt: skip
-"""Files that name operations until they take the typed clients; to be emptied then."""
-
 
 def named_operations(tree: ast.AST) -> Iterator[str]:
     """The names of operations that calls of `call` and `send` give as their first argument."""
@@ -66,7 +60,7 @@ def test_no_operation_is_named_outside_the_workers() -> None:
     named = {}
     for path in sorted(CORE.rglob("*.py")):
         place = path.relative_to(CORE).as_posix()
-        if not place.startswith("workers/") and place not in STILL_ALLOWED:
+        if not place.startswith("workers/"):
             named[place] = sorted(named_operations(ast.parse(path.read_text())))
     assert {place: names for place, names in named.items() if names} == {}
     assert len(named) > 80

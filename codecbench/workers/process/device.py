@@ -26,7 +26,7 @@ class DeviceProcess(HeadProcess, CodecProcess, LayersProcess):
         super().__init__()
         self.loaded: list[Tensor] = []
 
-    def op_whole(self, request: Reply) -> Answer:
+    def op_full_model(self, request: Reply) -> Answer:
         """Outputs of the full model on the inputs at these positions, and the seconds that it took."""
         models = self.models
         inputs = models.workload.inputs(request.fields["subset"], request.fields["positions"])

@@ -1,4 +1,4 @@
-"""A plan put to the test: the fastest codec and split run for real, request by request, over a path that is shaped.
+"""The validation of a plan: the fastest codec and split run for real, request by request, over a path that is shaped.
 
 The device process runs head and encoder, the payload crosses TCP through a relay of known rate and delay, the edge
 process decodes and runs the tail, and its outputs come back the same way. Seconds are counted from the input to the
@@ -17,16 +17,23 @@ from codecbench.analysis import planner
 from codecbench.analysis.latency import LOCAL, Scenario
 from codecbench.analysis.planner import Candidate, Limits
 from codecbench.errors import UsageError
+from codecbench.experiment.cells import SCORED, Reporter
 from codecbench.experiment.config import RunConfig
-from codecbench.harness.run import Reporter, Run
+from codecbench.experiment.grid import Grid
+from codecbench.fitting.fits import Fits
+from codecbench.fitting.fitter import Fitter
+from codecbench.harness.opened_cell import Handles, OpenedCell, start_deadline
 from codecbench.links.fitting import fit_pairs
 from codecbench.links.model import Link, TcpRampLink
 from codecbench.links.relay import relay
 from codecbench.links.tcp import Address
+from codecbench.names import pick
+from codecbench.registry import codecs, manager, reference, workloads
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record
 from codecbench.workers.client import DeviceClient, EdgeClient
-from codecbench.workers.pair import Pair
+from codecbench.workers.pair import Pair, WorkloadRef
+from codecbench.workload import Subset
 
 PROBE_SIZES = (1, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 PROBE_REPEATS = 15
@@ -36,16 +43,16 @@ TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)
-class Path:
-    """What the relay does: bits a second, and seconds of delay in each direction."""
+class PathShape:
+    """The shape that the relay gives the path: bits a second, and seconds of delay in each direction."""
 
     rate_bit_per_s: float
     delay_s: float
 
 
 @dataclass(frozen=True, eq=False)
-class Rehearsal:
-    """What was planned over the fitted link, and the seconds of each request that was made.
+class PlanValidation:
+    """The choice planned over the fitted link, and the seconds of each request that was made.
 
     `retimed_s` is the plan's median with steps timed anew, one by one, in the processes that then served the requests:
     what is left of the error is the plan's, the rest is that of a machine that is not as fast as when it was measured.
@@ -58,17 +65,17 @@ class Rehearsal:
 
     @property
     def median_s(self) -> float:
-        """Of the requests made."""
+        """The median of the requests made."""
         return measure.percentile(list(self.measured_s), 0.5)
 
     @property
     def p95_s(self) -> float:
-        """Of the requests made."""
+        """The 95th percentile of the requests made."""
         return measure.percentile(list(self.measured_s), 0.95)
 
     @property
     def error(self) -> float:
-        """How far the plan's median is from the measured one, as a share of the measured."""
+        """The distance of the plan's median from the measured one, as a share of the measured."""
         return self.planned.latency.median_s / self.median_s - 1
 
     @property
@@ -77,9 +84,14 @@ class Rehearsal:
         return self.retimed_s / self.median_s - 1
 
 
-def rehearse(
-    config: RunConfig, records: Sequence[Record], limits: Limits, path: Path, requests: int, reporter: Reporter
-) -> Rehearsal:
+def validate_plan(
+    config: RunConfig,
+    records: Sequence[Record],
+    limits: Limits,
+    path: PathShape,
+    requests: int,
+    reporter: Reporter,
+) -> PlanValidation:
     """Probe the path, plan on the host over it, and make so many requests of what was planned.
 
     `records` are of one workload. `config` says where plugins and data lie; its codec and split are the plan's.
@@ -93,26 +105,41 @@ def rehearse(
         raise UsageError("no codec is feasible within these limits; loosen them, or measure more points")
     record = next(r for r in records if (r.status, r.key.split, r.row) == ("ok", planned.split, planned.row)
                   and point_label(r.key.point) == planned.point)  # fmt: skip
-    codec = f"{record.key.codec}:{planned.point}" if planned.point else record.key.codec
-    asked = config.model_copy(
-        update={"codec": [codec], "split": [planned.split],
-                "seed": record.key.seed, "samples": min(requests, record.task.n if record.task else requests)}
-    )  # fmt: skip
-    run = Run(asked, reporter)
-    with run.pair as pair, run.fitter:
-        (cell,) = run.plan()
+    samples = min(requests, record.task.n if record.task else requests)
+    with (
+        _ready(config, record, samples, reporter) as (pair, handles),
+        pair.single_threaded(),
+        _reached(pair.edge, handles.edge, path) as address,
+    ):
+        reporter.stage(f"{requests} requests over {path.rate_bit_per_s / 1e6:g} Mbit/s")
+        pair.device.load_inputs("test", range(samples))
+        retimed_s = _retimed_s(pair, handles, link, samples)
+        seconds = pair.device.request(handles.device, address, WARM_UP + requests, timeout_s=TIMEOUT_S + requests)
+    return PlanValidation(link, planned, retimed_s, seconds[WARM_UP:])
+
+
+@contextmanager
+def _ready(config: RunConfig, record: Record, samples: int, reporter: Reporter) -> Iterator[tuple[Pair, Handles]]:
+    """The two processes, set up for a record's cell with so many test samples."""
+    key = record.key
+    asked = config.model_copy(update={"split": [key.split], "seed": key.seed, "samples": samples})
+    pm = manager(config.plugin)
+    workload_class = pick(workloads(pm), config.workload, "workload")
+    codec = pick(codecs(pm), key.codec, "codec")
+    workload = workload_class(config.data_dir)
+    ids: dict[Subset, Sequence[int]] = {subset: list(workload.sample_ids(subset)) for subset in ("fit", *SCORED)}
+    grid = Grid(asked, workload_class, [(codec, dict(key.point))], ids)
+    ref = WorkloadRef(reference(workload_class), config.data_dir, config.torch_device)
+    with Pair(ref, grid.counts) as pair, Fitter(ref) as fitter:
+        _ = pair.device  # once it has started, the cuts are known
+        (cell,) = grid.cells(pair.cuts)
         reporter.stage(f"setting up {cell.label}")
-        device, edge = run.ready(cell)
-        with pair.single_threaded(), _reached(pair.edge, edge, path) as address:
-            reporter.stage(f"{requests} requests over {path.rate_bit_per_s / 1e6:g} Mbit/s")
-            count = min(requests, run.counts["test"])
-            pair.device.load_inputs("test", range(count))
-            retimed_s = _retimed_s(pair, (device, edge), link, count)
-            seconds = pair.device.request(device, address, WARM_UP + requests, timeout_s=TIMEOUT_S + requests)
-    return Rehearsal(link, planned, retimed_s, seconds[WARM_UP:])
+        pair.use_split(key.split)
+        state = Fits(asked, workload, ids["fit"], pair, fitter, reporter).state_of(cell)
+        yield pair, OpenedCell(pair, cell, state).handles(start_deadline(pair, config.timeout_s))
 
 
-def fitted_link(path: Path) -> TcpRampLink:
+def fitted_link(path: PathShape) -> TcpRampLink:
     """A link fitted to a probe of this path between two processes, as requests have them on its ends."""
     with (
         DeviceClient(threads=1) as device,
@@ -124,21 +151,21 @@ def fitted_link(path: Path) -> TcpRampLink:
     return fit_pairs(sizes, ms, name="shaped loopback").link
 
 
-def _retimed_s(pair: Pair, handles: tuple[int, int], link: Link, count: int) -> float:
+def _retimed_s(pair: Pair, handles: Handles, link: Link, count: int) -> float:
     """The median of head, encode, network, decode and tail of samples whose steps are timed one by one."""
     totals = []
     for turn in range(min(count, RETIMED) + WARM_UP):
         position = turn % count
         head_s = pair.device.time_head("test", position)
-        encoded = pair.device.time_encode(handles[0], "test", position)
-        decoded = pair.edge.time_decode(handles[1], encoded.payload)
+        encoded = pair.device.time_encode(handles.device, "test", position)
+        decoded = pair.edge.time_decode(handles.edge, encoded.payload)
         network_s = float(link.seconds(len(encoded.payload)))
         totals.append(head_s + encoded.encode_s + network_s + decoded.decode_s + decoded.tail_s)
     return measure.percentile(totals[WARM_UP:], 0.5)
 
 
 @contextmanager
-def _reached(edge: EdgeClient, handle: int | None, path: Path) -> Iterator[Address]:
-    """Where a process reaches the edge process over the path: a codec of its, or else its link server."""
+def _reached(edge: EdgeClient, handle: int | None, path: PathShape) -> Iterator[Address]:
+    """The address by which the edge process is reached over the path: a codec of its, or else its link server."""
     with relay(edge.listen(handle), rate_bit_per_s=path.rate_bit_per_s, delay_s=path.delay_s).running() as near:
         yield near

@@ -1,4 +1,4 @@
-"""A rehearsal makes real requests: the payload crosses TCP between the two processes."""
+"""The validation of a plan makes real requests: the payload crosses TCP between the two processes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from codecbench.analysis.planner import Limits
 from codecbench.cli.plan import validation_text
 from codecbench.errors import UsageError
 from codecbench.experiment.config import RunConfig
-from codecbench.harness import rehearsal as rehearse
+from codecbench.harness.plan_validation import PathShape, PlanValidation, validate_plan
 from codecbench.harness.progress import Lines
-from codecbench.harness.rehearsal import Rehearsal
 from codecbench.harness.run import Run
 from codecbench.results.record import Record
 from codecbench.results.store import Store
 
-PATH = rehearse.Path(100e6, 0.0005)
+PATH = PathShape(100e6, 0.0005)
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
-    out = tmp_path_factory.mktemp("rehearse")
+    out = tmp_path_factory.mktemp("validation")
     plugins = [TINY, MISBEHAVING]
     config = RunConfig(workload="tiny", samples=64, split=["stem"], codec=["steady:bits=16"], plugin=plugins, out=out)
     assert Run(config, Lines()).execute().ok == 1
@@ -33,11 +32,11 @@ def records_of(config: RunConfig) -> list[Record]:
 
 
 @pytest.fixture(scope="module")
-def found(config: RunConfig) -> Rehearsal:
-    return rehearse.rehearse(config, records_of(config), Limits(100.0), PATH, 8, Lines())
+def found(config: RunConfig) -> PlanValidation:
+    return validate_plan(config, records_of(config), Limits(100.0), PATH, 8, Lines())
 
 
-def test_so_many_requests_are_made_of_what_was_planned(found: Rehearsal) -> None:
+def test_so_many_requests_are_made_of_what_was_planned(found: PlanValidation) -> None:
     assert found.planned.label == "stem steady bits=16"
     assert len(found.measured_s) == 8
     # Nothing comes back before the delay of both directions has passed.
@@ -47,14 +46,14 @@ def test_so_many_requests_are_made_of_what_was_planned(found: Rehearsal) -> None
     assert found.error == pytest.approx(found.planned.latency.median_s / found.median_s - 1)
 
 
-def test_the_link_is_fitted_to_the_path(found: Rehearsal) -> None:
+def test_the_link_is_fitted_to_the_path(found: PlanValidation) -> None:
     sizes = [1, 100_000]
     small_s, large_s = found.link.seconds(sizes)
     assert small_s > 2 * PATH.delay_s
     assert large_s - small_s > 0.9 * 8 * (sizes[1] - sizes[0]) / PATH.rate_bit_per_s
 
 
-def test_the_text_shows_both(found: Rehearsal) -> None:
+def test_the_text_shows_both(found: PlanValidation) -> None:
     text = validation_text(found, "top-1 %")
     assert "planned    stem steady bits=16: " in text
     assert f"measured   {1000 * found.median_s:.2f} ms" in text
@@ -65,4 +64,4 @@ def test_the_text_shows_both(found: Rehearsal) -> None:
 
 def test_nothing_feasible_is_said(config: RunConfig) -> None:
     with pytest.raises(UsageError, match="no codec is feasible within these limits"):
-        rehearse.rehearse(config, records_of(config), Limits(100.0, max_latency_s=1e-9), PATH, 8, Lines())
+        validate_plan(config, records_of(config), Limits(100.0, max_latency_s=1e-9), PATH, 8, Lines())

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from codecbench.cli.options import DataDir, Plugins, WorkloadName, say, show
+from codecbench.cli.options import DataDir, Plugins, WorkloadName, echo, show
 from codecbench.experiment.config import DEFAULT_WORKLOAD
 from codecbench.names import pick
 from codecbench.registry import codecs, devices, links, manager, workloads
@@ -73,7 +73,7 @@ def check(
         chosen = [pick(known, codec, "codec")]
     outcomes = testing.run_checks(chosen, update_golden=update_golden, on_outcome=lambda o: show(o.line()))
     failed = sum(outcome.status == "failed" for outcome in outcomes)
-    say(f"{len(outcomes)} checks, {failed} failed")
+    echo(f"{len(outcomes)} checks, {failed} failed")
     if failed:
         raise typer.Exit(1)
 
@@ -86,4 +86,4 @@ def new_codec(
     from codecbench.cli import scaffold
 
     for path in scaffold.new_codec(name, folder):
-        say(f"wrote {path}")
+        echo(f"wrote {path}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from codecbench.cli.errors import CommandGroup
-from codecbench.cli.options import DEFAULT_OUT, DataDir, Out, Plugins, WorkloadName, say, show
+from codecbench.cli.options import DEFAULT_OUT, DataDir, Out, Plugins, WorkloadName, echo, show
 from codecbench.devices.profile import HOST, DeviceProfile, pick_device
 from codecbench.errors import UsageError
 from codecbench.experiment.config import DEFAULT_WORKLOAD
@@ -84,7 +84,7 @@ def measure(
     except OSError as error:
         raise UsageError(f"cannot write {out} ({error.strerror}); choose another --out") from error
     show(_described(profile, tree=False))
-    say(f"profile written to {out}; use it by --device {out}")
+    echo(f"profile written to {out}; use it by --device {out}")
 
 
 @app.command()
@@ -108,7 +108,7 @@ def predict(
     if as_json:
         show(json.dumps(rows, indent=1))
         return
-    say(
+    echo(
         f"{profile.name}: predicted, one sample, one thread; host: the median of the records in {out}, if there are any"
     )
     show(catalogue.text(rows))
@@ -188,6 +188,6 @@ def _progress() -> Any:
         nonlocal last
         if int(share * 10) > last:
             last = int(share * 10)
-            say(f"{share:.0%} {text}")
+            echo(f"{share:.0%} {text}")
 
     return say_share

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from codecbench.cli.options import say, show
+from codecbench.cli.options import echo, show
 from codecbench.errors import CodecbenchError, UsageError
 from codecbench.names import suggestion
 
@@ -38,10 +38,10 @@ def one_line_errors(debug: bool) -> Iterator[None]:
     except CodecbenchError as error:
         if debug:
             raise
-        say(f"codecbench: {error}")
+        echo(f"codecbench: {error}")
         raise SystemExit(2) from error
     except (KeyboardInterrupt, typer.Abort) as error:
-        say("codecbench: stopped; finished cells are kept, and the same command goes on from there")
+        echo("codecbench: stopped; finished cells are kept, and the same command goes on from there")
         raise SystemExit(INTERRUPTED) from error
     except Exception as error:
         if hasattr(error, "format_message"):
@@ -49,7 +49,7 @@ def one_line_errors(debug: bool) -> Iterator[None]:
         if debug:
             raise
         reason = " ".join(str(error).split())
-        say(f"codecbench: internal error, {type(error).__name__}: {reason}; --debug shows where, please report it")
+        echo(f"codecbench: internal error, {type(error).__name__}: {reason}; --debug shows where, please report it")
         raise SystemExit(70) from error
 
 
@@ -63,5 +63,5 @@ def end_with_usage(error: Any) -> NoReturn:
     if hasattr(error, "option_name") and hasattr(error, "possibilities"):
         near = f"; did you mean {error.possibilities[0]}?" if error.possibilities else "; see --help"
         text = f"no option {error.option_name}{near}"
-    say(f"codecbench: {text[0].lower()}{text[1:].rstrip('.')}")
+    echo(f"codecbench: {text[0].lower()}{text[1:].rstrip('.')}")
     raise SystemExit(2)

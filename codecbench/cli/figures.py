@@ -19,8 +19,8 @@ from codecbench.cli.options import (
     Out,
     Plugins,
     SampleSet,
+    echo,
     only,
-    say,
     scenario,
     show,
 )
@@ -82,14 +82,14 @@ def figure(
         budget = pick(workloads(pm), of_workload, "workload").budget
     scenarios = [scenario(pm, store, network, device, edge) for network in link or DEFAULT_LINKS]
     data = study.of(records, scenarios, budget, sample_set=sample_set, all_rows=all_rows)
-    for path in save_all(data, into, [str(wanted) for wanted in format_ or [FigureFormat.SVG]], name or ()):
-        say(f"wrote {path}")
+    for path in save_all(data, into, [str(extension) for extension in format_ or [FigureFormat.SVG]], name or ()):
+        echo(f"wrote {path}")
 
 
-def _of_one_workload(records: Sequence[Record], asked: str | None) -> tuple[list[Record], str]:
+def _of_one_workload(records: Sequence[Record], workload: str | None) -> tuple[list[Record], str]:
     """The records of the workload asked for, or else of the only one, or of the default. Raises UsageError."""
     there = {record.key.workload: None for record in records}
     if not there:
         raise UsageError("there are no records to draw; `codecbench run` makes some")
-    name = asked or (next(iter(there)) if len(there) == 1 else DEFAULT_WORKLOAD)
+    name = workload or (next(iter(there)) if len(there) == 1 else DEFAULT_WORKLOAD)
     return only(records, "workload", [name]), name

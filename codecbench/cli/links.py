@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codecbench.cli.errors import CommandGroup
-from codecbench.cli.options import Plugins, say, show
+from codecbench.cli.options import Plugins, echo, show
 from codecbench.errors import UsageError
 from codecbench.registry import links, manager
 
@@ -101,14 +101,14 @@ def probe_path(
     from codecbench.links.tcp import parse_address
     from codecbench.measure import percentile
 
-    address, wanted = parse_address(server), _parse_sizes(sizes, DEFAULT_SIZES)
-    check_sizes(wanted)
+    address, probe_sizes = parse_address(server), _parse_sizes(sizes, DEFAULT_SIZES)
+    check_sizes(probe_sizes)
     with LinkClient(address, fresh=fresh) as client:
-        found = probe(client, wanted, repeats, pause_s=pause_ms / 1e3, reply_bytes=reply_bytes)
+        found = probe(client, probe_sizes, repeats, pause_s=pause_ms / 1e3, reply_bytes=reply_bytes)
     payload_bytes, ms = [size for size, _ in found], [time for _, time in found]
     if out is not None:
         write_pairs(out, payload_bytes, ms)
-        say(f"wrote {out}")
+        echo(f"wrote {out}")
     way = "a fresh connection each" if fresh else "one connection"
     fitted = fit_pairs(
         payload_bytes, ms, name=name, description=f"Measured, {len(ms)} messages over {way}",
@@ -154,10 +154,10 @@ def relay_path(
 def _listen(listener: Listener, doing: str) -> None:
     with listener:
         try:
-            say(f"{doing} on {listener.address}; Ctrl-C ends it")
+            echo(f"{doing} on {listener.address}; Ctrl-C ends it")
             listener.serve_forever()
         except KeyboardInterrupt:
-            say("ended")
+            echo("ended")
 
 
 def _end_fit(fitted: LinkFit, out: Path | None) -> None:
@@ -181,7 +181,7 @@ def _end_fit(fitted: LinkFit, out: Path | None) -> None:
     show("\n".join([f"{link.name}: {counted}", *(f"  {key:15}{value}" for key, value in rows), *errors]))
     if out is not None:
         write_text(out, to_json(link))
-        say(f"wrote {out}; use it with --link {out}")
+        echo(f"wrote {out}; use it with --link {out}")
 
 
 def _parse_sizes(text: str | None, default: Sequence[int]) -> list[int]:

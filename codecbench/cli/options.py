@@ -77,14 +77,14 @@ def show(text: str) -> None:
         raise SystemExit(0) from None
 
 
-def say(line: str) -> None:
+def echo(line: str) -> None:
     """A line for the user that is no result."""
     sys.stderr.write(line + "\n")
 
 
-def say_renamed(old: str, new: str) -> None:
+def warn_renamed(old: str, new: str) -> None:
     """Tell the user that a spelling is another now, where the old one still works for one version."""
-    say(f"{old} is now {new}; the old spelling goes with the next version")
+    echo(f"{old} is now {new}; the old spelling goes with the next version")
 
 
 def terminal_columns() -> int:
@@ -92,12 +92,12 @@ def terminal_columns() -> int:
     return shutil.get_terminal_size((120, 24)).columns
 
 
-def only(records: Sequence[Record], field: str, wanted: Sequence[str] | None) -> list[Record]:
+def only(records: Sequence[Record], field: str, values: Sequence[str] | None) -> list[Record]:
     """Returns the records whose key has one of these values, or all. Raises UsageError for a value that none has."""
     there = {str(getattr(record.key, field)): None for record in records}
-    for name in wanted or ():
+    for name in values or ():
         pick(there, name, f"{field} in these records:")
-    return [record for record in records if not wanted or getattr(record.key, field) in wanted]
+    return [record for record in records if not values or getattr(record.key, field) in values]
 
 
 def scenario(pm: pluggy.PluginManager, store: Store, link: str, device: str = HOST, edge: str = HOST) -> Scenario:

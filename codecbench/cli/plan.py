@@ -21,12 +21,12 @@ from codecbench.cli.options import (
     Plugins,
     SampleSet,
     WorkloadName,
+    echo,
     only,
-    say,
-    say_renamed,
     scenario,
     show,
     terminal_columns,
+    warn_renamed,
 )
 from codecbench.devices.profile import HOST
 from codecbench.errors import DataError, UsageError
@@ -68,19 +68,19 @@ def plan(
     if budget is None:
         budget = pick(workloads(pm), workload, "workload").budget
     limits = planner.Limits.of(budget, max_latency, max_device_ms)
-    asked = scenario(pm, store, link, device, edge)
+    chosen = scenario(pm, store, link, device, edge)
     shown, _ = one_set(records, workload, sample_set)
-    candidates = planner.candidates(shown, asked)
+    candidates = planner.candidates(shown, chosen)
     found = planner.plan(candidates, limits)
     try:
-        turns = planner.sweep(candidates, limits, asked.link)
+        turns = planner.sweep(candidates, limits, chosen.link)
     except UsageError as error:  # somebody's link has no bandwidth that could be another
-        say(f"the choice at other bandwidths is left out: {error}")
+        echo(f"the choice at other bandwidths is left out: {error}")
         turns = []
     if as_json:
-        show(json.dumps(plan_text.as_json(found, turns, limits, asked), indent=1))
+        show(json.dumps(plan_text.as_json(found, turns, limits, chosen), indent=1))
         return
-    show(plan_text.as_text(found, turns, limits, asked, _metric(shown), terminal_columns()))
+    show(plan_text.as_text(found, turns, limits, chosen, _metric(shown), terminal_columns()))
 
 
 def validate_plan(
@@ -118,9 +118,9 @@ def validate_plan(
 
 
 @functools.wraps(validate_plan)
-def rehearse(*arguments: Any, **options: Any) -> None:
+def old_validate_plan(*arguments: Any, **options: Any) -> None:
     """Run `validate_plan` under the name that the command had before, and say the new one."""
-    say_renamed("codecbench rehearse", "codecbench validate-plan")
+    warn_renamed("codecbench rehearse", "codecbench validate-plan")
     validate_plan(*arguments, **options)
 
 

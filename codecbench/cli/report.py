@@ -19,8 +19,8 @@ from codecbench.cli.options import (
     Out,
     Plugins,
     SampleSet,
+    echo,
     only,
-    say,
     scenario,
 )
 from codecbench.devices.profile import HOST
@@ -82,7 +82,7 @@ def report(
         file.write_text(page, encoding="utf-8")
     except OSError as error:
         raise DataError(f"cannot write {file}: {error.strerror}; choose another --file") from error
-    say(f"{len(records)} records reported in {file} ({len(page.encode()) / 1e6:.2f} MB)")
+    echo(f"{len(records)} records reported in {file} ({len(page.encode()) / 1e6:.2f} MB)")
 
 
 def _shown(path: Path) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codecbench.cli.options import DEFAULT_LINK, DEFAULT_OUT, DataDir, Plugins, only, say, scenario, show
+from codecbench.cli.options import DEFAULT_LINK, DEFAULT_OUT, DataDir, Plugins, echo, only, scenario, show
 from codecbench.cli.tables import print_table
 from codecbench.experiment.config import DEFAULT_WORKLOAD, load
 from codecbench.names import pick
@@ -97,9 +97,9 @@ def run(
                 show(_plan_text(job))
             return
         summary = job.execute()
-    say(f"{summary.ok} measured, {summary.skipped} skipped, {summary.failed} failed, {summary.present} already there")
+    echo(f"{summary.ok} measured, {summary.skipped} skipped, {summary.failed} failed, {summary.present} already there")
     if not (summary.ok or summary.skipped or summary.failed):
-        say("nothing to do: every cell has a current record (--fresh measures again)")
+        echo("nothing to do: every cell has a current record (--fresh measures again)")
     _say_failures(summary.failures)
     pm, store = manager(settings.plugin), Store(settings.out)
     records = only(store.records(), "workload", [settings.workload])
@@ -142,7 +142,7 @@ def fit(
     }  # fmt: skip
     with reporter() as report:
         summary = Run(load(None, options), report).fit(into, further=further)
-    say(f"{summary.fitted} fitted, {len(summary.failures)} failed, {summary.present} already there")
+    echo(f"{summary.fitted} fitted, {len(summary.failures)} failed, {summary.present} already there")
     _say_failures(summary.failures)
     if summary.failures:
         raise typer.Exit(1)
@@ -158,12 +158,12 @@ def data_get(
 
     known = {w.dataset: w for w in workloads(manager(plugin or ())).values() if w.dataset}
     workload = pick(known, name, "dataset")
-    workload.fetch(data_folders(data_dir)[0], say)
+    workload.fetch(data_folders(data_dir)[0], echo)
 
 
 def _say_failures(failures: Iterable[str]) -> None:
     for failure in failures:
-        say(f"failed: {failure}")
+        echo(f"failed: {failure}")
 
 
 def _sample_count(text: str | None) -> int | str | None:

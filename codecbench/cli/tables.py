@@ -21,12 +21,12 @@ from codecbench.cli.options import (
     Out,
     Plugins,
     SampleSet,
+    echo,
     only,
-    say,
-    say_renamed,
     scenario,
     show,
     terminal_columns,
+    warn_renamed,
 )
 from codecbench.devices.profile import HOST
 from codecbench.errors import UsageError
@@ -113,24 +113,25 @@ def table(
     from codecbench.results.store import Store
 
     old = {TableKind.LATENCY: latency, TableKind.POINTS: points, TableKind.TRAINING: training}
-    kind, anchor = _with_old_options(kind, anchor, [known for known, given in old.items() if given], bd_rate)
+    kind, anchor = _with_old_options(kind, anchor, [known for known, is_set in old.items() if is_set], bd_rate)
     if anchor is not None and kind is not TableKind.BD_RATE:
         raise UsageError(f"--anchor {shlex.quote(anchor)} is for --kind bd-rate, not for --kind {kind}")
     pm = manager(plugin or ())
     store = Store(out)
-    asked = scenario(pm, store, link, device, edge)
+    chosen = scenario(pm, store, link, device, edge)
     records = store.records()
-    for field, wanted in (("workload", [workload] if workload else None), ("codec", codec), ("split", split)):
-        records = only(records, field, wanted)
+    for field, values in (("workload", [workload] if workload else None), ("codec", codec), ("split", split)):
+        records = only(records, field, values)
     print_table(
-        records, pm, asked, kind=kind, anchor=anchor, budget=budget, paper=paper, sample_set=sample_set, format_=format_
+        records, pm, chosen, kind=kind, anchor=anchor, budget=budget, paper=paper, sample_set=sample_set,
+        format_=format_,
     )  # fmt: skip
 
 
 def print_table(
     records: Sequence[Record],
     pm: pluggy.PluginManager,
-    asked: Scenario,
+    chosen: Scenario,
     *,
     kind: TableKind = TableKind.BUDGET,
     anchor: str | None = None,
@@ -165,7 +166,7 @@ def print_table(
         show(bd_rate_table.render(bd_rate.build(records, anchor, sample_set=sample_set), *how))
     else:
         budgets = {name: found.budget for name, found in workloads(pm).items()} if budget is None else budget
-        built = budget_table.build(records, budgets=budgets, paper=paper, sample_set=sample_set, scenario=asked)
+        built = budget_table.build(records, budgets=budgets, paper=paper, sample_set=sample_set, scenario=chosen)
         show((latency_table if kind is TableKind.LATENCY else budget_table).render(built, *how))
 
 
@@ -176,18 +177,20 @@ def _with_old_options(
 
     Raises UsageError where more than one table is asked for.
     """
-    asked = [*old, *([TableKind.BD_RATE] if bd_rate is not None else [])]
-    if len(asked) > 1:
+    old_kinds = [*old, *([TableKind.BD_RATE] if bd_rate is not None else [])]
+    if len(old_kinds) > 1:
         raise UsageError("--latency, --points, --training and --bd-rate are tables of their own; ask for one")
-    if not asked:
+    if not old_kinds:
         return kind, anchor
-    if kind not in (TableKind.BUDGET, asked[0]) or (bd_rate is not None and anchor is not None):
-        raise UsageError(f"--{asked[0]} is the old spelling of --kind {asked[0]}; give --kind and --anchor alone")
+    if kind not in (TableKind.BUDGET, old_kinds[0]) or (bd_rate is not None and anchor is not None):
+        raise UsageError(
+            f"--{old_kinds[0]} is the old spelling of --kind {old_kinds[0]}; give --kind and --anchor alone"
+        )
     if bd_rate is None:
-        say_renamed(f"--{asked[0]}", f"--kind {asked[0]}")
-        return asked[0], anchor
+        warn_renamed(f"--{old_kinds[0]}", f"--kind {old_kinds[0]}")
+        return old_kinds[0], anchor
     row = shlex.quote(bd_rate)
-    say_renamed(f"--bd-rate {row}", f"--kind bd-rate --anchor {row}")
+    warn_renamed(f"--bd-rate {row}", f"--kind bd-rate --anchor {row}")
     return TableKind.BD_RATE, bd_rate
 
 
@@ -220,4 +223,4 @@ def export(
     from codecbench.results.store import Store
 
     rows = exporting.export(Store(out).records(), file)
-    say(f"{rows} records written to {file}")
+    echo(f"{rows} records written to {file}")

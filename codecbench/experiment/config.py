@@ -41,7 +41,7 @@ class RunConfig(BaseModel):
     fresh: bool = False
 
     @property
-    def wanted_samples(self) -> int | None:
+    def sample_limit(self) -> int | None:
         """Test samples to take, or None for all there are."""
         if self.samples is None:
             return QUICK_SAMPLES if self.preset == "quick" else None

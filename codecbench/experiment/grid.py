@@ -30,12 +30,12 @@ class Grid:
         self,
         config: RunConfig,
         workload: type[Workload],
-        asked: Sequence[tuple[type[Codec], Point | None]],
+        codecs: Sequence[tuple[type[Codec], Point | None]],
         sample_ids: Mapping[Subset, Sequence[int]],
     ) -> None:
         self.config = config
         self.workload = workload
-        self.asked = asked
+        self.codecs = codecs
         self.counts = self._counts(sample_ids)
         """Samples that are scored, by subset."""
         self.sample_ids = {subset: list(sample_ids[subset][:count]) for subset, count in self.counts.items()}
@@ -47,26 +47,26 @@ class Grid:
         return [cell for split in self._splits(cuts) for cell in self._cells(split, cuts[split])]
 
     def _counts(self, sample_ids: Mapping[Subset, Sequence[int]]) -> dict[Subset, int]:
-        wanted, there = self.config.wanted_samples, len(sample_ids["test"])
-        if wanted is not None and wanted > there:
+        limit, there = self.config.sample_limit, len(sample_ids["test"])
+        if limit is not None and limit > there:
             fetch = f"; run 'codecbench data get {self.workload.dataset}' for more" if self.workload.dataset else ""
-            raise UsageError(f"--samples {wanted}: workload {self.workload.name!r} has {there} test samples{fetch}")
-        test = there if wanted is None else wanted
+            raise UsageError(f"--samples {limit}: workload {self.workload.name!r} has {there} test samples{fetch}")
+        test = there if limit is None else limit
         choice = self.config.choice_samples(test, len(sample_ids["choice"]))
         return dict(zip(SCORED, (test, choice), strict=True))
 
     def _splits(self, cuts: Mapping[str, TensorSpec]) -> list[str]:
-        wanted = self.config.split or (cuts if self.config.all_splits else self.workload.default_splits)
-        for name in wanted:
+        names = self.config.split or (cuts if self.config.all_splits else self.workload.default_splits)
+        for name in names:
             if name not in cuts:
                 hint = suggestion(name, cuts) or f"; see 'codecbench list splits --workload {self.workload.name}'"
                 raise UsageError(f"no split point {name!r}{hint}")
-        return list(dict.fromkeys(wanted))
+        return list(dict.fromkeys(names))
 
     def _cells(self, split: str, spec: TensorSpec) -> list[PlannedCell]:
         cells: dict[str, PlannedCell] = {}
-        for codec, asked in self.asked:
-            points, fault = ask_codec(self._points, codec, spec, asked)
+        for codec, chosen in self.codecs:
+            points, fault = ask_codec(self._points, codec, spec, chosen)
             for point in points or [{}]:
                 key = CellKey(
                     self.workload.name, split, codec.name, codec.version, point, self.config.seed,
@@ -91,15 +91,15 @@ class Grid:
         return [{**defaults, **p} for p in points]
 
 
-def asked_codecs(config: RunConfig, available: Mapping[str, type[Codec]]) -> list[tuple[type[Codec], Point | None]]:
+def chosen_codecs(config: RunConfig, available: Mapping[str, type[Codec]]) -> list[tuple[type[Codec], Point | None]]:
     """The codec classes of a configuration, each with the one point asked for, or None for the preset's points.
 
     Raises UsageError for a name that is not available.
     """
     if not config.codec:
         return [(codec, None) for codec in available.values()]
-    asked = [parse_codec(text) for text in config.codec]
-    return [(pick(available, name, "codec"), point or None) for name, point in asked]
+    chosen = [parse_codec(text) for text in config.codec]
+    return [(pick(available, name, "codec"), point or None) for name, point in chosen]
 
 
 def ask_codec(question: Callable[..., Value], *about: Any, **point: Any) -> tuple[Value | None, str | None]:

@@ -127,8 +127,8 @@ def read(folder: Path, key: str) -> FittedState | None:
         info = json.loads(text)
     except Exception:  # zipfile meets a damaged file with whatever comes: zlib.error, EOFError, RuntimeError, ...
         return None
-    whole = isinstance(info, dict) and info.get("sha256") == _sum(device, edge)
-    return FittedState(device, edge, info.get("fit_s"), info.get("about") or {}) if whole else None
+    intact = isinstance(info, dict) and info.get("sha256") == _sum(device, edge)
+    return FittedState(device, edge, info.get("fit_s"), info.get("about") or {}) if intact else None
 
 
 def _packed(state: FittedState) -> bytes:

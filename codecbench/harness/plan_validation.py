@@ -122,20 +122,20 @@ def validate_plan(
 def _ready(config: RunConfig, record: Record, samples: int, reporter: Reporter) -> Iterator[tuple[Pair, Handles]]:
     """The two processes, set up for a record's cell with so many test samples."""
     key = record.key
-    asked = config.model_copy(update={"split": [key.split], "seed": key.seed, "samples": samples})
+    narrowed = config.model_copy(update={"split": [key.split], "seed": key.seed, "samples": samples})
     pm = manager(config.plugin)
     workload_class = pick(workloads(pm), config.workload, "workload")
     codec = pick(codecs(pm), key.codec, "codec")
     workload = workload_class(config.data_dir)
     ids: dict[Subset, Sequence[int]] = {subset: list(workload.sample_ids(subset)) for subset in ("fit", *SCORED)}
-    grid = Grid(asked, workload_class, [(codec, dict(key.point))], ids)
+    grid = Grid(narrowed, workload_class, [(codec, dict(key.point))], ids)
     ref = WorkloadRef(reference(workload_class), config.data_dir, config.torch_device)
     with Pair(ref, grid.counts) as pair, Fitter(ref) as fitter:
         _ = pair.device  # once it has started, the cuts are known
         (cell,) = grid.cells(pair.cuts)
         reporter.stage(f"setting up {cell.label}")
         pair.use_split(key.split)
-        state = Fits(asked, workload, ids["fit"], pair, fitter, reporter).state_of(cell)
+        state = Fits(narrowed, workload, ids["fit"], pair, fitter, reporter).state_of(cell)
         yield pair, OpenedCell(pair, cell, state).handles(start_deadline(pair, config.timeout_s))
 
 

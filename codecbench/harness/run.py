@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from codecbench.errors import CodecbenchError, DataError, UsageError, WorkerError
 from codecbench.experiment.cells import SCORED, FitSummary, PlannedCell, Reporter, Summary
 from codecbench.experiment.config import RunConfig
-from codecbench.experiment.grid import Grid, asked_codecs
+from codecbench.experiment.grid import Grid, chosen_codecs
 from codecbench.fitting.fits import Fits
 from codecbench.fitting.fitter import Fitter
 from codecbench.harness.accuracy import AccuracyPass, Baseline, score_full_model
@@ -51,9 +51,9 @@ class Run:
         pm = manager(config.plugin)
         workload_class = pick(workloads(pm), config.workload, "workload")
         self.workload = workload_class(config.data_dir)
-        asked = asked_codecs(config, codecs(pm))
+        chosen = chosen_codecs(config, codecs(pm))
         ids: dict[Subset, Sequence[int]] = {s: list(self.workload.sample_ids(s)) for s in ("fit", *SCORED)}
-        self.grid = Grid(config, workload_class, asked, ids)
+        self.grid = Grid(config, workload_class, chosen, ids)
         self.sample_sets = self.grid.sample_sets
         self.store = Store(config.out)
         self.ref = WorkloadRef(reference(workload_class), config.data_dir, config.torch_device)
@@ -61,7 +61,7 @@ class Run:
         self.fitter = Fitter(self.ref)
         self.fits = Fits(config, self.workload, ids["fit"], self.pair, self.fitter, reporter)
         self.provenance = RunProvenance(
-            config, [codec for codec, _ in asked],
+            config, [codec for codec, _ in chosen],
             weights_sha256=self.workload.weights_sha256(), test_samples=self.grid.counts["test"],
         )  # fmt: skip
         self.earlier = EarlierResults(

@@ -35,9 +35,9 @@ class Ids:
     def fresh(self, *words: str) -> str:
         """One more identifier after these words, unlike any before."""
         # The count keeps apart what a slug makes alike. A tilde is in no slug, so that "a" and "a-2" cannot meet.
-        wanted = slug("-".join(words)).lower()
-        self._counts[wanted] = count = self._counts.get(wanted, 0) + 1
-        return wanted if count == 1 else f"{wanted}~{count}"
+        name = slug("-".join(words)).lower()
+        self._counts[name] = count = self._counts.get(name, 0) + 1
+        return name if count == 1 else f"{name}~{count}"
 
 
 @dataclass(frozen=True)

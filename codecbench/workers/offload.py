@@ -22,12 +22,12 @@ _LENGTH = struct.Struct(">I")
 def request_server(answer: Callable[[bytes], bytes]) -> Listener:
     """A listener at a free port of this machine that answers each payload; an error for users ends the connection."""
 
-    def serve(far: socket.socket) -> None:
-        far.settimeout(TIMEOUT_S)
-        far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        while (payload := _received(far)) is not None:
+    def serve(edge_socket: socket.socket) -> None:
+        edge_socket.settimeout(TIMEOUT_S)
+        edge_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while (payload := _received(edge_socket)) is not None:
             try:
-                _send(far, answer(payload))
+                _send(edge_socket, answer(payload))
             except CodecbenchError:
                 return
 

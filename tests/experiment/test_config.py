@@ -38,7 +38,7 @@ def refused(path: Path | None, options: dict[str, Any] | None = None) -> str:
 def test_nothing_given_is_the_quick_preset() -> None:
     config = load(None, {"workload": None, "codec": [], "all_splits": False})
     assert config == RunConfig()
-    assert (config.workload, config.wanted_samples, config.timing_samples) == ("cifar10-resnet20", 500, 24)
+    assert (config.workload, config.sample_limit, config.timing_samples) == ("cifar10-resnet20", 500, 24)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_nothing_given_is_the_quick_preset() -> None:
     ],
 )
 def test_samples(options: dict[str, Any], samples: int | None) -> None:
-    assert load(None, options).wanted_samples == samples
+    assert load(None, options).sample_limit == samples
 
 
 def test_every_key_may_stand_in_the_file(write: Write) -> None:

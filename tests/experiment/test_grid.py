@@ -11,7 +11,7 @@ from support.runs import KeptPair, RecordingReporter, configured, run
 
 from codecbench.codec import TensorSpec
 from codecbench.errors import PluginError, UsageError
-from codecbench.experiment.grid import Grid, asked_codecs
+from codecbench.experiment.grid import Grid, chosen_codecs
 from codecbench.harness.run import Run
 from codecbench.registry import codecs, manager, workloads
 
@@ -39,7 +39,7 @@ def test_a_grid_needs_the_tensors_at_the_splits_and_no_process(tmp_path: Path) -
     config = configured(tmp_path, "steady:bits=16", "skips-input", "raises-when-asked", samples=2, split=[])
     pm = manager(config.plugin)
     workload = workloads(pm)["tiny"]
-    grid = Grid(config, workload, asked_codecs(config, codecs(pm)), {"test": [9, 8, 7], "choice": [5]})
+    grid = Grid(config, workload, chosen_codecs(config, codecs(pm)), {"test": [9, 8, 7], "choice": [5]})
     assert (grid.counts, grid.sample_ids) == ({"test": 2, "choice": 1}, {"test": [9, 8], "choice": [5]})
     cuts = {"input": TensorSpec((3, 8, 8), image=True), "stem": TensorSpec((6, 4, 4)), "block": TensorSpec((6, 4, 4))}
     cells = {(cell.key.split, cell.key.codec): cell for cell in grid.cells(cuts)}

@@ -177,7 +177,7 @@ def test_a_skipped_cell_whose_reason_has_gone_is_measured(tmp_path: Path, shared
     assert json.loads(path.read_text())["reason"] == "needs a package"
     # The same source, now that the package is there.
     run_codec = Run(configured(tmp_path / "out", "mine:bits=16", plugin=(missing,)), RecordingReporter())
-    run_codec.grid.asked[0][0].unavailable = classmethod(lambda cls: None)  # type: ignore[method-assign, assignment]
+    run_codec.grid.codecs[0][0].unavailable = classmethod(lambda cls: None)  # type: ignore[method-assign, assignment]
     assert run_codec.execute().ok == 1
 
 

@@ -38,10 +38,10 @@ def codecs(subject: Subject) -> Section:
 
 def _falls(subject: Subject) -> frozenset[str]:
     """Cells to which the curve of their row falls."""
-    places: dict[tuple[str, str], list[Record]] = {}
+    by_row_and_split: dict[tuple[str, str], list[Record]] = {}
     for record in subject.measured:
-        places.setdefault((record.row, record.key.split), []).append(record)
-    return frozenset(point.record.cell for found in places.values() for point in curve(found) if point.falls)
+        by_row_and_split.setdefault((record.row, record.key.split), []).append(record)
+    return frozenset(point.record.cell for found in by_row_and_split.values() for point in curve(found) if point.falls)
 
 
 def _codec(subject: Subject, name: str, falls: frozenset[str]) -> Section:

@@ -24,8 +24,8 @@ def _over_link(subject: Subject, number: int) -> Section:
     scenario = subject.scenarios[number]
     name = scenario.link.name
     built = subject.tables[number]
-    whole = replace(built, remarks=(*built.remarks, *subject.left_out)) if number == 0 else built
-    documents = [whole.document(SPLITS_PER_BLOCK)]
+    complete = replace(built, remarks=(*built.remarks, *subject.left_out)) if number == 0 else built
+    documents = [complete.document(SPLITS_PER_BLOCK)]
     if subject.task:
         documents.append(latency.document(built, SPLITS_PER_BLOCK))
     shown = [

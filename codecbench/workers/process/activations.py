@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecbench.codec import TensorSpec
-from codecbench.workers.process.models import Answer, ModelProcess, required
+from codecbench.workers.process.models import ModelProcess, OperationResult, required
 from codecbench.workers.protocol import Reply
 
 
@@ -85,7 +85,7 @@ class HeadProcess(ModelProcess):
         """The activations of this split, once a head ran."""
         return required(self._activations, "no head ran yet")
 
-    def op_head(self, request: Reply) -> Answer:
+    def op_head(self, request: Reply) -> OperationResult:
         """Run the head on one chunk of inputs and keep its activations in the folder; returns their bytes."""
         fields = request.fields
         if fields["first"]:

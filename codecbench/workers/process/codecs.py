@@ -16,7 +16,7 @@ from codecbench.codec import Codec, Side, TensorSpec
 from codecbench.errors import CodecFailure, FailureCode, PayloadError, one_line, without_folders
 from codecbench.registry import resolve
 from codecbench.workers.guard import sealed
-from codecbench.workers.process.models import Answer, ModelProcess, tensors
+from codecbench.workers.process.models import ModelProcess, OperationResult, tensors
 from codecbench.workers.protocol import Reply, pack_arrays, unpack_arrays
 
 _NO_MEMORY = re.compile(r"can't allocate memory|bad_alloc|MemoryError")
@@ -87,14 +87,14 @@ class CodecProcess(ModelProcess):
         super().__init__()
         self.codecs = CodecHost()
 
-    def op_open_codec(self, request: Reply) -> Answer:
+    def op_open_codec(self, request: Reply) -> OperationResult:
         """Make a fresh instance and restore its state."""
         fields = request.fields
         spec = TensorSpec.from_json(fields["spec"])
         handle = self.codecs.open(fields["codec"], spec, fields["point"], fields["side"], request.blobs[0])
         return {"handle": handle}, ()
 
-    def op_export(self, request: Reply) -> Answer:
+    def op_export(self, request: Reply) -> OperationResult:
         """Both sides' states of a codec that keeps one without a fit."""
         fields = request.fields
         with codec_call("export"):
@@ -102,17 +102,17 @@ class CodecProcess(ModelProcess):
             states = [codec.export("device"), codec.export("edge")]
         return {}, bytes_only(states, "export")
 
-    def op_close_codecs(self, _request: Reply) -> Answer:
+    def op_close_codecs(self, _request: Reply) -> OperationResult:
         """Forget every instance."""
         self.codecs.close_all()
         return {}, ()
 
-    def op_encode_arrays(self, request: Reply) -> Answer:
+    def op_encode_arrays(self, request: Reply) -> OperationResult:
         """Encode samples that came with the request."""
         samples = unpack_arrays(request.fields["arrays"], request.blobs)
         return {}, self.codecs.encode(request.fields["handle"], samples, batched=request.fields["batched"])
 
-    def op_decode_arrays(self, request: Reply) -> Answer:
+    def op_decode_arrays(self, request: Reply) -> OperationResult:
         """Decode payloads and return the tensors."""
         decoded = self.codecs.decode(request.fields["handle"], request.blobs, batched=request.fields["batched"])
         headers, blobs = pack_arrays([t.numpy() for t in decoded])

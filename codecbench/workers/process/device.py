@@ -15,7 +15,7 @@ from codecbench.workers.offload import request_client
 from codecbench.workers.process.activations import HeadProcess
 from codecbench.workers.process.codecs import CodecProcess, bytes_only, codec_call
 from codecbench.workers.process.layers import LayersProcess
-from codecbench.workers.process.models import Answer, tensors
+from codecbench.workers.process.models import OperationResult, tensors
 from codecbench.workers.protocol import Reply, pack_outputs
 
 
@@ -26,7 +26,7 @@ class DeviceProcess(HeadProcess, CodecProcess, LayersProcess):
         super().__init__()
         self.loaded: list[Tensor] = []
 
-    def op_full_model(self, request: Reply) -> Answer:
+    def op_full_model(self, request: Reply) -> OperationResult:
         """Outputs of the full model on the inputs at these positions, and the seconds that it took."""
         models = self.models
         inputs = models.workload.inputs(request.fields["subset"], request.fields["positions"])
@@ -34,7 +34,7 @@ class DeviceProcess(HeadProcess, CodecProcess, LayersProcess):
         headers, blobs = pack_outputs(outputs)
         return {"outputs": headers, "forward_s": seconds}, blobs
 
-    def op_encode(self, request: Reply) -> Answer:
+    def op_encode(self, request: Reply) -> OperationResult:
         """Encode one chunk of the kept activations; with `bounds`, the Shannon bound of each payload is a field."""
         handle = request.fields["handle"]
         samples = self.activations.read(request.fields["subset"], request.fields["chunk"])
@@ -43,13 +43,13 @@ class DeviceProcess(HeadProcess, CodecProcess, LayersProcess):
 
     # --- one sample, timed and counted --------------------------------------------------------------------------------
 
-    def op_time_head(self, request: Reply) -> Answer:
+    def op_time_head(self, request: Reply) -> OperationResult:
         """Seconds of the head on one sample, run once before: a tail runs for every cell of a turn, and stays warm."""
         (x,) = self.models.inputs(request.fields["subset"], [request.fields["position"]])
         self.models.time(self.head, x)
         return {"head_s": self.models.time(self.head, x)}, ()
 
-    def op_time_encode(self, request: Reply) -> Answer:
+    def op_time_encode(self, request: Reply) -> OperationResult:
         """Seconds of encoding one kept activation, and its payload."""
         codec = self.codecs[request.fields["handle"]]
         x = self._activation(request)
@@ -57,7 +57,7 @@ class DeviceProcess(HeadProcess, CodecProcess, LayersProcess):
             payload, seconds = measure.timed(lambda: codec.encode(x))
         return {"encode_s": seconds}, [payload]
 
-    def op_head_cost(self, request: Reply) -> Answer:
+    def op_head_cost(self, request: Reply) -> OperationResult:
         """FLOPs and peak tensor storage of the head on one sample."""
         head = self.head
         x = self.models.input_batch(request.fields["subset"], request.fields["position"])
@@ -66,7 +66,7 @@ class DeviceProcess(HeadProcess, CodecProcess, LayersProcess):
             peak = measure.tensor_peak_bytes(lambda: head(x))
         return {"head_flop": flop, "head_peak_bytes": peak}, ()
 
-    def op_encoder_cost(self, request: Reply) -> Answer:
+    def op_encoder_cost(self, request: Reply) -> OperationResult:
         """FLOPs, parameters and memory growth of encoding one kept activation. Null where nothing was counted."""
         measure.warm_flop_counter()
         measure.settle_collector()
@@ -97,12 +97,12 @@ class DeviceProcess(HeadProcess, CodecProcess, LayersProcess):
 
     # --- requests over TCP --------------------------------------------------------------------------------------------
 
-    def op_load_inputs(self, request: Reply) -> Answer:
+    def op_load_inputs(self, request: Reply) -> OperationResult:
         """Have the inputs at these positions in memory: a device has its sample before a request."""
         self.loaded = self.models.inputs(request.fields["subset"], request.fields["positions"])
         return {}, ()
 
-    def op_request(self, request: Reply) -> Answer:
+    def op_request(self, request: Reply) -> OperationResult:
         """Seconds of so many requests, one after the other: head, encoder, the way to the edge and its answer."""
         handle, count = request.fields["handle"], len(self.loaded)
         with request_client(Address(*request.fields["address"])) as send:
@@ -121,7 +121,7 @@ class DeviceProcess(HeadProcess, CodecProcess, LayersProcess):
             payload = self.codecs[handle].encode(activation)
         return bytes(bytes_only([payload], "encode")[0])
 
-    def op_probe(self, request: Reply) -> Answer:
+    def op_probe(self, request: Reply) -> OperationResult:
         """Pairs of bytes and milliseconds on the way to a link server, as `codecbench link probe` measures them."""
         with LinkClient(Address(*request.fields["address"])) as client:
             return {"pairs": probe(client, request.fields["sizes"], request.fields["repeats"])}, ()

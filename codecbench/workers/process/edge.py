@@ -8,7 +8,7 @@ from codecbench import measure
 from codecbench.links.probe import link_server
 from codecbench.workers.offload import request_server
 from codecbench.workers.process.codecs import CodecProcess, decode_call
-from codecbench.workers.process.models import Answer
+from codecbench.workers.process.models import OperationResult
 from codecbench.workers.protocol import Reply, pack_arrays, pack_outputs
 
 
@@ -19,7 +19,7 @@ class EdgeProcess(CodecProcess):
         super().__init__()
         self.listening = ExitStack()
 
-    def op_decode(self, request: Reply) -> Answer:
+    def op_decode(self, request: Reply) -> OperationResult:
         """Decode payloads and run the tail; returns the outputs, and with `keep` the decoded tensors behind them."""
         decoded = self.codecs.decode(request.fields["handle"], request.blobs, batched=True)
         headers, blobs = pack_outputs(self.models.run(self.tail, decoded))
@@ -28,7 +28,7 @@ class EdgeProcess(CodecProcess):
             return {"outputs": headers, "decoded": more_headers}, blobs + more
         return {"outputs": headers}, blobs
 
-    def op_time_decode(self, request: Reply) -> Answer:
+    def op_time_decode(self, request: Reply) -> OperationResult:
         """Seconds of decoding one payload, and of the tail behind it."""
         codec, tail = self.codecs[request.fields["handle"]], self.tail
         (payload,) = request.blobs
@@ -36,7 +36,7 @@ class EdgeProcess(CodecProcess):
             decoded, decode_s = measure.timed(lambda: codec.decode(payload))
         return {"decode_s": decode_s, "tail_s": self.models.time(tail, decoded)}, ()
 
-    def op_listen(self, request: Reply) -> Answer:
+    def op_listen(self, request: Reply) -> OperationResult:
         """Answer over TCP until the process ends: payloads of a codec, or without a handle probes of the link."""
         handle = request.fields["handle"]
         server = link_server() if handle is None else request_server(lambda payload: self._served(handle, payload))

@@ -15,7 +15,7 @@ from codecbench.codec import Batch, Codec, FitData
 from codecbench.registry import resolve
 from codecbench.workers.process.activations import HeadProcess
 from codecbench.workers.process.codecs import bytes_only, codec_call
-from codecbench.workers.process.models import Answer, tensors
+from codecbench.workers.process.models import OperationResult, tensors
 from codecbench.workers.protocol import Reply, pack_frame
 
 
@@ -64,7 +64,7 @@ class FitProcess(HeadProcess):
         super().__init__()
         self.send = send
 
-    def op_fit(self, request: Reply) -> Answer:
+    def op_fit(self, request: Reply) -> OperationResult:
         """Fit one codec on this split's training activations; returns both sides' states."""
         fields = request.fields
         measure.warm_optimizers()

@@ -84,8 +84,8 @@ class SplitModel:
             tail = self._tail(cut, copy=True)
         with torch.inference_mode():
             for probe in self.probes:
-                whole, parts = _leaves(self.model(probe.clone())), _leaves(tail(head(probe.clone()).clone()))
-                if len(whole) != len(parts) or not all(torch.equal(a, b) for a, b in zip(whole, parts, strict=True)):
+                full, parts = _leaves(self.model(probe.clone())), _leaves(tail(head(probe.clone()).clone()))
+                if len(full) != len(parts) or not all(torch.equal(a, b) for a, b in zip(full, parts, strict=True)):
                     raise PluginError(f"cut at {name!r}: head and tail do not give the whole model's output")
         return head, tail
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from codecbench.devices.layers import describe
 from codecbench.devices.timing import measure_block, measure_call, measure_general, measure_rates
-from codecbench.workers.process.models import Answer, ModelProcess
+from codecbench.workers.process.models import ModelProcess, OperationResult
 from codecbench.workers.protocol import Reply
 
 
 class LayersProcess(ModelProcess):
     """A process that describes the full model's layers and times single ones."""
 
-    def op_layers(self, request: Reply) -> Answer:
+    def op_layers(self, request: Reply) -> OperationResult:
         """The layers of the full model on one sample, as `ModelLayers.to_json` gives them."""
         models = self.models
         x = models.input_batch(request.fields["subset"], request.fields["position"])
@@ -19,11 +19,11 @@ class LayersProcess(ModelProcess):
         found = describe(models.split_model.traced, cuts, x, weights_sha256=models.workload.weights_sha256())
         return {"layers": found.to_json()}, ()
 
-    def op_measure_layers(self, request: Reply) -> Answer:
+    def op_measure_layers(self, request: Reply) -> OperationResult:
         """Layers of one drawn block, with the seconds of each, for a device profile."""
         found = measure_block(request.fields["seed"], request.fields["block"])
         return {"layers": [(vars(layer), seconds) for layer, seconds in found]}, ()
 
-    def op_measure_general(self, _request: Reply) -> Answer:
+    def op_measure_general(self, _request: Reply) -> OperationResult:
         """Seconds of kernels of plain code and of calling an empty model, and what large steps attain."""
         return {"kernels_s": measure_general(), "call_s": measure_call(), "rates": measure_rates()}, ()

@@ -19,7 +19,7 @@ from codecbench.workers.process.graph_split import SplitModel
 from codecbench.workers.protocol import Reply
 from codecbench.workload import Subset, Workload
 
-Answer: TypeAlias = tuple[dict[str, Any], Sequence[bytes]]
+OperationResult: TypeAlias = tuple[dict[str, Any], Sequence[bytes]]
 """The result of an operation: fields that JSON holds, and byte strings."""
 
 MODEL_BATCH = 32
@@ -111,12 +111,12 @@ class ModelProcess:
         """The part of the model behind the split, once one was chosen."""
         return required(self._parts, "no split was chosen")[1]
 
-    def op_threads(self, request: Reply) -> Answer:
+    def op_threads(self, request: Reply) -> OperationResult:
         """Set torch's thread count."""
         torch.set_num_threads(request.fields["threads"])
         return {}, ()
 
-    def op_workload(self, request: Reply) -> Answer:
+    def op_workload(self, request: Reply) -> OperationResult:
         """Build a workload's model and find its cuts; returns their names and specs.
 
         Reads no data. The edge role is given no data folder.
@@ -127,7 +127,7 @@ class ModelProcess:
         cuts = [{"name": c.name, "spec": c.spec.to_json()} for c in self._models.split_model.cuts.values()]
         return {"cuts": cuts, "weights_sha256": workload.weights_sha256()}, ()
 
-    def op_split(self, request: Reply) -> Answer:
+    def op_split(self, request: Reply) -> OperationResult:
         """Choose the split point whose head or tail this process runs."""
         self._parts = self.models.split_model.split(request.fields["split"])
         return {}, ()

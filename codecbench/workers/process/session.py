@@ -11,7 +11,7 @@ from codecbench.errors import CodecbenchError
 from codecbench.workers.process.device import DeviceProcess
 from codecbench.workers.process.edge import EdgeProcess
 from codecbench.workers.process.fit import FitProcess
-from codecbench.workers.process.models import Answer, ModelProcess
+from codecbench.workers.process.models import ModelProcess, OperationResult
 from codecbench.workers.protocol import Reply, pack_error, pack_frame, unpack_frame
 
 
@@ -41,7 +41,7 @@ class Session:
     def answer(self, request: Reply) -> bytes:
         """Run one operation: the method `op_...` of its name. An error becomes an answer that names its kind."""
         try:
-            operation: Callable[[Reply], Answer] = getattr(self.process, f"op_{request.fields.pop('op')}")
+            operation: Callable[[Reply], OperationResult] = getattr(self.process, f"op_{request.fields.pop('op')}")
             fields, blobs = operation(request)
             return pack_frame(fields, blobs)
         except CodecbenchError as error:

@@ -20,7 +20,7 @@ from codecbench.toolbox.learning.state import State
 from codecbench.toolbox.learning.trainer import Schedule, train
 from codecbench_plugins import deepcod
 from codecbench_plugins.deepcod import Deepcod
-from codecbench_plugins.deepcod.lesson import ORTHOGONALITY_WEIGHT, DeepcodLesson
+from codecbench_plugins.deepcod.objective import ORTHOGONALITY_WEIGHT, DeepcodLesson
 from codecbench_plugins.deepcod.network import clipped_gradient, kernels
 
 FEATURES = TensorSpec((4, 8, 8))

@@ -155,7 +155,7 @@ class Deepcod(Codec):
         """Train, unless an entropy-coded point's `data.start` has its networks; then count symbols for the prior."""
         from codecbench.toolbox.learning.state import State
         from codecbench.toolbox.learning.trainer import Schedule, train
-        from codecbench_plugins.deepcod.lesson import DeepcodLesson
+        from codecbench_plugins.deepcod.objective import DeepcodLesson
 
         states = self._started(data)
         if self.coding == "fixed" or not states or states["device"].about != self._about():
@@ -321,7 +321,7 @@ class Deepcod(Codec):
         import torch
 
         from codecbench.toolbox.learning import state as states
-        from codecbench_plugins.deepcod.lesson import context_prior
+        from codecbench_plugins.deepcod.objective import context_prior
 
         symbols = self._gathered(data.batches)
         rows = np.concatenate([sample.reshape(len(sample), -1) for sample in symbols], 1)

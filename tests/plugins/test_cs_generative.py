@@ -13,8 +13,9 @@ from torch import Tensor
 
 from codecbench import FitData, PayloadError, TensorSpec
 from codecbench.kit.samples import fit_data, samples
-from codecbench_plugins import cs_generative
-from codecbench_plugins.cs_generative import Basis, CsGenerative, Generator, Measuring, Reconstruction, Search
+from codecbench_plugins.cs_generative import CsGenerative, training
+from codecbench_plugins.cs_generative.generator import Generator, Reconstruction, Search
+from codecbench_plugins.cs_generative.measuring import Basis, Measuring
 
 IMAGE = TensorSpec((3, 12, 12), image=True)
 GREY = TensorSpec((1, 10, 7), image=True)
@@ -24,8 +25,8 @@ POINT = {"variant": "best", "measurements": 120, "step": 4}
 @pytest.fixture(autouse=True, scope="module")
 def small_training() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cs_generative, "TRAINING_BATCH", 16)
-        patch.setattr(cs_generative, "ENCODER_WIDTH", 16)
+        patch.setattr(training, "TRAINING_BATCH", 16)
+        patch.setattr(training, "ENCODER_WIDTH", 16)
         yield
 
 
@@ -156,14 +157,14 @@ def test_what_the_generator_misses_is_restored_from_complete_measurements() -> N
 def nats_after_training(rate: float, monkeypatch: pytest.MonkeyPatch) -> float:
     pictures = torch.stack(samples(IMAGE, 96))
     said: list[str] = []
-    monkeypatch.setattr(cs_generative, "LEARNING_RATE", rate)
-    training = cs_generative.Training(pictures - pictures.mean(0), Basis((3, 12, 12)), seed=0)
-    training.run(lambda: 1.0, lambda _share, text: said.append(text))
+    monkeypatch.setattr(training, "LEARNING_RATE", rate)
+    fit = training.Training(pictures - pictures.mean(0), Basis((3, 12, 12)), seed=0)
+    fit.run(lambda: 1.0, lambda _share, text: said.append(text))
     return float(said[-1].split()[-4])
 
 
 def test_training_raises_the_likelihood(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cs_generative, "TRAINING_STEPS", 101)
+    monkeypatch.setattr(training, "TRAINING_STEPS", 101)
     trained, untrained = (nats_after_training(rate, monkeypatch) for rate in (1e-2, 0.0))
     assert trained < untrained - 5
 
@@ -226,7 +227,7 @@ def test_a_fit_without_time_keeps_the_principal_components() -> None:
 
 
 def test_few_pictures_make_a_small_generator(codec: CsGenerative) -> None:
-    assert codec._state["linear"].shape == (48 // cs_generative.PICTURES_PER_LATENT, cs_generative.COEFFICIENTS)
+    assert codec._state["linear"].shape == (48 // training.PICTURES_PER_LATENT, training.COEFFICIENTS)
 
 
 def test_progress_rises_and_ends_with_the_time() -> None:

@@ -25,7 +25,7 @@ import zlib
 
 from codecbench import Codec, hookimpl
 from codecbench.toolbox.coding.headers import read_shape, write_shape
-from codecbench.toolbox.transforms.uniform import RANGE_BYTES, dequantise, quantise
+from codecbench.toolbox.transforms.uniform import RANGE_BYTES, dequantise_uniform, quantise_uniform
 
 
 class $class_name(Codec):
@@ -43,7 +43,7 @@ class $class_name(Codec):
 
     def encode(self, x):
         """Turn one sample into one payload. Timed on the device; every byte is billed; `x` is read-only."""
-        header, indices = quantise(x.numpy(), self.levels)
+        header, indices = quantise_uniform(x.numpy(), self.levels)
         return write_shape(self.spec, x.shape) + header + zlib.compress(indices.tobytes(), 6)
 
     def decode(self, payload):
@@ -53,7 +53,7 @@ class $class_name(Codec):
         shape, body = read_shape(self.spec, payload)
         # A damaged payload must not inflate without end: stop one byte past what the tensor takes.
         values = zlib.decompressobj().decompress(body[RANGE_BYTES:], int(np.prod(shape)) + 1)
-        restored = dequantise(body[:RANGE_BYTES], np.frombuffer(values, np.uint8), self.levels)
+        restored = dequantise_uniform(body[:RANGE_BYTES], np.frombuffer(values, np.uint8), self.levels)
         return self.spec.from_buffer(restored.tobytes(), shape)
 
 

@@ -28,31 +28,31 @@ if TYPE_CHECKING:
     Arrays: TypeAlias = dict[str, NDArray[Any]]
     Floats: TypeAlias = NDArray[np.float64]
 
-LEAST_LIMIT = 1e-6
+MIN_LIMIT = 1e-6
 
 FIT_BYTES = 1 << 27
-"""Of training activations, as float64, that a fit looks at."""
+"""The most bytes of training activations, as float64, that a fit uses."""
 
 SPARE_SYMBOLS = 16
 """By how many steps a measurement may exceed all of training before it is clipped."""
 
 
-Kind: TypeAlias = Literal["image", "large", "middle", "small"]
+PlaneKind: TypeAlias = Literal["image", "large", "middle", "small"]
 
 LARGE_PLANE, SMALL_PLANE = 512, 100
-"""Values of a plane, more of which are large; fewer of the other are small: they tell of a class rather than of places,
-and bear coarse steps."""
+"""Values of a plane, more of which are large; fewer of the other are small: they tell of a class rather than of
+positions, and bear coarse steps."""
 
-STEPS: Mapping[Kind, tuple[float, ...]] = {
+STEPS: Mapping[PlaneKind, tuple[float, ...]] = {
     "image": (0.5, 0.35, 0.25, 0.18, 0.13, 0.09, 0.06),
     "large": (2.8, 2.0, 1.4, 1.0, 0.7, 0.5, 0.35),
     "middle": (2.8, 2.0, 1.4, 1.0, 0.7, 0.5, 0.35),
     "small": (8.0, 6.5, 5.2, 4.2, 3.4, 2.5, 1.8),
 }
-QUICK_STEP: Mapping[Kind, float] = {"image": 0.18, "large": 0.7, "middle": 1.0, "small": 2.5}
+QUICK_STEP: Mapping[PlaneKind, float] = {"image": 0.18, "large": 0.7, "middle": 1.0, "small": 2.5}
 """Steps of the best variant, and those that lose about a point of top-1 on a ResNet-20."""
 
-FAITHFUL: Mapping[Kind, tuple[float, tuple[float, ...]]] = {
+FAITHFUL: Mapping[PlaneKind, tuple[float, tuple[float, ...]]] = {
     "image": (0.1, (0.5, 1.0, 1.5, 2.0)),
     "large": (0.3, (0.25, 0.5, 0.75, 1.0)),
     "middle": (0.3, (0.25, 0.5, 0.75, 1.0)),
@@ -67,7 +67,7 @@ class CompressiveSensing(Codec):
 
     `variant` is "faithful" (DenseGaussian) or "best" (Banded). `step` is the quantiser's, as a share of the values'
     root-mean-square deviation. `ratio` is the number of measurements for each value: in "faithful" their number, in
-    "best" their greatest. E comes from the seed of the fit.
+    "best" their maximum. E comes from the seed of the fit.
 
     Payload: the length of the varying axis; the entropy-coded measurements. A block that is partly padding has the
     fewer of them.
@@ -80,7 +80,7 @@ class CompressiveSensing(Codec):
     step: float
 
     _halvings: ClassVar[int]
-    """How often the sides of a block ought to halve."""
+    """The number of times that the sides of a block ought to halve."""
 
     def __init__(self, spec: TensorSpec, **point: Any) -> None:
         super().__init__(spec, **point)
@@ -124,7 +124,7 @@ class CompressiveSensing(Codec):
 
         samples = _training_samples(data)
         low, high = min(float(x.min()) for x in samples), max(float(x.max()) for x in samples)
-        limit = 2.0 ** math.ceil(math.log2(2 * max(-low, high, LEAST_LIMIT)))
+        limit = 2.0 ** math.ceil(math.log2(2 * max(-low, high, MIN_LIMIT)))
         units = torch.from_numpy(np.concatenate([self._blocks.cut(to_integers(x, limit)) for x in samples]))
         deviation = float((units - units.mean((0, 2))[:, None]).square().mean().sqrt())
         step, basis, seed = self.step * max(deviation, 1.0), self._basis(), data.seed % (1 << 32)
@@ -174,7 +174,7 @@ class CompressiveSensing(Codec):
         ]
 
     def bound_bytes(self, x: Tensor) -> float:
-        """Of the measurements under the prior."""
+        """The bound of the measurements under the prior."""
         ((tables, symbols),) = self._measured([x])
         return self._prior_for(tables).bound_bytes(symbols)
 
@@ -221,7 +221,7 @@ class CompressiveSensing(Codec):
             yield tables, self._prior_for(tables).clip(np.concatenate(sent))
 
     def _tables(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """How many tables' measurements each unit of a tensor of this shape sends: all, unless some is padding."""
+        """The number of tables that each unit of a tensor of this shape sends: all, unless some is padding."""
         return tuple(math.ceil(share * self._sensing.tables) for share in self._blocks.shares(shape))
 
     def _prior_for(self, tables: tuple[int, ...]) -> Prior:
@@ -230,7 +230,7 @@ class CompressiveSensing(Codec):
             return self._prior
         if tables not in self._priors:
             prior = self._prior
-            lowest = [least for count in tables for least in prior.lowest[:count]]
+            lowest = [lowest_symbol for count in tables for lowest_symbol in prior.lowest[:count]]
             self._priors = {tables: Prior(lowest, [table for count in tables for table in prior.tables[:count]])}
         return self._priors[tables]
 
@@ -239,7 +239,7 @@ def _best(step: float) -> Mapping[str, Any]:
     return {"variant": "best", "ratio": 1.0, "step": step}
 
 
-def _kind(spec: TensorSpec) -> Kind:
+def _kind(spec: TensorSpec) -> PlaneKind:
     if spec.image:
         return "image"
     plane = math.prod(spec.max_shape[-2:])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
 from codecbench.toolbox.codecs.latent import LatentCodec
-from codecbench.toolbox.codecs.points import Kind, Points, kind_of, steps
+from codecbench.toolbox.codecs.points import Points, TensorKind, kind_of, steps
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from codecbench.toolbox.learning.synthesis import Synthesis
     from codecbench.toolbox.learning.tail_copy import TailCopy
 
-COMPONENTS: Mapping[Kind, int] = {"image": 96, "large": 46, "middle": 36, "small": 48}
+COMPONENTS: Mapping[TensorKind, int] = {"image": 96, "large": 46, "middle": 36, "small": 48}
 """At most so many output channels of the convolution: at the stem of a ResNet-20 they are 1.9 % of its operations, and
 nowhere more than a third of an auto-encoder's."""
 
@@ -30,7 +30,7 @@ EXCHANGE = 0.7
 WIDTH, DEPTH = 32, 2
 """Of the residual network on the edge."""
 
-SAMPLES: Mapping[Kind, int] = {"image": 1_200_000, "large": 500_000, "middle": 800_000, "small": 1_000_000}
+SAMPLES: Mapping[TensorKind, int] = {"image": 1_200_000, "large": 500_000, "middle": 800_000, "small": 1_000_000}
 """Training samples seen by a fit from scratch that time does not end."""
 
 RATE = 1e-3
@@ -60,13 +60,13 @@ class DeepcodRd(LatentCodec):
 
     step: float
 
-    _points: ClassVar[Mapping[Kind, Points]] = {
+    _points: ClassVar[Mapping[TensorKind, Points]] = {
         "image": steps(0.87, 0.65, 0.5),
         "large": steps(2.8, 2.0, 1.6),
         "middle": steps(4.0, 2.8, 2.0),
         "small": steps(0.7, 0.5, 0.35),
     }
-    _from_scratch: ClassVar[Mapping[Kind, float]] = {"image": 0.65, "large": 2.0, "middle": 4.0, "small": 0.7}
+    _from_scratch: ClassVar[Mapping[TensorKind, float]] = {"image": 0.65, "large": 2.0, "middle": 4.0, "small": 0.7}
     points = _points["small"]
 
     def __init__(self, spec: TensorSpec, **point: Any) -> None:

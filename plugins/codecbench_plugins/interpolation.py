@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, PayloadError, TensorSpec, hookimpl
 from codecbench.toolbox.coding.headers import read_shape, write_shape
-from codecbench.toolbox.transforms.uniform import RANGE_BYTES, dequantise, from_pixels, quantise, read_range, to_pixels
+from codecbench.toolbox.transforms.uniform import (
+    RANGE_BYTES,
+    dequantise_uniform,
+    from_pixels,
+    quantise_uniform,
+    read_range,
+    to_pixels,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +66,7 @@ class Interpolation(Codec):
         samples = _resize(planes, self._kept(planes.shape[2:])).clamp(x.min(), x.max()).numpy()
         if self.spec.image:
             return header + to_pixels(samples).tobytes()
-        value_range, indices = quantise(samples, LEVELS)
+        value_range, indices = quantise_uniform(samples, LEVELS)
         return header + value_range + indices.tobytes()
 
     def decode(self, payload: bytes) -> Tensor:
@@ -88,7 +95,7 @@ class Interpolation(Codec):
         indices = np.frombuffer(samples, np.uint8).reshape(shape)
         if self.spec.image:
             return from_pixels(indices), 0.0, 1.0
-        return dequantise(header, indices, LEVELS), *read_range(header)
+        return dequantise_uniform(header, indices, LEVELS), *read_range(header)
 
     @property
     def _transposed(self) -> bool:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-GREATEST_420_QUALITY = 25
+MAX_420_QUALITY = 25
 """Halved chroma up to here, full chroma above.
 
 By the PSNR of 200 CIFAR-10 training images at equal bytes, 4:2:0 wins to quality 20, 4:2:2 and 4:4:4 are within 0.1 dB
@@ -60,7 +60,7 @@ class JpegHuffman(PictureCodec):
         return super().skip_reason(spec, **point)
 
     def restore(self, side: Side, state: bytes) -> None:
-        """Take what `export` gave: with shared tables, all that comes before the scan of the greatest picture."""
+        """Take what `export` gave: with shared tables, all that comes before the scan of the largest picture."""
         if self.tables == "own" and state:
             raise ValueError(f"{self.name} keeps no state with tables='own', but was given {len(state)} bytes")
         super().restore(side, state)
@@ -81,15 +81,15 @@ class JpegHuffman(PictureCodec):
         return pillow_picture(file, self.file_format, self.picture_shape(size))
 
     def make_header(self, size: tuple[int, int]) -> bytes:
-        """With shared tables: all that comes before the scan. Sizes but the greatest are written into its header."""
+        """With shared tables: all that comes before the scan. Sizes but the largest are written into its header."""
         import numpy as np
 
         if self.tables == "own":
             return b""
-        greatest = picture_size(self.spec, self.spec.max_shape)
-        if size == greatest:
+        max_size = picture_size(self.spec, self.spec.max_shape)
+        if size == max_size:
             return _split(self._file(np.zeros(self.picture_shape(size), np.uint8)))[0]
-        header = self.header(greatest)
+        header = self.header(max_size)
         # Height and width stand behind the marker, the segment's length and the precision (T.81, B.2.2).
         at = header.index(START_OF_FRAME) + 5
         return header[:at] + b"".join(n.to_bytes(2, "big") for n in size) + header[at + 4 :]
@@ -97,12 +97,12 @@ class JpegHuffman(PictureCodec):
     def _file(self, picture: NDArray[np.uint8]) -> bytes:
         options: dict[str, Any] = {"quality": self.quality, "optimize": self.tables == "own"}
         if self.coloured:
-            options["subsampling"] = "4:2:0" if self.quality <= GREATEST_420_QUALITY else "4:4:4"
+            options["subsampling"] = "4:2:0" if self.quality <= MAX_420_QUALITY else "4:4:4"
         return pillow_file(picture, self.file_format, **options)
 
 
 def _split(file: bytes) -> tuple[bytes, bytes]:
-    """What comes before the entropy-coded scan of a JPEG file by libjpeg, and the scan without the end marker."""
+    """All that comes before the entropy-coded scan of a JPEG file by libjpeg, and the scan without the end marker."""
     at = file.index(START_OF_SCAN)
     at += 2 + int.from_bytes(file[at + 2 : at + 4], "big")
     return file[:at], file[at : -len(END_OF_IMAGE)]

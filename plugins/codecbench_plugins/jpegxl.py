@@ -51,7 +51,7 @@ class JpegXL(PictureCodec):
         return super().skip_reason(spec, **point)
 
     def compress(self, picture: NDArray[np.uint8]) -> bytes:
-        """How much of the section is as in the state, and the rest of it; or the file where its beginning is not."""
+        """The section, its part that is as in the state as a length alone; or a file that begins otherwise."""
         file = self._file(picture)
         start, usual = _parts(self.header((picture.shape[0], picture.shape[1])))
         section = file[len(start) + len(_length(len(file))) :]
@@ -78,7 +78,7 @@ class JpegXL(PictureCodec):
         return picture
 
     def make_header(self, size: tuple[int, int]) -> bytes:
-        """What comes before the length of the section, one octet of its own length in front, and a usual section.
+        """All that comes before the length of the section, one octet of its own length in front, and a usual section.
 
         Taken from the file of a smooth picture; where that has more than one section, every file travels whole.
         """
@@ -107,12 +107,12 @@ class JpegXL(PictureCodec):
 
 def _length(section_bytes: int) -> bytes:
     """A section's length as the table of contents holds it (ISO/IEC 18181-1, F.3.3): a selector of 2 bits, and it."""
-    least = 0
+    first = 0
     for selector, bits in enumerate((10, 14, 22)):
-        if section_bytes < least + (1 << bits):
-            return (section_bytes - least << 2 | selector).to_bytes((bits + 9) // 8, "little")
-        least += 1 << bits
-    return (section_bytes - least << 2 | 3).to_bytes(4, "little")
+        if section_bytes < first + (1 << bits):
+            return (section_bytes - first << 2 | selector).to_bytes((bits + 9) // 8, "little")
+        first += 1 << bits
+    return (section_bytes - first << 2 | 3).to_bytes(4, "little")
 
 
 def _length_offset(file: bytes) -> int | None:

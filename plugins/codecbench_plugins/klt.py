@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from codecbench import Codec, FitData, PayloadError, Side, TensorSpec, hookimpl
-from codecbench.toolbox.codecs.points import Kind, Points, kind_of, steps
+from codecbench.toolbox.codecs.points import Points, TensorKind, kind_of, steps
 from codecbench.toolbox.coding.headers import read_shape, write_shape
-from codecbench.toolbox.transforms.linear import Analysis, Moments, Synthesis, learn
-from codecbench.toolbox.transforms.sensitivity import Weighting
+from codecbench.toolbox.transforms.linear import Analysis, Synthesis, learn
+from codecbench.toolbox.transforms.moments import Moments
+from codecbench.toolbox.transforms.sensitivity import Sensitivity
 from codecbench.toolbox.transforms.tiling import MAX_CHANNELS, Tiling
 from codecbench.toolbox.transforms.uniform import from_pixels, to_pixels
 
@@ -38,14 +39,14 @@ class Klt(Codec):
 
     step: float
 
-    _points: ClassVar[Mapping[Kind, Points]] = {
+    _points: ClassVar[Mapping[TensorKind, Points]] = {
         "image": steps(0.5, 0.42, 0.35, 0.3, 0.25, 0.2, 0.15, 0.12),
         "large": steps(4.0, 2.8, 2.4, 2.0, 1.7, 1.4, 1.2, 1.0),
         "middle": steps(4.0, 2.8, 2.4, 2.0, 1.7, 1.4, 1.2),
         "small": steps(5.6, 4.6, 4.0, 3.3, 2.8, 2.0, 1.4),
     }
     points = _points["small"]
-    _quick_step: ClassVar[Mapping[Kind, float]] = {"image": 0.15, "large": 1.2, "middle": 1.4, "small": 2.8}
+    _quick_step: ClassVar[Mapping[TensorKind, float]] = {"image": 0.15, "large": 1.2, "middle": 1.4, "small": 2.8}
 
     def __init__(self, spec: TensorSpec, **point: Any) -> None:
         super().__init__(spec, **point)
@@ -77,8 +78,8 @@ class Klt(Codec):
 
     def fit(self, data: FitData) -> None:
         """Covariances, then quantisers. With no time left it takes one batch."""
-        weighting = self._weighting(data)
-        self._device, self._edge = learn(data.spec, self.step, weighting, Moments.of(data, weighting))
+        sensitivity = self._sensitivity(data)
+        self._device, self._edge = learn(data.spec, self.step, sensitivity, Moments.of(data, sensitivity))
         data.progress(1.0, "fitted")
 
     def export(self, side: Side) -> bytes:
@@ -104,7 +105,7 @@ class Klt(Codec):
         return [write_shape(self.spec, x.shape) + device.prior.encode(symbols) for x, symbols in rows]
 
     def bound_bytes(self, x: Tensor) -> float:
-        """Of the symbols under the prior; the length of a varying axis comes on top."""
+        """The bound of the symbols under the prior; the length of a varying axis comes on top."""
         device = self._fitted_device()
         return device.prior.bound_bytes(self._symbols(device, [x])[0])
 
@@ -123,8 +124,8 @@ class Klt(Codec):
             return torch.from_numpy(from_pixels(to_pixels(values.astype("float32"))))
         return torch.from_numpy(values.astype(self.spec.dtype))
 
-    def _weighting(self, data: FitData) -> Weighting:
-        return Weighting.plain(data.spec)
+    def _sensitivity(self, data: FitData) -> Sensitivity:
+        return Sensitivity.plain(data.spec)
 
     def _symbols(self, device: Analysis, xs: Sequence[Tensor]) -> list[NDArray[np.int32]]:
         return device.symbols([x.numpy() for x in xs], self.spec.image)
@@ -154,17 +155,17 @@ class KltTask(Klt):
     name = "klt-task"
     checkpoints = "codecbench_plugins:checkpoints/klt-task"
 
-    _points: ClassVar[Mapping[Kind, Points]] = {
+    _points: ClassVar[Mapping[TensorKind, Points]] = {
         "image": steps(0.8, 0.7, 0.6, 0.5, 0.42, 0.35, 0.25, 0.2),
         "large": steps(2.8, 2.4, 2.0, 1.7, 1.4, 1.2, 1.0, 0.7),
         "middle": steps(2.8, 2.4, 2.0, 1.7, 1.4, 1.2, 1.0, 0.7),
         "small": steps(1.0, 0.7, 0.6, 0.5, 0.42, 0.35, 0.25),
     }
     points = _points["small"]
-    _quick_step: ClassVar[Mapping[Kind, float]] = {"image": 0.42, "large": 1.0, "middle": 1.0, "small": 0.5}
+    _quick_step: ClassVar[Mapping[TensorKind, float]] = {"image": 0.42, "large": 1.0, "middle": 1.0, "small": 0.5}
 
-    def _weighting(self, data: FitData) -> Weighting:
-        return Weighting.of_tail(data) or Weighting.plain(data.spec)
+    def _sensitivity(self, data: FitData) -> Sensitivity:
+        return Sensitivity.of_tail(data) or Sensitivity.plain(data.spec)
 
 
 @hookimpl

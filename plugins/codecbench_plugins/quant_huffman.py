@@ -16,7 +16,7 @@ from codecbench.toolbox.coding.huffman import (
     write_code_lengths,
 )
 from codecbench.toolbox.coding.packing import pack_bits, unpack_bits
-from codecbench.toolbox.transforms.uniform import RANGE_BYTES, dequantise, quantise, to_pixels
+from codecbench.toolbox.transforms.uniform import RANGE_BYTES, dequantise_uniform, quantise_uniform, to_pixels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +44,7 @@ class QuantHuffman(Codec):
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """What little loss takes: images bear less than features do."""
+        """Points of little loss: images bear less than features do."""
         return ({"levels": 32 if spec.image else 12},)
 
     @classmethod
@@ -57,7 +57,7 @@ class QuantHuffman(Codec):
 
     def encode(self, x: Tensor) -> bytes:
         """Shape, range, then the smaller of Huffman and fixed-width words. Raises ValueError for non-finite values."""
-        value_range, indices = self._quantise(x.numpy())
+        value_range, indices = self._quantised(x.numpy())
         return write_shape(self.spec, x.shape) + value_range + self._pack(indices)
 
     def decode(self, payload: bytes) -> Tensor:
@@ -67,15 +67,15 @@ class QuantHuffman(Codec):
         shape, body = read_shape(self.spec, payload)
         value_range, words = (IMAGE_RANGE, body) if self.spec.image else (body[:RANGE_BYTES], body[RANGE_BYTES:])
         indices = self._unpack(words, math.prod(shape))
-        values = dequantise(value_range, indices, self.levels)
+        values = dequantise_uniform(value_range, indices, self.levels)
         return torch.from_numpy(values.reshape(shape).astype(self.spec.dtype, copy=False))
 
-    def _quantise(self, values: NDArray[Any]) -> tuple[bytes, NDArray[np.uint8]]:
+    def _quantised(self, values: NDArray[Any]) -> tuple[bytes, NDArray[np.uint8]]:
         """The range that travels, and the flat levels."""
         import numpy as np
 
         if not self.spec.image:
-            value_range, indices = quantise(values, self.levels)
+            value_range, indices = quantise_uniform(values, self.levels)
             return value_range, indices.reshape(-1)
         nearest = np.rint(np.arange(256) * ((self.levels - 1) / 255)).astype(np.uint8)
         return b"", nearest[to_pixels(values)].reshape(-1)

@@ -22,14 +22,14 @@ TRAINING_VALUES = 1 << 23
 """About so many values are looked at for the priors."""
 
 CHOICE_VALUES = 1 << 16
-"""About so many values of a channel are looked at for its quantiser."""
+"""About so many values of a channel choose its quantiser."""
 
 COARSER = (1.0, 1.3, 1.7, 2.2, 4.0, 16.0)
 OFFSETS = (0.5, 0.4, 0.3)
-"""What a channel chooses from: steps in units of the point's, and what is added before rounding towards zero."""
+"""Choices of a channel: steps in units of the point's, and offsets added before rounding towards zero."""
 
 MAX_LATE_VALUES = 64
-"""Of a channel: so many at most, and a tensor is taken for one from the end of a network."""
+"""Values of a channel: with at most so many, a tensor is taken for one from the end of a network."""
 
 MAX_LEVEL = 1 << 14
 CENTROIDS_A_STEP = 128
@@ -76,7 +76,7 @@ class QuantRans(Codec):
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """What a budget of a point or so chooses."""
+        """Points that a budget of a point or so chooses."""
         return ({"step": 12.0 if spec.image else 2.8 if _is_late(spec) else 0.7},)
 
     @classmethod
@@ -174,7 +174,7 @@ class QuantRans(Codec):
         return samples
 
     def _symbols(self, x: Tensor) -> NDArray[np.int32]:
-        """What is coded of a sample, (channels, values)."""
+        """The symbols of a sample, (channels, values)."""
         levels = _levels(self._planes(x), self._quantisers)
         return self._symbols_of(levels, self._quantisers).reshape(self._rows, -1)
 
@@ -204,9 +204,9 @@ class QuantRans(Codec):
         levels = levels.clip(lowest, highest)
         sizes = 1 + highest - lowest
         centroids = self._centroids[levels - lowest + np.cumsum(sizes).reshape(sizes.shape) - sizes]
-        greatest = 1.0 if self.spec.image else float(np.finfo(self.spec.dtype).max)
+        high = 1.0 if self.spec.image else float(np.finfo(self.spec.dtype).max)
         values: NDArray[np.float64] = (levels + centroids / CENTROIDS_A_STEP) * step
-        return values.clip(0.0 if self.spec.image else -greatest, greatest)
+        return values.clip(0.0 if self.spec.image else -high, high)
 
     def _prior_of(self, symbols: NDArray[np.int32], quantisers: NDArray[Any]) -> Prior:
         """The training symbols' distributions, over alphabets that hold whatever `_symbols_of` can give."""
@@ -219,10 +219,10 @@ class QuantRans(Codec):
         predicted = quantisers["predicted"]
         lowest, highest = np.where(predicted, -spans, lowest), np.where(predicted, spans, highest)
         counts = [
-            np.bincount(row - least, minlength=greatest - least + 1) + 0.25
-            for row, least, greatest in zip(symbols, lowest, highest, strict=True)
+            np.bincount(row - low, minlength=high - low + 1) + 0.25
+            for row, low, high in zip(symbols, lowest, highest, strict=True)
         ]
-        return Prior.from_counts([int(least) for least in lowest], counts)
+        return Prior.from_counts([int(low) for low in lowest], counts)
 
 
 def _is_late(spec: TensorSpec) -> bool:
@@ -245,8 +245,8 @@ def _levels(planes: NDArray[np.float64], quantisers: NDArray[Any]) -> NDArray[np
     )  # fmt: skip
     fitted = lowest < highest
     levels: NDArray[np.float64] = np.copysign(np.floor(np.abs(planes) / step + offset), planes)
-    least, greatest = np.where(fitted, lowest, -MAX_LEVEL), np.where(fitted, highest, MAX_LEVEL)
-    clipped: NDArray[np.int32] = levels.clip(least, greatest).astype(np.int32)
+    low, high = np.where(fitted, lowest, -MAX_LEVEL), np.where(fitted, highest, MAX_LEVEL)
+    clipped: NDArray[np.int32] = levels.clip(low, high).astype(np.int32)
     return clipped
 
 
@@ -287,8 +287,8 @@ def _squared_error(values: NDArray[np.float64], levels: NDArray[np.int32]) -> fl
     """Mean squared distance of values from the mean of their level."""
     import numpy as np
 
-    places = levels - levels.min()
-    counts, sums = np.bincount(places), np.bincount(places, values)
+    indices = levels - levels.min()
+    counts, sums = np.bincount(indices), np.bincount(indices, values)
     return float((values @ values - (sums**2 / np.maximum(counts, 1)).sum()) / values.size)
 
 
@@ -299,9 +299,9 @@ def _centroids(values: NDArray[np.float64], levels: NDArray[np.int32], quantiser
     made = []
     for row, level, quantiser in zip(values, levels, quantisers, strict=True):
         size = int(quantiser["highest"]) - int(quantiser["lowest"]) + 1
-        places = level - int(quantiser["lowest"])
-        aside = np.bincount(places, row / quantiser["step"] - level, size)
-        mean = aside / np.maximum(np.bincount(places, None, size), 1)
+        indices = level - int(quantiser["lowest"])
+        aside = np.bincount(indices, row / quantiser["step"] - level, size)
+        mean = aside / np.maximum(np.bincount(indices, None, size), 1)
         made.append(np.rint(mean * CENTROIDS_A_STEP).clip(-127, 127).astype(np.int8))
     return np.concatenate(made)
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 START_CODE = b"\x9d\x01\x2a"
-CONTAINER_BYTES = 20
-FRAME_HEADER_BYTES = 10
 
 
 class WebP(PictureCodec):
@@ -53,7 +51,7 @@ class WebP(PictureCodec):
         return super().skip_reason(spec, **point)
 
     def compress(self, picture: NDArray[np.uint8]) -> bytes:
-        """What varies of the frame header, and the frame behind it. Raises RuntimeError for a file of another kind."""
+        """The part of the frame header that varies, and the frame. Raises RuntimeError for a file of another kind."""
         planes = _stack(picture) if self.coloured else picture
         file = pillow_file(planes, "WEBP", quality=self.quality, method=6)
         frame_bytes = int.from_bytes(file[16:20], "little")

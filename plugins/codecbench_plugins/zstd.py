@@ -25,7 +25,7 @@ LEVEL = 12
 TRAINING_VALUES = 1 << 22
 MAX_LEVELS = 256
 MAX_LATE_VALUES = 64
-"""Of a channel: so many at most, and a tensor is taken for one from the end of a network."""
+"""Values of a channel: with at most so many, a tensor is taken for one from the end of a network."""
 
 STATE = struct.Struct("<fii")
 
@@ -33,8 +33,8 @@ STATE = struct.Struct("<fii")
 class Zstd(Codec):
     """Levels a trained step apart, a byte each, or half a byte where 16 suffice, in a Zstandard frame without header.
 
-    `step` is in pixel values at an image, else in standard deviations of the training activations, whose least and
-    greatest level bound what is sent: no range travels. Of an image, each level is sent as what it differs by from the
+    `step` is in pixel values at an image, else in standard deviations of the training activations, whose lowest and
+    highest level bound what is sent: no range travels. Of an image, each level is sent as what it differs by from the
     mean of its neighbours to the left and above, and red and blue of these less green, which takes a third fewer bytes;
     of features, levels take fewer.
 
@@ -64,7 +64,7 @@ class Zstd(Codec):
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """What a budget of a point or so chooses."""
+        """Points that a budget of a point or so chooses."""
         return ({"step": 6.0 if spec.image else 4.0 if _is_late(spec) else 0.7},)
 
     @classmethod
@@ -88,7 +88,7 @@ class Zstd(Codec):
         return not spec.image
 
     def fit(self, data: FitData) -> None:
-        """Learn the scale, and the least and greatest level. Looks at one batch at least, however short the time."""
+        """Learn the scale, and the lowest and highest level. Takes one batch at least, however short the time."""
         import numpy as np
 
         parts: list[NDArray[np.float64]] = []
@@ -103,8 +103,8 @@ class Zstd(Codec):
         self._use(step, lowest, min(int(levels.max(initial=0)) - lowest, MAX_LEVELS - 1))
 
     def export(self, side: Side) -> bytes:
-        """Step, least level and their number; nothing at an image."""
-        return b"" if self.spec.image else STATE.pack(self._step, self._lowest, self._greatest)
+        """Step, lowest level and their number; nothing at an image."""
+        return b"" if self.spec.image else STATE.pack(self._step, self._lowest, self._max_level)
 
     def restore(self, side: Side, state: bytes) -> None:
         """Take what `export` gave."""
@@ -124,7 +124,7 @@ class Zstd(Codec):
         if np.isnan(values).any():
             raise ValueError("the tensor holds values that are not numbers; they cannot be quantised")
         scaled = to_pixels(values) / self.step if self.spec.image else values.astype(np.float64) / self._step
-        levels = (np.rint(scaled).clip(self._lowest, self._lowest + self._greatest) - self._lowest).astype(np.int32)
+        levels = (np.rint(scaled).clip(self._lowest, self._lowest + self._max_level) - self._lowest).astype(np.int32)
         if self.spec.image:
             levels -= neighbours_mean(levels)
             if len(levels) == 3:
@@ -149,7 +149,7 @@ class Zstd(Codec):
         return torch.from_numpy(from_pixels(np.rint(levels * self.step).clip(0, 255).astype(np.uint8)))
 
     def _use(self, step: float, lowest: int, greatest: int) -> None:
-        self._step, self._lowest, self._greatest = step, lowest, greatest
+        self._step, self._lowest, self._max_level = step, lowest, greatest
         self._mask = 15 if greatest < 16 else 255
 
     def _pack(self, symbols: NDArray[np.int32]) -> bytes:

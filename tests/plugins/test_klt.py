@@ -112,7 +112,7 @@ def test_constants_take_no_byte() -> None:
     assert torch.allclose(edge.decode(b""), torch.tensor(3.7), rtol=1e-3)
 
 
-# --- weighting by the tail
+# --- sensitivity of the tail
 
 
 def test_a_tail_of_few_directions_is_sent_only_these() -> None:

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from codecbench.codec import Codec, Side, TensorSpec
 from codecbench.errors import PayloadError
 from codecbench.toolbox.coding.headers import read_shape, write_shape
-from codecbench.toolbox.transforms.uniform import RANGE_BYTES, dequantise, from_pixels, quantise, to_pixels
+from codecbench.toolbox.transforms.uniform import (
+    RANGE_BYTES,
+    dequantise_uniform,
+    from_pixels,
+    quantise_uniform,
+    to_pixels,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,13 +38,13 @@ class PictureCodec(Codec):
     near to a square as their number divides into; a tensor of two axes as it is; a vector in rows of a near-square.
 
     What all files of one size have in common need not travel: `make_header` returns it, both sides hold that of the
-    greatest picture as their state, and `header` is where `compress` and `decompress` find it.
+    largest picture as their state, and `header` is where `compress` and `decompress` find it.
     """
 
     file_format: ClassVar[str]
-    """What people call the format: "JPEG"."""
+    """The common name of the format: "JPEG"."""
     max_side: ClassVar[int]
-    """Greatest height and width of a picture, in pixels."""
+    """Largest height and width of a picture, in pixels."""
     feature_points: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     """Operating points for tensors that are no images; where there are none, `points` are for all."""
     quick: ClassVar[tuple[tuple[Mapping[str, Any], ...], ...]]
@@ -60,11 +66,11 @@ class PictureCodec(Codec):
         """
 
     def make_header(self, size: tuple[int, int]) -> bytes:
-        """What files of pictures of this height and width have in common and does not travel. Default: nothing."""
+        """The part that files of pictures of this height and width share and that does not travel. Default: nothing."""
         return b""
 
     def header(self, size: tuple[int, int]) -> bytes:
-        """The header for this height and width: the restored one where it is that of the greatest picture, else made.
+        """The header for this height and width: the restored one where it is that of the largest picture, else made.
 
         A header is made once for each size that a varying axis brings.
         """
@@ -74,7 +80,7 @@ class PictureCodec(Codec):
 
     @property
     def coloured(self) -> bool:
-        """Whether pictures have three channels."""
+        """True where pictures have three channels."""
         return self.spec.image and self.spec.shape[0] == 3
 
     def picture_shape(self, size: tuple[int, int]) -> tuple[int, ...]:
@@ -88,7 +94,7 @@ class PictureCodec(Codec):
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """What loses about a point of top-1 on small images, and on early and later features of small networks."""
+        """Points that lose about 1 % of top-1 on small images, and on early and later features of small networks."""
         return cls.quick[0 if spec.image else 1 if is_large(spec) else 2]
 
     @classmethod
@@ -126,7 +132,7 @@ class PictureCodec(Codec):
         if self.spec.image:
             pixels = to_pixels(values)
             return self.compress(np.ascontiguousarray(pixels.transpose(1, 2, 0)) if self.coloured else pixels[0])
-        value_range, indices = quantise(values, LEVELS)
+        value_range, indices = quantise_uniform(values, LEVELS)
         return shape_header + value_range + self.compress(tile(indices))
 
     def decode(self, payload: bytes) -> Tensor:
@@ -144,7 +150,7 @@ class PictureCodec(Codec):
             pixels = self.decompress(bytes(body), size)
             return torch.from_numpy(from_pixels(pixels.transpose(2, 0, 1) if self.coloured else pixels[None]))
         indices = untile(self.decompress(bytes(body[RANGE_BYTES:]), size), shape)
-        return torch.from_numpy(dequantise(body[:RANGE_BYTES], indices, LEVELS)).to(dtype)
+        return torch.from_numpy(dequantise_uniform(body[:RANGE_BYTES], indices, LEVELS)).to(dtype)
 
 
 def picture_size(spec: TensorSpec, shape: Sequence[int]) -> tuple[int, int]:
@@ -159,12 +165,12 @@ def picture_size(spec: TensorSpec, shape: Sequence[int]) -> tuple[int, int]:
 
 
 def is_large(spec: TensorSpec) -> bool:
-    """Whether the picture is over 64 x 128 pixels: an early map of a small network, which bears less than later."""
+    """True for a picture over 64 x 128 pixels: an early map of a small network, which bears less than later."""
     return math.prod(picture_size(spec, spec.max_shape)) > 64 * 128
 
 
 def imagecodecs_missing() -> str | None:
-    """Why a codec that needs the optional package imagecodecs cannot run, or None where it can."""
+    """The reason why a codec that needs the optional package imagecodecs cannot run, or None where it can."""
     from importlib.util import find_spec
 
     return None if find_spec("imagecodecs") else "needs imagecodecs: pip install 'codecbench[codecs]'"
@@ -220,10 +226,10 @@ def pillow_picture(file: bytes, file_format: str, shape: tuple[int, ...]) -> NDA
     from PIL import Image
 
     with Image.open(io.BytesIO(file), formats=(file_format,)) as picture:
-        wanted = "RGB" if len(shape) == 3 else "L"
-        if (picture.height, picture.width) != shape[:2] or picture.mode not in (wanted, "RGB"):
+        mode = "RGB" if len(shape) == 3 else "L"
+        if (picture.height, picture.width) != shape[:2] or picture.mode not in (mode, "RGB"):
             raise PayloadError(f"a {picture.mode} picture of {picture.width} x {picture.height}")
-        return np.asarray(picture.convert(wanted) if picture.mode != wanted else picture)
+        return np.asarray(picture.convert(mode) if picture.mode != mode else picture)
 
 
 def _grid(planes: int) -> tuple[int, int]:

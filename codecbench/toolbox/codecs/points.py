@@ -8,14 +8,14 @@ from typing import Any, Literal, TypeAlias
 
 from codecbench.codec import TensorSpec
 
-Kind: TypeAlias = Literal["image", "large", "middle", "small"]
+TensorKind: TypeAlias = Literal["image", "large", "middle", "small"]
 Points: TypeAlias = tuple[Mapping[str, Any], ...]
 
 SMALL_VALUES, LARGE_VALUES = 4096, 8192
 """Up to so many values a tensor is small, beyond so many large. Late ones, the smaller, bear coarser steps."""
 
 
-def kind_of(spec: TensorSpec) -> Kind:
+def kind_of(spec: TensorSpec) -> TensorKind:
     """An image, or by the number of values of the longest sample."""
     if spec.image:
         return "image"

@@ -17,24 +17,21 @@ PRECISION_BITS = 20
 """Each row of a prior sums to 2^20: a symbol costs 1.4e-6 bits at least, and 20 at most."""
 
 
-_CODER_PRECISION_BITS = 24
+CODER_PRECISION_BITS = 24
 
 
-_UNITS = 1 << (_CODER_PRECISION_BITS - PRECISION_BITS)
-
+CODER_UNITS = 1 << (CODER_PRECISION_BITS - PRECISION_BITS)
+"""The coders' own probabilities are multiples of 2^-24: this many units for each of a prior."""
 
 _WORD_BYTES = 4
-
-
 _STATE_BITS = 64
 
 
 def write_runs(runs: Sequence[tuple[NDArray[np.int32], *tuple[Any, ...]]], many: bool) -> bytes:
-    """A bitstream of runs of places in an alphabet, each with its model of `Prior.models`; `many` takes the ANS coder.
+    """A bitstream of runs of indices into an alphabet, each with its model; `many` takes the ANS coder.
 
-    Or with a family of models, and the parameters of each place's model.
-
-    What `BitstreamReader` reads in the same order.
+    A run has a model of `Prior.models`, or a family of models and the parameters of each index's model.
+    `BitstreamReader` reads runs in the same order.
     """
     # The decoder takes what is missing for zeros.
     return (_ans_encode if many else _range_encode)(runs).rstrip(b"\0")
@@ -43,11 +40,11 @@ def write_runs(runs: Sequence[tuple[NDArray[np.int32], *tuple[Any, ...]]], many:
 class BitstreamReader:
     """Reads runs of symbols in the order in which `write_runs` wrote them, with the same models and the same coder.
 
-    `most` bounds how many symbols there may be. Raises PayloadError for a bitstream that cannot be the code of so many;
+    There may be at most `max_symbols`. Raises PayloadError for a bitstream that cannot be the code of so many;
     one that was altered may as well give other symbols.
     """
 
-    def __init__(self, bitstream: bytes | memoryview, most: int, many: bool) -> None:
+    def __init__(self, bitstream: bytes | memoryview, max_symbols: int, many: bool) -> None:
         import numpy as np
         from constriction import stream
 
@@ -55,8 +52,8 @@ class BitstreamReader:
         if padded.endswith(b"\0"):
             raise PayloadError("an entropy-coded bitstream does not end in a zero")
         padded += bytes(-len(padded) % _WORD_BYTES)
-        if len(padded) > (most * PRECISION_BITS + _STATE_BITS) // 8:
-            raise PayloadError(f"{len(bitstream)} bytes are more than {most} symbols can take")
+        if len(padded) > (max_symbols * PRECISION_BITS + _STATE_BITS) // 8:
+            raise PayloadError(f"{len(bitstream)} bytes are more than {max_symbols} symbols can take")
         self._many = many
         with _no_bitstream():
             if many:
@@ -65,14 +62,14 @@ class BitstreamReader:
                 self._coder = stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
 
     def read(self, model: Any, count: int) -> NDArray[np.int32]:
-        """Places of `count` symbols of one model of `Prior.models`, zeros for the model None."""
+        """Indices of `count` symbols of one model of `Prior.models`, zeros for the model None."""
         import numpy as np
 
         if model is None or not count:
             return np.zeros(count, np.int32)
         with _no_bitstream():
-            places: NDArray[np.int32] = self._coder.decode(model, count)
-        return places
+            indices: NDArray[np.int32] = self._coder.decode(model, count)
+        return indices
 
     def finish(self) -> None:
         """Raise PayloadError where the bitstream goes on, as far as its coder can tell."""
@@ -82,7 +79,7 @@ class BitstreamReader:
 
 @contextmanager
 def _no_bitstream() -> Iterator[None]:
-    """What constriction raises for numbers that are no code, as PayloadError."""
+    """Raise what constriction raises for numbers that are no code as PayloadError."""
     try:
         yield
     except (AssertionError, ValueError) as error:
@@ -90,7 +87,7 @@ def _no_bitstream() -> Iterator[None]:
 
 
 def _range_encode(coded: Sequence[tuple[NDArray[np.int32], *tuple[Any, ...]]]) -> bytes:
-    """The fewest bytes of a range coder's final interval. Rows of places go with their models."""
+    """The fewest bytes of a range coder's final interval. Runs of indices go with their models."""
     from constriction import stream
 
     coder = stream.queue.RangeEncoder()

@@ -1,7 +1,6 @@
-"""Bit packing, headers, uniform quantisation and Huffman coding that plugins may use.
+"""Headers of payloads: integers of any size, and the length of an axis that varies.
 
-All of it is exact integer arithmetic beyond the quantiser, works on whole arrays, and checks the sizes that it finds
-in a payload before it allocates by them.
+Reading checks the sizes that it finds in a payload.
 """
 
 from __future__ import annotations
@@ -10,8 +9,6 @@ from collections.abc import Sequence
 
 from codecbench.codec import TensorSpec
 from codecbench.errors import PayloadError
-
-# --- headers -------------------------------------------------------------------------------------------------------
 
 
 def write_varint(value: int) -> bytes:
@@ -41,7 +38,7 @@ def read_varint(payload: bytes | memoryview, offset: int = 0) -> tuple[int, int]
 
 
 def write_shape(spec: TensorSpec, shape: Sequence[int]) -> bytes:
-    """What of a sample's shape has to travel: the length of the None axis as a varint, or nothing."""
+    """The part of a sample's shape that has to travel: the length of the None axis as a varint, or nothing."""
     return b"".join(write_varint(n) for n, known in zip(shape, spec.shape, strict=True) if known is None)
 
 
@@ -54,15 +51,3 @@ def read_shape(spec: TensorSpec, payload: bytes) -> tuple[tuple[int, ...], memor
     if length > (spec.max_length or 0):
         raise PayloadError(f"length {length} is over the greatest, {spec.max_length}")
     return tuple(length if n is None else n for n in spec.shape), view[offset:]
-
-
-# --- pixels and uniform quantisation -------------------------------------------------------------------------------
-
-
-# --- prediction from neighbours ------------------------------------------------------------------------------------
-
-
-# --- bit packing ---------------------------------------------------------------------------------------------------
-
-
-# --- canonical Huffman coding --------------------------------------------------------------------------------------

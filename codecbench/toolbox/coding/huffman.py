@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from codecbench.errors import PayloadError
+from codecbench.toolbox.coding.packing import pack_bits, three_octets, unpack_bits
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
-from codecbench.toolbox.coding.packing import _three_octets, pack_bits, unpack_bits
 
 MAX_CODE_BITS = 15
 """Longest Huffman code word: a length fits four bits, and a decoding table 32,768 entries."""
@@ -139,7 +139,7 @@ def huffman_decode(payload: bytes | memoryview, lengths: NDArray[np.uint8], coun
         raise PayloadError(f"{len(payload)} bytes do not hold {count} Huffman words")
     width_bits = int(lengths.max(initial=1))
     symbol_of, bits_of = _decoding_tables(lengths, width_bits)
-    windows = _three_octets(payload)[:, None] >> np.arange(24 - width_bits, 16 - width_bits, -1, dtype=np.int32)
+    windows = three_octets(payload)[:, None] >> np.arange(24 - width_bits, 16 - width_bits, -1, dtype=np.int32)
     windows = (windows & ((1 << width_bits) - 1)).reshape(-1)[: total_bits + 1]
     window_bits = bits_of[windows]
     # A window that begins no word, and the end, lead to the end; a chain that gets there too soon ends behind it.
@@ -177,11 +177,11 @@ def _chain(successor: NDArray[np.int32], count: int) -> NDArray[np.int32]:
     jumps = [successor]
     while len(jumps) < 5:
         jumps.append(jumps[-1][jumps[-1]])
-    far = memoryview(jumps[-1].data)
+    jump_16 = memoryview(jumps[-1].data)
     heads, at = [], 0
     for _ in range(-(-count // 16)):
         heads.append(at)
-        at = far[at]
+        at = jump_16[at]
     members = np.array(heads, np.int32)
     for jump in reversed(jumps[:-1]):
         members = np.stack([members, jump[members]], axis=1).reshape(-1)

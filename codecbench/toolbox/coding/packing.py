@@ -36,11 +36,11 @@ def unpack_bits(payload: bytes | memoryview, width_bits: int, count: int) -> NDA
     if len(payload) != (count * width_bits + 7) // 8:
         raise PayloadError(f"{len(payload)} bytes do not hold {count} symbols of {width_bits} bits")
     starts = np.arange(count, dtype=np.int64) * width_bits
-    symbols: NDArray[np.int32] = _three_octets(payload)[starts >> 3] >> (24 - width_bits - (starts & 7))
+    symbols: NDArray[np.int32] = three_octets(payload)[starts >> 3] >> (24 - width_bits - (starts & 7))
     return (symbols & ((1 << width_bits) - 1)).astype(np.uint16)
 
 
-def _three_octets(payload: bytes | memoryview) -> NDArray[np.int32]:
+def three_octets(payload: bytes | memoryview) -> NDArray[np.int32]:
     """For each octet of the payload, and its end, the number that it makes with the two behind it."""
     import numpy as np
 

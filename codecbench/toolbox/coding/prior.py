@@ -18,7 +18,13 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from codecbench.toolbox.coding.coders import _CODER_PRECISION_BITS, _UNITS, PRECISION_BITS, BitstreamReader, write_runs
+from codecbench.toolbox.coding.coders import (
+    CODER_PRECISION_BITS,
+    CODER_UNITS,
+    PRECISION_BITS,
+    BitstreamReader,
+    write_runs,
+)
 from codecbench.toolbox.coding.headers import read_varint, write_varint
 
 if TYPE_CHECKING:
@@ -42,7 +48,7 @@ class Prior:
     """The probabilities of integer symbols, one table a row; all symbols of a row are drawn from its table.
 
     Rows are channels, coefficients, or whatever has a distribution of its own. A row's alphabet is the consecutive
-    integers from its least to its greatest symbol; what lies outside is the encoder's to clip. A row whose alphabet is
+    integers from its lowest to its highest symbol; what lies outside is the encoder's to clip. A row whose alphabet is
     a single symbol costs nothing.
     """
 
@@ -52,11 +58,9 @@ class Prior:
                 raise ValueError(f"a table is up to {MAX_ALPHABET} positive integers that sum to 2^{PRECISION_BITS}")
         if len(lowest) != len(tables):
             raise ValueError(f"{len(lowest)} least symbols for {len(tables)} tables")
-        if any(
-            not -MAX_SYMBOL <= least <= MAX_SYMBOL - len(table) for least, table in zip(lowest, tables, strict=True)
-        ):
+        if any(not -MAX_SYMBOL <= low <= MAX_SYMBOL - len(table) for low, table in zip(lowest, tables, strict=True)):
             raise ValueError(f"an alphabet goes beyond {MAX_SYMBOL}")
-        self.lowest = [int(least) for least in lowest]
+        self.lowest = [int(low) for low in lowest]
         self.tables = list(tables)
 
     @classmethod
@@ -81,10 +85,10 @@ class Prior:
             raise ValueError("a prior is fitted to at least one symbol a row")
         lowest, counts = [], []
         for row in symbols.astype(np.int64):
-            least, greatest = int(row.min()), int(row.max())
-            spare = margin if least < greatest else 0
-            lowest.append(least - spare)
-            size = greatest - least + 1 + 2 * spare
+            low, high = int(row.min()), int(row.max())
+            spare = margin if low < high else 0
+            lowest.append(low - spare)
+            size = high - low + 1 + 2 * spare
             if size > MAX_ALPHABET:
                 raise ValueError(f"an alphabet of {size} symbols is over {MAX_ALPHABET}; quantise more coarsely")
             counts.append(np.bincount(row - lowest[-1], minlength=size) + pseudo_count)
@@ -94,29 +98,29 @@ class Prior:
         return len(self.tables)
 
     @cached_property
-    def least(self) -> NDArray[np.int64]:
-        """The least symbol of each row, (rows, 1), to clip by."""
+    def min_symbols(self) -> NDArray[np.int64]:
+        """The lowest symbol of each row, (rows, 1), to clip by."""
         import numpy as np
 
         return np.array(self.lowest, np.int64).reshape(-1, 1)
 
     @cached_property
-    def greatest(self) -> NDArray[np.int64]:
-        """The greatest symbol of each row, (rows, 1), to clip by."""
+    def max_symbols(self) -> NDArray[np.int64]:
+        """The highest symbol of each row, (rows, 1), to clip by."""
         import numpy as np
 
-        return self.least + np.array([len(table) - 1 for table in self.tables], np.int64).reshape(-1, 1)
+        return self.min_symbols + np.array([len(table) - 1 for table in self.tables], np.int64).reshape(-1, 1)
 
     def clip(self, symbols: NDArray[Any]) -> NDArray[np.int32]:
         """The nearest symbols, (rows, n), that the prior can code. Values may be floating-point integers.
 
-        Raises ValueError for a value that is not a number; infinite ones become the greatest or least symbol.
+        Raises ValueError for a value that is not a number; infinite ones become the highest or lowest symbol.
         """
         import numpy as np
 
         if np.isnan(symbols).any():
             raise ValueError("a symbol is not a number")
-        clipped: NDArray[np.int32] = symbols.clip(self.least, self.greatest).astype(np.int32)
+        clipped: NDArray[np.int32] = symbols.clip(self.min_symbols, self.max_symbols).astype(np.int32)
         return clipped
 
     def bound_bytes(self, symbols: NDArray[Any]) -> float:
@@ -124,8 +128,8 @@ class Prior:
 
         Raises ValueError for a symbol that is outside its row's alphabet.
         """
-        places = self._places(symbols)
-        return sum(float(cost[row].sum()) for cost, row in zip(self._costs, places, strict=True)) / 8
+        indices = self._indices(symbols)
+        return sum(float(cost[row].sum()) for cost, row in zip(self._costs, indices, strict=True)) / 8
 
     def encode(self, symbols: NDArray[Any]) -> bytes:
         """Symbols (rows, n) to a bitstream that ends where the payload does.
@@ -133,9 +137,9 @@ class Prior:
         At most 1 % and 4 bytes over `bound_bytes`; up to FEW_SYMBOLS, it is most often within one byte. Raises
         ValueError for a symbol that is outside its row's alphabet.
         """
-        places = self._places(symbols)
-        coded = [(row, model) for row, model in zip(places, self.models, strict=True) if model is not None]
-        return write_runs(coded if places.size else [], places.size > FEW_SYMBOLS)
+        indices = self._indices(symbols)
+        coded = [(row, model) for row, model in zip(indices, self.models, strict=True) if model is not None]
+        return write_runs(coded if indices.size else [], indices.size > FEW_SYMBOLS)
 
     def decode(self, bitstream: bytes | memoryview, count: int) -> NDArray[np.int32]:
         """The inverse of `encode` for `count` symbols a row: (rows, count).
@@ -146,20 +150,20 @@ class Prior:
         import numpy as np
 
         reader = BitstreamReader(bitstream, self._coded_rows * count, len(self) * count > FEW_SYMBOLS)
-        places = np.zeros((len(self), count), np.int32)
-        for row, model in zip(places, self.models, strict=True):
+        indices = np.zeros((len(self), count), np.int32)
+        for row, model in zip(indices, self.models, strict=True):
             row[:] = reader.read(model, count)
         reader.finish()
-        places += self.least.astype(np.int32)
-        return places
+        indices += self.min_symbols.astype(np.int32)
+        return indices
 
     def to_bytes(self) -> bytes:
         """The prior as side state."""
         import numpy as np
 
         numbers = bytearray(write_varint(len(self)))
-        for least, table in zip(self.lowest, self.tables, strict=True):
-            numbers += write_varint(_zigzag(least)) + write_varint(len(table))
+        for low, table in zip(self.lowest, self.tables, strict=True):
+            numbers += write_varint(_zigzag(low)) + write_varint(len(table))
         tables = np.concatenate([np.zeros(0, np.int64), *self.tables]).astype("<u4")
         # Planes of bytes deflate better than numbers.
         return zlib.compress(bytes(numbers) + tables.view(np.uint8).reshape(-1, 4).T.tobytes(), 9)
@@ -185,21 +189,21 @@ class Prior:
         tables = np.ascontiguousarray(planes.T).view("<u4").reshape(-1).astype(np.int64)
         return cls(lowest, np.split(tables, np.cumsum(lengths)[:-1]) if rows else [])
 
-    def _places(self, symbols: NDArray[Any]) -> NDArray[np.int32]:
-        """Where in its row's alphabet each symbol stands."""
+    def _indices(self, symbols: NDArray[Any]) -> NDArray[np.int32]:
+        """The index of each symbol in its row's alphabet."""
         import numpy as np
 
         if symbols.ndim != 2 or len(symbols) != len(self):
             raise ValueError(f"symbols of shape {symbols.shape} for a prior of {len(self)} rows")
-        if not (bool((symbols >= self.least).all()) and bool((symbols <= self.greatest).all())):
+        if not (bool((symbols >= self.min_symbols).all()) and bool((symbols <= self.max_symbols).all())):
             raise ValueError("a symbol is outside its row's alphabet; clip it first")
-        places: NDArray[np.int32] = (symbols - self.least).astype(np.int32)
-        return places
+        indices: NDArray[np.int32] = (symbols - self.min_symbols).astype(np.int32)
+        return indices
 
-    def write(self, rows: NDArray[np.intp], places: NDArray[np.int32]) -> bytes:
-        """A bitstream of symbols of any rows in this order, each given by its place in its row's alphabet.
+    def write(self, rows: NDArray[np.intp], indices: NDArray[np.int32]) -> bytes:
+        """A bitstream of symbols of any rows in this order, each given by its index in its row's alphabet.
 
-        What a `BitstreamReader` of as many symbols reads run by run with `models`. The coder takes them in one call,
+        A `BitstreamReader` of as many symbols reads it run by run with `models`. The coder takes them in one call,
         however often rows change.
         """
         from constriction import stream
@@ -207,16 +211,16 @@ class Prior:
         count = len(rows)
         if self._coded_rows < len(self):
             coded = self._lengths[rows] > 1
-            rows, places = rows[coded], places[coded]
+            rows, indices = rows[coded], indices[coded]
         which, parts = self._thirds
-        at = self._starts[rows] + places
+        at = self._starts[rows] + indices
         return write_runs([(which[at], stream.model.Categorical(perfect=False), parts[at])], count > FEW_SYMBOLS)
 
-    def bits(self, rows: NDArray[np.intp], places: NDArray[np.int32]) -> NDArray[np.float64]:
-        """What each symbol costs at least: -log2 of its probability. Rows and places are those of `write`."""
+    def bits(self, rows: NDArray[np.intp], indices: NDArray[np.int32]) -> NDArray[np.float64]:
+        """The bits that each symbol costs at least: -log2 of its probability. Rows and indices are those of `write`."""
         import numpy as np
 
-        costs: NDArray[np.float64] = np.concatenate([np.zeros(0), *self._costs])[self._starts[rows] + places]
+        costs: NDArray[np.float64] = np.concatenate([np.zeros(0), *self._costs])[self._starts[rows] + indices]
         return costs
 
     @cached_property
@@ -243,9 +247,9 @@ class Prior:
 
         which, parts = [np.zeros(0, np.int32)], [np.zeros((0, 3), np.int64)]
         for table in self.tables:
-            width = table * _UNITS
+            width = table * CODER_UNITS
             below = np.cumsum(width) - width
-            above = (1 << _CODER_PRECISION_BITS) - width - below
+            above = (1 << CODER_PRECISION_BITS) - width - below
             inside = np.stack([below, width, above], 1)
             inside[0] = width[0], above[0] // 2, above[0] // 2
             inside[-1] = below[-1] // 2, below[-1] // 2, width[-1]
@@ -266,10 +270,8 @@ class Prior:
 
         # constriction gives every symbol 1 of 2^24 and shares out the rest in proportion. With one taken off before,
         # and integers that float32 holds exactly, as it does all their sums, what results is the table itself.
-        return [
-            stream.model.Categorical((table * _UNITS - 1).astype(np.float32), perfect=False) if len(table) > 1 else None
-            for table in self.tables
-        ]
+        weights = [(table * CODER_UNITS - 1).astype(np.float32) for table in self.tables]
+        return [stream.model.Categorical(row, perfect=False) if len(row) > 1 else None for row in weights]
 
     @cached_property
     def _costs(self) -> list[NDArray[np.float64]]:

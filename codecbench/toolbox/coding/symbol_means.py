@@ -1,9 +1,9 @@
 """Means of symbols, predicted in quarters of a step from the symbols before them.
 
-Channels are sent in groups, and of a group first the places that are black on a chessboard, then the white ones. A mean
-is a sum over the first channels of earlier groups, at the place and around it, and at a white place also over those of
-its own group at the four black places next to it (linear prediction; two passes of a chessboard: He et al. 2021,
-section 3.2). Factors are whole numbers that least squares find from symbols, so a state needs no training to have them.
+Channels are sent in groups, and each group in two passes over a checkerboard. A mean is a sum over the first channels
+of earlier groups, at the position and around it, and in the second pass also over those of its own group at the four
+neighbours of the first pass (linear prediction; two checkerboard passes: He et al. 2021, section 3.2). Factors are
+whole numbers that least squares find from symbols, so a state needs no training to have them.
 
 All of it is integers, so encoder and decoder agree on every machine. Importing this module does not import numpy.
 """
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Colour: TypeAlias = Literal[0, 1]
-COLOURS: tuple[Colour, Colour] = (0, 1)
-"""Of a place: black, as the corner at the top left is, or white; in the order in which they are sent."""
+CheckerboardPass: TypeAlias = Literal[0, 1]
+CHECKERBOARD_PASSES: tuple[CheckerboardPass, CheckerboardPass] = (0, 1)
+"""In the order in which they are sent; the corner at the top left is in the first."""
 
 EARLIER_CHANNELS, OWN_CHANNELS = 16, 32
 """Sums are over the first so many channels of all, as far as they are in earlier groups, and of the own group."""
@@ -53,21 +53,21 @@ def spans_of(sizes: Sequence[int]) -> list[tuple[int, int]]:
 
 
 @lru_cache
-def places_of(height: int, width: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Black and white places, row by row."""
+def pass_positions(height: int, width: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The positions of each checkerboard pass, row by row."""
     import numpy as np
 
-    is_white = (np.add.outer(np.arange(height), np.arange(width)) % 2).reshape(-1)
-    return np.flatnonzero(is_white == 0), np.flatnonzero(is_white)
+    is_second = (np.add.outer(np.arange(height), np.arange(width)) % 2).reshape(-1)
+    return np.flatnonzero(is_second == 0), np.flatnonzero(is_second)
 
 
 @dataclass(frozen=True, eq=False)
-class Means:
+class MeanPredictor:
     """Factors for groups of channels of these `sizes`, as whole numbers of 1/FACTOR_GRID.
 
-    `earlier` (2, channels, 9 times EARLIER_CHANNELS or fewer) are those of the first channels at and around a black
-    and a white place; what is in no earlier group is not looked at. `own` has (n, 4 times OWN_CHANNELS or fewer) for
-    each group of n channels.
+    `earlier` (2, channels, 9 times EARLIER_CHANNELS or fewer) are those of the first channels at and around a
+    position of each pass; channels of no earlier group are ignored. `own` has (n, 4 times OWN_CHANNELS or fewer) for
+    each group of n channels, and serves the second pass.
     """
 
     sizes: tuple[int, ...]
@@ -75,7 +75,7 @@ class Means:
     own: tuple[NDArray[np.int8], ...]
 
     @classmethod
-    def zero(cls, sizes: Sequence[int]) -> Means:
+    def zero(cls, sizes: Sequence[int]) -> MeanPredictor:
         """Means that are zero everywhere."""
         import numpy as np
 
@@ -83,7 +83,9 @@ class Means:
         return cls(tuple(sizes), earlier, tuple(own))
 
     @classmethod
-    def fitted(cls, sizes: Sequence[int], samples: Sequence[NDArray[Any]], scales: Sequence[NDArray[Any]]) -> Means:
+    def fitted(
+        cls, sizes: Sequence[int], samples: Sequence[NDArray[Any]], scales: Sequence[NDArray[Any]]
+    ) -> MeanPredictor:
         """Those of the least squared error for training symbols, each (channels, height, width).
 
         An error counts by the inverse of the scale, averaged over its group; `scales` are of the samples' shapes. A
@@ -95,18 +97,18 @@ class Means:
         means = cls.zero(sizes)
         for group, (start, end) in enumerate(spans_of(sizes)):
             split = _AREA * min(start, EARLIER_CHANNELS)
-            for colour in COLOURS:
-                solved = _solved(*means._normal_equations(group, colour, samples, scales))
+            for pass_ in CHECKERBOARD_PASSES:
+                solved = _solved(*means._normal_equations(group, pass_, samples, scales))
                 factors = np.rint(solved.T * FACTOR_GRID).clip(-MAX_FACTOR, MAX_FACTOR)
-                means.earlier[colour, start:end, :split] = factors[:, :split]
-                if colour:
+                means.earlier[pass_, start:end, :split] = factors[:, :split]
+                if pass_:
                     means.own[group][:] = factors[:, split:]
         return means
 
     def _normal_equations(
-        self, group: int, colour: Colour, samples: Sequence[NDArray[Any]], scales: Sequence[NDArray[Any]]
+        self, group: int, pass_: CheckerboardPass, samples: Sequence[NDArray[Any]], scales: Sequence[NDArray[Any]]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Products of what a group's means look at with itself, (2, looks, looks), and with symbols, (2, looks, n).
+        """Products of a group's inputs with each other, (2, inputs, inputs), and with its symbols, (2, inputs, n).
 
         First over each fifth sample, then over the others.
         """
@@ -114,37 +116,37 @@ class Means:
 
         start, end = spans_of(self.sizes)[group]
         split = _AREA * min(start, EARLIER_CHANNELS)
-        looks = split + (self.own[group].shape[1] if colour else 0)
-        squares, products = np.zeros((2, looks, looks)), np.zeros((2, looks, end - start))
+        inputs = split + (self.own[group].shape[1] if pass_ else 0)
+        squares, products = np.zeros((2, inputs, inputs)), np.zeros((2, inputs, end - start))
         for part, symbols, weights in _batches(samples, scales):
-            shape, at = symbols.shape[2:], places_of(*symbols.shape[2:])[colour]
+            shape, at = symbols.shape[2:], pass_positions(*symbols.shape[2:])[pass_]
             padded = _padded(symbols)
-            seen = _around(padded, shape, colour)[:, :split]
-            if colour:
+            seen = _around(padded, shape, pass_)[:, :split]
+            if pass_:
                 seen = np.concatenate([seen, _beside(padded[:, start:end], shape)], 1)
-            rows = seen.swapaxes(1, 2).reshape(len(symbols) * len(at), looks)
-            wanted = symbols[:, start:end].reshape(len(symbols), end - start, -1)[:, :, at]
+            rows = seen.swapaxes(1, 2).reshape(len(symbols) * len(at), inputs)
+            targets = symbols[:, start:end].reshape(len(symbols), end - start, -1)[:, :, at]
             weighted = rows * weights[:, start:end].mean(1).reshape(len(symbols), -1)[:, at].reshape(-1, 1)
             squares[part] += weighted.T @ rows
-            products[part] += weighted.T @ wanted.swapaxes(1, 2).reshape(len(rows), end - start)
+            products[part] += weighted.T @ targets.swapaxes(1, 2).reshape(len(rows), end - start)
         return squares, products
 
     def quarters(
-        self, symbols: NDArray[Any], start: int, end: int, colours: Sequence[Colour] = COLOURS
+        self, symbols: NDArray[Any], start: int, end: int, passes: Sequence[CheckerboardPass] = CHECKERBOARD_PASSES
     ) -> NDArray[np.int32]:
-        """Means of whole groups, those of the channels from `start` up to `end`, at the places of each colour in turn.
+        """Means of whole groups, those of the channels from `start` up to `end`, at the positions of each pass in turn.
 
-        `symbols` (channels, height, width) need be right only where they are sent before. (channels, places), in
-        quarters of a step.
+        `symbols` (channels, height, width) need be right only where they are sent before. (channels, positions),
+        in quarters of a step.
         """
         import numpy as np
 
         shape, padded = symbols.shape[1:], _padded(symbols[None])
         earlier, own = self._floating
         found = []
-        for colour in colours:
-            sums: NDArray[np.float32] = earlier[colour, start:end] @ _around(padded, shape, colour)[0]
-            if colour and sums.size:
+        for pass_ in passes:
+            sums: NDArray[np.float32] = earlier[pass_, start:end] @ _around(padded, shape, pass_)[0]
+            if pass_ and sums.size:
                 for (first, last), factors in zip(spans_of(self.sizes), own, strict=True):
                     if start <= first < end:
                         sums[first - start : last - start] += factors @ _beside(padded[:, first:last], shape)[0]
@@ -157,7 +159,7 @@ class Means:
         return _LENGTH.pack(len(packed)) + packed
 
     @classmethod
-    def from_bytes(cls, sizes: Sequence[int], state: bytes) -> tuple[Means, bytes]:
+    def from_bytes(cls, sizes: Sequence[int], state: bytes) -> tuple[MeanPredictor, bytes]:
         """The inverse of `to_bytes` for groups of these sizes, and what follows. Raises ValueError where it is none."""
         import numpy as np
 
@@ -187,7 +189,7 @@ class Means:
 
 
 def _shapes(sizes: Sequence[int]) -> list[tuple[int, ...]]:
-    """Of `Means.earlier`, and of each of `Means.own`."""
+    """The shapes of `MeanPredictor.earlier`, and of each of `MeanPredictor.own`."""
     channels = sum(sizes)
     earlier = (2, channels, _AREA * min(channels, EARLIER_CHANNELS))
     return [earlier, *((n, _BESIDE * min(n, OWN_CHANNELS)) for n in sizes)]
@@ -205,46 +207,46 @@ def _padded(symbols: NDArray[Any]) -> NDArray[np.float32]:
 
 
 @lru_cache
-def _neighbours(shape: tuple[int, int], colour: Colour) -> NDArray[np.intp]:
-    """Where around each place of a colour the symbols of `_padded` stand, (9, places)."""
+def _neighbours(shape: tuple[int, int], pass_: CheckerboardPass) -> NDArray[np.intp]:
+    """Indices in `_padded` of the 3 x 3 symbols around each position of a pass, (9, positions)."""
     import numpy as np
 
     width = shape[1] + 2
     steps = np.add.outer(np.arange(-1, 2) * width, np.arange(-1, 2)).reshape(-1, 1)
-    row, column = np.divmod(places_of(*shape)[colour], max(1, shape[1]))
-    places: NDArray[np.intp] = steps + (row + 1) * width + column + 1
-    return places
+    row, column = np.divmod(pass_positions(*shape)[pass_], max(1, shape[1]))
+    positions: NDArray[np.intp] = steps + (row + 1) * width + column + 1
+    return positions
 
 
-def _around(padded: NDArray[np.float32], shape: tuple[int, int], colour: Colour) -> NDArray[np.float32]:
-    """The first channels at and around places of a colour, (n, 9 * channels, places)."""
-    return _flat(padded[:, :EARLIER_CHANNELS].take(_neighbours(shape, colour), 2))
+def _around(padded: NDArray[np.float32], shape: tuple[int, int], pass_: CheckerboardPass) -> NDArray[np.float32]:
+    """The first channels at and around the positions of a pass, (n, 9 * channels, positions)."""
+    return _flat(padded[:, :EARLIER_CHANNELS].take(_neighbours(shape, pass_), 2))
 
 
 def _beside(padded: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """A group's first channels at the black places next to white ones, (n, 4 * channels, places)."""
+    """A group's first channels at the four neighbours of the second pass's positions, (n, 4 * channels, positions)."""
     return _flat(padded[:, :OWN_CHANNELS].take(_neighbours(shape, 1)[1::2], 2))
 
 
 def _flat(seen: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n, channels, looks, places) to (n, channels * looks, places)."""
-    n, channels, looks, places = seen.shape
-    return seen.reshape(n, channels * looks, places)
+    """(n, channels, inputs, positions) to (n, channels * inputs, positions)."""
+    n, channels, inputs, positions = seen.shape
+    return seen.reshape(n, channels * inputs, positions)
 
 
 def _solved(squares: NDArray[np.float64], products: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Factors (looks, channels) by ridge regression on both parts, with the ridge that suits the first part best."""
+    """Factors (inputs, channels) by ridge regression on both parts, with the ridge that suits the first part best."""
     import numpy as np
 
     def solved(square: NDArray[np.float64], product: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
         return np.asarray(np.linalg.solve(square + ridge * np.eye(len(square)), product), np.float64)
 
-    best, least = np.zeros(products.shape[1:]), 0.0
+    best, best_error = np.zeros(products.shape[1:]), 0.0
     for ridge in _RIDGES:
         factors = solved(squares[1], products[1], ridge)
         error = float((factors * (squares[0] @ factors - 2 * products[0])).sum())  # more than that of none
-        if error < least:
-            best, least = solved(squares.sum(0), products.sum(0), ridge), error
+        if error < best_error:
+            best, best_error = solved(squares.sum(0), products.sum(0), ridge), error
     return best
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from codecbench.toolbox.coding.context_prior import MAX_MAGNITUDE, group_sizes
+from codecbench.toolbox.coding.scale_model import MAX_MAGNITUDE, group_sizes
 
 FIRST_THRESHOLD = 0.6
 """In steps: smaller values are sent as zero, and all thresholds lie a tenth of a step beyond half-way. A symbol nearer

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from codecbench.codec import FitData, TensorSpec
 from codecbench.toolbox.learning.geometry import Geometry
-from codecbench.toolbox.transforms.linear import Moments, principal_axes
-from codecbench.toolbox.transforms.sensitivity import Weighting
+from codecbench.toolbox.transforms.moments import Moments, principal_axes
+from codecbench.toolbox.transforms.sensitivity import Sensitivity
 from codecbench.toolbox.transforms.tiling import Tiling
 
 DEAD = 1 / 8
@@ -47,21 +47,21 @@ class Start:
     @classmethod
     def of(cls, data: FitData, relative_step: float, most: int) -> Start:
         """Of the training data, for a step in root-mean-square deviations, with `most` components at most."""
-        weighting = Weighting.of_tail(data) or Weighting.plain(data.spec)
-        moments = Moments.of(data, weighting)
+        sensitivity = Sensitivity.of_tail(data) or Sensitivity.plain(data.spec)
+        moments = Moments.of(data, sensitivity)
         variances, vectors = principal_axes(moments.covariance)
         step = relative_step * math.sqrt(variances.mean()) or 1.0
         kept = max(1, min(most, int((variances > (DEAD * step) ** 2).sum())))
         # What lies outside few directions is nothing to the tail. What is restored then keeps to no range.
-        few = weighting.matrix.shape[0] < weighting.matrix.shape[1]
+        few = sensitivity.matrix.shape[0] < sensitivity.matrix.shape[1]
         is_vector = few and data.spec.ndim == 1  # whose only axis is not tiled then
-        tiling = Tiling((), ()) if is_vector else weighting.tiling
+        tiling = Tiling((), ()) if is_vector else sensitivity.tiling
         order = Geometry(tiling, data.spec.max_shape).order.numpy()
-        restored = weighting.inverse @ moments.weighted_mean if few else moments.mean
+        restored = sensitivity.inverse @ moments.weighted_mean if few else moments.mean
         return cls(
             data.spec, tiling,
-            _tensor((vectors[:, :kept].T @ weighting.matrix / step)[:, order]),
-            _tensor((weighting.inverse @ vectors[:, :kept] * step)[order]),
+            _tensor((vectors[:, :kept].T @ sensitivity.matrix / step)[:, order]),
+            _tensor((sensitivity.inverse @ vectors[:, :kept] * step)[order]),
             _tensor(moments.mean[order]), _tensor(restored[order]),
             _tensor(np.sqrt(variances[:kept]) / step),
             (-LIMIT, LIMIT) if few else (0.0, 1.0) if data.spec.image else (moments.low, moments.high),

@@ -33,10 +33,10 @@ def wavelet_basis(shape: Sequence[int], wavelet: str, levels: int | None = None)
     """
     import numpy as np
 
-    most = wavelet_levels(shape)
-    levels = most if levels is None else levels
-    if not 0 <= levels <= most:
-        raise ValueError(f"{'x'.join(map(str, shape))} halves 0 to {most} times, not {levels}")
+    max_levels = wavelet_levels(shape)
+    levels = max_levels if levels is None else levels
+    if not 0 <= levels <= max_levels:
+        raise ValueError(f"{'x'.join(map(str, shape))} halves 0 to {max_levels} times, not {levels}")
     low = np.eye(math.prod(shape)).reshape(-1, *shape)
     bands = []
     for _ in range(levels):
@@ -46,13 +46,13 @@ def wavelet_basis(shape: Sequence[int], wavelet: str, levels: int | None = None)
 
 
 def wavelet_levels(shape: Sequence[int]) -> int:
-    """How often all sides of a block can be halved."""
+    """The number of times that all sides of a block can be halved."""
     together = math.gcd(*shape)
     return (together & -together).bit_length() - 1
 
 
 def is_orthonormal_wavelet(wavelet: str) -> bool:
-    """Whether PyWavelets knows an orthonormal wavelet of this name: those of haar, db, sym and coif."""
+    """True where PyWavelets knows an orthonormal wavelet of this name: those of haar, db, sym and coif."""
     try:
         _orthonormal(wavelet)
     except ValueError:
@@ -92,9 +92,9 @@ def _separable(shape: Sequence[int], along: Callable[[int], NDArray[np.float64]]
 def _dct(length: int) -> NDArray[np.float64]:
     import numpy as np
 
-    places, frequencies = np.arange(length)[:, None] + 0.5, np.arange(length)
+    positions, frequencies = np.arange(length)[:, None] + 0.5, np.arange(length)
     scale = np.sqrt(np.where(frequencies == 0, 1, 2) / length)
-    basis: NDArray[np.float64] = scale * np.cos(np.pi / length * places * frequencies)
+    basis: NDArray[np.float64] = scale * np.cos(np.pi / length * positions * frequencies)
     return basis
 
 

@@ -28,14 +28,14 @@ computing and three times the state.
 
 
 VALUE_BITS, MATRIX_BITS = 18, 16
-"""What is measured are integers up to 2^18, by matrices of multiples of 2^-16: sums stay below 2^53, so float64 holds
+"""Measured values are integers up to 2^18, by matrices of multiples of 2^-16: sums stay below 2^53, so float64 holds
 them exactly in whatever order, batch or number of threads they are made."""
 
 
 class Blocks:
-    """How a tensor becomes units of `groups` blocks of `shape`, and comes back.
+    """The layout of a tensor as units of `groups` blocks of `shape`, and back.
 
-    A unit holds the blocks of all channels at one place. The last two axes are planes; a vector, and an axis that
+    A unit holds the blocks of all channels at one position. The last two axes are planes; a vector, and an axis that
     varies, are planes of one row. Blocks are as equal as can be, so that little is padded. The sides of a block halve
     `halvings` times where that pads an eighth at most.
     """
@@ -48,18 +48,18 @@ class Blocks:
         extents = [ordered[axis] for axis in self._axes]
         if self._varying is not None:
             # Lengths differ, so no number of blocks divides them all.
-            extents, most = [min(extents[0], SEQUENCE_SIDE)], SEQUENCE_SIDE
+            extents, max_side = [min(extents[0], SEQUENCE_SIDE)], SEQUENCE_SIDE
         elif spec.ndim == 1:
-            most = SIGNAL_SIDE
+            max_side = SIGNAL_SIDE
         else:
-            most = IMAGE_SIDE if spec.image else PLANE_SIDE
-        self._tiling = Tiling(self._axes, tuple(_block_side(extent, most, halvings) for extent in extents))
+            max_side = IMAGE_SIDE if spec.image else PLANE_SIDE
+        self._tiling = Tiling(self._axes, tuple(_block_side(extent, max_side, halvings) for extent in extents))
         self.groups = self._tiling.channels(ordered)
         self.shape = tuple(side for side in self._tiling.sizes if side > 1) or (1,)
         self.length = math.prod(self.shape)
 
     def shares(self, shape: Sequence[int]) -> list[float]:
-        """How much of each unit of a tensor of this shape is not padding."""
+        """The share of each unit of a tensor of this shape that is not padding."""
         ordered = self._varying_last(shape)
         along = (
             [min(side, ordered[axis] - start) / side for start in range(0, ordered[axis], side)]
@@ -88,9 +88,9 @@ class Blocks:
         return (*shape[: self._varying], *shape[self._varying + 1 :], shape[self._varying])
 
 
-def _block_side(extent: int, most: int, halvings: int) -> int:
+def _block_side(extent: int, max_side: int, halvings: int) -> int:
     """The side of the fewest equal blocks that cover an extent; it halves as often as that pads an eighth at most."""
-    side = -(-extent // -(-extent // most))
+    side = -(-extent // -(-extent // max_side))
     for times in range(halvings, 0, -1):
         rounded = -(-side // (1 << times)) << times
         if 8 * (rounded - side) <= side and rounded > 1 << times:

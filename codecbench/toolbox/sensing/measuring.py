@@ -35,9 +35,9 @@ TABLE_SYMBOLS = 32
 """Measurements of a unit that share a table of the prior in the best variant."""
 
 CODES_PER_OCTAVE, ONE_STEP_CODE = 8, 64
-LEAST_CODE, FULL_CODE, DIRECT_CODE = 46, 62, 72
+MIN_CODE, FULL_CODE, DIRECT_CODE = 46, 62, 72
 """A coefficient's standard deviation in training is kept as a byte, its code: 64 is a quantiser step, 8 more are twice
-as much, and 0 is what is not measured. From LEAST_CODE (0.21 steps) to FULL_CODE (0.84), the share of a band that is
+as much, and 0 is what is not measured. From MIN_CODE (0.21 steps) to FULL_CODE (0.84), the share of a band that is
 measured grows from nothing to all. From DIRECT_CODE (2.0) on, coefficients are measured as they are: random rows would
 take 4 to 6 % more bytes at CIFAR-10 images."""
 
@@ -93,7 +93,7 @@ class DenseGaussian(Sensing):
     """
 
     SOLVER = L1Solver("ista", iterations=100)
-    MOST_TABLES = 16
+    MAX_TABLES = 16
     PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
     """In steps; the best for training data is taken. Greater ones make up for iterations that end too early."""
     PENALTY_UNITS, BATCH_BLOCKS = 32, 1024
@@ -102,7 +102,7 @@ class DenseGaussian(Sensing):
         import torch
 
         self._rows = max(1, round(ratio * len(basis)))
-        self.tables = next(n for n in range(min(self.MOST_TABLES, self._rows), 0, -1) if self._rows % n == 0)
+        self.tables = next(n for n in range(min(self.MAX_TABLES, self._rows), 0, -1) if self._rows % n == 0)
         self.table_symbols = self._rows // self.tables * groups
         self._penalty = float(arrays["penalty"])
         self._means = torch.from_numpy(arrays["means"]).double()
@@ -160,7 +160,7 @@ class Banded(Sensing):
     Recovery is FISTA with continuation, and weights that are the inverse of the spreads: the most probable
     coefficients, were they drawn from Laplace distributions.
 
-    `basis` is (n, n); a unit has `most` measurements at most, by rows that come from `seed`. `arrays` are those of
+    `basis` is (n, n); a unit has at most `max_measurements`, by rows that come from `seed`. `arrays` are those of
     `learn`, with or without others.
     """
 
@@ -169,7 +169,7 @@ class Banded(Sensing):
     PENALTY = 0.3 / 12
     """Theory says 1/12, the variance of a rounding error; CIFAR-10 images lose a point of top-1 more with it."""
 
-    def __init__(self, basis: Floats, arrays: Arrays, most: int, seed: int) -> None:
+    def __init__(self, basis: Floats, arrays: Arrays, max_measurements: int, seed: int) -> None:
         import numpy as np
         import torch
 
@@ -190,7 +190,7 @@ class Banded(Sensing):
         self._matrix = torch.from_numpy(matrix)
         self._grid, self._grid_basis = _on_grid(self._matrix.mT.contiguous()), _on_grid(self._basis)
         self._grid_rotation = torch.from_numpy(arrays["rotation"]).double()
-        slots = np.flatnonzero(matrix.any(2))[: max(1, most)]
+        slots = np.flatnonzero(matrix.any(2))[: max(1, max_measurements)]
         self.table_symbols = min(TABLE_SYMBOLS, len(slots))
         self.tables = len(slots) // self.table_symbols
         self._slots = slots[: self.tables * self.table_symbols]
@@ -220,7 +220,7 @@ class Banded(Sensing):
             energy += found.square().sum(0)
         spreads = (energy / max(1, len(units))).sqrt() / step
         codes = (CODES_PER_OCTAVE * spreads.clamp(min=1e-30).log2()).round() + ONE_STEP_CODE
-        codes = torch.where(codes < LEAST_CODE, 0, codes.clamp(max=255))
+        codes = torch.where(codes < MIN_CODE, 0, codes.clamp(max=255))
         return {
             "means": means.numpy().astype(np.int32),
             "rotation": rotation.numpy().astype(np.int16),
@@ -293,13 +293,13 @@ def _band_rows(codes: NDArray[np.int64], seed: Sequence[int]) -> Floats:
     size, total = len(codes), int(codes.sum())
     if total > DIRECT_CODE * size:
         return np.eye(size)
-    # The size times the share (mean code - LEAST_CODE) / (FULL_CODE - LEAST_CODE).
-    rows = (total - LEAST_CODE * size) // (FULL_CODE - LEAST_CODE)
+    # The size times the share (mean code - MIN_CODE) / (FULL_CODE - MIN_CODE).
+    rows = (total - MIN_CODE * size) // (FULL_CODE - MIN_CODE)
     return orthonormal_rows(min(size, max(1, rows)), size, seed)
 
 
 def _means(units: Tensor) -> Tensor:
-    """Of each group, as integers."""
+    """The mean of each group, as integers."""
     return units.mean((0, 2)).round()
 
 

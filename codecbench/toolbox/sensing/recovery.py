@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 POWER_ITERATIONS = 100
 GAIN_MARGIN = 1.02
-"""Power iteration approaches the greatest eigenvalue from below; a step must not be longer than its inverse."""
+"""Power iteration approaches the largest eigenvalue from below; a step must not be longer than its inverse."""
 
 
 # --- orthonormal bases ---------------------------------------------------------------------------------------------
@@ -71,7 +71,7 @@ class Operator:
 
     @cached_property
     def step(self) -> Tensor:
-        """1/L, (..., 1, 1), with L the greatest eigenvalue of A^T A: the Lipschitz constant of the gradient."""
+        """1/L, (..., 1, 1), with L the largest eigenvalue of A^T A: the Lipschitz constant of the gradient."""
         import torch
 
         shape = (*self.matrix.shape[:-2], 1, 1)
@@ -109,7 +109,7 @@ class Operator:
 
 
 def _gain(matrix: Tensor) -> Tensor:
-    """The greatest eigenvalue of A^T A, from below, (..., 1, 1)."""
+    """The largest eigenvalue of A^T A, from below, (..., 1, 1)."""
     import torch
 
     generator = torch.Generator().manual_seed(0)

@@ -1,8 +1,9 @@
 """A linear transform of blocks, learned from training data: principal components, quantisers and a prior.
 
-`Moments` look at training data, `learn` designs both halves, `Analysis` turns samples to symbols on the device,
-`Synthesis` turns them back on the edge. Matrices are integers, and so are the values that they meet: float64 holds
-every sum exactly, so symbols and restored values depend neither on batches nor on threads.
+`learn` designs both halves from the statistics of training data (`codecbench.toolbox.transforms.moments`), `Analysis`
+turns samples to symbols on the device, `Synthesis` turns them back on the edge. Matrices are integers, and so are the
+values that they meet: float64 holds every sum exactly, so symbols and restored values depend neither on batches nor on
+threads.
 
 Importing this module does not import numpy.
 """
@@ -11,14 +12,15 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from codecbench.codec import FitData, TensorSpec
+from codecbench.codec import TensorSpec
 from codecbench.toolbox.coding.prior import Prior
+from codecbench.toolbox.transforms.moments import Moments, principal_axes
 from codecbench.toolbox.transforms.scalar import BINS, MAX_SYMBOL, ScalarQuantiser, find_cells
-from codecbench.toolbox.transforms.sensitivity import Weighting
+from codecbench.toolbox.transforms.sensitivity import Sensitivity
 from codecbench.toolbox.transforms.tiling import Tiling
 from codecbench.toolbox.transforms.uniform import to_pixels
 
@@ -32,79 +34,25 @@ SPARE = 0.01
 INPUT_BITS, INPUT_CLIP = 13, float(1 << 23)
 """The root mean square of values is 2^13 to 2^14 units of their grid, and they are clipped at 2^23 units."""
 
-GREATEST_WEIGHT = 32_767
-"""Of both matrices. With INPUT_CLIP, blocks of 2^14 values make sums below 2^52."""
+MAX_WEIGHT = 32_767
+"""The limit of both matrices. With INPUT_CLIP, blocks of 2^14 values make sums below 2^52."""
 
 GRID_STEPS = 24
-"""What rounding the device's matrix adds to a component has a deviation of a 24th of a step at most..."""
+"""Rounding the device's matrix adds to a component with a deviation of a 24th of a step at most..."""
 
 ROUNDING_SHARE = 50
-"""... and what rounding the edge's adds to the squared error is a 50th of it; but GREATEST_WEIGHT comes first."""
+"""... and rounding the edge's adds a 50th to the squared error; but MAX_WEIGHT comes first."""
 
 CENTROID_GRID = 256
 """Centroids are multiples of a 256th of a step."""
 
-_COVARIANCE_BLOCKS, _QUANTISER_BLOCKS, _BATCH = 100_000, 40_000, 50
-_LEAST_DEVIATION = 1 / 8
+_MIN_DEVIATION = 1 / 8
 """In steps. A component of less is all zeros."""
 
 
-@dataclass(frozen=True, eq=False)
-class Moments:
-    """Statistics of training blocks.
-
-    Of the values: their `mean` (values,), the sum of their variances, the least and the greatest. Of the weighted
-    values: `weighted_mean` (rows,), `covariance` (rows, rows), and `weighted`, some of the blocks less that mean,
-    (n, rows).
-    """
-
-    mean: NDArray[np.float64]
-    variance: float
-    low: float
-    high: float
-    weighted_mean: NDArray[np.float64]
-    covariance: NDArray[np.float64]
-    weighted: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, data: FitData, weighting: Weighting) -> Moments:
-        """Over the training data, up to 100,000 blocks, as far as time allows, one batch at least.
-
-        Raises ValueError where all samples are empty.
-        """
-        import numpy as np
-
-        rng, matrix = np.random.default_rng(data.seed), weighting.matrix
-        expected = min(_COVARIANCE_BLOCKS, data.count * weighting.tiling.count(data.spec.max_shape))
-        share = min(1.0, _QUANTISER_BLOCKS / max(1, expected))
-        origin, sums = None, np.zeros(matrix.shape[1])
-        count, squares, low, high = 0, 0.0, math.inf, -math.inf
-        products = np.zeros((len(matrix), len(matrix)))
-        kept: list[NDArray[np.float64]] = []
-        for blocks in _training_blocks(data, weighting.tiling):
-            if origin is None:
-                origin = blocks.mean(axis=0)  # sums of differences from about the mean lose no digits
-            low, high = min(low, float(blocks.min())), max(high, float(blocks.max()))
-            blocks -= origin
-            weighted = weighting.apply(blocks)
-            count, squares = count + len(blocks), squares + float((blocks**2).sum())
-            sums += blocks.sum(axis=0)
-            products += weighted.T @ weighted
-            kept.append(weighted[rng.random(len(weighted)) < share] if kept else weighted)
-            if count >= _COVARIANCE_BLOCKS or data.remaining_s() <= 0:
-                break
-        if origin is None:
-            raise ValueError("a transform is learned from at least one sample that is not empty")
-        offset = sums / count
-        shift = matrix @ offset
-        return cls(
-            mean=origin + offset, variance=max(0.0, squares / count - float(offset @ offset)), low=low, high=high,
-            weighted_mean=matrix @ (origin + offset), covariance=products / count - np.outer(shift, shift),
-            weighted=np.concatenate(kept) - shift,
-        )  # fmt: skip
-
-
-def learn(spec: TensorSpec, relative_step: float, weighting: Weighting, moments: Moments) -> tuple[Analysis, Synthesis]:
+def learn(
+    spec: TensorSpec, relative_step: float, sensitivity: Sensitivity, moments: Moments
+) -> tuple[Analysis, Synthesis]:
     """Both halves of the Karhunen-Loève transform of weighted blocks, with one step for all components.
 
     `relative_step` is the step in units of the weighted values' root-mean-square deviation. An equal step is an equal
@@ -112,16 +60,8 @@ def learn(spec: TensorSpec, relative_step: float, weighting: Weighting, moments:
     Theory, section 10.3.3). Components that it leaves at zero are not kept. The matrices' grids are so fine that
     rounding adds some hundredths to the quantisation error at most.
     """
-    components = _Components.of(relative_step, weighting, moments)
-    return _analysis(spec, weighting, moments, components), _synthesis(spec, weighting, moments, components)
-
-
-def principal_axes(covariance: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Variances, greatest first, and the unit vectors that they are along, one a column."""
-    import numpy as np
-
-    variances, vectors = np.linalg.eigh(covariance)
-    return np.maximum(variances[::-1], 0), vectors[:, ::-1]
+    components = _Components.of(relative_step, sensitivity, moments)
+    return _analysis(spec, sensitivity, moments, components), _synthesis(spec, sensitivity, moments, components)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +81,7 @@ class Analysis:
     prior: Prior
 
     def symbols(self, samples: Sequence[NDArray[Any]], image: bool) -> list[NDArray[np.int32]]:
-        """Of each sample its symbols under `prior`, (components, blocks). An image's values are k/255.
+        """The symbols of each sample under `prior`, (components, blocks). An image's values are k/255.
 
         Raises ValueError for values that are not finite.
         """
@@ -152,7 +92,7 @@ class Analysis:
         blocks = [self.tiling.split(self._to_grid(sample, image)[None]) for sample in samples]
         components = self.matrix @ np.concatenate(blocks).T - self.offset[:, None]
         cells = find_cells(self.thresholds, np.floor(components * (BINS / self.scale)))
-        symbols = (cells + self.prior.least).astype(np.int32)
+        symbols = (cells + self.prior.min_symbols).astype(np.int32)
         return np.split(symbols, np.cumsum([len(of_one) for of_one in blocks])[:-1], axis=1)
 
     def _to_grid(self, values: NDArray[Any], image: bool) -> NDArray[np.float64]:
@@ -198,7 +138,7 @@ class Synthesis:
         """A sample of this shape, of its symbols (components, blocks)."""
         import numpy as np
 
-        rows = zip(self.centroids, symbols - self.prior.least, strict=True)
+        rows = zip(self.centroids, symbols - self.prior.min_symbols, strict=True)
         components = np.array([centroids[cells] for centroids, cells in rows], np.float64).reshape(symbols.shape)
         blocks = (self.matrix @ components).T + self.mean.astype(np.float64)
         return self.tiling.join((blocks / (self.scale * CENTROID_GRID)).clip(*self.limits), shape)
@@ -215,20 +155,9 @@ class Synthesis:
         return cls(tiling, scale, matrix, mean, (low, high), _plus(table, _middles(prior)), prior)
 
 
-def _training_blocks(data: FitData, tiling: Tiling) -> Iterator[NDArray[np.float64]]:
-    """Blocks of a batch, (n, values), without those that have none."""
-    import numpy as np
-
-    for batch, _ in data.batches(_BATCH):
-        samples = [x.numpy()[None] for x in batch] if isinstance(batch, list) else [batch.numpy()]
-        blocks = np.concatenate([tiling.split(sample.astype(np.float64)) for sample in samples])
-        if len(blocks):
-            yield blocks
-
-
 @dataclass(frozen=True, eq=False)
 class _Components:
-    """What is kept: matrices (components, values) to steps and (values, components) from steps, and the quantisers.
+    """The components that are kept: matrices (components, values) to steps and back, and the quantisers.
 
     `distortion` is the weighted squared error of a block that quantising them and dropping the others makes.
     """
@@ -240,7 +169,7 @@ class _Components:
     distortion: float
 
     @classmethod
-    def of(cls, relative_step: float, weighting: Weighting, moments: Moments) -> _Components:
+    def of(cls, relative_step: float, sensitivity: Sensitivity, moments: Moments) -> _Components:
         variances, vectors = principal_axes(moments.covariance)
         step = relative_step * math.sqrt(variances.mean()) or 1.0  # any will do for constants
         trained = _train(moments.weighted, variances, vectors, step)
@@ -248,8 +177,8 @@ class _Components:
         quantisers = [trained[at] for at in kept]
         dropped = max(0.0, float(variances.sum() - variances[kept].sum()))
         return cls(
-            vectors[:, kept].T @ weighting.matrix / step,
-            weighting.inverse @ vectors[:, kept] * step,
+            vectors[:, kept].T @ sensitivity.matrix / step,
+            sensitivity.inverse @ vectors[:, kept] * step,
             quantisers,
             Prior.from_counts([each.lowest for each in quantisers], [each.counts for each in quantisers]),
             dropped + step**2 * sum(each.error for each in quantisers),
@@ -259,10 +188,10 @@ class _Components:
 def _train(
     weighted: NDArray[np.float64], variances: NDArray[np.float64], vectors: NDArray[np.float64], step: float
 ) -> dict[int, ScalarQuantiser]:
-    """Quantisers of the components that are not all zeros, by their place."""
+    """Quantisers of the components that are not all zeros, by their index."""
     import numpy as np
 
-    likely = np.flatnonzero(variances > (step * _LEAST_DEVIATION) ** 2)
+    likely = np.flatnonzero(variances > (step * _MIN_DEVIATION) ** 2)
     components = (weighted @ (vectors[:, likely] / step)).clip(-MAX_SYMBOL, MAX_SYMBOL)
     trained = ((int(at), ScalarQuantiser.trained(column)) for at, column in zip(likely, components.T, strict=True))
     return {at: quantiser for at, quantiser in trained if quantiser}
@@ -275,57 +204,57 @@ def _worth_keeping(variances: NDArray[np.float64], trained: Mapping[int, ScalarQ
     """
     import numpy as np
 
-    places = np.array(list(trained), int)
+    kept = np.array(list(trained), int)
     costs = np.array([quantiser.cost for quantiser in trained.values()])
-    gains = variances[places] - costs
+    gains = variances[kept] - costs
     spare = SPARE * (float(variances.sum()) - float(gains.sum()))
     weakest = np.argsort(gains, kind="stable")
     lost = weakest[np.cumsum(gains[weakest]) <= spare]
-    return [int(at) for at in np.delete(places, lost)]
+    return [int(at) for at in np.delete(kept, lost)]
 
 
-def _analysis(spec: TensorSpec, weighting: Weighting, moments: Moments, components: _Components) -> Analysis:
+def _analysis(spec: TensorSpec, sensitivity: Sensitivity, moments: Moments, components: _Components) -> Analysis:
     import numpy as np
 
     mean_square = (moments.variance + float(np.square(moments.mean).sum())) / len(moments.mean)
     usual = _power(2.0**INPUT_BITS / math.sqrt(mean_square)) if mean_square else 1.0
     grid = 255.0 if spec.image else usual
     needed = _power(GRID_STEPS * grid * math.sqrt(moments.variance / 12))
-    scale = min(needed, _greatest_scale(components.forward / grid))
+    scale = min(needed, _max_scale(components.forward / grid))
     matrix = np.rint(components.forward * (scale / grid))
     thresholds = [quantiser.thresholds for quantiser in components.quantisers]
     offset = np.rint(matrix @ (moments.mean * grid))
-    return Analysis(weighting.tiling, grid, scale, matrix, offset, thresholds, components.prior)
+    return Analysis(sensitivity.tiling, grid, scale, matrix, offset, thresholds, components.prior)
 
 
-def _synthesis(spec: TensorSpec, weighting: Weighting, moments: Moments, components: _Components) -> Synthesis:
+def _synthesis(spec: TensorSpec, sensitivity: Sensitivity, moments: Moments, components: _Components) -> Synthesis:
     import numpy as np
 
     energy = sum(float(np.square(each.centroids) @ each.counts / each.counts.sum()) for each in components.quantisers)
-    noise = energy * float(np.square(weighting.matrix).sum()) / 12  # for a scale of 1
+    noise = energy * float(np.square(sensitivity.matrix).sum()) / 12  # for a scale of 1
     needed = _power(math.sqrt(ROUNDING_SHARE * noise / components.distortion)) if components.distortion else 1.0
-    scale = min(needed, _greatest_scale(components.backward))
-    rows, values = weighting.matrix.shape
+    scale = min(needed, _max_scale(components.backward))
+    rows, values = sensitivity.matrix.shape
     # What lies outside few directions is nothing to the tail. The mean within them deflates best; no range holds there.
-    mean = weighting.inverse @ moments.weighted_mean if rows < values else moments.mean
+    mean = sensitivity.inverse @ moments.weighted_mean if rows < values else moments.mean
     limit = float(np.finfo(spec.dtype).max)
     return Synthesis(
-        weighting.tiling, scale, np.rint(components.backward * scale),
+        sensitivity.tiling, scale, np.rint(components.backward * scale),
         np.rint(mean * (scale * CENTROID_GRID)).astype(np.float32),
         (-limit, limit) if rows < values else (moments.low, moments.high),
         [np.rint(each.centroids * CENTROID_GRID).astype(np.int64) for each in components.quantisers], components.prior,
     )  # fmt: skip
 
 
-def _greatest_scale(matrix: NDArray[np.float64]) -> float:
-    """The greatest power of two that keeps a matrix within GREATEST_WEIGHT."""
+def _max_scale(matrix: NDArray[np.float64]) -> float:
+    """The largest power of two that keeps a matrix within MAX_WEIGHT."""
     import numpy as np
 
-    return _power(GREATEST_WEIGHT / 2 / np.abs(matrix).max(initial=1e-300))
+    return _power(MAX_WEIGHT / 2 / np.abs(matrix).max(initial=1e-300))
 
 
 def _power(value: float) -> float:
-    """The least power of two from `value` on, 1 for what is not finite or not above zero."""
+    """The smallest power of two from `value` on, 1 for what is not finite or not above zero."""
     return 2.0 ** min(1000, max(-1000, math.ceil(math.log2(value)))) if 0 < value < math.inf else 1.0
 
 
@@ -342,11 +271,11 @@ def _middles(prior: Prior) -> list[NDArray[np.int64]]:
 def _alphabets(prior: Prior) -> list[NDArray[np.int64]]:
     import numpy as np
 
-    return [np.arange(least, least + len(table)) for least, table in zip(prior.lowest, prior.tables, strict=True)]
+    return [np.arange(low, low + len(table)) for low, table in zip(prior.lowest, prior.tables, strict=True)]
 
 
 def _less(rows: Sequence[NDArray[np.int64]], usual: Sequence[NDArray[np.int64]]) -> NDArray[np.int32]:
-    """What rows differ by from the usual, one row after the other."""
+    """Differences of rows from the usual ones, one row after the other."""
     import numpy as np
 
     differences = [row - usual_one for row, usual_one in zip(rows, usual, strict=True)]

@@ -1,8 +1,4 @@
-"""A linear transform of blocks, learned from training data: principal components, quantisers and a prior.
-
-`Moments` look at training data, `learn` designs both halves, `Analysis` turns samples to symbols on the device,
-`Synthesis` turns them back on the edge. Matrices are integers, and so are the values that they meet: float64 holds
-every sum exactly, so symbols and restored values depend neither on batches nor on threads.
+"""Statistics of training blocks, from which linear transforms are learned.
 
 Importing this module does not import numpy.
 """
@@ -10,50 +6,26 @@ Importing this module does not import numpy.
 from __future__ import annotations
 
 import math
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from codecbench.codec import FitData, TensorSpec
-from codecbench.toolbox.coding.prior import Prior
-from codecbench.toolbox.transforms.scalar import BINS, MAX_SYMBOL, ScalarQuantiser, find_cells
-from codecbench.toolbox.transforms.sensitivity import Weighting
+from codecbench.codec import FitData
+from codecbench.toolbox.transforms.sensitivity import Sensitivity
 from codecbench.toolbox.transforms.tiling import Tiling
-from codecbench.toolbox.transforms.uniform import to_pixels
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-SPARE = 0.01
-"""Share that dropping further components may add to the cost, which is `ScalarQuantiser.cost` of those kept."""
-
-INPUT_BITS, INPUT_CLIP = 13, float(1 << 23)
-"""The root mean square of values is 2^13 to 2^14 units of their grid, and they are clipped at 2^23 units."""
-
-GREATEST_WEIGHT = 32_767
-"""Of both matrices. With INPUT_CLIP, blocks of 2^14 values make sums below 2^52."""
-
-GRID_STEPS = 24
-"""What rounding the device's matrix adds to a component has a deviation of a 24th of a step at most..."""
-
-ROUNDING_SHARE = 50
-"""... and what rounding the edge's adds to the squared error is a 50th of it; but GREATEST_WEIGHT comes first."""
-
-CENTROID_GRID = 256
-"""Centroids are multiples of a 256th of a step."""
-
 _COVARIANCE_BLOCKS, _QUANTISER_BLOCKS, _BATCH = 100_000, 40_000, 50
-_LEAST_DEVIATION = 1 / 8
-"""In steps. A component of less is all zeros."""
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
     """Statistics of training blocks.
 
-    Of the values: their `mean` (values,), the sum of their variances, the least and the greatest. Of the weighted
+    Of the values: their `mean` (values,), the sum of their variances, the lowest and the highest. Of the weighted
     values: `weighted_mean` (rows,), `covariance` (rows, rows), and `weighted`, some of the blocks less that mean,
     (n, rows).
     """
@@ -67,26 +39,26 @@ class Moments:
     weighted: NDArray[np.float64]
 
     @classmethod
-    def of(cls, data: FitData, weighting: Weighting) -> Moments:
+    def of(cls, data: FitData, sensitivity: Sensitivity) -> Moments:
         """Over the training data, up to 100,000 blocks, as far as time allows, one batch at least.
 
         Raises ValueError where all samples are empty.
         """
         import numpy as np
 
-        rng, matrix = np.random.default_rng(data.seed), weighting.matrix
-        expected = min(_COVARIANCE_BLOCKS, data.count * weighting.tiling.count(data.spec.max_shape))
+        rng, matrix = np.random.default_rng(data.seed), sensitivity.matrix
+        expected = min(_COVARIANCE_BLOCKS, data.count * sensitivity.tiling.count(data.spec.max_shape))
         share = min(1.0, _QUANTISER_BLOCKS / max(1, expected))
         origin, sums = None, np.zeros(matrix.shape[1])
         count, squares, low, high = 0, 0.0, math.inf, -math.inf
         products = np.zeros((len(matrix), len(matrix)))
         kept: list[NDArray[np.float64]] = []
-        for blocks in _training_blocks(data, weighting.tiling):
+        for blocks in _training_blocks(data, sensitivity.tiling):
             if origin is None:
                 origin = blocks.mean(axis=0)  # sums of differences from about the mean lose no digits
             low, high = min(low, float(blocks.min())), max(high, float(blocks.max()))
             blocks -= origin
-            weighted = weighting.apply(blocks)
+            weighted = sensitivity.apply(blocks)
             count, squares = count + len(blocks), squares + float((blocks**2).sum())
             sums += blocks.sum(axis=0)
             products += weighted.T @ weighted
@@ -104,115 +76,12 @@ class Moments:
         )  # fmt: skip
 
 
-def learn(spec: TensorSpec, relative_step: float, weighting: Weighting, moments: Moments) -> tuple[Analysis, Synthesis]:
-    """Both halves of the Karhunen-Loève transform of weighted blocks, with one step for all components.
-
-    `relative_step` is the step in units of the weighted values' root-mean-square deviation. An equal step is an equal
-    slope of the components' rate-distortion curves: reverse water-filling (Cover and Thomas, Elements of Information
-    Theory, section 10.3.3). Components that it leaves at zero are not kept. The matrices' grids are so fine that
-    rounding adds some hundredths to the quantisation error at most.
-    """
-    components = _Components.of(relative_step, weighting, moments)
-    return _analysis(spec, weighting, moments, components), _synthesis(spec, weighting, moments, components)
-
-
 def principal_axes(covariance: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Variances, greatest first, and the unit vectors that they are along, one a column."""
+    """Variances, largest first, and the unit vectors that they are along, one a column."""
     import numpy as np
 
     variances, vectors = np.linalg.eigh(covariance)
     return np.maximum(variances[::-1], 0), vectors[:, ::-1]
-
-
-@dataclass(frozen=True, eq=False)
-class Analysis:
-    """The device's half: a matrix (components, values) in 1/scale of a step for each 1/grid of a value.
-
-    `offset` (components,) is what the mean gives, in 1/scale of a step; `thresholds` are those of the components'
-    quantisers, in bins.
-    """
-
-    tiling: Tiling
-    grid: float
-    scale: float
-    matrix: NDArray[np.float64]
-    offset: NDArray[np.float64]
-    thresholds: list[NDArray[np.int64]]
-    prior: Prior
-
-    def symbols(self, samples: Sequence[NDArray[Any]], image: bool) -> list[NDArray[np.int32]]:
-        """Of each sample its symbols under `prior`, (components, blocks). An image's values are k/255.
-
-        Raises ValueError for values that are not finite.
-        """
-        import numpy as np
-
-        if not samples:
-            return []
-        blocks = [self.tiling.split(self._to_grid(sample, image)[None]) for sample in samples]
-        components = self.matrix @ np.concatenate(blocks).T - self.offset[:, None]
-        cells = find_cells(self.thresholds, np.floor(components * (BINS / self.scale)))
-        symbols = (cells + self.prior.least).astype(np.int32)
-        return np.split(symbols, np.cumsum([len(of_one) for of_one in blocks])[:-1], axis=1)
-
-    def _to_grid(self, values: NDArray[Any], image: bool) -> NDArray[np.float64]:
-        """Integers as float64."""
-        import numpy as np
-
-        if image:
-            return to_pixels(values).astype(np.float64)
-        if not np.isfinite(values).all():
-            raise ValueError("the tensor holds values that are not finite; they cannot be quantised")
-        with np.errstate(over="ignore"):
-            return np.rint(values.astype(np.float64) * self.grid).clip(-INPUT_CLIP, INPUT_CLIP)
-
-    def to_bytes(self) -> bytes:
-        """The state that `from_bytes` takes."""
-        table = _less(self.thresholds, _half_ways(self.prior))
-        return _pack(self.tiling, self.prior, self.matrix, table, (self.grid, self.scale), self.offset)
-
-    @classmethod
-    def from_bytes(cls, state: bytes) -> Analysis:
-        """The inverse of `to_bytes`. Raises ValueError for anything else."""
-        tiling, prior, matrix, table, (grid, scale), offset = _unpack(state)
-        return cls(tiling, grid, scale, matrix, offset, _plus(table, _half_ways(prior)), prior)
-
-
-@dataclass(frozen=True, eq=False)
-class Synthesis:
-    """The edge's half: a matrix (values, components) in 1/scale of a value for each step.
-
-    `mean` (values,) is in 1/(scale CENTROID_GRID) of a value; values are kept within `limits`; `centroids` are those of
-    the components' quantisers, in 1/CENTROID_GRID of a step.
-    """
-
-    tiling: Tiling
-    scale: float
-    matrix: NDArray[np.float64]
-    mean: NDArray[np.float32]
-    limits: tuple[float, float]
-    centroids: list[NDArray[np.int64]]
-    prior: Prior
-
-    def restore(self, symbols: NDArray[np.int32], shape: Sequence[int]) -> NDArray[np.float64]:
-        """A sample of this shape, of its symbols (components, blocks)."""
-        import numpy as np
-
-        rows = zip(self.centroids, symbols - self.prior.least, strict=True)
-        components = np.array([centroids[cells] for centroids, cells in rows], np.float64).reshape(symbols.shape)
-        blocks = (self.matrix @ components).T + self.mean.astype(np.float64)
-        return self.tiling.join((blocks / (self.scale * CENTROID_GRID)).clip(*self.limits), shape)
-
-    def to_bytes(self) -> bytes:
-        """The state that `from_bytes` takes."""
-        table = _less(self.centroids, _middles(self.prior))
-        return _pack(self.tiling, self.prior, self.matrix, table, (self.scale, *self.limits), self.mean)
-
-    @classmethod
-    def from_bytes(cls, state: bytes) -> Synthesis:
-        """The inverse of `to_bytes`. Raises ValueError for anything else."""
-        tiling, prior, matrix, table, (scale, low, high), mean = _unpack(state)
-        return cls(tiling, scale, matrix, mean, (low, high), _plus(table, _middles(prior)), prior)
 
 
 def _training_blocks(data: FitData, tiling: Tiling) -> Iterator[NDArray[np.float64]]:
@@ -224,180 +93,3 @@ def _training_blocks(data: FitData, tiling: Tiling) -> Iterator[NDArray[np.float
         blocks = np.concatenate([tiling.split(sample.astype(np.float64)) for sample in samples])
         if len(blocks):
             yield blocks
-
-
-@dataclass(frozen=True, eq=False)
-class _Components:
-    """What is kept: matrices (components, values) to steps and (values, components) from steps, and the quantisers.
-
-    `distortion` is the weighted squared error of a block that quantising them and dropping the others makes.
-    """
-
-    forward: NDArray[np.float64]
-    backward: NDArray[np.float64]
-    quantisers: list[ScalarQuantiser]
-    prior: Prior
-    distortion: float
-
-    @classmethod
-    def of(cls, relative_step: float, weighting: Weighting, moments: Moments) -> _Components:
-        variances, vectors = principal_axes(moments.covariance)
-        step = relative_step * math.sqrt(variances.mean()) or 1.0  # any will do for constants
-        trained = _train(moments.weighted, variances, vectors, step)
-        kept = _worth_keeping(variances / step**2, trained)
-        quantisers = [trained[at] for at in kept]
-        dropped = max(0.0, float(variances.sum() - variances[kept].sum()))
-        return cls(
-            vectors[:, kept].T @ weighting.matrix / step,
-            weighting.inverse @ vectors[:, kept] * step,
-            quantisers,
-            Prior.from_counts([each.lowest for each in quantisers], [each.counts for each in quantisers]),
-            dropped + step**2 * sum(each.error for each in quantisers),
-        )
-
-
-def _train(
-    weighted: NDArray[np.float64], variances: NDArray[np.float64], vectors: NDArray[np.float64], step: float
-) -> dict[int, ScalarQuantiser]:
-    """Quantisers of the components that are not all zeros, by their place."""
-    import numpy as np
-
-    likely = np.flatnonzero(variances > (step * _LEAST_DEVIATION) ** 2)
-    components = (weighted @ (vectors[:, likely] / step)).clip(-MAX_SYMBOL, MAX_SYMBOL)
-    trained = ((int(at), ScalarQuantiser.trained(column)) for at, column in zip(likely, components.T, strict=True))
-    return {at: quantiser for at, quantiser in trained if quantiser}
-
-
-def _worth_keeping(variances: NDArray[np.float64], trained: Mapping[int, ScalarQuantiser]) -> list[int]:
-    """The components without those that together lower the cost by less than SPARE of it; variances in squared steps.
-
-    A row of the matrices is much to hold for a component that is hardly ever other than zero.
-    """
-    import numpy as np
-
-    places = np.array(list(trained), int)
-    costs = np.array([quantiser.cost for quantiser in trained.values()])
-    gains = variances[places] - costs
-    spare = SPARE * (float(variances.sum()) - float(gains.sum()))
-    weakest = np.argsort(gains, kind="stable")
-    lost = weakest[np.cumsum(gains[weakest]) <= spare]
-    return [int(at) for at in np.delete(places, lost)]
-
-
-def _analysis(spec: TensorSpec, weighting: Weighting, moments: Moments, components: _Components) -> Analysis:
-    import numpy as np
-
-    mean_square = (moments.variance + float(np.square(moments.mean).sum())) / len(moments.mean)
-    usual = _power(2.0**INPUT_BITS / math.sqrt(mean_square)) if mean_square else 1.0
-    grid = 255.0 if spec.image else usual
-    needed = _power(GRID_STEPS * grid * math.sqrt(moments.variance / 12))
-    scale = min(needed, _greatest_scale(components.forward / grid))
-    matrix = np.rint(components.forward * (scale / grid))
-    thresholds = [quantiser.thresholds for quantiser in components.quantisers]
-    offset = np.rint(matrix @ (moments.mean * grid))
-    return Analysis(weighting.tiling, grid, scale, matrix, offset, thresholds, components.prior)
-
-
-def _synthesis(spec: TensorSpec, weighting: Weighting, moments: Moments, components: _Components) -> Synthesis:
-    import numpy as np
-
-    energy = sum(float(np.square(each.centroids) @ each.counts / each.counts.sum()) for each in components.quantisers)
-    noise = energy * float(np.square(weighting.matrix).sum()) / 12  # for a scale of 1
-    needed = _power(math.sqrt(ROUNDING_SHARE * noise / components.distortion)) if components.distortion else 1.0
-    scale = min(needed, _greatest_scale(components.backward))
-    rows, values = weighting.matrix.shape
-    # What lies outside few directions is nothing to the tail. The mean within them deflates best; no range holds there.
-    mean = weighting.inverse @ moments.weighted_mean if rows < values else moments.mean
-    limit = float(np.finfo(spec.dtype).max)
-    return Synthesis(
-        weighting.tiling, scale, np.rint(components.backward * scale),
-        np.rint(mean * (scale * CENTROID_GRID)).astype(np.float32),
-        (-limit, limit) if rows < values else (moments.low, moments.high),
-        [np.rint(each.centroids * CENTROID_GRID).astype(np.int64) for each in components.quantisers], components.prior,
-    )  # fmt: skip
-
-
-def _greatest_scale(matrix: NDArray[np.float64]) -> float:
-    """The greatest power of two that keeps a matrix within GREATEST_WEIGHT."""
-    import numpy as np
-
-    return _power(GREATEST_WEIGHT / 2 / np.abs(matrix).max(initial=1e-300))
-
-
-def _power(value: float) -> float:
-    """The least power of two from `value` on, 1 for what is not finite or not above zero."""
-    return 2.0 ** min(1000, max(-1000, math.ceil(math.log2(value)))) if 0 < value < math.inf else 1.0
-
-
-def _half_ways(prior: Prior) -> list[NDArray[np.int64]]:
-    """Thresholds where rounding has them, in bins."""
-    return [BINS * symbols[1:] - BINS // 2 for symbols in _alphabets(prior)]
-
-
-def _middles(prior: Prior) -> list[NDArray[np.int64]]:
-    """Centroids where rounding has them, in 1/CENTROID_GRID of a step."""
-    return [CENTROID_GRID * symbols for symbols in _alphabets(prior)]
-
-
-def _alphabets(prior: Prior) -> list[NDArray[np.int64]]:
-    import numpy as np
-
-    return [np.arange(least, least + len(table)) for least, table in zip(prior.lowest, prior.tables, strict=True)]
-
-
-def _less(rows: Sequence[NDArray[np.int64]], usual: Sequence[NDArray[np.int64]]) -> NDArray[np.int32]:
-    """What rows differ by from the usual, one row after the other."""
-    import numpy as np
-
-    differences = [row - usual_one for row, usual_one in zip(rows, usual, strict=True)]
-    return np.concatenate([np.zeros(0, np.int64), *differences]).astype(np.int32)
-
-
-def _plus(differences: NDArray[np.int32], usual: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
-    """The inverse of `_less`."""
-    import numpy as np
-
-    ends = np.cumsum([0, *map(len, usual)])
-    return [row + differences[start : start + len(row)] for row, start in zip(usual, ends[:-1], strict=True)]
-
-
-def _pack(
-    tiling: Tiling,
-    prior: Prior,
-    matrix: NDArray[np.float64],
-    table: NDArray[np.int32],
-    numbers: Sequence[float],
-    vector: NDArray[Any],
-) -> bytes:
-    """A side's state: safetensors, deflated. Planes of bytes of folded integers deflate better than numbers."""
-    import numpy as np
-    from safetensors.numpy import save
-
-    weights = matrix.astype(np.int32)
-    folded = np.ascontiguousarray((weights << 1 ^ weights >> 31).astype("<u2"))
-    arrays: dict[str, NDArray[Any]] = {
-        "axes": np.array(tiling.axes, np.int64), "sizes": np.array(tiling.sizes, np.int64),
-        "matrix": np.stack([folded & 255, folded >> 8]).astype(np.uint8), "vector": vector,
-        "table": table, "numbers": np.array(numbers, np.float64),
-        "prior": np.frombuffer(prior.to_bytes(), np.uint8),
-    }  # fmt: skip
-    return zlib.compress(save(arrays), 9)
-
-
-def _unpack(state: bytes) -> tuple[Tiling, Prior, Any, Any, list[float], Any]:
-    """The inverse of `_pack`. Raises ValueError where it was not one."""
-    import numpy as np
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        arrays = load(zlib.decompress(state))
-        axes, sizes, planes, prior, table, numbers, vector = (
-            arrays[name] for name in ("axes", "sizes", "matrix", "prior", "table", "numbers", "vector")
-        )
-    except (zlib.error, SafetensorError, KeyError) as error:
-        raise ValueError(f"no state of a transform: {error}") from error
-    folded = planes[0].astype(np.int32) | planes[1].astype(np.int32) << 8
-    matrix = (folded >> 1 ^ -(folded & 1)).astype(np.float64)
-    tiling = Tiling(tuple(axes.tolist()), tuple(sizes.tolist()))
-    return tiling, Prior.from_bytes(prior.tobytes()), matrix, table, numbers.tolist(), vector

@@ -60,8 +60,8 @@ class ScalarQuantiser:
         """
         import numpy as np
 
-        lowest, greatest = int(np.rint(values.min())) - 1, int(np.rint(values.max())) + 1
-        symbols = np.arange(lowest, greatest + 1)
+        lowest, highest = int(np.rint(values.min())) - 1, int(np.rint(values.max())) + 1
+        symbols = np.arange(lowest, highest + 1)
         first_bin = lowest * BINS - BINS // 2
         bins = np.floor(values * BINS).astype(np.int64) - first_bin
         centres = (np.arange(BINS * len(symbols)) + first_bin + 0.5) / BINS
@@ -84,7 +84,7 @@ class ScalarQuantiser:
 
 
 def find_cells(thresholds: Sequence[NDArray[np.int64]], bins: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Which cell of its row's quantiser each bin is in, from 0 on: (rows, n), as are the bins."""
+    """The cell of its row's quantiser that each bin is in, from 0 on: (rows, n), as are the bins."""
     import numpy as np
 
     # One search for all rows: each has a range of its own, far from the others'.

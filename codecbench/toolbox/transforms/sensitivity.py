@@ -1,4 +1,4 @@
-"""How much the network behind a split depends on the values of a tensor, learned from gradients of the tail.
+"""Sensitivity of the network behind a split to the values of a tensor, learned from gradients of the tail.
 
 Importing this module imports neither numpy nor torch.
 """
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_WHOLE = 16_384
-"""Values of the largest tensor that is looked at as one block, for a tail that sees few directions of it."""
+"""Values of the largest tensor that is taken as one block, for a tail that sees few directions of it."""
 
 MAX_RANK = 64
 """Directions that are few."""
 
 FLOOR = 0.1
-"""What is added to the sensitivities, in units of their mean, since the tail is linear for small errors only.
+"""Added to the sensitivities, in units of their mean, since the tail is linear for small errors only.
 
 Between 0.03 and 0.3 the KL divergence of the outputs at equal bytes changes little on features of a ResNet-20.
 """
@@ -36,11 +36,11 @@ _SAMPLES, _BLOCKS, _BATCH = 1000, 32_000, 50
 
 
 @dataclass(frozen=True, eq=False)
-class Weighting:
+class Sensitivity:
     """Blocks, and a matrix that makes an error of their values as great as it matters.
 
-    `matrix` is (rows, values), `inverse` (values, rows) its inverse. With fewer rows than values, what the matrix does
-    not see does not matter, and `inverse` is the pseudo-inverse.
+    `matrix` is (rows, values), `inverse` (values, rows) its inverse. With fewer rows than values, errors outside the
+    rows do not matter, and `inverse` is the pseudo-inverse.
     """
 
     tiling: Tiling
@@ -48,7 +48,7 @@ class Weighting:
     inverse: NDArray[np.float64]
 
     @classmethod
-    def plain(cls, spec: TensorSpec) -> Weighting:
+    def plain(cls, spec: TensorSpec) -> Sensitivity:
         """All values alike: the identity, on the blocks of `Tiling.of`."""
         import numpy as np
 
@@ -57,8 +57,8 @@ class Weighting:
         return cls(tiling, identity, identity)
 
     @classmethod
-    def of_tail(cls, data: FitData) -> Weighting | None:
-        """The root of E[J^T J], J being the Jacobian of the tail's outputs by a block, averaged over places as well.
+    def of_tail(cls, data: FitData) -> Sensitivity | None:
+        """The root of E[J^T J], J being the Jacobian of the tail's outputs by a block, averaged over positions as well.
 
         FLOOR is added. Where E[J^T J] of the whole tensor has a rank of at most MAX_RANK (nothing behind the split but
         pooling and a linear layer, say), the tensor is one block, and the rows are these directions alone. None where

@@ -29,7 +29,7 @@ PLANE_SIDE, SEQUENCE_SIDE = 8, 16
 class Tiling:
     """Blocks of `sizes` along the tiled `axes` of a sample. They are whole along its other axes, the channels.
 
-    A sample's blocks follow one another in row-major order of their places. The values of a block, one row of an
+    A sample's blocks follow one another in row-major order of their positions. The values of a block, one row of an
     array, run in row-major order of the sample's axes. What does not tile is padded by edge values.
     """
 
@@ -54,7 +54,7 @@ class Tiling:
         return cls(tuple(range(len(shape))), tuple(shape))
 
     def channels(self, shape: Sequence[int]) -> int:
-        """Values at one place of the tiled axes."""
+        """Values at one position of the tiled axes."""
         return math.prod(n for axis, n in enumerate(shape) if axis not in self.axes)
 
     def values(self, shape: Sequence[int]) -> int:
@@ -89,14 +89,14 @@ class Tiling:
         return np.ascontiguousarray(sample[tuple(slice(n) for n in shape)])
 
     def _cut(self, shape: Sequence[int]) -> list[int]:
-        """Of each axis the number of blocks and the size of one."""
+        """The number of blocks along each axis and the size of one."""
         sizes = {**dict(enumerate(shape)), **dict(zip(self.axes, self.sizes, strict=True))}
         return [part for axis, n in enumerate(shape) for part in (-(-n // sizes[axis]), sizes[axis])]
 
     def _order(self, shape: Sequence[int]) -> list[int]:
-        """Samples, blocks along each axis, and the places within them."""
-        places = range(len(shape))
-        return [0, *(1 + 2 * axis for axis in places), *(2 + 2 * axis for axis in places)]
+        """Samples, blocks along each axis, and the positions within them."""
+        axes = range(len(shape))
+        return [0, *(1 + 2 * axis for axis in axes), *(2 + 2 * axis for axis in axes)]
 
 
 def _tiled_axes(spec: TensorSpec) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 RANGE_BYTES = 8
-"""Bytes of the header that `quantise` writes: the least and the greatest value as float32."""
+"""Bytes of the header that `quantise_uniform` writes: the lowest and the highest value as float32."""
 
 
 def to_pixels(image: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -39,10 +39,10 @@ def from_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.divide(pixels, np.float32(255), dtype=np.float32, order="C")
 
 
-def quantise(values: NDArray[Any], levels: int) -> tuple[bytes, NDArray[np.uint8]]:
-    """Header of RANGE_BYTES, and the index of the nearest of `levels` values evenly spaced from least to greatest.
+def quantise_uniform(values: NDArray[Any], levels: int) -> tuple[bytes, NDArray[np.uint8]]:
+    """Header of RANGE_BYTES, and the index of the nearest of `levels` values evenly spaced from lowest to highest.
 
-    The least and the greatest value are themselves levels, so the zeros of a rectified tensor stay zeros.
+    The lowest and the highest value are themselves levels, so the zeros of a rectified tensor stay zeros.
     Raises ValueError for more than 256 levels and for values that are not finite as float32.
     """
     import numpy as np
@@ -55,26 +55,26 @@ def quantise(values: NDArray[Any], levels: int) -> tuple[bytes, NDArray[np.uint8
         low = high = np.float32(0)
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError("the tensor holds values that are not finite in float32; they cannot be quantised")
-    # In float64, because the distance of two float32 values can be over the greatest float32.
+    # In float64, because the distance of two float32 values can be over the largest float32.
     span = float(high) - float(low)
     steps = (values.astype(np.float64) - float(low)) * ((levels - 1) / span if span else 0.0)
     return struct.pack("<ff", low, high), np.rint(steps).astype(np.uint8)
 
 
-def dequantise(header: bytes | memoryview, indices: NDArray[Any], levels: int) -> NDArray[np.float32]:
+def dequantise_uniform(header: bytes | memoryview, indices: NDArray[Any], levels: int) -> NDArray[np.float32]:
     """The values of the levels at `indices`. Raises PayloadError for a header that is no range or a level too high."""
     import numpy as np
 
     low, high = read_range(header)
     if indices.size and int(indices.max()) >= levels:
         raise PayloadError(f"level {int(indices.max())} of {levels}")
-    # Convex weights: no value leaves the range, even where the range is over the greatest float32.
+    # Convex weights: no value leaves the range, even where the range is over the largest float32.
     weights = np.arange(levels, dtype=np.float64) / (levels - 1)
     return (low * (1 - weights) + high * weights).astype(np.float32).take(indices)
 
 
 def read_range(header: bytes | memoryview) -> tuple[float, float]:
-    """Least and greatest value of a header written by `quantise`. Raises PayloadError where it is none."""
+    """Lowest and highest value of a header written by `quantise_uniform`. Raises PayloadError where it is none."""
     if len(header) != RANGE_BYTES:
         raise PayloadError("payload ends within its range")
     low, high = struct.unpack("<ff", header)

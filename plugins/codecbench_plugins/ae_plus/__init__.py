@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
 from codecbench.toolbox.codecs.latent import LatentCodec
-from codecbench.toolbox.codecs.points import Kind, Points, kind_of, steps
+from codecbench.toolbox.codecs.points import Points, TensorKind, kind_of, steps
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,7 @@ SHARE_TENSOR = 0.3
 """Of the training, in which the tensor's squared error alone counts: what the tail makes of a first decoder's noise
 teaches nothing, and costs most of a step. Then the rate comes in, to its full worth at half of the training."""
 
-SAMPLES: Mapping[Kind, int] = {"image": 1_200_000, "large": 500_000, "middle": 800_000, "small": 1_000_000}
+SAMPLES: Mapping[TensorKind, int] = {"image": 1_200_000, "large": 500_000, "middle": 800_000, "small": 1_000_000}
 """Training samples seen by a fit from scratch that time does not end."""
 
 RATE = 1e-3
@@ -64,7 +64,7 @@ class AePlus(LatentCodec):
 
     step: float
 
-    _points: ClassVar[Mapping[Kind, Points]] = {
+    _points: ClassVar[Mapping[TensorKind, Points]] = {
         "image": steps(0.7, 0.35),
         "large": steps(1.4, 1.0),
         "middle": steps(2.8, 2.0),

@@ -132,6 +132,7 @@ class Training:
     def state(self, held_out: Tensor) -> dict[str, NDArray[Any]]:
         """The generator, which coefficients it makes, and the variance of what it misses of each on new pictures."""
         import numpy as np
+
         with torch.no_grad():
             errors, _ = self._pass(self._coefficients(held_out))
             variances = self._variances.clone()

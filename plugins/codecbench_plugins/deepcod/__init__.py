@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from codecbench import Codec, FitData, PayloadError, Side, TensorSpec, hookimpl
 from codecbench.toolbox.codecs.latent import decode_by_shape, unsuited
-from codecbench.toolbox.codecs.points import Kind, Points, kind_of
+from codecbench.toolbox.codecs.points import Points, TensorKind, kind_of
 from codecbench.toolbox.coding.context_prior import ContextPrior
 from codecbench.toolbox.coding.headers import write_shape
 from codecbench.toolbox.coding.packing import pack_bits, unpack_bits
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from codecbench.toolbox.learning.state import State
     from codecbench_plugins.deepcod.network import Decoder
 
-ThinOrKind: TypeAlias = Literal["thin"] | Kind
+ThinOrTensorKind: TypeAlias = Literal["thin"] | TensorKind
 AnyPrior: TypeAlias = Prior | ContextPrior
 
-RATIOS: Mapping[ThinOrKind, float] = {"image": 0.5, "thin": 0.5, "large": 0.12, "middle": 0.08, "small": 0.02}
+RATIOS: Mapping[ThinOrTensorKind, float] = {"image": 0.5, "thin": 0.5, "large": 0.12, "middle": 0.08, "small": 0.02}
 """Output channels of the convolution as shares of the values of a block. More cost the device more."""
 
-SAMPLES: Mapping[ThinOrKind, int] = {
+SAMPLES: Mapping[ThinOrTensorKind, int] = {
     "image": 300_000, "thin": 150_000, "large": 200_000, "middle": 150_000, "small": 150_000,
 }  # fmt: skip
 """Training samples seen in a fit."""
@@ -98,7 +98,7 @@ class Deepcod(Codec):
     levels: int
     coding: str
 
-    _points: ClassVar[Mapping[ThinOrKind, Points]] = {
+    _points: ClassVar[Mapping[ThinOrTensorKind, Points]] = {
         kind: tuple(
             {"ratio": ratio, "levels": levels, "coding": coding} for levels in LEVELS for coding in ("fixed", "entropy")
         )
@@ -385,7 +385,7 @@ def tiling_of(spec: TensorSpec) -> Tiling:
     return Tiling(axes, (side,) * len(axes))
 
 
-def _kind(spec: TensorSpec) -> ThinOrKind:
+def _kind(spec: TensorSpec) -> ThinOrTensorKind:
     is_thin = not spec.image and tiling_of(spec).values(spec.max_shape) <= THIN_BLOCK
     return "thin" if is_thin else kind_of(spec)
 

@@ -169,7 +169,7 @@ def context_prior(symbols: Sequence[NDArray[np.int32]], levels: int, seed: int) 
         bits = laplace_bits(grid, context(grid)).mean()
         gradients = torch.autograd.grad(bits, parameters, allow_unused=True, materialize_grads=True)
         adam.step(gradients, CONTEXT_RATE * (1 - step / CONTEXT_STEPS))
-    return ContextPrior.fitted(context.weights().numpy(), symbols, least_reach=2 * levels)
+    return ContextPrior.fitted(context.weights().numpy(), symbols, min_reach=2 * levels)
 
 
 def _task_error(given: Answer, wanted: Answer) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from codecbench import TensorSpec
-from codecbench.toolbox.codecs.points import LARGE_VALUES, SMALL_VALUES, Kind, kind_of, steps
+from codecbench.toolbox.codecs.points import LARGE_VALUES, SMALL_VALUES, TensorKind, kind_of, steps
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from codecbench.toolbox.codecs.points import LARGE_VALUES, SMALL_VALUES, Kind, k
         (TensorSpec((None, 64), max_length=SMALL_VALUES // 64), "small"),
     ],
 )
-def test_kinds_go_by_the_values_of_the_longest_sample(spec: TensorSpec, kind: Kind) -> None:
+def test_kinds_go_by_the_values_of_the_longest_sample(spec: TensorSpec, kind: TensorKind) -> None:
     assert kind_of(spec) == kind
 
 

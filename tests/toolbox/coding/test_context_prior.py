@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from codecbench import PayloadError
-from codecbench.toolbox.coding.context_prior import FINE_LEVELS, LEVELS, PHASES, ContextPrior, group_sizes
+from codecbench.toolbox.coding.context_prior import FINE_LEVELS, PHASES, ContextPrior
 from codecbench.toolbox.coding.prior import FEW_SYMBOLS, Prior
-from codecbench.toolbox.coding.symbol_means import Means
+from codecbench.toolbox.coding.scale_model import LEVELS, ScaleModel, group_sizes
+from codecbench.toolbox.coding.symbol_means import MeanPredictor
 
 Symbols = NDArray[np.int32]
 SHAPES = st.one_of(st.just((1, 1)), st.tuples(st.just(1), st.integers(1, 9)), st.tuples(*[st.integers(1, 5)] * 2))
@@ -26,15 +27,15 @@ def laplace(rng: np.random.Generator, *shape: int, scale: float = 1.5) -> Symbol
     return np.rint(rng.laplace(0, scale, shape)).astype(np.int32)
 
 
-def weights(rng: np.random.Generator, channels: int, greatest: float = 0.5) -> NDArray[np.float64]:
+def weights(rng: np.random.Generator, channels: int, max_weight: float = 0.5) -> NDArray[np.float64]:
     """A constant, and factors of all sums, most of them small; a few negative."""
-    return rng.uniform(-0.1, greatest, (channels, 1 + 3 * len(group_sizes(channels)))) ** 3 + 0.05
+    return rng.uniform(-0.1, max_weight, (channels, 1 + 3 * len(group_sizes(channels)))) ** 3 + 0.05
 
 
 @cache
-def made(seed: int, channels: int, greatest: float = 0.5) -> ContextPrior:
+def made(seed: int, channels: int, max_weight: float = 0.5) -> ContextPrior:
     rng = np.random.default_rng(seed)
-    return ContextPrior.fitted(weights(rng, channels, greatest), [laplace(rng, channels, 3, 4) for _ in range(3)])
+    return ContextPrior.fitted(weights(rng, channels, max_weight), [laplace(rng, channels, 3, 4) for _ in range(3)])
 
 
 @st.composite
@@ -67,17 +68,18 @@ def test_what_is_within_the_tables_comes_back(case: tuple[ContextPrior, Symbols]
     assert len(bitstream) <= 1.01 * prior.bound_bytes(within) + 4
     assert prior.bound_bytes(symbols) == pytest.approx(prior.bound_bytes(within))
     if np.abs(symbols).max() <= 1:  # every table goes so far, but for those of the first group, which may not
-        first = prior.sizes[0]
+        first = prior.scales.sizes[0]
         assert (within[first:] == symbols[first:]).all()
 
 
 @pytest.mark.parametrize("channels", [3, 20])
 def test_symbols_outside_a_table_are_sent_as_the_nearest_inside(channels: int) -> None:
     prior = made(0, channels)
-    prior = replace(prior, means=Means.zero(prior.sizes))
+    prior = replace(prior, means=MeanPredictor.zero(prior.scales.sizes))
     high, low = (sent(prior, np.full((channels, 2, 2), value, np.int32)) for value in (10_000, -10_000))
-    greatest = [least + len(table) - 1 for least, table in zip(prior.prior.lowest, prior.prior.tables, strict=True)]
-    assert high[:3, 0, 0].tolist() == greatest[: 3 * PHASES : PHASES]
+    tables = zip(prior.prior.lowest, prior.prior.tables, strict=True)
+    highest = [lowest + len(table) - 1 for lowest, table in tables]
+    assert high[:3, 0, 0].tolist() == highest[: 3 * PHASES : PHASES]
     assert low[:3, 0, 0].tolist() == prior.prior.lowest[: 3 * PHASES : PHASES]
     assert (high > 0).all()
     assert (low < 0).all()
@@ -116,18 +118,19 @@ def test_messages_take_no_less_than_their_bound_on_average() -> None:
 
 @pytest.mark.parametrize("channels", [9, 17, 70])
 def test_a_level_depends_on_earlier_groups_only(channels: int) -> None:
-    prior, rng = made(3, channels, greatest=2.0), np.random.default_rng(4)
+    prior, rng = made(3, channels, max_weight=2.0), np.random.default_rng(4)
     symbols = laplace(rng, channels, 3, 5)
-    spans = prior._spans
+    spans = prior.scales.spans
     for start, end in spans[1:]:
         other = symbols.copy()
         other[start:] = laplace(rng, channels - start, 3, 5, scale=20)
-        whole, part = prior._features(symbols), prior._features(other, start)
-        assert (prior._levels(whole, start, end) == prior._levels(part, start, end)).all()
+        whole, part = prior.scales.features(symbols), prior.scales.features(other, start)
+        assert (prior.scales.levels(whole, start, end) == prior.scales.levels(part, start, end)).all()
     # ... and on the group just before.
     other = symbols.copy()
     other[: spans[0][1]] += 9
-    changed = prior._levels(prior._features(other), *spans[1]) != prior._levels(prior._features(symbols), *spans[1])
+    scales = prior.scales
+    changed = scales.levels(scales.features(other), *spans[1]) != scales.levels(scales.features(symbols), *spans[1])
     assert changed.any()
 
 
@@ -154,12 +157,12 @@ def test_a_context_spares_bits_where_activity_varies() -> None:
 
 
 def test_outliers_do_not_speak_for_all() -> None:
-    prior = made(0, 9, greatest=2.0)
+    prior = made(0, 9, max_weight=2.0)
     symbols = np.zeros((9, 2, 2), np.int32)
     levels = []
     for outlier in (15, 16, 10_000):
         symbols[0, 0, 0] = outlier
-        levels.append(prior._levels(prior._features(symbols), 3, 8).tolist())
+        levels.append(prior.scales.levels(prior.scales.features(symbols), 3, 8).tolist())
     assert levels[0] == levels[1] == levels[2]
 
 
@@ -193,7 +196,7 @@ def test_floating_weights_are_those_given_on_their_grid() -> None:
     prior = ContextPrior.fitted(given_weights, [laplace(rng, 20, 2, 2)])
     assert np.abs(prior.floating_weights() - given_weights).max() < 9 / 2**14
     again = ContextPrior.fitted(prior.floating_weights(), [laplace(rng, 20, 2, 2)])
-    assert (again.weights == prior.weights).all()
+    assert (again.scales.weights == prior.scales.weights).all()
 
 
 STATE = made(7, 9).to_bytes()
@@ -258,11 +261,11 @@ def test_foreign_bitstreams_are_refused(bitstream: bytes) -> None:
 # --- the format
 
 
-def golden_means() -> Means:
-    means = Means.zero((3, 5, 8, 2))
+def golden_predictor() -> MeanPredictor:
+    means = MeanPredictor.zero((3, 5, 8, 2))
     for part in (means.earlier, *means.own):
-        places = np.arange(part.size)
-        part[:] = np.where(places % 5, 0, places * 29 % 33 - 16).reshape(part.shape)
+        indices = np.arange(part.size)
+        part[:] = np.where(indices % 5, 0, indices * 29 % 33 - 16).reshape(part.shape)
     return means
 
 
@@ -275,7 +278,8 @@ def golden_prior() -> tuple[ContextPrior, Symbols]:
     reaches += [1 + level // 6 for level in range(FINE_LEVELS, LEVELS)]
     counts = [(1 + reach - np.abs(np.arange(-reach, reach + 1))) ** 2 for reach in reaches]
     symbols = (np.arange(18 * 4 * 5) * 7919 % 101 - 50) // (9 + np.arange(18 * 4 * 5) * 31 % 23)
-    prior = ContextPrior(sizes, factors, golden_means(), Prior.from_counts([-reach for reach in reaches], counts))
+    tables = Prior.from_counts([-reach for reach in reaches], counts)
+    prior = ContextPrior(ScaleModel(sizes, factors), golden_predictor(), tables)
     return prior, symbols.astype(np.int32).reshape(18, 4, 5)
 
 

@@ -111,8 +111,8 @@ def test_a_pixel_that_is_not_a_number_is_refused() -> None:
 
 @given(arrays(np.float32, st.integers(0, 50), elements=FLOATS), st.integers(2, 256))
 def test_quantised_values_are_within_half_a_step(values: np.ndarray, levels: int) -> None:
-    header, indices = uniform.quantise(values, levels)
-    restored = uniform.dequantise(header, indices, levels)
+    header, indices = uniform.quantise_uniform(values, levels)
+    restored = uniform.dequantise_uniform(header, indices, levels)
     assert len(header) == uniform.RANGE_BYTES
     assert np.isfinite(restored).all()
     if values.size:
@@ -124,8 +124,8 @@ def test_quantised_values_are_within_half_a_step(values: np.ndarray, levels: int
 
 def test_the_zeros_of_a_rectified_tensor_stay_zeros() -> None:
     values = np.array([0, 0.1, 0, 7.3, 0.02], np.float32)
-    header, indices = uniform.quantise(values, 4)
-    restored = uniform.dequantise(header, indices, 4)
+    header, indices = uniform.quantise_uniform(values, 4)
+    restored = uniform.dequantise_uniform(header, indices, 4)
     assert (restored[values == 0] == 0).all()
     assert restored[3] == values[3]
 
@@ -133,12 +133,12 @@ def test_the_zeros_of_a_rectified_tensor_stay_zeros() -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite_are_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="not finite"):
-        uniform.quantise(np.array([1.0, bad], np.float32), 8)
+        uniform.quantise_uniform(np.array([1.0, bad], np.float32), 8)
 
 
 def test_a_double_beyond_float32_is_refused() -> None:
     with pytest.raises(ValueError, match="not finite in float32"):
-        uniform.quantise(np.array([1e300, 0.0]), 8)
+        uniform.quantise_uniform(np.array([1e300, 0.0]), 8)
 
 
 @pytest.mark.parametrize(
@@ -146,12 +146,12 @@ def test_a_double_beyond_float32_is_refused() -> None:
 )
 def test_a_range_that_is_none_is_refused(header: bytes) -> None:
     with pytest.raises(PayloadError):
-        uniform.dequantise(header, np.zeros(3, np.uint8), 4)
+        uniform.dequantise_uniform(header, np.zeros(3, np.uint8), 4)
 
 
 def test_a_level_too_high_is_refused() -> None:
     with pytest.raises(PayloadError, match="level 4 of 4"):
-        uniform.dequantise(struct.pack("<ff", 0, 1), np.array([4], np.uint8), 4)
+        uniform.dequantise_uniform(struct.pack("<ff", 0, 1), np.array([4], np.uint8), 4)
 
 
 # --- bit packing

@@ -29,7 +29,7 @@ def coded(draw: st.DrawFn) -> tuple[Prior, np.ndarray]:
     """A prior, and symbols of its alphabets, not drawn from its probabilities."""
     prior, count = draw(priors()), draw(st.integers(0, 50))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    return prior, rng.integers(prior.least, prior.greatest + 1, (len(prior), count))
+    return prior, rng.integers(prior.min_symbols, prior.max_symbols + 1, (len(prior), count))
 
 
 def skewed(rare: int, count: int, rows: int = 1) -> tuple[Prior, np.ndarray]:
@@ -53,20 +53,20 @@ def test_symbols_come_back_and_their_size_keeps_to_the_bound(case: tuple[Prior, 
 def test_symbols_written_in_one_call_are_those_written_row_by_row(case: tuple[Prior, np.ndarray]) -> None:
     prior, symbols = case
     rows = np.repeat(np.arange(len(prior)), symbols.shape[1])
-    places = (symbols - prior.least).astype(np.int32).reshape(-1)
-    assert prior.write(rows, places) == prior.encode(symbols)
-    assert prior.bits(rows, places).sum() / 8 == pytest.approx(prior.bound_bytes(symbols))
+    indices = (symbols - prior.min_symbols).astype(np.int32).reshape(-1)
+    assert prior.write(rows, indices) == prior.encode(symbols)
+    assert prior.bits(rows, indices).sum() / 8 == pytest.approx(prior.bound_bytes(symbols))
 
 
 def test_many_symbols_written_in_one_call_are_read_run_by_run() -> None:
     prior = Prior([0, 5, -1], [np.array([1, WHOLE - 2, 1]), np.array([WHOLE]), np.array([WHOLE // 2, WHOLE // 2])])
     rows = np.arange(FEW_SYMBOLS + 10) % 3
-    places = np.where(rows == 1, 0, np.arange(len(rows)) // 3 % 2).astype(np.int32)
+    indices = np.where(rows == 1, 0, np.arange(len(rows)) // 3 % 2).astype(np.int32)
     for count in (0, 1, 2, 3, 99, len(rows)):
-        reader = BitstreamReader(prior.write(rows[:count], places[:count]), count, count > FEW_SYMBOLS)
+        reader = BitstreamReader(prior.write(rows[:count], indices[:count]), count, count > FEW_SYMBOLS)
         found = [reader.read(prior.models[row], 1)[0] for row in rows[:count]]
         reader.finish()
-        assert found == places[:count].tolist()
+        assert found == indices[:count].tolist()
 
 
 @pytest.mark.parametrize("rare", [1, 30, 1000, 30_000, WHOLE // 2])
@@ -119,7 +119,7 @@ def test_arbitrary_bytes_give_symbols_of_the_alphabet_or_an_error(prior: Prior, 
     except PayloadError:
         return
     assert symbols.shape == (len(prior), count)
-    assert ((prior.least <= symbols) & (symbols <= prior.greatest)).all()
+    assert ((prior.min_symbols <= symbols) & (symbols <= prior.max_symbols)).all()
 
 
 @pytest.mark.parametrize("rows", [1, 2])

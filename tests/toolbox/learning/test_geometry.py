@@ -14,7 +14,8 @@ from support.training import noise
 from torch import Tensor, nn
 
 from codecbench import TensorSpec
-from codecbench.toolbox.coding.context_prior import LEVELS, MAX_MAGNITUDE, WEIGHT_GRID, ContextPrior
+from codecbench.toolbox.coding.context_prior import ContextPrior
+from codecbench.toolbox.coding.scale_model import LEVELS, MAX_MAGNITUDE, WEIGHT_GRID
 from codecbench.toolbox.learning.geometry import Geometry, geometry_of
 from codecbench.toolbox.learning.rates import ScaleContext, laplace_bits, quantise, straight_through, with_noise
 from codecbench.toolbox.learning.synthesis import ResidualBlock, Synthesis
@@ -187,11 +188,11 @@ def test_scales_are_those_of_the_prior(channels: int) -> None:
     prior = ContextPrior.fitted(context.weights().numpy(), list(symbols.numpy().astype(np.int32)))
     scales = context(symbols).detach().double()
     for sample, wanted in zip(symbols.numpy().astype(np.int32), scales, strict=True):
-        integer = prior.weights.astype(np.float64) @ prior._features(sample) / WEIGHT_GRID
+        integer = prior.scales.weights.astype(np.float64) @ prior.scales.features(sample) / WEIGHT_GRID
         expected = wanted.flatten(1).numpy()
-        for start, end in prior._spans[1:]:  # the mean over all places is in 16ths
+        for start, end in prior.scales.spans[1:]:  # the mean over all places is in 16ths
             assert np.abs(integer[start:end] / expected[start:end] - 1).max() < 0.05
-            levels = prior._levels(prior._features(sample, start), start, end).reshape(end - start, -1)
+            levels = prior.scales.levels(prior.scales.features(sample, start), start, end).reshape(end - start, -1)
             middle = 2.0 ** (7 + (levels + 0.5) / 4) / WEIGHT_GRID
             inside = (levels > 0) & (levels < LEVELS - 1)
             assert (np.abs(np.log2(middle / expected[start:end]))[inside] < 0.25).all()

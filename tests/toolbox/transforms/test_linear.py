@@ -11,14 +11,15 @@ from support.training import noise, training
 from torch import Tensor
 
 from codecbench import TensorSpec
-from codecbench.toolbox.transforms.linear import Analysis, Moments, Synthesis, learn, principal_axes
-from codecbench.toolbox.transforms.sensitivity import Weighting
+from codecbench.toolbox.transforms.linear import Analysis, Synthesis, learn
+from codecbench.toolbox.transforms.moments import Moments, principal_axes
+from codecbench.toolbox.transforms.sensitivity import Sensitivity
 
 
 def halves(xs: Tensor, step: float = 0.5) -> tuple[Analysis, Synthesis]:
     data = training(xs)
-    weighting = Weighting.plain(data.spec)
-    return learn(data.spec, step, weighting, Moments.of(data, weighting))
+    sensitivity = Sensitivity.plain(data.spec)
+    return learn(data.spec, step, sensitivity, Moments.of(data, sensitivity))
 
 
 def round_trip(xs: Tensor, step: float) -> tuple[float, float]:
@@ -41,9 +42,11 @@ def test_principal_axes_diagonalise() -> None:
 
 def test_moments_are_those_of_all_blocks() -> None:
     data = training(noise(130, 3, 16, 16) * 2 + 100)
-    weighting = Weighting.plain(data.spec)
-    moments = Moments.of(data, weighting)
-    blocks = weighting.tiling.split(np.concatenate([batch.numpy() for batch, _ in data.batches(50)])).astype(np.float64)
+    sensitivity = Sensitivity.plain(data.spec)
+    moments = Moments.of(data, sensitivity)
+    blocks = sensitivity.tiling.split(np.concatenate([batch.numpy() for batch, _ in data.batches(50)])).astype(
+        np.float64
+    )
     assert np.allclose(moments.mean, blocks.mean(0))
     assert np.allclose(moments.covariance, np.cov(blocks.T, ddof=0))
     assert moments.variance == pytest.approx(blocks.var(0).sum())
@@ -116,4 +119,4 @@ def test_constants_have_no_component() -> None:
 def test_samples_without_values_teach_nothing() -> None:
     data = training(torch.zeros(10, 0, 4))
     with pytest.raises(ValueError, match="not empty"):
-        Moments.of(data, Weighting.plain(TensorSpec((None, 4), max_length=8)))
+        Moments.of(data, Sensitivity.plain(TensorSpec((None, 4), max_length=8)))

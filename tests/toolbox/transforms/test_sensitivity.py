@@ -1,4 +1,4 @@
-"""Weightings: an error is as great as the tail sees it."""
+"""Sensitivities: an error is as large as the tail sees it."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from torch import Tensor
 
 from codecbench import TensorSpec
 from codecbench.kit.samples import fit_data
-from codecbench.toolbox.transforms.sensitivity import Weighting
+from codecbench.toolbox.transforms.sensitivity import Sensitivity
 from codecbench.toolbox.transforms.tiling import Tiling
 
 
-def of_tail(xs: Tensor, tail: Callable[[Tensor], Any], targets: list[Any] | None = None) -> Weighting:
-    weighting = Weighting.of_tail(training(xs, tail, targets))
-    assert weighting is not None
-    return weighting
+def of_tail(xs: Tensor, tail: Callable[[Tensor], Any], targets: list[Any] | None = None) -> Sensitivity:
+    sensitivity = Sensitivity.of_tail(training(xs, tail, targets))
+    assert sensitivity is not None
+    return sensitivity
 
 
 def test_plain_changes_nothing() -> None:
-    weighting = Weighting.plain(TensorSpec((4, 6, 6)))
+    sensitivity = Sensitivity.plain(TensorSpec((4, 6, 6)))
     blocks = noise(5, 4 * 6 * 6).double().numpy()
-    assert weighting.apply(blocks) is blocks
-    assert np.array_equal(blocks @ weighting.matrix.T @ weighting.inverse.T, blocks)
+    assert sensitivity.apply(blocks) is blocks
+    assert np.array_equal(blocks @ sensitivity.matrix.T @ sensitivity.inverse.T, blocks)
 
 
 def test_few_directions_are_those_that_the_tail_sees() -> None:
     mix = noise(2, 4)
-    weighting = of_tail(noise(300, 4, 8, 8), lambda x: x.mean((2, 3)) @ mix.T)
-    assert weighting.matrix.shape == (2, 4 * 8 * 8)
-    assert weighting.tiling == Tiling.whole((4, 8, 8))
+    sensitivity = of_tail(noise(300, 4, 8, 8), lambda x: x.mean((2, 3)) @ mix.T)
+    assert sensitivity.matrix.shape == (2, 4 * 8 * 8)
+    assert sensitivity.tiling == Tiling.whole((4, 8, 8))
     x = noise(1, 4, 8, 8, seed=1)
-    kept = weighting.apply(x.reshape(1, -1).double().numpy()) @ weighting.inverse.T
+    kept = sensitivity.apply(x.reshape(1, -1).double().numpy()) @ sensitivity.inverse.T
     seen, expected = torch.from_numpy(kept).reshape(4, 8, 8).mean((1, 2)), x[0].mean((1, 2)).double()
     assert torch.allclose(mix.double() @ seen, mix.double() @ expected, atol=1e-6)
 
 
 def test_a_tail_that_sees_many_directions_weights_blocks() -> None:
     mix = noise(256, 256, seed=1)
-    weighting = of_tail(noise(400, 2, 16, 16), lambda x: torch.tanh(x[:, 0].flatten(1) @ mix / 16).square())
-    assert weighting.tiling == Tiling.of(TensorSpec((2, 16, 16)))
-    assert np.allclose(weighting.matrix @ weighting.inverse, np.eye(128))
-    seen, unseen = np.square(weighting.matrix).sum(0).reshape(2, 64).mean(1)
+    sensitivity = of_tail(noise(400, 2, 16, 16), lambda x: torch.tanh(x[:, 0].flatten(1) @ mix / 16).square())
+    assert sensitivity.tiling == Tiling.of(TensorSpec((2, 16, 16)))
+    assert np.allclose(sensitivity.matrix @ sensitivity.inverse, np.eye(128))
+    seen, unseen = np.square(sensitivity.matrix).sum(0).reshape(2, 64).mean(1)
     assert seen > 10 * unseen
 
 
@@ -55,8 +55,8 @@ def test_a_tail_that_sees_many_directions_weights_blocks() -> None:
     [lambda x: x.argmax(1), lambda x: torch.zeros(len(x), 3), lambda x: x.sum() * 0],
     ids=["integers", "no graph", "no slope"],
 )
-def test_a_tail_without_derivatives_has_no_weighting(tail: Callable[[Tensor], Tensor]) -> None:
-    assert Weighting.of_tail(training(noise(60, 4, 4, 4), tail)) is None
+def test_a_tail_without_derivatives_has_no_sensitivity(tail: Callable[[Tensor], Tensor]) -> None:
+    assert Sensitivity.of_tail(training(noise(60, 4, 4, 4), tail)) is None
 
 
 def test_outputs_in_lists_and_mappings_count() -> None:
@@ -83,6 +83,6 @@ def test_what_all_classes_have_in_common_does_not_count() -> None:
 
 def test_lengths_may_vary() -> None:
     spec = TensorSpec((5, None), max_length=60)
-    weighting = Weighting.of_tail(fit_data(spec))
-    assert weighting is not None
-    assert weighting.tiling == Tiling.of(spec)
+    sensitivity = Sensitivity.of_tail(fit_data(spec))
+    assert sensitivity is not None
+    assert sensitivity.tiling == Tiling.of(spec)

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from codecbench.toolbox.learning.geometry import Geometry
     from codecbench.toolbox.learning.integer_transform import IntegerTransform
-    from codecbench.toolbox.learning.objective import Network, TaskLesson
+    from codecbench.toolbox.learning.objective import Network, RateTaskObjective
     from codecbench.toolbox.learning.start import Start
     from codecbench.toolbox.learning.state import State
-    from codecbench.toolbox.learning.synthesis import Synthesis
+    from codecbench.toolbox.learning.synthesis import SynthesisNetwork
     from codecbench.toolbox.learning.tail_copy import TailCopy
 
 COMPONENTS: Mapping[TensorKind, int] = {"image": 96, "large": 46, "middle": 36, "small": 48}
@@ -25,10 +25,10 @@ COMPONENTS: Mapping[TensorKind, int] = {"image": 96, "large": 46, "middle": 36, 
 nowhere more than a third of an auto-encoder's."""
 
 EXCHANGE = 0.7
-"""What a bit is worth to the loss, as a share of what it is worth at the start."""
+"""The worth of a bit to the loss, as a share of its worth at the start."""
 
 WIDTH, DEPTH = 32, 2
-"""Of the residual network on the edge."""
+"""The size of the residual network on the edge."""
 
 SAMPLES: Mapping[TensorKind, int] = {"image": 1_200_000, "large": 500_000, "middle": 800_000, "small": 1_000_000}
 """Training samples seen by a fit from scratch that time does not end."""
@@ -96,7 +96,7 @@ class DeepcodRd(LatentCodec):
         finer or coarser, and a third of the training is enough.
         """
         from codecbench.toolbox.learning.batches import as_tensors
-        from codecbench.toolbox.learning.objective import Network, TaskLesson
+        from codecbench.toolbox.learning.objective import Network, RateTaskObjective
         from codecbench.toolbox.learning.rates import ScaleContext
         from codecbench.toolbox.learning.start import MatrixEncoder, Start
         from codecbench.toolbox.learning.tail_copy import TailCopy
@@ -108,14 +108,14 @@ class DeepcodRd(LatentCodec):
         tail = None if None in data.spec.shape else TailCopy.of(data.tail, example)
         decoder = _decoder(start.geometry, start.inverse, start.restored, tail)
         network = Network(MatrixEncoder(start), ScaleContext(start.deviations), decoder)
-        lesson = TaskLesson(data, start, network, Teacher(data.tail), 0.0)
-        lesson.exchange = EXCHANGE * lesson.slope()
+        objective = RateTaskObjective(data, start, network, Teacher(data.tail), 0.0)
+        objective.exchange = EXCHANGE * objective.slope()
         samples = SAMPLES[kind_of(data.spec)]
         if data.start is not None:
-            lesson.use(self._network_of(data.start, start))
+            objective.use(self._network_of(data.start, start))
             samples //= 3
-        train(lesson, data, Schedule(samples, rate=RATE if data.start is None else RATE / 2))
-        for side, state in _states(lesson, self.step).items():
+        train(objective, data, Schedule(samples, rate=RATE if data.start is None else RATE / 2))
+        for side, state in _states(objective, self.step).items():
             self.restore(side, state)
         data.progress(1.0, "fitted")
 
@@ -163,38 +163,38 @@ class DeepcodRd(LatentCodec):
         return _decoder(geometry, torch.zeros(geometry.values, latents), torch.zeros(geometry.values), tail)
 
 
-def _decoder(geometry: Geometry, matrix: Tensor, mean: Tensor, tail: TailCopy | None) -> Synthesis:
-    from codecbench.toolbox.learning.synthesis import Synthesis
+def _decoder(geometry: Geometry, matrix: Tensor, mean: Tensor, tail: TailCopy | None) -> SynthesisNetwork:
+    from codecbench.toolbox.learning.synthesis import SynthesisNetwork
 
-    return Synthesis(geometry, matrix, mean, WIDTH, DEPTH, tail)
+    return SynthesisNetwork(geometry, matrix, mean, WIDTH, DEPTH, tail)
 
 
 def _symbols(transform: IntegerTransform, x: Tensor, geometry: Geometry, image: bool) -> Tensor:
     """Symbols (latents, height, width) of a sample."""
-    from codecbench.toolbox.learning.rates import quantise
+    from codecbench.toolbox.learning.rates import quantise_dead_zone
 
-    return quantise(transform.components(x, geometry, image))
+    return quantise_dead_zone(transform.components(x, geometry, image))
 
 
-def _states(lesson: TaskLesson, step: float) -> dict[Side, bytes]:
+def _states(objective: RateTaskObjective, step: float) -> dict[Side, bytes]:
     import torch
 
-    from codecbench.toolbox.learning import state as states
     from codecbench.toolbox.learning.integer_transform import IntegerTransform
+    from codecbench.toolbox.learning.state import State, bytes_tensor, halved, tiling_to_json
 
-    network, start = lesson.network.cpu(), lesson.start
-    weights = states.halved(network.decoder)
+    network, start = objective.network.cpu(), objective.start
+    weights = halved(network.decoder)
     matrix = network.encoder.matrix.detach()
-    transform = IntegerTransform.of(matrix, start.mean, start.spec, start.greatest)
-    prior = lesson.prior(
+    transform = IntegerTransform.of(matrix, start.mean, start.spec, start.max_magnitude)
+    prior = objective.prior(
         lambda xs, geometry: torch.stack([_symbols(transform, x, geometry, start.spec.image) for x in xs])
     )
-    tables = {"prior": states.from_bytes(prior.to_bytes())}
-    about = {"tiling": states.tiling_to_json(start.tiling)}
+    tables = {"prior": bytes_tensor(prior.to_bytes())}
+    about = {"tiling": tiling_to_json(start.tiling)}
     tail = network.decoder.tail
     return {
-        "device": states.State({**about, "step": step}, {**tables, **transform.tensors()}).to_bytes(),
-        "edge": states.State(
+        "device": State({**about, "step": step}, {**tables, **transform.tensors()}).to_bytes(),
+        "edge": State(
             {**about, "limits": start.limits, "tail": tail.to_json() if tail else None}, {**tables, **weights}
         ).to_bytes(),
     }

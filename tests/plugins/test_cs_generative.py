@@ -14,7 +14,7 @@ from torch import Tensor
 from codecbench import FitData, PayloadError, TensorSpec
 from codecbench.kit.samples import fit_data, samples
 from codecbench_plugins.cs_generative import CsGenerative, training
-from codecbench_plugins.cs_generative.generator import Generator, Reconstruction, Search
+from codecbench_plugins.cs_generative.generator import Generator, Reconstruction, Search, _Adam
 from codecbench_plugins.cs_generative.measuring import Basis, Measuring
 
 IMAGE = TensorSpec((3, 12, 12), image=True)
@@ -96,6 +96,25 @@ def test_the_gradient_is_autograds() -> None:
 def loss(made: Generator, latents: Tensor, gram: Tensor, pull: Tensor) -> Tensor:
     coefficients = made(latents)
     return (coefficients * (coefficients @ gram / 2 - pull)).sum(1) + latents.square().sum(1) / 2
+
+
+def test_the_optimizer_of_the_search_is_adam() -> None:
+    """Algorithm 1 of Kingma and Ba 2015."""
+    random = torch.Generator().manual_seed(0)
+    ours = torch.randn(3, 2, dtype=torch.float64, generator=random)
+    theirs = ours.clone()
+    mean, square = torch.zeros_like(theirs), torch.zeros_like(theirs)
+    adam, first, second = _Adam(ours), 0.9, 0.999
+    for step, rate in enumerate([0.1, 0.03, 0.2, 0.1, 0.05], start=1):
+        gradient = torch.randn(3, 2, dtype=torch.float64, generator=random)
+        adam.step(gradient, rate)
+        mean = first * mean + (1 - first) * gradient
+        square = second * square + (1 - second) * gradient**2
+        theirs -= rate * (mean / (1 - first**step)) / ((square / (1 - second**step)).sqrt() + 1e-8)
+    assert torch.allclose(ours, theirs, atol=1e-6)
+    before = ours.clone()
+    adam.step(torch.ones_like(ours), 0.0)
+    assert torch.equal(ours, before)
 
 
 def test_a_search_finds_the_solution_of_a_linear_generator() -> None:

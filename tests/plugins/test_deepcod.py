@@ -20,8 +20,9 @@ from codecbench.toolbox.learning.state import State
 from codecbench.toolbox.learning.trainer import Schedule, train
 from codecbench_plugins import deepcod
 from codecbench_plugins.deepcod import Deepcod
-from codecbench_plugins.deepcod.objective import ORTHOGONALITY_WEIGHT, DeepcodLesson
+from codecbench_plugins.deepcod.coding import pack, unpack
 from codecbench_plugins.deepcod.network import clipped_gradient, kernels
+from codecbench_plugins.deepcod.objective import ORTHOGONALITY_WEIGHT, DeepcodObjective
 
 FEATURES = TensorSpec((4, 8, 8))
 IMAGE = TensorSpec((3, 32, 32), image=True)
@@ -56,9 +57,9 @@ def sides(spec: TensorSpec, coding: str = "fixed", levels: int = 8, max_s: float
     return fitted(fit_data(spec, max_s=max_s), coding=coding, levels=levels)
 
 
-def lesson(spec: TensorSpec) -> tuple[DeepcodLesson, FitData]:
+def objective(spec: TensorSpec) -> tuple[DeepcodObjective, FitData]:
     data, codec = fit_data(spec, max_s=100.0), Deepcod(spec, **point(spec))
-    return DeepcodLesson(data, codec._geometry, codec._latents(), codec.levels, {}), data
+    return DeepcodObjective(data, codec._geometry, codec._latents(), codec.levels, {}), data
 
 
 # --- payloads
@@ -84,11 +85,11 @@ def test_an_image_takes_three_bits_for_each_output_of_a_4_by_4_convolution() -> 
 @given(st.integers(2, deepcod.MAX_LEVELS), st.data())
 def test_packed_symbols_come_back(levels: int, data: st.DataObject) -> None:
     symbols = torch.tensor(data.draw(st.lists(st.integers(0, levels - 1), max_size=40)), dtype=torch.int32).numpy()
-    packed = deepcod.pack(symbols, levels)
+    packed = pack(symbols, levels)
     assert len(packed) == math.ceil(len(symbols) * math.ceil(math.log2(levels)) / 8)
-    assert deepcod.unpack(packed, levels, len(symbols)).tolist() == symbols.tolist()
+    assert unpack(packed, levels, len(symbols)).tolist() == symbols.tolist()
     with pytest.raises(PayloadError):
-        deepcod.unpack(packed + b"\0", levels, len(symbols))
+        unpack(packed + b"\0", levels, len(symbols))
 
 
 def test_damaged_payloads_are_refused() -> None:
@@ -98,9 +99,9 @@ def test_damaged_payloads_are_refused() -> None:
         with pytest.raises(PayloadError):
             edge.decode(damaged)
     with pytest.raises(PayloadError, match="symbol 7 of 6"):
-        deepcod.unpack(b"\xe0", 6, 1)
+        unpack(b"\xe0", 6, 1)
     with pytest.raises(PayloadError, match="behind the last symbol"):
-        deepcod.unpack(b"\x01", 8, 2)
+        unpack(b"\x01", 8, 2)
 
 
 def test_entropy_coding_is_smaller_where_most_symbols_are_alike() -> None:
@@ -188,7 +189,7 @@ def test_a_tensor_of_length_zero_is_its_length() -> None:
 
 def test_the_orthogonality_penalty_of_every_kernel_is_in_the_loss() -> None:
     """All else is the same for a kernel of any scale, so the gradient along it is the penalty's."""
-    made, data = lesson(FEATURES)
+    made, data = objective(FEATURES)
     found = kernels(made.network)
     assert len(found) > 10
     with torch.no_grad():
@@ -204,7 +205,7 @@ def test_the_orthogonality_penalty_of_every_kernel_is_in_the_loss() -> None:
 
 
 def test_the_measurement_stays_of_norm_one_and_its_rows_nearly_orthogonal() -> None:
-    made, data = lesson(FEATURES)
+    made, data = objective(FEATURES)
     train(made, data, Schedule(1600, rate=3e-3))
     model = made.model
     measurement = model.folded() * model.deviation / model.gain
@@ -214,7 +215,7 @@ def test_the_measurement_stays_of_norm_one_and_its_rows_nearly_orthogonal() -> N
 
 
 def test_symbols_pass_on_the_gradient_of_the_soft_assignment() -> None:
-    made, _ = lesson(FEATURES)
+    made, _ = objective(FEATURES)
     model, components = made.model, noise(2, 3, 5).requires_grad_()
     given = model.quantised(components)
     distances = (components.detach()[..., None] - model.centres.detach()).abs()

@@ -22,11 +22,11 @@ from codecbench import Codec, FitData, PayloadError, TensorSpec
 from codecbench.kit.samples import FIT_SAMPLES, extremes, fit_data, samples, spec_label
 from codecbench.measure import torch_threads
 from codecbench.toolbox.learning.geometry import Geometry
-from codecbench.toolbox.learning.rates import quantise
+from codecbench.toolbox.learning.rates import quantise_dead_zone
 from codecbench.toolbox.learning.state import State
 from codecbench.toolbox.transforms.tiling import Tiling
 from codecbench_plugins.ae_plus import KEPT_SHARE
-from codecbench_plugins.ae_plus.network import GREATEST_WEIGHT, Encoder, widths
+from codecbench_plugins.ae_plus.network import MAX_WEIGHT, Encoder, widths
 
 RD, AE = CODECS["deepcod-rd"], CODECS["ae-plus"]
 NAMES = ("deepcod-rd", "ae-plus")
@@ -151,7 +151,7 @@ def test_symbols_depend_on_neither_batch_nor_threads(kind: str, name: str) -> No
                 whole = device._transform.integers(xs, device.spec.image)
                 blocks = geometry.blocks(geometry.planes(whole)).double()
                 latents = blocks @ device._transform.weight.double().T - device._transform.offset.double()
-                found.append(quantise(geometry.to_grid(latents / device._transform.scale.double())).float())
+                found.append(quantise_dead_zone(geometry.to_grid(latents / device._transform.scale.double())).float())
     assert all(torch.equal(found[0], other) for other in found[1:])
     assert found[0].unique().numel() > 3
     for x, symbols in zip(xs, found[0], strict=True):  # those within the tables are what the edge reads
@@ -185,11 +185,11 @@ def test_without_training_deepcod_rd_is_the_weighted_transform(spec: TensorSpec)
     device, edge = fitted(data, "deepcod-rd", step=0.02)
     xs = samples(spec, FIT_SAMPLES, seed=1)
     # What all classes have in common is nothing to their probabilities, and so is not sent.
-    wanted, answers = (
+    target, predicted = (
         scores - scores.mean(1, keepdim=True)
         for scores in (data.tail(xs), data.tail(edge.decode_batch(device.encode_batch(xs))))
     )
-    assert (answers - wanted).square().mean().sqrt() < 0.03 * wanted.std()
+    assert (predicted - target).square().mean().sqrt() < 0.03 * target.std()
 
 
 # --- starts from neighbours
@@ -207,13 +207,13 @@ def test_a_start_is_the_scaled_neighbour(at: int) -> None:
     xs = noise(30, *first.spec.max_shape, seed=4).relu()
     geometry = first._geometry(xs.shape[1:])
     latents = torch.stack([first._transform.components(x, geometry, image=False) for x in xs])
-    apart = torch.stack([device._symbols(x) for x in xs]) - quantise(latents * finer)
+    apart = torch.stack([device._symbols(x) for x in xs]) - quantise_dead_zone(latents * finer)
     assert float((apart == 0).float().mean()) > 0.95
     assert float((apart.abs() <= 1).float().mean()) > 0.999
     with torch.no_grad():
-        given = edge._decoder(quantise(latents * finer), geometry)
-        wanted = first_edge._decoder(quantise(latents * finer) / finer, geometry)
-    assert (given - wanted).square().mean().sqrt() < 0.01 * wanted.std()
+        predicted, _ = edge._decoder(quantise_dead_zone(latents * finer), geometry)
+        target, _ = first_edge._decoder(quantise_dead_zone(latents * finer) / finer, geometry)
+    assert (predicted - target).square().mean().sqrt() < 0.01 * target.std()
     # The scales are the neighbour's as well, in steps of another length.
     weights, before = device._prior.floating_weights(), first._prior.floating_weights()
     assert np.allclose(weights[:, 0], finer * before[:, 0], rtol=0.05, atol=0.02)
@@ -238,8 +238,8 @@ def test_an_autoencoder_starts_as_another_point_left_it(kind: str) -> None:
     grid = before[:1]
     with torch.no_grad():
         assert torch.equal(
-            edge._decoder(grid, device._geometry(xs.shape[1:])),
-            first_edge._decoder(grid, device._geometry(xs.shape[1:])),
+            edge._decoder(grid, device._geometry(xs.shape[1:]))[0],
+            first_edge._decoder(grid, device._geometry(xs.shape[1:]))[0],
         )
 
 
@@ -290,7 +290,7 @@ def test_whole_numbers_give_the_symbols_of_the_trained_encoder(case: str) -> Non
     encoder, geometry, xs = encoder_at(case)
     device = encoder.integers(case == "image", float(xs.abs().max()))
     with torch.no_grad():
-        trained, given = quantise(encoder(xs, geometry)), device(xs, geometry, case == "image")
+        trained, given = quantise_dead_zone(encoder(xs, geometry)), device(xs, geometry, case == "image")
     assert float((given == trained).float().mean()) >= 0.99
     assert float((given - trained).abs().max()) <= 1
     assert trained.unique().numel() > 3
@@ -303,7 +303,7 @@ def test_pruned_channels_are_cut_out(case: str) -> None:
     assert len(weights) == len(encoder.layers)
     for weight in weights:
         assert weight.dtype == torch.int8
-        assert int(weight.abs().max()) == GREATEST_WEIGHT
+        assert int(weight.abs().max()) == MAX_WEIGHT
     for weight, following, layer in zip(weights[:-1], weights[1:], encoder.layers[:-1], strict=True):
         kept = math.ceil(KEPT_SHARE * len(layer.weight))
         assert len(weight) == following.shape[1] == kept < len(layer.weight)

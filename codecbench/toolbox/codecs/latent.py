@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def unsuited(spec: TensorSpec) -> str | None:
-    """Why a learned codec cannot take a tensor; None for float32 values, an axis, and at most MAX_CHANNELS channels."""
+    """A reason against learned codecs; None for float32 values, an axis, and at most MAX_CHANNELS channels."""
     if spec.dtype != "float32":
         return f"needs float32 values, got {spec.dtype}"
     if not spec.ndim or 0 in spec.max_shape:
@@ -97,24 +97,24 @@ class LatentCodec(Codec):
 
     @abstractmethod
     def _restore_encoder(self, state: State) -> None:
-        """Take what the device's state holds beside tiling and prior. Raises KeyError or ValueError where it cannot."""
+        """Take the rest of the device's state, beside tiling and prior. May raise KeyError or ValueError."""
 
     @abstractmethod
     def _empty_decoder(self, geometry: Geometry, latents: int, state: State) -> nn.Module:
-        """A decoder, called with a grid and a geometry, whose weights are about to be loaded."""
+        """A decoder as `codecbench.toolbox.learning.objective.Network` has it, whose weights are about to be loaded."""
 
     def export(self, side: Side) -> bytes:
-        """What `fit` made for that side; nothing before."""
+        """The state that `fit` made for that side; nothing before."""
         return self._states.get(side, b"")
 
     def restore(self, side: Side, state: bytes) -> None:
-        """Take what `export` gave. Raises ValueError for a state that is none."""
-        from codecbench.toolbox.learning import state as states
+        """Take a state of `export`. Raises ValueError for a state that is none."""
+        from codecbench.toolbox.learning.state import State, load_halved, tensor_bytes, tiling_from_json
 
-        parsed = states.State.from_bytes(state)
+        parsed = State.from_bytes(state)
         try:
-            self._tiling = states.tiling_from_json(parsed.about["tiling"])
-            self._prior = ContextPrior.from_bytes(states.as_bytes(parsed.tensors["prior"]))
+            self._tiling = tiling_from_json(parsed.about["tiling"])
+            self._prior = ContextPrior.from_bytes(tensor_bytes(parsed.tensors["prior"]))
             if side == "device":
                 self._restore_encoder(parsed)
             else:
@@ -122,7 +122,7 @@ class LatentCodec(Codec):
                 self._limits = (low, high)
                 geometry = self._geometry(self.spec.max_shape)
                 self._decoder = self._empty_decoder(geometry, self._prior.channels, parsed)
-                states.load_halved(self._decoder, parsed.tensors)
+                load_halved(self._decoder, parsed.tensors)
         except KeyError as error:
             raise ValueError(f"no state of {self.name}: {error} is missing") from error
         self._states[side] = state
@@ -135,12 +135,12 @@ class LatentCodec(Codec):
         return write_shape(self.spec, x.shape) + prior.encode(self._symbols(x).numpy())
 
     def bound_bytes(self, x: Tensor) -> float:
-        """Of the symbols under the prior; the length of a varying axis comes on top."""
+        """The bound of the symbols under the prior; the length of a varying axis comes on top."""
         prior = self._fitted_prior()
         return prior.bound_bytes(self._symbols(x).numpy()) if x.numel() else 0.0
 
     def decode(self, payload: bytes) -> Tensor:
-        """What the decoder makes of the symbols."""
+        """The sample that the decoder makes of the symbols."""
         return self.decode_batch([payload])[0]
 
     def decode_batch(self, payloads: Sequence[bytes]) -> list[Tensor]:
@@ -152,8 +152,9 @@ class LatentCodec(Codec):
 
     def _samples(self, decoder: nn.Module, grids: Tensor, geometry: Geometry) -> Tensor:
         """A batch of samples, within the limits of values."""
-        samples: Tensor = decoder(grids, geometry).clamp(*self._limits)
-        return samples
+        samples, _ = decoder(grids, geometry)
+        clamped: Tensor = samples.clamp(*self._limits)
+        return clamped
 
     def _read(self, bitstream: memoryview, shape: tuple[int, ...]) -> Tensor:
         import torch

@@ -26,7 +26,7 @@ def as_tensors(batches: Iterator[tuple[Tensor | list[Tensor], list[object]]]) ->
             yield torch.stack(group)
 
 
-def _augmented(xs: Tensor, generator: torch.Generator) -> Tensor:
+def augmented(xs: Tensor, generator: torch.Generator) -> Tensor:
     """Pictures moved and mirrored, a move for the batch and a mirror for each picture."""
     height, width = xs.shape[2:]
     margin = min(SHIFT, height - 1, width - 1)

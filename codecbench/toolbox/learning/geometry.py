@@ -1,4 +1,4 @@
-"""How components, positions and samples of a tensor are laid out."""
+"""The layout of components, positions and samples of a tensor."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from codecbench.toolbox.transforms.tiling import Tiling
 
 
 class Geometry:
-    """How samples of a shape become the blocks of a `Tiling`, their latents a grid, and planes for convolutions.
+    """The layouts of samples of a shape: the blocks of a `Tiling`, a grid of latents, and planes for convolutions.
 
-    Samples are (n, *shape). Blocks are (n, places, values), places in the order of `Tiling.split`, of values the
+    Samples are (n, *shape). Blocks are (n, positions, values), positions in the order of `Tiling.split`, of values the
     channels first; `order` says where in a block of `Tiling.split` each of them stands. A grid is
     (n, latents, height, width), of height 1 where one axis is tiled and 1 x 1 where none is or all are. Planes are
     (n, channels, height, width), padded to whole blocks by edge values.
@@ -49,8 +49,8 @@ class Geometry:
     def order(self) -> Tensor:
         """(values,) integers; ascending where the tiled axes come last."""
         sizes = {**dict(enumerate(self.shape)), **dict(zip(self.tiling.axes, self.tiling.sizes, strict=True))}
-        places = torch.arange(self.values).reshape([sizes[axis] for axis in range(len(self.shape))])
-        return places.permute(self._order).flatten()
+        positions = torch.arange(self.values).reshape([sizes[axis] for axis in range(len(self.shape))])
+        return positions.permute(self._order).flatten()
 
     def planes(self, xs: Tensor) -> Tensor:
         """Samples to padded planes."""
@@ -71,11 +71,11 @@ class Geometry:
         return self._cut(planes).permute(0, 2, 4, 1, 3, 5).reshape(len(planes), math.prod(self.grid), self.values)
 
     def columns(self, planes: Tensor) -> Tensor:
-        """Padded planes to blocks as columns, (n, values, places)."""
+        """Padded planes to blocks as columns, (n, values, positions)."""
         return self._cut(planes).permute(0, 1, 3, 5, 2, 4).reshape(len(planes), self.values, math.prod(self.grid))
 
     def _cut(self, planes: Tensor) -> Tensor:
-        """(n, channels, places, rows of a block, places, columns of a block)."""
+        """(n, channels, positions, rows of a block, positions, columns of a block)."""
         (high, wide), (rows, columns) = self.grid, self.block
         return planes.reshape(len(planes), self.channels, high, rows, wide, columns)
 
@@ -86,7 +86,7 @@ class Geometry:
         return cut.permute(0, 3, 1, 4, 2, 5).reshape(len(blocks), self.channels, high * rows, wide * columns)
 
     def to_grid(self, latents: Tensor) -> Tensor:
-        """(n, places, latents) to a grid."""
+        """(n, positions, latents) to a grid."""
         return latents.transpose(1, 2).reshape(len(latents), latents.shape[2], *self.grid)
 
     def from_grid(self, grid: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What learned codecs have in common: an exact integer transform for the device, and a base class around it.
+"""An exact integer transform, which a device computes.
 
 A learned encoder is a matrix on blocks, a convolution whose stride is its kernel. Its weights and inputs are integers
 so small that float32 (float64 for long blocks) holds every sum exactly: symbols depend neither on batches, nor on
@@ -23,7 +23,7 @@ LONG_BLOCK = 1024
 
 
 INPUT_BITS = 10
-"""Values of features are rounded to so many bits and a sign, of the greatest value in training."""
+"""Values of features are rounded to so many bits and a sign, of the largest value in training."""
 
 
 class IntegerTransform(nn.Module):
@@ -46,19 +46,19 @@ class IntegerTransform(nn.Module):
         self._constant = -offset[:, None]
 
     @classmethod
-    def of(cls, matrix: Tensor, mean: Tensor, spec: TensorSpec, greatest: float) -> IntegerTransform:
-        """For components `matrix` (x - `mean`), of which a step is 1. `greatest` is the greatest magnitude in training.
+    def of(cls, matrix: Tensor, mean: Tensor, spec: TensorSpec, max_magnitude: float) -> IntegerTransform:
+        """For components `matrix` (x - `mean`), of which a step is 1. `max_magnitude` is that in training.
 
         Each component's weights are as fine as exact sums allow.
         """
         long = matrix.shape[1] > LONG_BLOCK
         bits, dtype = (50, torch.float64) if long else (24, torch.float32)
         limit = 255.0 if spec.image else float(2 ** (20 if long else INPUT_BITS) - 1)
-        grid = 255.0 if spec.image else limit / greatest if 1e-30 < greatest < 1e30 else 1.0
+        grid = 255.0 if spec.image else limit / max_magnitude if 1e-30 < max_magnitude < 1e30 else 1.0
         weight = matrix.double() / grid
         # Half of the room is for the weights, a quarter for the offset, and rounding has the rest.
-        most = 2.0 ** (bits - 1) / limit - weight.shape[1]
-        room = most / weight.abs().sum(1).clamp(min=1e-30)
+        max_sum = 2.0 ** (bits - 1) / limit - weight.shape[1]
+        room = max_sum / weight.abs().sum(1).clamp(min=1e-30)
         scale = torch.exp2(torch.floor(torch.log2(room.clamp(2.0**-60, 2.0**60))))
         offset = torch.round((weight @ (mean.double() * grid)) * scale).clamp(-(2.0 ** (bits - 2)), 2.0 ** (bits - 2))
         return cls((weight * scale[:, None]).round().to(dtype), offset.to(dtype), scale.to(dtype), grid, limit)
@@ -68,7 +68,7 @@ class IntegerTransform(nn.Module):
         if image:
             return torch.from_numpy(to_pixels(xs.numpy())).to(self.weight.dtype)
         whole = xs.to(self.weight.dtype) * self.grid
-        # A sum is quicker than a look at every value; it may overflow, but is no number where a value is none.
+        # A sum is quicker than a test of every value; it may overflow, but is no number where a value is none.
         if not math.isfinite(float(whole.sum())) and not bool(torch.isfinite(xs).all()):
             raise ValueError("the tensor holds values that are not finite; they cannot be quantised")
         return whole.round_().clamp_(-self.limit, self.limit)
@@ -84,11 +84,11 @@ class IntegerTransform(nn.Module):
         return found.view(-1, *geometry.grid)
 
     def matrix(self) -> Tensor:
-        """(components, values), in steps for a value: what the whole numbers stand for."""
+        """(components, values), in steps for a value, for which the whole numbers stand."""
         return (self.weight.double() * (self.grid / self.scale.double())[:, None]).float()
 
     def tensors(self) -> dict[str, Tensor]:
-        """What `from_tensors` takes, as integers of 32 bits or, for long blocks, floating-point numbers."""
+        """Tensors that `from_tensors` takes, as integers of 32 bits or, for long blocks, floating-point numbers."""
         return {
             "weight": self.weight if self.weight.dtype == torch.float64 else self.weight.to(torch.int32),
             "offset": self.offset.double(), "scale": self.scale.double(),

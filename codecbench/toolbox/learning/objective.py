@@ -1,8 +1,8 @@
-"""Training of an encoder, its rate and a decoder for what the frozen tail makes of the tensor.
+"""Training of an encoder, its rate and a decoder for the output of the frozen tail.
 
-The loss of a batch is the distance of the tail's answers (`codecbench.toolbox.learning.teacher`), plus the rate times
-an exchange rate, plus a little squared error. The rate is that of noisy latents (Balle, Laparra and Simoncelli 2017,
-section 3) under Laplace distributions whose scales follow from the magnitudes sent before
+The loss of a batch is that of the tail's features and outputs (`codecbench.toolbox.learning.teacher`), plus the rate
+times an exchange rate, plus a little squared error. The rate is that of noisy latents (Balle, Laparra and Simoncelli
+2017, section 3) under Laplace distributions whose scales follow from the magnitudes sent before
 (`codecbench.toolbox.learning.rates.ScaleContext`).
 
 Importing this module imports torch, so a plugin imports it inside methods.
@@ -23,29 +23,40 @@ from codecbench.codec import FitData
 from codecbench.toolbox.coding.context_prior import ContextPrior
 from codecbench.toolbox.learning.batches import as_tensors
 from codecbench.toolbox.learning.geometry import Geometry
-from codecbench.toolbox.learning.rates import ScaleContext, laplace_bits, quantise, straight_through, with_noise
+from codecbench.toolbox.learning.rates import (
+    ScaleContext,
+    laplace_bits,
+    quantise_dead_zone,
+    straight_through,
+    with_noise,
+)
 from codecbench.toolbox.learning.start import Start
-from codecbench.toolbox.learning.teacher import Answer, Teacher, distance
-from codecbench.toolbox.learning.trainer import Lesson, Scores, named_scores
+from codecbench.toolbox.learning.synthesis import SynthesisNetwork
+from codecbench.toolbox.learning.tail_copy import TailCopy
+from codecbench.toolbox.learning.teacher import Teacher, output_loss, tail_loss
+from codecbench.toolbox.learning.trainer import Objective, ValidationResult
 
 PICTURE_WEIGHT = 0.05
-"""Of the squared error, in units of the variance: it keeps pictures pictures, and matters little to the tail."""
+"""The weight of the squared error, in units of the variance: it keeps pictures pictures, and is little to
+the tail."""
 
 COPY_RATE = 0.4
-"""Of the learning rate, for the weights of a copy of the tail."""
+"""The share of the learning rate for the weights of a copy of the tail."""
 
 SHARE_ALONE = 0.4
-"""Of the training, in which a copy of the tail within the decoder is trained without the rest of it."""
+"""The share of the training in which a copy of the tail within the decoder is trained without the rest of it."""
 
 SYMBOL_SAMPLES = 8000
 """Training samples whose symbols make the tables of the prior."""
-
 
 _FACTOR = 1.1
 
 
 class Network(nn.Module):
-    """What is trained: an encoder and a decoder, both called with a geometry, and the context of scales between."""
+    """An encoder and a decoder, both called with a geometry, and the context of scales between.
+
+    The decoder gives samples and the output of its copy of the tail, None where it has none.
+    """
 
     encoder: Any
     context: ScaleContext
@@ -56,8 +67,8 @@ class Network(nn.Module):
         self.encoder, self.context, self.decoder = encoder, context, decoder
 
 
-class TaskLesson(Lesson):
-    """The loss above for a network; `exchange` is what a bit is worth."""
+class RateTaskObjective(Objective):
+    """The loss above for a network; `exchange` is the worth of a bit."""
 
     network: Network
 
@@ -65,14 +76,14 @@ class TaskLesson(Lesson):
         self.data, self.start, self.network, self.teacher = data, start, network, teacher
         self.exchange = exchange
         self.share_alone = SHARE_ALONE
-        self.alone = False
+        self.copy_alone = False
         network.to(data.torch_device)
 
     def loss(self, xs: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Distance, rate at the exchange rate, and PICTURE_WEIGHT of the squared error.
+        """The task's loss, rate at the exchange rate, and PICTURE_WEIGHT of the squared error.
 
         Where the decoder has a copy of the tail, that is trained first, with the encoder and the transform, for its own
-        answers: this costs half as much. Then all is trained, and the copy's answers are half of the distance.
+        output: this costs half as much. Then all is trained, and the copy's output is half of the task's loss.
         """
         geometry = self._geometry(xs)
         latents = self.network.encoder(xs, geometry)
@@ -80,91 +91,93 @@ class TaskLesson(Lesson):
         bits = laplace_bits(noisy, self.network.context(noisy)).sum() / len(xs)
         grid = straight_through(latents)
         with torch.no_grad():
-            wanted = self.teacher(xs)
-        if self.alone:
-            far = _apart(self.network.decoder.answered(grid, geometry), wanted)
-            return far + self.exchange * bits, {
-                "copy's distance": float(far.detach()),
-                "bytes": float(bits.detach()) / 8,
-            }
-        decoded = self.decoded(grid, geometry)
-        far = distance(self.teacher(decoded), wanted)
-        loss = far
-        if self._has_copy:
-            loss = (far + _apart(self.network.decoder.answer, wanted)) / 2
+            target = self.teacher(xs)
+        bit_figures = {"bytes": float(bits.detach()) / 8}
+        if self.copy_alone:
+            task = output_loss(self.network.decoder.tail_output(grid, geometry), target)
+            return task + self.exchange * bits, {"copy's loss": float(task.detach()), **bit_figures}
+        decoded, copy_output = self.decoded(grid, geometry)
+        task = tail_loss(self.teacher(decoded), target)
+        loss = task if copy_output is None else (task + output_loss(copy_output, target)) / 2
         loss = loss + self.exchange * bits
         if not geometry.whole:
             loss = loss + PICTURE_WEIGHT * (decoded - xs).square().mean() / xs.var().clamp(min=1e-12)
-        return loss, {"distance": float(far.detach()), "bytes": float(bits.detach()) / 8}
+        return loss, {"task's loss": float(task.detach()), **bit_figures}
 
     @property
-    def _has_copy(self) -> bool:
-        return getattr(self.network.decoder, "tail", None) is not None
+    def _copy(self) -> TailCopy | None:
+        decoder = self.network.decoder
+        return decoder.tail if isinstance(decoder, SynthesisNetwork) else None
 
     def use(self, network: Network) -> None:
         """Train this network, which is trained already, in place of the first; all of it from the beginning."""
         self.network, self.share_alone = network.to(self.data.torch_device), 0.0
 
-    def rate_factor(self, name: str) -> float:
+    def parameter_groups(self) -> list[dict[str, Any]]:
         """A copy of the tail is trained already and takes smaller steps."""
-        return COPY_RATE if ".tail." in name else 1.0
+        copied = list(self._copy.parameters()) if self._copy is not None else []
+        known = {id(parameter) for parameter in copied}
+        others = [p for p in self.network.parameters() if p.requires_grad and id(p) not in known]
+        groups = [{"params": others, "rate_factor": 1.0}, {"params": copied, "rate_factor": COPY_RATE}]
+        return groups if copied else groups[:1]
 
     def advance(self, share: float) -> bool:
-        """Whether the copy of the tail is no longer alone from now on."""
-        before, self.alone = self.alone, self._has_copy and share < self.share_alone
-        return before and not self.alone
+        """True where the whole network begins to be trained, after the copy of the tail alone."""
+        before, self.copy_alone = self.copy_alone, self._copy is not None and share < self.share_alone
+        return before and not self.copy_alone
 
-    def decoded(self, grid: Tensor, geometry: Geometry) -> Tensor:
-        """Samples of a grid of symbols."""
-        decoded: Tensor = self.network.decoder(grid, geometry)
-        return decoded.clamp(*self.start.limits)
+    def decoded(self, grid: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor | None]:
+        """Samples of a grid of symbols, and the output of the decoder's copy of the tail."""
+        samples, copy_output = self.network.decoder(grid, geometry)
+        return samples.clamp(*self.start.limits), copy_output
 
-    def look(self, batches: Iterator[Tensor]) -> Scores:
-        """Distance and rate of whole symbols."""
-        if self.alone:
-            return self._look_alone(batches)
+    def validate(self, batches: Iterator[Tensor]) -> ValidationResult:
+        """The task's loss and the rate of whole symbols."""
+        if self.copy_alone:
+            return self._validate_copy(batches)
         found = self._measured(batches)
         figures = {
-            "distance": found.distance, "bytes": found.bits / 8, "same answer %": found.agreed_percent,
+            "task's loss": found.task_loss, "bytes": found.bits / 8, "same class %": found.agreed_percent,
             "a byte's worth": 8 * self.exchange,
         }  # fmt: skip
-        return named_scores(found.distance + self.exchange * found.bits, figures)
+        return ValidationResult.of(found.task_loss + self.exchange * found.bits, figures)
 
-    def _look_alone(self, batches: Iterator[Tensor]) -> Scores:
-        count, far, bits, agreed = 0, 0.0, 0.0, 0.0
+    def _validate_copy(self, batches: Iterator[Tensor]) -> ValidationResult:
+        count, task, bits, agreed = 0, 0.0, 0.0, 0.0
         for batch in batches:
             xs, geometry = batch.to(self.data.torch_device), self._geometry(batch)
-            symbols = quantise(self.network.encoder(xs, geometry))
+            symbols = quantise_dead_zone(self.network.encoder(xs, geometry))
             bits += float(laplace_bits(symbols, self.network.context(symbols)).sum())
-            answer, wanted = self.network.decoder.answered(symbols, geometry), self.teacher(xs)
-            far += float(_apart(answer, wanted)) * len(xs)
-            agreed += float((answer.argmax(-1) == wanted.outputs[0].argmax(-1)).float().mean()) * len(xs)
+            predicted, target = self.network.decoder.tail_output(symbols, geometry), self.teacher(xs)
+            task += float(output_loss(predicted, target)) * len(xs)
+            agreed += float((predicted.argmax(-1) == target.outputs[0].argmax(-1)).float().mean()) * len(xs)
             count += len(xs)
-        figures = {"copy's distance": far / count, "bytes": bits / count / 8, "same answer %": 100 * agreed / count}
-        return named_scores((far + self.exchange * bits) / count, figures)
+        figures = {"copy's loss": task / count, "bytes": bits / count / 8, "same class %": 100 * agreed / count}
+        return ValidationResult.of((task + self.exchange * bits) / count, figures)
 
     def slope(self) -> float:
-        """How much distance a bit saves on the held-out samples, when all steps are made a tenth finer or coarser."""
+        """The task's loss that a bit saves on the held-out samples, found by steps a tenth finer and coarser."""
         finer, coarser = (self._measured(as_tensors(self.data.held_out(64)), f) for f in (_FACTOR, 1 / _FACTOR))
-        slope = (coarser.distance - finer.distance) / max(finer.bits - coarser.bits, 1e-9)
+        slope = (coarser.task_loss - finer.task_loss) / max(finer.bits - coarser.bits, 1e-9)
         return min(max(slope, 1e-6), 1.0)
 
     def _measured(self, batches: Iterator[Tensor], factor: float = 1.0) -> _Measured:
-        count, far, bits, agreed = 0, 0.0, 0.0, 0.0
+        count, task, bits, agreed = 0, 0.0, 0.0, 0.0
         with torch.no_grad():
             for batch in batches:
                 xs, geometry = batch.to(self.data.torch_device), self._geometry(batch)
-                symbols = quantise(self.network.encoder(xs, geometry) * factor)
+                symbols = quantise_dead_zone(self.network.encoder(xs, geometry) * factor)
                 scales = self.network.context(symbols / factor) * factor
                 bits += float(laplace_bits(symbols, scales).sum())
-                given, wanted = self.teacher(self.decoded(symbols / factor, geometry)), self.teacher(xs)
-                far += float(distance(given, wanted)) * len(xs)
-                if given.outputs:
-                    same = given.outputs[0].argmax(-1) == wanted.outputs[0].argmax(-1)
+                decoded, _ = self.decoded(symbols / factor, geometry)
+                predicted, target = self.teacher(decoded), self.teacher(xs)
+                task += float(tail_loss(predicted, target)) * len(xs)
+                if predicted.outputs:
+                    same = predicted.outputs[0].argmax(-1) == target.outputs[0].argmax(-1)
                     agreed += float(same.float().mean()) * len(xs)
                 count += len(xs)
         count = max(1, count)
-        return _Measured(far / count, bits / count, 100 * agreed / count)
+        return _Measured(task / count, bits / count, 100 * agreed / count)
 
     def prior(self, symbols: Callable[[Tensor, Geometry], Tensor]) -> ContextPrior:
         """The prior of training samples' symbols, which the function gives of a batch as a grid, as a device does."""
@@ -181,13 +194,8 @@ class TaskLesson(Lesson):
 
 @dataclass(frozen=True)
 class _Measured:
-    """Means over samples; `agreed_percent` is of samples whose greatest output is that of the true tensor."""
+    """Means over samples; `agreed_percent` is of samples whose largest output is that of the true tensor."""
 
-    distance: float
+    task_loss: float
     bits: float
     agreed_percent: float
-
-
-def _apart(answer: Tensor, wanted: Answer) -> Tensor:
-    """The distance of outputs alone."""
-    return distance(Answer([], [answer]), Answer([], wanted.outputs[:1]))

@@ -15,18 +15,18 @@ FIRST_THRESHOLD = 0.6
 to zero costs fewer bits, which is worth the greater error (Sullivan 1996, section IV)."""
 
 
-LEAST_SCALE, SLOPE_UNIT = 0.02, 0.2
-"""Of a context's scales, in steps, and of what it multiplies magnitudes by."""
+MIN_SCALE, SLOPE_UNIT = 0.02, 0.2
+"""The smallest scale of a context, in steps, and the unit of its factors of magnitudes."""
 
 
-def quantise(y: Tensor) -> Tensor:
+def quantise_dead_zone(y: Tensor) -> Tensor:
     """Values in steps to the nearest integers, those just beyond half-way to the one nearer zero."""
     return torch.add(y, torch.sign(y), alpha=1 - FIRST_THRESHOLD).trunc_()
 
 
 def straight_through(y: Tensor) -> Tensor:
-    """`quantise`, with the gradient of the identity (Bengio, Leonard and Courville 2013, section 4)."""
-    return y + (quantise(y) - y).detach()
+    """`quantise_dead_zone`, with the gradient of the identity (Bengio, Leonard and Courville 2013, section 4)."""
+    return y + (quantise_dead_zone(y) - y).detach()
 
 
 def with_noise(y: Tensor, generator: torch.Generator) -> Tensor:
@@ -48,7 +48,7 @@ def laplace_bits(y: Tensor, scale: Tensor) -> Tensor:
 class ScaleContext(nn.Module):
     """The scale of each latent, predicted from the magnitudes of the groups before it as `ContextPrior` does.
 
-    Trained as floating-point numbers, with magnitudes of noisy values; `weights` are what the integers are made of.
+    Trained as floating-point numbers, with magnitudes of noisy values; `weights` gives them for the integers.
     """
 
     _members: Tensor
@@ -71,12 +71,12 @@ class ScaleContext(nn.Module):
     def of_weights(cls, weights: NDArray[np.float64], finer: float) -> ScaleContext:
         """The context that has these `weights`, for steps so many times as fine."""
         context = cls(torch.ones(len(weights)))
-        given = torch.from_numpy(weights).float()
+        target = torch.from_numpy(weights).float()
         share = context._share()
         with torch.no_grad():
-            constant = ((given[:, 0] * finer - LEAST_SCALE) / share).clamp(1e-3, 80.0)  # e^89 is beyond float32
+            constant = ((target[:, 0] * finer - MIN_SCALE) / share).clamp(1e-3, 80.0)  # e^89 is beyond float32
             context.base.copy_(torch.log(torch.expm1(constant)))
-            context.slopes.copy_(torch.log(torch.expm1((given[:, 1:] / SLOPE_UNIT).clamp(1e-4, 50.0))))
+            context.slopes.copy_(torch.log(torch.expm1((target[:, 1:] / SLOPE_UNIT).clamp(1e-4, 50.0))))
         return context
 
     def _share(self) -> Tensor:
@@ -85,7 +85,7 @@ class ScaleContext(nn.Module):
 
     def _factors(self) -> tuple[Tensor, Tensor]:
         constant = F.softplus(self.base)
-        return constant * self._share() + LEAST_SCALE, SLOPE_UNIT * F.softplus(self.slopes) * self._mask
+        return constant * self._share() + MIN_SCALE, SLOPE_UNIT * F.softplus(self.slopes) * self._mask
 
     def forward(self, y: Tensor) -> Tensor:
         """Scales, in steps, of a grid of latents."""

@@ -22,16 +22,16 @@ DEAD = 1 / 8
 
 
 LIMIT = 3e38
-"""What a decoded value is kept within where no range is known."""
+"""Decoded values are kept within this where no range is known."""
 
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """The Karhunen-Loève transform of values weighted by what the tail sees of them, at one step for all components.
+    """The Karhunen-Loève transform of values weighted by the tail's sensitivity, at one step for all components.
 
     `matrix` (components, values) goes to steps, `inverse` (values, components) and `restored` (values,) come back;
-    `mean` (values,) is subtracted before. `deviations` (components,) are in steps. `limits` are what decoded values are
-    kept within, `greatest` is the greatest magnitude of training.
+    `mean` (values,) is subtracted before. `deviations` (components,) are in steps. Decoded values are kept within
+    `limits`; `max_magnitude` is that of the training values.
     """
 
     spec: TensorSpec
@@ -42,17 +42,17 @@ class Start:
     restored: Tensor
     deviations: Tensor
     limits: tuple[float, float]
-    greatest: float
+    max_magnitude: float
 
     @classmethod
-    def of(cls, data: FitData, relative_step: float, most: int) -> Start:
-        """Of the training data, for a step in root-mean-square deviations, with `most` components at most."""
+    def of(cls, data: FitData, relative_step: float, max_components: int) -> Start:
+        """The start for training data, for a step in root-mean-square deviations, with `max_components` at most."""
         sensitivity = Sensitivity.of_tail(data) or Sensitivity.plain(data.spec)
         moments = Moments.of(data, sensitivity)
         variances, vectors = principal_axes(moments.covariance)
         step = relative_step * math.sqrt(variances.mean()) or 1.0
-        kept = max(1, min(most, int((variances > (DEAD * step) ** 2).sum())))
-        # What lies outside few directions is nothing to the tail. What is restored then keeps to no range.
+        kept = max(1, min(max_components, int((variances > (DEAD * step) ** 2).sum())))
+        # The tail does not see what lies outside few directions. Restored values then keep to no range.
         few = sensitivity.matrix.shape[0] < sensitivity.matrix.shape[1]
         is_vector = few and data.spec.ndim == 1  # whose only axis is not tiled then
         tiling = Tiling((), ()) if is_vector else sensitivity.tiling
@@ -70,7 +70,7 @@ class Start:
 
     @property
     def geometry(self) -> Geometry:
-        """Of the longest sample."""
+        """The layout of the longest sample."""
         return Geometry(self.tiling, self.spec.max_shape)
 
 

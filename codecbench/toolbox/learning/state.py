@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from codecbench.toolbox.transforms.tiling import Tiling
 
 _PLANES = "planes of "
-"""What the name of a float16 tensor begins with in a state, where it is two planes of bytes."""
+"""Prefix of the name of a float16 tensor in a state, where it is two planes of bytes."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class State:
 
 
 def _split(name: str, tensor: Tensor) -> tuple[str, Tensor]:
-    """Of float16, a plane of low bytes and one of high bytes, (2, *shape): they deflate better than numbers."""
+    """A float16 tensor as a plane of low bytes and one of high bytes, (2, *shape): they deflate better than numbers."""
     if tensor.dtype != torch.float16:
         return name, tensor
     planes = tensor.flatten().view(torch.uint8).reshape(tensor.numel(), 2).T
@@ -63,12 +63,12 @@ def _joined(name: str, tensor: Tensor) -> tuple[str, Tensor]:
     return name.removeprefix(_PLANES), pairs.view(torch.float16).reshape(tensor.shape[1:])
 
 
-def as_bytes(tensor: Tensor) -> bytes:
+def tensor_bytes(tensor: Tensor) -> bytes:
     """The bytes that a tensor of `State` stands for."""
     return tensor.numpy().tobytes()
 
 
-def from_bytes(values: bytes) -> Tensor:
+def bytes_tensor(values: bytes) -> Tensor:
     """Bytes as a tensor for `State`."""
     return torch.frombuffer(bytearray(values), dtype=torch.uint8) if values else torch.zeros(0, dtype=torch.uint8)
 

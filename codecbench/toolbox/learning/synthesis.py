@@ -1,4 +1,4 @@
-"""Networks and differentiable pieces that learned codecs share: the blocks of a tiling as planes, quantisers, rates.
+"""The network of a decoder: a transposed transform, residual blocks, and a copy of the tail.
 
 Importing this module imports torch, so a plugin imports it inside methods.
 """
@@ -33,15 +33,14 @@ class ResidualBlock(nn.Module):
         return x + y
 
 
-class Synthesis(nn.Module):
+class SynthesisNetwork(nn.Module):
     """Latents to samples: the transposed transform, and a network that mends what quantisation took.
 
     The transform starts at `matrix` (values, latents) and `mean` (values,), in values for a step. Where blocks tile
     the tensor, the network works on cells of at most 2 x 2 values in `width` channels and, between, on cells twice as
     long in twice the channels, with `depth` residual blocks there (Ronneberger, Fischer and Brox 2015). `tail`, a copy
-    of the tail that is trained as well, looks at what the transform gives, and its features and output come in where
-    their size fits: so the network starts with what the tail knows. `answer` is the copy's output of the last call.
-    `given_tail` stays the tail as it was given, for `steered`.
+    of the tail that is trained as well, runs on the transform's result, and its features and output come in where
+    their size fits: so the network starts with what the tail knows. `fixed_tail` stays as `tail` was, for `steered`.
 
     Where one block is the tensor, the network is one of 1 x 1 convolutions on the latents.
     """
@@ -61,10 +60,10 @@ class Synthesis(nn.Module):
         self.mean = nn.Parameter(mean / self.unit)
         self.is_vector = geometry.whole
         self.tail = None if self.is_vector else tail
-        self.given_tail = copy.deepcopy(self.tail)
-        if self.given_tail is not None:
-            self.given_tail.requires_grad_(False)
-        self.answer: Tensor | None = None
+        # The names of modules that states hold stay, whatever properties read them.
+        self.add_module("given_tail", copy.deepcopy(self.tail))
+        if self.fixed_tail is not None:
+            self.fixed_tail.requires_grad_(False)
         if self.is_vector:
             self.up: nn.Conv2d | nn.ConvTranspose2d = nn.Conv2d(latents, width, 1)
             self.inner = nn.ModuleList([nn.Conv2d(width, width, 1) for _ in range(depth)])
@@ -82,15 +81,15 @@ class Synthesis(nn.Module):
             self.last = ResidualBlock(width)
             self.out = nn.Conv2d(width, geometry.channels * math.prod(self.cell), 3, padding=1)
             if tail is not None:
-                self._look_at(tail, geometry, width)
+                self._add_lifts(tail, geometry, width)
         nn.init.zeros_(self.out.weight)
         assert self.out.bias is not None
         nn.init.zeros_(self.out.bias)
 
-    def _look_at(self, tail: TailCopy, geometry: Geometry, width: int) -> None:
+    def _add_lifts(self, tail: TailCopy, geometry: Geometry, width: int) -> None:
         """Layers that bring the copy's features and output to `hidden` and `deep`, where their sizes fit."""
         with torch.no_grad():
-            features, answer = tail(torch.zeros(1, *geometry.shape))
+            features, output = tail(torch.zeros(1, *geometry.shape))
         fine = tuple(side // cell for side, cell in zip(self._padded(geometry), self.cell, strict=True))
         coarse = tuple(n // stride for n, stride in zip(fine, self.narrow.stride, strict=True))
         self.lifts = nn.ModuleDict()
@@ -98,7 +97,19 @@ class Synthesis(nn.Module):
             for size, channels in ((fine, width), (coarse, 2 * width)):
                 if tuple(feature.shape[2:]) == size:
                     self.lifts[f"{i}"] = nn.Conv2d(feature.shape[1], channels, 1)
-        self.ask = nn.Linear(answer.flatten(1).shape[1], 2 * width)
+        self.add_module("ask", nn.Linear(output.flatten(1).shape[1], 2 * width))
+
+    @property
+    def fixed_tail(self) -> TailCopy | None:
+        """The copy of the tail before training."""
+        fixed = self._modules["given_tail"]
+        assert fixed is None or isinstance(fixed, TailCopy)
+        return fixed
+
+    @property
+    def output_projection(self) -> nn.Module:
+        """The layer that brings the copy's output to the inner blocks."""
+        return self.get_submodule("ask")
 
     @torch.no_grad()
     def rescale(self, factor: float) -> None:
@@ -114,53 +125,54 @@ class Synthesis(nn.Module):
     def _padded(geometry: Geometry) -> tuple[int, ...]:
         return tuple(count * size for count, size in zip(geometry.grid, geometry.block, strict=True))
 
-    def forward(self, grid: Tensor, geometry: Geometry) -> Tensor:
-        """A grid of symbols to samples."""
+    def forward(self, grid: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor | None]:
+        """A grid of symbols to samples, and the output of the copy of the tail, None where there is no copy."""
         hidden = self.up(grid)
         if self.is_vector:
             for layer in self.inner:
                 hidden = layer(F.relu(hidden))
-            return geometry.samples(self._linear(grid + self.out(F.relu(hidden)), geometry))
+            return geometry.samples(self._linear(grid + self.out(F.relu(hidden)), geometry)), None
         linear = self._linear(grid, geometry)
         hidden = hidden.contiguous(memory_format=torch.channels_last)
         features: list[Tensor] = []
+        copy_output: Tensor | None = None
         if self.tail is not None:
-            features, self.answer = self._asked(self.tail, linear, geometry)
+            features, copy_output = self._run_copy(self.tail, linear, geometry)
             hidden = self._lifted(hidden, features)
         hidden = self.first(hidden)
         deep = self.narrow(F.relu(hidden))
-        if self.answer is not None:
-            deep = self._lifted(deep, features) + self.ask(self.answer.flatten(1))[:, :, None, None]
+        if copy_output is not None:
+            deep = self._lifted(deep, features) + self.output_projection(copy_output.flatten(1))[:, :, None, None]
         for block in self.inner:
             deep = block(deep)
         hidden = self.last(hidden + self.widen(F.relu(deep)))
         mended = _from_cells(self.out(F.relu(hidden)), geometry.channels, self.cell)
-        return geometry.samples(linear + 0.1 * self.spread * mended)
+        return geometry.samples(linear + 0.1 * self.spread * mended), copy_output
 
     def steered(self, grid: Tensor, geometry: Geometry, limits: tuple[float, float], *, mirrored: bool) -> Tensor:
-        """Samples of a grid within limits, moved so that the tail says the mean of what it and its copy say of them.
+        """Samples of a grid within limits, moved so that the tail's output is the mean of its own and its copy's.
 
-        `mirrored` has the copy look at what the transform gives along its last axis backwards, too, and say the mean.
+        `mirrored` has the copy read the transform's result backwards along its last axis, too, and takes the mean.
         """
-        samples: Tensor = self(grid, geometry).clamp(*limits)
-        if self.tail is None or self.given_tail is None or self.answer is None:
+        decoded, copy_output = self(grid, geometry)
+        samples: Tensor = decoded.clamp(*limits)
+        if self.tail is None or self.fixed_tail is None or copy_output is None:
             return samples
-        wanted = self.answer
+        target = copy_output
         if mirrored:
             _, other = self.tail(geometry.samples(self._linear(grid, geometry)).flip(-1))
-            wanted = (wanted + other) / 2
-        return self.given_tail.steered(samples, wanted).clamp(*limits)
+            target = (target + other) / 2
+        return self.fixed_tail.steered(samples, target).clamp(*limits)
 
-    def answered(self, grid: Tensor, geometry: Geometry) -> Tensor:
-        """What the copy of the tail says of the transform alone. Only where there is a copy."""
+    def tail_output(self, grid: Tensor, geometry: Geometry) -> Tensor:
+        """The copy's output for the transform's result alone. Only where there is a copy."""
         assert self.tail is not None
-        return self._asked(self.tail, self._linear(grid, geometry), geometry)[1]
+        return self._run_copy(self.tail, self._linear(grid, geometry), geometry)[1]
 
-    def _asked(self, tail: TailCopy, planes: Tensor, geometry: Geometry) -> tuple[list[Tensor], Tensor]:
-        asked: tuple[list[Tensor], Tensor] = tail(
-            geometry.samples(planes).contiguous(memory_format=torch.channels_last)
-        )
-        return asked
+    def _run_copy(self, tail: TailCopy, planes: Tensor, geometry: Geometry) -> tuple[list[Tensor], Tensor]:
+        samples = geometry.samples(planes).contiguous(memory_format=torch.channels_last)
+        result: tuple[list[Tensor], Tensor] = tail(samples)
+        return result
 
     def _lifted(self, x: Tensor, features: list[Tensor]) -> Tensor:
         for i, feature in enumerate(features):

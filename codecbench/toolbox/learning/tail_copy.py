@@ -24,7 +24,7 @@ Step: TypeAlias = dict[str, Any]
 INPUT = 0
 
 NEAR = 1e-3
-"""A distance from which on steering goes its full way: a thousandth of a nat changes no answer."""
+"""A loss from which on steering goes its full way: a thousandth of a nat changes no class."""
 
 
 def _flatten(x: Tensor, start: int) -> Tensor:
@@ -62,7 +62,7 @@ class TailCopy(nn.Module):
         return [results[i] for i in self.kept], results[-1]
 
     def to_json(self) -> dict[str, Any]:
-        """What `empty` takes."""
+        """Plain values that `empty` takes."""
         shapes = {name: list(tensor.shape) for name, tensor in self.weights.items()}
         return {"steps": self.steps, "kept": self.kept, "shapes": shapes}
 
@@ -103,26 +103,26 @@ class TailCopy(nn.Module):
         copied.kept = copied._activations(example)
         return copied
 
-    def steered(self, samples: Tensor, wanted: Tensor) -> Tensor:
-        """Samples (n, *shape) of which the output is about half-way from what it is of these to `wanted`.
+    def steered(self, samples: Tensor, target: Tensor) -> Tensor:
+        """Samples (n, *shape), moved so that their output goes about half of the way to `target`.
 
-        One step down the gradient of the distance to `wanted` by the sample: the Kullback-Leibler divergence over
-        classes, the squared error of any other output. The step is the distance over the squared norm of its gradient
-        (Polyak 1987, section 5.3), which halves the way where the distance is quadratic; it is shorter where there is
-        next to nothing to go, and both are mostly rounding.
+        One step down the gradient of each sample's loss: the Kullback-Leibler divergence over classes, the squared
+        error of any other output. The step is the loss over the squared norm of its gradient (Polyak 1987, section
+        5.3), which halves the way where the loss is quadratic; it is shorter where the loss is next to nothing, and
+        both are mostly rounding.
         """
         with torch.inference_mode(mode=False), torch.enable_grad():
-            start, goal = samples.clone().requires_grad_(), wanted.clone()
-            far = _apart(self(start)[1], goal)
-            (gradient,) = torch.autograd.grad(far.sum(), start)
-        far = far.detach().clamp(min=0.0)
+            start, goal = samples.clone().requires_grad_(), target.clone()
+            losses = _output_losses(self(start)[1], goal)
+            (gradient,) = torch.autograd.grad(losses.sum(), start)
+        losses = losses.detach().clamp(min=0.0)
         squares = gradient.flatten(1).square().sum(1).clamp(min=1e-30)
-        lengths = far / squares * far / (far + NEAR)
+        lengths = losses / squares * losses / (losses + NEAR)
         return samples - lengths.reshape(-1, *[1] * (samples.ndim - 1)) * gradient
 
     @torch.no_grad()
     def _activations(self, example: Tensor) -> list[int]:
-        """Of each spatial size, the last step that is an activation."""
+        """The last step that is an activation, for each spatial size."""
         found: dict[tuple[int, ...], int] = {}
         kept, self.kept = self.kept, list(range(len(self.steps) + 1))
         results, _ = self(example)
@@ -133,11 +133,11 @@ class TailCopy(nn.Module):
         return sorted(found.values())
 
 
-def _apart(given: Tensor, wanted: Tensor) -> Tensor:
-    """(n,): how far outputs are from those wanted, by the sample."""
-    if given.ndim == 2 and given.shape[1] > 1:
-        return divergence(given, wanted)
-    return (given - wanted).flatten(1).square().sum(1)
+def _output_losses(predicted: Tensor, target: Tensor) -> Tensor:
+    """The loss of each sample's output, (n,)."""
+    if predicted.ndim == 2 and predicted.shape[1] > 1:
+        return divergence(predicted, target)
+    return (predicted - target).flatten(1).square().sum(1)
 
 
 def _step(

@@ -1,4 +1,4 @@
-"""The frozen tail as a teacher: what it computes of the true tensor is what a reconstruction has to give.
+"""The frozen tail as a teacher: a reconstruction has to give the features and outputs of the true tensor.
 
 Importing this module imports torch, so a plugin imports it inside methods.
 """
@@ -17,13 +17,13 @@ from torch import Tensor, fx, nn
 from codecbench.toolbox.transforms.sensitivity import floating_tensors
 
 FEATURE_WEIGHT = 0.1
-MOST_FEATURES = 3
+MAX_FEATURES = 3
 """Stages of the tail whose features are compared, besides its outputs."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the tail makes of a batch: `features` of some stages, and its floating-point `outputs`."""
+class TailOutput:
+    """The tail's results for a batch: `features` of some stages, and its floating-point `outputs`."""
 
     features: list[Tensor]
     outputs: list[Tensor]
@@ -46,35 +46,41 @@ class Teacher:
             parameter.requires_grad_(False)
         self._tail = self._tail.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def __call__(self, xs: Tensor) -> Answer:
+    def __call__(self, xs: Tensor) -> TailOutput:
         """Features and outputs, with gradients where grad mode is on."""
         if not isinstance(self._tail, fx.GraphModule):
-            return Answer([], list(floating_tensors(self._tail(xs))))
+            return TailOutput([], list(floating_tensors(self._tail(xs))))
         kept: dict[fx.Node, Tensor] = {}
         output = _Keeping(self._tail, self._stages, kept).run(xs)
-        return Answer([kept[node] for node in self._stages], list(floating_tensors(output)))
+        return TailOutput([kept[node] for node in self._stages], list(floating_tensors(output)))
 
 
-def distance(given: Answer, wanted: Answer) -> Tensor:
-    """How far answers are from those wanted, a mean over samples.
+def tail_loss(predicted: TailOutput, target: TailOutput) -> Tensor:
+    """The loss of the tail's features and outputs, a mean over samples.
 
     The sum, over features and outputs, of the squared error in units of the mean square, and for each output over
     classes, along its last axis, the Kullback-Leibler divergence of its softmax in nats (Hinton, Vinyals and Dean 2015,
     section 2, at temperature 1).
     """
-    pairs = [*zip(given.features, wanted.features, strict=True), *zip(given.outputs, wanted.outputs, strict=True)]
+    outputs = list(zip(predicted.outputs, target.outputs, strict=True))
+    pairs = [*zip(predicted.features, target.features, strict=True), *outputs]
     total = torch.zeros(())
     for a, b in pairs:
         total = total + FEATURE_WEIGHT * (a - b).square().mean() / b.square().mean().clamp(min=1e-12)
-    for a, b in zip(given.outputs, wanted.outputs, strict=True):
+    for a, b in outputs:
         if a.ndim > 1 and a.shape[-1] > 1:
             total = total + divergence(a, b).mean()
     return total
 
 
-def divergence(given: Tensor, wanted: Tensor) -> Tensor:
+def output_loss(predicted: Tensor, target: TailOutput) -> Tensor:
+    """The loss of one output alone, which is the first of the tail."""
+    return tail_loss(TailOutput([], [predicted]), TailOutput([], target.outputs[:1]))
+
+
+def divergence(predicted: Tensor, target: Tensor) -> Tensor:
     """The Kullback-Leibler divergence of the softmax over classes, the last axis, in nats; that axis is gone."""
-    logarithms = F.log_softmax(given, -1), F.log_softmax(wanted, -1)
+    logarithms = F.log_softmax(predicted, -1), F.log_softmax(target, -1)
     return F.kl_div(*logarithms, log_target=True, reduction="none").sum(-1)
 
 
@@ -117,24 +123,24 @@ def folded(tail: fx.GraphModule) -> fx.GraphModule:
 
 
 def _stages(module: fx.GraphModule) -> list[fx.Node]:
-    """Up to MOST_FEATURES nodes, evenly spread, that alone are needed by what follows."""
+    """Up to MAX_FEATURES nodes, evenly spread, that alone are needed by what follows."""
     nodes = list(module.graph.nodes)
-    place = {node: i for i, node in enumerate(nodes)}
-    last_use = {node: max((place[user] for user in node.users), default=-1) for node in nodes}
+    index = {node: i for i, node in enumerate(nodes)}
+    last_use = {node: max((index[user] for user in node.users), default=-1) for node in nodes}
     from_input = _dependent(nodes)
     bottlenecks = []
     for at, node in enumerate(nodes):
         alive = [other for other in nodes[: at + 1] if other in from_input and last_use[other] > at]
         if alive == [node] and node.op != "placeholder" and _is_nonlinear(module, node):
             bottlenecks.append(node)
-    if len(bottlenecks) <= MOST_FEATURES:
+    if len(bottlenecks) <= MAX_FEATURES:
         return bottlenecks
-    picks = [round((i + 1) * (len(bottlenecks) - 1) / MOST_FEATURES) for i in range(MOST_FEATURES)]
+    picks = [round((i + 1) * (len(bottlenecks) - 1) / MAX_FEATURES) for i in range(MAX_FEATURES)]
     return [bottlenecks[pick] for pick in picks]
 
 
 def _is_nonlinear(module: fx.GraphModule, node: fx.Node) -> bool:
-    """Whether a node is an activation or a pooling, by its name: that is where a stage of a network ends."""
+    """True for an activation or a pooling, by its name: that is where a stage of a network ends."""
     target = type(module.get_submodule(str(node.target))).__name__ if node.op == "call_module" else str(node.target)
     return any(word in target.lower() for word in ("relu", "gelu", "silu", "pool", "tanh", "sigmoid"))
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from codecbench.toolbox.learning.geometry import Geometry
-    from codecbench.toolbox.learning.objective import Network, TaskLesson
+    from codecbench.toolbox.learning.objective import Network, RateTaskObjective
     from codecbench.toolbox.learning.start import Start
     from codecbench.toolbox.learning.state import State
     from codecbench.toolbox.learning.teacher import Teacher
@@ -32,14 +32,14 @@ FIRST_WIDTH = 48
 """Channels behind the encoder's first layer, before pruning; each further layer doubles them."""
 
 KEPT_SHARE = 0.75
-"""Of the hidden channels, when half of the training is done; the other half is for fine-tuning in 8 bits."""
+"""The share of the hidden channels that is kept after half of the training; the other half is fine-tuning in 8 bits."""
 
 EXCHANGE = 0.7
-"""What a bit is worth to the loss, as a share of what it is worth at the start of `deepcod-rd` at the same step."""
+"""The worth of a bit to the loss, as a share of its worth at the start of `deepcod-rd` at the same step."""
 
 SHARE_TENSOR = 0.3
-"""Of the training, in which the tensor's squared error alone counts: what the tail makes of a first decoder's noise
-teaches nothing, and costs most of a step. Then the rate comes in, to its full worth at half of the training."""
+"""The share of the training in which the tensor's squared error alone counts: the tail's output for a first decoder's
+noise teaches nothing, and costs most of a step. Then the rate comes in, to its full worth at half of the training."""
 
 SAMPLES: Mapping[TensorKind, int] = {"image": 1_200_000, "large": 500_000, "middle": 800_000, "small": 1_000_000}
 """Training samples seen by a fit from scratch that time does not end."""
@@ -97,7 +97,7 @@ class AePlus(LatentCodec):
 
         Where another point's states are there, or this one's, their compressed networks are trained on.
         """
-        from codecbench.toolbox.learning.objective import Network, TaskLesson
+        from codecbench.toolbox.learning.objective import Network, RateTaskObjective
         from codecbench.toolbox.learning.rates import ScaleContext
         from codecbench.toolbox.learning.start import MatrixEncoder, Start
         from codecbench.toolbox.learning.teacher import Teacher
@@ -106,16 +106,16 @@ class AePlus(LatentCodec):
         start = Start.of(data, self.step, LATENTS)
         teacher = Teacher(data.tail)
         linear = Network(MatrixEncoder(start), ScaleContext(start.deviations), _transposed(start))
-        exchange = EXCHANGE * TaskLesson(data, start, linear, teacher, 0.0).slope()
+        exchange = EXCHANGE * RateTaskObjective(data, start, linear, teacher, 0.0).slope()
         samples = SAMPLES[kind_of(data.spec)]
         if data.start is None:
             network, schedule = self._random(data, start), Schedule(samples, rate=RATE)
         else:
             network, schedule = self._network_of(data.start, start), Schedule(samples // 3, rate=RATE / 2)
-        lesson = _compressing(data, start, network, teacher, exchange)
-        train(lesson, data, schedule)
-        lesson.advance(1.0)  # where time was up before half of the training
-        for side, state in _states(lesson).items():
+        objective = _compressing(data, start, network, teacher, exchange)
+        train(objective, data, schedule)
+        objective.advance(1.0)  # where time was up before half of the training
+        for side, state in _states(objective).items():
             self.restore(side, state)
         data.progress(1.0, "fitted")
 
@@ -126,15 +126,15 @@ class AePlus(LatentCodec):
         from codecbench.toolbox.learning.geometry import Geometry
         from codecbench.toolbox.learning.objective import Network
         from codecbench.toolbox.learning.rates import ScaleContext
-        from codecbench_plugins.ae_plus import network as networks
+        from codecbench_plugins.ae_plus.network import START_DEVIATION, Decoder, Encoder, widths
 
         mean, deviation = _moments(start)
-        channels = networks.widths(start.geometry, FIRST_WIDTH, LATENTS)
-        encoder = networks.Encoder(start.geometry, channels, mean, deviation)
-        decoder = networks.Decoder(start.geometry, FIRST_WIDTH, LATENTS, mean, deviation)
+        channels = widths(start.geometry, FIRST_WIDTH, LATENTS)
+        encoder = Encoder(start.geometry, channels, mean, deviation)
+        decoder = Decoder(start.geometry, FIRST_WIDTH, LATENTS, mean, deviation)
         first = next(as_tensors(data.held_out(64)))
         encoder.settle(first, Geometry(start.tiling, first.shape[1:]))
-        return Network(encoder, ScaleContext(torch.full((LATENTS,), networks.START_DEVIATION)), decoder)
+        return Network(encoder, ScaleContext(torch.full((LATENTS,), START_DEVIATION)), decoder)
 
     def _network_of(self, states: tuple[bytes, bytes], start: Start) -> Network:
         """A fitted network. It is the same at all steps: they are what a bit is worth, and no unit of its latents."""
@@ -166,9 +166,9 @@ class AePlus(LatentCodec):
 
 def _transposed(start: Start) -> nn.Module:
     """The decoder of the start: its transform's inverse alone."""
-    from codecbench.toolbox.learning.synthesis import Synthesis
+    from codecbench.toolbox.learning.synthesis import SynthesisNetwork
 
-    return Synthesis(start.geometry, start.inverse, start.restored, 1, 0)
+    return SynthesisNetwork(start.geometry, start.inverse, start.restored, 1, 0)
 
 
 def _moments(start: Start) -> tuple[float, float]:
@@ -180,13 +180,13 @@ def _moments(start: Start) -> tuple[float, float]:
     return mean, math.sqrt(float(within + start.mean.var(correction=0))) or 1.0
 
 
-def _compressing(data: FitData, start: Start, network: Network, teacher: Teacher, exchange: float) -> TaskLesson:
-    """A lesson whose rate comes in slowly; half of it over, the encoder is compressed, where it is not yet."""
+def _compressing(data: FitData, start: Start, network: Network, teacher: Teacher, exchange: float) -> RateTaskObjective:
+    """An objective whose rate comes in slowly; half of it over, the encoder is compressed, where it is not yet."""
     from codecbench.toolbox.learning.geometry import Geometry
-    from codecbench.toolbox.learning.objective import TaskLesson
+    from codecbench.toolbox.learning.objective import RateTaskObjective
     from codecbench.toolbox.learning.rates import straight_through
 
-    class Compressing(TaskLesson):
+    class Compressing(RateTaskObjective):
         share = 1.0 if network.encoder.compressed else 0.0
 
         def loss(self, xs: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
@@ -195,11 +195,12 @@ def _compressing(data: FitData, start: Start, network: Network, teacher: Teacher
                 return super().loss(xs, generator)
             geometry = Geometry(start.tiling, xs.shape[1:])
             grid = straight_through(self.network.encoder(xs, geometry))
-            error = (self.decoded(grid, geometry) - xs).square().mean() / xs.var().clamp(min=1e-12)
+            decoded, _ = self.decoded(grid, geometry)
+            error = (decoded - xs).square().mean() / xs.var().clamp(min=1e-12)
             return error, {"error": float(error.detach())}
 
         def advance(self, share: float) -> bool:
-            """Whether the task comes in, or the encoder was compressed, just now."""
+            """True where the task comes in, or the encoder was compressed, just now."""
             if self.share >= 1:
                 return False
             before, self.share = self.share, share
@@ -213,19 +214,19 @@ def _compressing(data: FitData, start: Start, network: Network, teacher: Teacher
     return Compressing(data, start, network, teacher, exchange)
 
 
-def _states(lesson: TaskLesson) -> dict[Side, bytes]:
-    from codecbench.toolbox.learning import state as states
+def _states(objective: RateTaskObjective) -> dict[Side, bytes]:
+    from codecbench.toolbox.learning.state import State, bytes_tensor, halved, tiling_to_json
 
-    network, start = lesson.network.cpu(), lesson.start
-    weights = states.halved(network.decoder)
+    network, start = objective.network.cpu(), objective.start
+    weights = halved(network.decoder)
     image = start.spec.image
-    encoder = network.encoder.integers(image, start.greatest)
-    prior = lesson.prior(lambda xs, geometry: encoder(xs, geometry, image))
-    tables = {"prior": states.from_bytes(prior.to_bytes())}
-    about = {"tiling": states.tiling_to_json(start.tiling)}
+    encoder = network.encoder.integers(image, start.max_magnitude)
+    prior = objective.prior(lambda xs, geometry: encoder(xs, geometry, image))
+    tables = {"prior": bytes_tensor(prior.to_bytes())}
+    about = {"tiling": tiling_to_json(start.tiling)}
     return {
-        "device": states.State(about, {**tables, **encoder.tensors()}).to_bytes(),
-        "edge": states.State({**about, "limits": start.limits}, {**tables, **weights}).to_bytes(),
+        "device": State(about, {**tables, **encoder.tensors()}).to_bytes(),
+        "edge": State({**about, "limits": start.limits}, {**tables, **weights}).to_bytes(),
     }
 
 

@@ -14,20 +14,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codecbench.toolbox.learning.geometry import Geometry
-from codecbench.toolbox.learning.rates import quantise
+from codecbench.toolbox.learning.rates import quantise_dead_zone
 
-GREATEST_WEIGHT, GREATEST_VALUE = 127, 255
-"""Of weights (8 bits with their sign) and of what one layer gives the next (8 bits)."""
+MAX_WEIGHT, MAX_VALUE = 127, 255
+"""Limits of weights (8 bits with their sign) and of the values between layers (8 bits)."""
 
 EXACT = (1 << 24) - 1
 """Whole numbers up to this are exact in float32."""
 
 START_DEVIATION = 2.0
-"""Of the latents, in steps, before training."""
+"""The deviation of the latents, in steps, before training."""
 
 
 def strides(geometry: Geometry) -> list[tuple[int, int]]:
-    """Of the encoder's layers: halving until a block is one place; a whole block takes three layers of stride 1."""
+    """Strides of the encoder's layers, which halve until a block is one position; three of 1 for a whole block."""
     if geometry.whole:
         return [(1, 1)] * 3
     found, (rows, columns) = [], geometry.block
@@ -101,8 +101,8 @@ class Encoder(nn.Module):
         x = x * kept[:, None, None]
         if not self.compressed:
             return x
-        unit = (peak / GREATEST_VALUE).clamp(min=1e-12)
-        return rounded((x / unit).clamp(max=GREATEST_VALUE)) * unit
+        unit = (peak / MAX_VALUE).clamp(min=1e-12)
+        return rounded((x / unit).clamp(max=MAX_VALUE)) * unit
 
     @torch.no_grad()
     def settle(self, xs: Tensor, geometry: Geometry) -> None:
@@ -116,7 +116,7 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def compress(self, share: float) -> None:
-        """Keep this share of the hidden channels: those whose weights in and out have the greatest norms.
+        """Keep this share of the hidden channels: those whose weights in and out have the largest norms.
 
         Structured pruning by magnitude (Li et al. 2017, section 3.1, with the next layer's norms as well).
         """
@@ -131,12 +131,12 @@ class Encoder(nn.Module):
         self.compressed.fill_(1.0)
 
     @torch.no_grad()
-    def integers(self, spec_is_image: bool, greatest: float) -> IntegerEncoder:
-        """What the device runs: pruned channels cut out, weights and values whole numbers."""
+    def integers(self, spec_is_image: bool, max_magnitude: float) -> IntegerEncoder:
+        """The encoder that the device runs: pruned channels cut out, weights and values whole numbers."""
         layers = [layer for layer in self.layers if isinstance(layer, nn.Conv2d)]
         fan = layers[0].weight[0].numel()
-        limit = 255.0 if spec_is_image else float(max(255, min(32_767, EXACT // (GREATEST_WEIGHT * fan) - 1)))
-        grid = 255.0 if spec_is_image else limit / greatest if 1e-30 < greatest < 1e30 else 1.0
+        limit = 255.0 if spec_is_image else float(max(255, min(32_767, EXACT // (MAX_WEIGHT * fan) - 1)))
+        grid = 255.0 if spec_is_image else limit / max_magnitude if 1e-30 < max_magnitude < 1e30 else 1.0
         found: list[IntegerLayer] = []
         unit_in, kept_in = torch.tensor(1.0 / grid), torch.ones(layers[0].weight.shape[1])
         for i, layer in enumerate(layers):
@@ -149,7 +149,7 @@ class Encoder(nn.Module):
             unit, bias = unit.reshape(-1)[kept > 0], bias[kept > 0]
             if i == 0:  # the mean goes to the bias, but not where padding is: there a zero is the mean
                 unit = unit / self.deviation
-            unit_out = (self.get_buffer(f"peak{i}") / GREATEST_VALUE).clamp(min=1e-12) if hidden else torch.tensor(1.0)
+            unit_out = (self.get_buffer(f"peak{i}") / MAX_VALUE).clamp(min=1e-12) if hidden else torch.tensor(1.0)
             factor = unit * unit_in / unit_out
             offset = torch.round(bias / (unit * unit_in).clamp(min=1e-30)).clamp(-EXACT / 4, EXACT / 4)
             found.append(
@@ -162,8 +162,8 @@ class Encoder(nn.Module):
 
 
 def _weight_unit(weight: Tensor) -> Tensor:
-    """What the greatest weight of an output channel is GREATEST_WEIGHT of, (out, 1, 1, 1)."""
-    return (weight.detach().abs().amax((1, 2, 3), keepdim=True) / GREATEST_WEIGHT).clamp(min=1e-12)
+    """The unit in which the largest weight of an output channel is MAX_WEIGHT, (out, 1, 1, 1)."""
+    return (weight.detach().abs().amax((1, 2, 3), keepdim=True) / MAX_WEIGHT).clamp(min=1e-12)
 
 
 @dataclass
@@ -198,13 +198,13 @@ class IntegerEncoder(nn.Module):
         for i, (stride, padding) in enumerate(self.plan):
             weight, offset = self.weights[i], self.offsets[i]
             fan = weight[0].numel()
-            exact = fan * GREATEST_WEIGHT * reach <= EXACT
+            exact = fan * MAX_WEIGHT * reach <= EXACT
             kind = torch.float32 if exact else torch.float64
             y = F.conv2d(x.to(kind), weight.to(kind), None, stride, padding) + offset.to(kind)[:, None, None]
             y = y.float() * self.factors[i][:, None, None]
-            x = y if i == len(self.plan) - 1 else torch.round(y).clamp(0, GREATEST_VALUE)
-            reach = GREATEST_VALUE
-        return quantise(x)
+            x = y if i == len(self.plan) - 1 else torch.round(y).clamp(0, MAX_VALUE)
+            reach = MAX_VALUE
+        return quantise_dead_zone(x)
 
     @torch.no_grad()
     def trainable(self, geometry: Geometry, deviation: float) -> Encoder:
@@ -229,13 +229,13 @@ class IntegerEncoder(nn.Module):
             layer.weight.copy_(weight * unit_out)
             layer.bias.copy_(self.offsets[i] * self.factors[i] * unit_out)
             if i < last:
-                encoder.get_buffer(f"peak{i}").fill_(GREATEST_VALUE * unit_out)
+                encoder.get_buffer(f"peak{i}").fill_(MAX_VALUE * unit_out)
             unit_in = unit_out
         encoder.compressed.fill_(1.0)
         return encoder
 
     def tensors(self) -> dict[str, Tensor]:
-        """What `from_tensors` takes."""
+        """Tensors that `from_tensors` takes."""
         numbers = [self.grid, self.limit, self.mean, *(float(n) for s, p in self.plan for n in (*s, p))]
         found = {"numbers": torch.tensor(numbers, dtype=torch.float64)}
         for i in range(len(self.plan)):
@@ -280,9 +280,9 @@ class Decoder(nn.Module):
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("deviation", torch.tensor(deviation))
 
-    def forward(self, grid: Tensor, geometry: Geometry) -> Tensor:
-        """Symbols to samples."""
+    def forward(self, grid: Tensor, geometry: Geometry) -> tuple[Tensor, None]:
+        """Symbols to samples; this decoder has no copy of the tail whose output would come with them."""
         x = grid.contiguous(memory_format=torch.channels_last)
         for i, layer in enumerate(self.layers):
             x = layer(x if i == 0 else F.relu(x))
-        return geometry.samples(x * self.deviation + self.mean)
+        return geometry.samples(x * self.deviation + self.mean), None

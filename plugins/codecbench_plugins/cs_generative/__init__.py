@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from codecbench_plugins.cs_generative.generator import Reconstruction
 
 MAX_VALUES = 4096
-"""Of the largest image: the edge holds a dense matrix of measurements by values."""
+"""Values of the largest image: the edge holds a dense matrix of measurements by values."""
 
 DECODE_CHUNK, BATCH = 128, 100
 
@@ -118,7 +118,7 @@ class CsGenerative(Codec):
         return save({name: self._state[name] for name in names}) if self._state else b""
 
     def restore(self, side: Side, state: bytes) -> None:
-        """Take what `export` gave."""
+        """Take a state of `export`."""
         from safetensors.numpy import load
 
         self._state = load(state) if state else {}
@@ -159,7 +159,7 @@ class CsGenerative(Codec):
         return self._prior.encode(self._symbols(x))
 
     def bound_bytes(self, x: Tensor) -> float:
-        """Of the symbols under the prior."""
+        """The bound of the symbols under the prior."""
         return self._prior.bound_bytes(self._symbols(x))
 
     def decode(self, payload: bytes) -> Tensor:

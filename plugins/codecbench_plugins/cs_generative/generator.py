@@ -13,7 +13,7 @@ from torch import Tensor
 from codecbench_plugins.cs_generative.measuring import SEED, Basis
 
 STARTS, DESCENT_STEPS, DESCENT_RATE, SPREAD = 2, 40, 0.2, 1.0
-"""Of the search for a latent; further starts are normal about the first one with a standard deviation of SPREAD."""
+"""Of the search for a latent. Further starts are normal about the first one with a standard deviation of SPREAD."""
 
 FIRST_BETA, SECOND_BETA, EPSILON = 0.9, 0.999, 1e-8
 

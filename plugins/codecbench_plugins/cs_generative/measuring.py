@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SEED = 2017
-"""Of the measurements and of the search's starts; the same on both sides, and for all fits."""
+"""The seed of the measurements and of the search's starts; the same on both sides, and for all fits."""
 
 
 class Measuring:

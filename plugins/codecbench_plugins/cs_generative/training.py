@@ -95,7 +95,7 @@ class Training:
             loss = ((errors.square() / self._missed).sum(1).mean() + self._missed.log().sum()) / 2 + divergence
             optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / TRAINING_STEPS)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             self._missed.lerp_(errors.detach().square().mean(0), 0.02)
             if step % 50 == 0:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
-from codecbench import Codec, FitData, PayloadError, Side, TensorSpec, hookimpl
+from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
 from codecbench.toolbox.codecs.latent import decode_by_shape, unsuited
 from codecbench.toolbox.codecs.points import Points, TensorKind, kind_of
-from codecbench.toolbox.coding.context_prior import ContextPrior
 from codecbench.toolbox.coding.headers import write_shape
-from codecbench.toolbox.coding.packing import pack_bits, unpack_bits
-from codecbench.toolbox.coding.prior import Prior
 from codecbench.toolbox.transforms.tiling import Tiling
+from codecbench_plugins.deepcod.coding import SymbolPrior, pack, unpack
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from codecbench_plugins.deepcod.network import Decoder
 
 ThinOrTensorKind: TypeAlias = Literal["thin"] | TensorKind
-AnyPrior: TypeAlias = Prior | ContextPrior
 
 RATIOS: Mapping[ThinOrTensorKind, float] = {"image": 0.5, "thin": 0.5, "large": 0.12, "middle": 0.08, "small": 0.02}
 """Output channels of the convolution as shares of the values of a block. More cost the device more."""
@@ -40,7 +37,7 @@ LEVELS, MAX_LEVELS = (8, 32), 64
 """Centres of a symbol: two points for each kind of tensor, and the most that there may be."""
 
 BLOCK_SIDE, BLOCK_VALUES = 4, 1024
-"""Greatest side of a block, and how many values one may have before its side is halved: sums of so many are exact in
+"""Largest side of a block, and how many values one may have before its side is halved: sums of so many are exact in
 float32."""
 
 THIN_BLOCK = 64
@@ -116,8 +113,7 @@ class Deepcod(Codec):
         self._decoder: Decoder | None = None
         self._centres: Tensor | None = None
         self._limits = (-LIMIT, LIMIT)
-        self._prior: AnyPrior | None = None
-        self._commonest: NDArray[np.int32] | None = None
+        self._prior: SymbolPrior | None = None
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> Points:
@@ -145,26 +141,29 @@ class Deepcod(Codec):
     @classmethod
     def starts_from(cls, spec: TensorSpec, **point: Any) -> Mapping[str, Any] | None:
         """An entropy-coded point from the fixed one, whose networks it has; that from the one of the fewest levels."""
-        whole = {**cls.point_defaults(spec), **point}
-        if whole["coding"] == "entropy":
-            return {**whole, "coding": "fixed"}
+        full = {**cls.point_defaults(spec), **point}
+        if full["coding"] == "entropy":
+            return {**full, "coding": "fixed"}
         coarser = cls.points_for(spec)[0]
-        return None if whole == coarser else coarser
+        return None if full == coarser else coarser
 
     def fit(self, data: FitData) -> None:
         """Train, unless an entropy-coded point's `data.start` has its networks; then count symbols for the prior."""
         from codecbench.toolbox.learning.state import State
         from codecbench.toolbox.learning.trainer import Schedule, train
-        from codecbench_plugins.deepcod.objective import DeepcodLesson
+        from codecbench_plugins.deepcod.objective import DeepcodObjective, learned_prior
 
         states = self._started(data)
         if self.coding == "fixed" or not states or states["device"].about != self._about():
-            lesson = DeepcodLesson(data, self._geometry, self._latents(), self.levels, states)
-            train(lesson, data, Schedule(SAMPLES[_kind(data.spec)], rate=RATE, betas=BETAS))
-            states = lesson.states()
+            objective = DeepcodObjective(data, self._geometry, self._latents(), self.levels, states)
+            train(objective, data, Schedule(SAMPLES[_kind(data.spec)], rate=RATE, betas=BETAS))
+            states = objective.states()
         for side, state in states.items():
             self._take(side, state)
-        prior = self._learned_prior(data) if self.coding == "entropy" else {}
+        prior: dict[str, Tensor] = {}
+        if self.coding == "entropy":
+            symbols, held_out = self._gathered(data.batches), self._gathered(data.held_out)
+            prior = learned_prior(symbols, held_out, self.levels, data.seed).tensors()
         for side, state in states.items():
             self.restore(side, State(self._about(), {**state.tensors, **prior}).to_bytes())
         data.progress(1.0, "fitted")
@@ -174,21 +173,18 @@ class Deepcod(Codec):
         return self._states.get(side, b"")
 
     def restore(self, side: Side, state: bytes) -> None:
-        """Take what `export` gave. Raises ValueError for a state that is none, or of another ratio or levels."""
-        from codecbench.toolbox.learning import state as states
+        """Take a state of `export`. Raises ValueError for a state that is none, or of another ratio or levels."""
+        from codecbench.toolbox.learning.state import State
 
-        parsed = states.State.from_bytes(state)
+        parsed = State.from_bytes(state)
         if parsed.about != self._about():
             raise ValueError(f"a state of {parsed.about}, not of {self._about()}")
         self._take(side, parsed)
         if self.coding == "entropy":
             try:
-                is_context = bool(parsed.tensors["is_context"])
-                table = states.as_bytes(parsed.tensors["prior"])
-                self._commonest = parsed.tensors["commonest"].numpy()
+                self._prior = SymbolPrior.from_tensors(parsed.tensors, self.levels)
             except KeyError as error:
                 raise ValueError(f"the state has no prior: {error}") from error
-            self._prior = (ContextPrior if is_context else Prior).from_bytes(table)
         self._states[side] = state
 
     def encode(self, x: Tensor) -> bytes:
@@ -199,20 +195,18 @@ class Deepcod(Codec):
         symbols = self._symbols(x)
         if self.coding == "fixed":
             return header + pack(symbols.reshape(-1), self.levels)
-        prior, shown = self._coded(symbols)
-        return header + prior.encode(shown)
+        return header + self._fitted_prior().encode(symbols)
 
     def bound_bytes(self, x: Tensor) -> float | None:
-        """Of the symbols under the prior, without the length of a varying axis. None at a fixed rate."""
+        """The bound of the symbols under the prior, without the length of a varying axis. None at a fixed rate."""
         if self.coding == "fixed":
             return None
         if not x.numel():
             return 0.0
-        prior, shown = self._coded(self._symbols(x))
-        return prior.bound_bytes(shown)
+        return self._fitted_prior().bound_bytes(self._symbols(x))
 
     def decode(self, payload: bytes) -> Tensor:
-        """What the decoder makes of the symbols."""
+        """The sample that the decoder makes of the symbols."""
         return self.decode_batch([payload])[0]
 
     def decode_batch(self, payloads: Sequence[bytes]) -> list[Tensor]:
@@ -231,7 +225,7 @@ class Deepcod(Codec):
     # --- symbols ------------------------------------------------------------------------------------------------
 
     def _symbols(self, x: Tensor) -> NDArray[np.int32]:
-        """Which centre is nearest to each component: (latents, height, width), from 0 to levels - 1."""
+        """The nearest centre of each component: (latents, height, width), from 0 to levels - 1."""
         import torch
 
         if self._transform is None or self._thresholds is None:
@@ -244,32 +238,21 @@ class Deepcod(Codec):
             symbols += components > threshold
         return symbols.int().numpy()
 
-    def _coded(self, symbols: NDArray[np.int32]) -> tuple[AnyPrior, NDArray[np.int32]]:
-        """The prior, and symbols as it takes them: the commonest as zero, and rows for a prior without contexts."""
-        if self._prior is None or self._commonest is None:
-            raise RuntimeError(f"{self.name} has to be fitted, or restored, before it is used")
-        shown = symbols - self._commonest[:, None, None]
-        return self._prior, shown if isinstance(self._prior, ContextPrior) else shown.reshape(len(shown), -1)
-
     def _read(self, body: memoryview, shape: Sequence[int]) -> NDArray[np.int64]:
         """Symbols (latents, height, width) of a payload behind its shape. Raises PayloadError where it is none."""
         height, width = self._geometry(shape).grid
         count, latents = height * width, self._latents()
         if self.coding == "fixed":
             return unpack(body, self.levels, latents * count).reshape(latents, height, width).astype("int64")
-        if self._prior is None or self._commonest is None:
+        return self._fitted_prior().decode(body, (height, width))
+
+    def _fitted_prior(self) -> SymbolPrior:
+        if self._prior is None:
             raise RuntimeError(f"{self.name} has to be fitted, or restored, before it is used")
-        if isinstance(self._prior, ContextPrior):
-            shown = self._prior.decode(body, (height, width))
-        else:
-            shown = self._prior.decode(body, count).reshape(latents, height, width)
-        symbols = (shown + self._commonest[:, None, None]).astype("int64")
-        if not 0 <= symbols.min() <= symbols.max() < self.levels:
-            raise PayloadError(f"a symbol is outside 0 to {self.levels - 1}")
-        return symbols
+        return self._prior
 
     def _geometry(self, shape: Sequence[int]) -> Geometry:
-        """Of samples with a first axis of one channel, so that some axis is left where all others are tiled."""
+        """The layout of samples behind an axis of one channel, so that an axis is left where all others are tiled."""
         from codecbench.toolbox.learning.geometry import geometry_of
 
         return geometry_of(self._tiling, (1, *shape))
@@ -280,25 +263,25 @@ class Deepcod(Codec):
     # --- states -------------------------------------------------------------------------------------------------
 
     def _about(self) -> dict[str, Any]:
-        """What tells networks that cannot stand for one another."""
+        """The sizes of the networks; those of other sizes cannot stand for these."""
         return {"latents": self._latents(), "levels": self.levels}
 
     def _started(self, data: FitData) -> dict[Side, State]:
         """The states of the point that this one starts from, where they can be read."""
-        from codecbench.toolbox.learning import state as states
+        from codecbench.toolbox.learning.state import State
 
         if data.start is None:
             return {}
         try:
-            device, edge = (states.State.from_bytes(state) for state in data.start)
+            device, edge = (State.from_bytes(state) for state in data.start)
         except ValueError:
             return {}
         return {"device": device, "edge": edge}
 
     def _take(self, side: Side, state: State) -> None:
         """All but the prior. Raises ValueError where something is missing."""
-        from codecbench.toolbox.learning import state as states
         from codecbench.toolbox.learning.integer_transform import IntegerTransform
+        from codecbench.toolbox.learning.state import load_halved
         from codecbench_plugins.deepcod.network import decoder_for
 
         try:
@@ -310,38 +293,10 @@ class Deepcod(Codec):
                 low, high = state.tensors["limits"].tolist()
                 geometry = self._geometry(self.spec.max_shape)
                 decoder = decoder_for(geometry, self._latents(), bounded=self.spec.image).settle()
-                states.load_halved(decoder, state.tensors)
+                load_halved(decoder, state.tensors)
                 self._decoder, self._limits = decoder, (low, high)
         except KeyError as error:
             raise ValueError(f"the {side} state lacks {error}") from error
-
-    def _learned_prior(self, data: FitData) -> dict[str, Tensor]:
-        """The prior of training symbols for both states, with contexts where these make held-out samples smaller."""
-        import numpy as np
-        import torch
-
-        from codecbench.toolbox.learning import state as states
-        from codecbench_plugins.deepcod.objective import context_prior
-
-        symbols = self._gathered(data.batches)
-        rows = np.concatenate([sample.reshape(len(sample), -1) for sample in symbols], 1)
-        counts = np.stack([np.bincount(row, minlength=self.levels) for row in rows])
-        commonest = counts.argmax(1).astype(np.int32)
-        plain: AnyPrior = Prior.from_counts([-int(most) for most in commonest], list(counts + 0.25))
-        contexts = context_prior([sample - commonest[:, None, None] for sample in symbols], self.levels, data.seed)
-        sizes: list[float] = []
-        held_out = self._gathered(data.held_out)
-        self._commonest = commonest
-        for prior in (plain, contexts):
-            self._prior = prior
-            coded = (self._coded(sample) for sample in held_out)
-            sizes.append(sum(chosen.bound_bytes(shown) for chosen, shown in coded))
-        best = contexts if sizes[1] < sizes[0] else plain
-        return {
-            "prior": states.from_bytes(best.to_bytes()),
-            "is_context": torch.tensor(best is contexts),
-            "commonest": torch.from_numpy(commonest),
-        }
 
     def _gathered(self, batches: Callable[[int], Iterator[Any]]) -> list[NDArray[np.int32]]:
         found: list[NDArray[np.int32]] = []
@@ -350,22 +305,6 @@ class Deepcod(Codec):
             if len(found) >= min(PRIOR_SAMPLES, PRIOR_SYMBOLS // max(1, found[0].size if found else 1)):
                 break
         return found
-
-
-def pack(symbols: NDArray[np.int32], levels: int) -> bytes:
-    """Symbols below `levels` at ceil(log2 levels) bits each, the last byte filled with zeros."""
-    return pack_bits(symbols, (levels - 1).bit_length())
-
-
-def unpack(payload: bytes | memoryview, levels: int, count: int) -> NDArray[np.uint16]:
-    """The inverse of `pack`. Raises PayloadError for another size, a symbol beyond `levels`, and bits at the end."""
-    width_bits = (levels - 1).bit_length()
-    symbols = unpack_bits(payload, width_bits, count)
-    if symbols.size and int(symbols.max()) >= levels:
-        raise PayloadError(f"symbol {int(symbols.max())} of {levels}")
-    if payload and payload[-1] & ((1 << -count * width_bits % 8) - 1):
-        raise PayloadError("bits behind the last symbol")
-    return symbols
 
 
 def rounded_down(thresholds: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,355 +1,80 @@
-"""`deepcod`: a learned measurement on the device and a deep decoder on the edge, as DeepCOD was published."""
+"""The codes of `deepcod`'s symbols: at a fixed number of bits each, or under a prior of training symbols."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
-from codecbench import Codec, FitData, PayloadError, Side, TensorSpec, hookimpl
-from codecbench.toolbox.codecs.latent import decode_by_shape, unsuited
-from codecbench.toolbox.codecs.points import Kind, Points, kind_of
+from codecbench import PayloadError
 from codecbench.toolbox.coding.context_prior import ContextPrior
-from codecbench.toolbox.coding.headers import write_shape
 from codecbench.toolbox.coding.packing import pack_bits, unpack_bits
 from codecbench.toolbox.coding.prior import Prior
-from codecbench.toolbox.transforms.tiling import Tiling
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from codecbench.toolbox.learning.geometry import Geometry
-    from codecbench.toolbox.learning.integer_transform import IntegerTransform
-    from codecbench.toolbox.learning.state import State
-    from codecbench_plugins.deepcod.network import Decoder
-
-ThinOrKind: TypeAlias = Literal["thin"] | Kind
 AnyPrior: TypeAlias = Prior | ContextPrior
 
-RATIOS: Mapping[ThinOrKind, float] = {"image": 0.5, "thin": 0.5, "large": 0.12, "middle": 0.08, "small": 0.02}
-"""Output channels of the convolution as shares of the values of a block. More cost the device more."""
 
-SAMPLES: Mapping[ThinOrKind, int] = {
-    "image": 300_000, "thin": 150_000, "large": 200_000, "middle": 150_000, "small": 150_000,
-}  # fmt: skip
-"""Training samples seen in a fit."""
+@dataclass(frozen=True, eq=False)
+class SymbolPrior:
+    """A prior, with contexts or without, of symbols (latents, height, width) from 0 to `levels` - 1.
 
-LEVELS, MAX_LEVELS = (8, 32), 64
-"""Centres of a symbol: two points for each kind of tensor, and the most that there may be."""
-
-BLOCK_SIDE, BLOCK_VALUES = 4, 1024
-"""Greatest side of a block, and how many values one may have before its side is halved: sums of so many are exact in
-float32."""
-
-THIN_BLOCK = 64
-"""Values of a block up to which ratios are those of an image."""
-
-RATE, BETAS = 2e-3, (0.9, 0.98)
-PRIOR_SAMPLES, PRIOR_SYMBOLS = 4000, 20_000_000
-LIMIT = 3e38
-
-MANY_COMPONENTS = 8192
-"""From so many on, comparing all of them with each threshold is quicker than to search for each of them."""
-
-
-class Deepcod(Codec):
-    """DeepCOD (Yao et al., SenSys 2020): one strided convolution, learned scalar centres, a decoder with attention.
-
-    As published: the convolution's kernel is its stride, 4 x 4, without bias and activation, with int(values * `ratio`)
-    output channels and at least one; each output is sent as the nearest of `levels` learned scalar centres, trained by
-    a soft assignment whose gradient is taken for that of the hard one; the decoder is a full self-attention, residual
-    blocks of transposed convolutions with a reduced self-attention between, and a last convolution; every kernel is
-    under spectral norm; the loss is 10 times the squared error of the tensor, scaled to [-1, 1], plus that of the
-    model's outputs, whose gradient by the reconstruction has a norm of at most 1. The published sizes are those of
-    `coding` "fixed"; "entropy" sends the same symbols with a prior of training symbols.
-
-    What is other than published, and why:
-
-    - Tensors of all kinds. Blocks have sides of up to 4 along the axes that `Tiling.of` tiles, smaller ones where a
-      block would be over 1024 values; the decoder has a block for every halving of the side, or one without stride
-      where the side is 1. Features are measured less their mean by channel and over their deviation; the decoder gives
-      them back clipped to the range of training, where pixels go through tanh.
-    - The orthogonality penalty of every kernel is part of the loss; the published training never collects it.
-    - The measurement starts as the leading principal axes in a random rotation, so that it loses little from the first
-      step on and all its outputs have about the same deviation, which one set of centres needs. Centres start evenly
-      from -sqrt(2 ln levels) to sqrt(2 ln levels) of these deviations, about where those of a normal distribution lie
-      (Max 1960, table II); the published interval (-16, 16) is some times wider than what 4 x 4 pixels can give.
-    - The soft assignment has a temperature of a quarter of the squared distance of neighbouring centres
-      (published: 1/21); its gradient vanishes less between the thresholds.
-    - The squared error of features of later stages, in units of their mean square, is added to that of the outputs.
-    - Adam at 2e-3, falling, with momentum, for some hundred thousand samples; published is 1e-4 with beta (0, 0.9), for
-      hours on ImageNet. More levels start from the networks of fewer, other ratios from their decoder.
-    - Inputs and weights of the convolution are integers, and symbols come from exact sums.
-
-    Payload: the length of a varying axis; the symbols, channel by channel, each of ceil(log2 `levels`) bits, or the
-    prior's bitstream; no header.
+    It is a prior of differences from the `commonest` symbol of each latent, (latents,).
     """
 
-    name = "deepcod"
-    version = 2
-    tags = frozenset({"learned"})
-    rows_by = ("coding",)
-    checkpoints = "codecbench_plugins:checkpoints/deepcod"
-    fit_samples = None
-
-    ratio: float
+    prior: AnyPrior
+    commonest: NDArray[np.int32]
     levels: int
-    coding: str
 
-    _points: ClassVar[Mapping[ThinOrKind, Points]] = {
-        kind: tuple(
-            {"ratio": ratio, "levels": levels, "coding": coding} for levels in LEVELS for coding in ("fixed", "entropy")
-        )
-        for kind, ratio in RATIOS.items()
-    }
-    points = _points["image"]
+    def encode(self, symbols: NDArray[np.int32]) -> bytes:
+        """The bitstream of symbols."""
+        return self.prior.encode(self._differences(symbols))
 
-    def __init__(self, spec: TensorSpec, **point: Any) -> None:
-        super().__init__(spec, **point)
-        self._states: dict[Side, bytes] = {}
-        tiling = tiling_of(spec)
-        self._tiling = Tiling(tuple(axis + 1 for axis in tiling.axes), tiling.sizes)
-        self._transform: IntegerTransform | None = None
-        self._thresholds: Tensor | None = None
-        self._decoder: Decoder | None = None
-        self._centres: Tensor | None = None
-        self._limits = (-LIMIT, LIMIT)
-        self._prior: AnyPrior | None = None
-        self._commonest: NDArray[np.int32] | None = None
+    def bound_bytes(self, symbols: NDArray[np.int32]) -> float:
+        """The Shannon bound of symbols, in bytes."""
+        return self.prior.bound_bytes(self._differences(symbols))
 
-    @classmethod
-    def points_for(cls, spec: TensorSpec) -> Points:
-        """Few levels and more, each at a fixed rate and entropy-coded."""
-        return cls._points[_kind(spec)]
-
-    @classmethod
-    def quick_points_for(cls, spec: TensorSpec) -> Points:
-        """The more levels in both codings."""
-        return cls.points_for(spec)[2:4]
-
-    @classmethod
-    def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
-        """Needs a ratio, 2 to 64 levels, a coding; float32 values, an axis, and at most MAX_CHANNELS channels."""
-        ratio, levels = point.get("ratio", 1.0), point.get("levels", LEVELS[0])
-        coding = point.get("coding", "fixed")
-        if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= 1:
-            return f"ratio is a number over 0 and up to 1, not {ratio!r}"
-        if type(levels) is not int or not 2 <= levels <= MAX_LEVELS:
-            return f"levels is a whole number from 2 to {MAX_LEVELS}, not {levels!r}"
-        if coding not in ("fixed", "entropy"):
-            return f"coding is 'fixed' or 'entropy', not {coding!r}"
-        return unsuited(spec)
-
-    @classmethod
-    def starts_from(cls, spec: TensorSpec, **point: Any) -> Mapping[str, Any] | None:
-        """An entropy-coded point from the fixed one, whose networks it has; that from the one of the fewest levels."""
-        whole = {**cls.point_defaults(spec), **point}
-        if whole["coding"] == "entropy":
-            return {**whole, "coding": "fixed"}
-        coarser = cls.points_for(spec)[0]
-        return None if whole == coarser else coarser
-
-    def fit(self, data: FitData) -> None:
-        """Train, unless an entropy-coded point's `data.start` has its networks; then count symbols for the prior."""
-        from codecbench.toolbox.learning.state import State
-        from codecbench.toolbox.learning.trainer import Schedule, train
-        from codecbench_plugins.deepcod.objective import DeepcodLesson
-
-        states = self._started(data)
-        if self.coding == "fixed" or not states or states["device"].about != self._about():
-            lesson = DeepcodLesson(data, self._geometry, self._latents(), self.levels, states)
-            train(lesson, data, Schedule(SAMPLES[_kind(data.spec)], rate=RATE, betas=BETAS))
-            states = lesson.states()
-        for side, state in states.items():
-            self._take(side, state)
-        prior = self._learned_prior(data) if self.coding == "entropy" else {}
-        for side, state in states.items():
-            self.restore(side, State(self._about(), {**state.tensors, **prior}).to_bytes())
-        data.progress(1.0, "fitted")
-
-    def export(self, side: Side) -> bytes:
-        """Matrix, thresholds and prior, or decoder, centres and prior; nothing before a fit."""
-        return self._states.get(side, b"")
-
-    def restore(self, side: Side, state: bytes) -> None:
-        """Take what `export` gave. Raises ValueError for a state that is none, or of another ratio or levels."""
-        from codecbench.toolbox.learning import state as states
-
-        parsed = states.State.from_bytes(state)
-        if parsed.about != self._about():
-            raise ValueError(f"a state of {parsed.about}, not of {self._about()}")
-        self._take(side, parsed)
-        if self.coding == "entropy":
-            try:
-                is_context = bool(parsed.tensors["is_context"])
-                table = states.as_bytes(parsed.tensors["prior"])
-                self._commonest = parsed.tensors["commonest"].numpy()
-            except KeyError as error:
-                raise ValueError(f"the state has no prior: {error}") from error
-            self._prior = (ContextPrior if is_context else Prior).from_bytes(table)
-        self._states[side] = state
-
-    def encode(self, x: Tensor) -> bytes:
-        """Shape, and packed or entropy-coded symbols. Raises ValueError for values that are not finite."""
-        header = write_shape(self.spec, x.shape)
-        if not x.numel():
-            return header
-        symbols = self._symbols(x)
-        if self.coding == "fixed":
-            return header + pack(symbols.reshape(-1), self.levels)
-        prior, shown = self._coded(symbols)
-        return header + prior.encode(shown)
-
-    def bound_bytes(self, x: Tensor) -> float | None:
-        """Of the symbols under the prior, without the length of a varying axis. None at a fixed rate."""
-        if self.coding == "fixed":
-            return None
-        if not x.numel():
-            return 0.0
-        prior, shown = self._coded(self._symbols(x))
-        return prior.bound_bytes(shown)
-
-    def decode(self, payload: bytes) -> Tensor:
-        """What the decoder makes of the symbols."""
-        return self.decode_batch([payload])[0]
-
-    def decode_batch(self, payloads: Sequence[bytes]) -> list[Tensor]:
-        """One pass of the decoder for all payloads of equal shape."""
-        import torch
-
-        if self._decoder is None or self._centres is None:
-            raise RuntimeError(f"{self.name} has to be fitted, or restored, before it decodes")
-        decoder, centres = self._decoder, self._centres
-
-        def run(symbols: Tensor, shape: tuple[int, ...]) -> Tensor:
-            return self._geometry(shape).samples(decoder(centres[symbols]))[:, 0].clamp(*self._limits)
-
-        return decode_by_shape(self.spec, payloads, lambda body, shape: torch.from_numpy(self._read(body, shape)), run)
-
-    # --- symbols ------------------------------------------------------------------------------------------------
-
-    def _symbols(self, x: Tensor) -> NDArray[np.int32]:
-        """Which centre is nearest to each component: (latents, height, width), from 0 to levels - 1."""
-        import torch
-
-        if self._transform is None or self._thresholds is None:
-            raise RuntimeError(f"{self.name} has to be fitted, or restored, before it encodes")
-        components = self._transform.components(x[None], self._geometry(x.shape), self.spec.image)
-        if components.numel() < MANY_COMPONENTS:
-            return torch.bucketize(components, self._thresholds, out_int32=True).numpy()
-        symbols = torch.zeros(components.shape, dtype=torch.uint8)
-        for threshold in self._thresholds:
-            symbols += components > threshold
-        return symbols.int().numpy()
-
-    def _coded(self, symbols: NDArray[np.int32]) -> tuple[AnyPrior, NDArray[np.int32]]:
-        """The prior, and symbols as it takes them: the commonest as zero, and rows for a prior without contexts."""
-        if self._prior is None or self._commonest is None:
-            raise RuntimeError(f"{self.name} has to be fitted, or restored, before it is used")
-        shown = symbols - self._commonest[:, None, None]
-        return self._prior, shown if isinstance(self._prior, ContextPrior) else shown.reshape(len(shown), -1)
-
-    def _read(self, body: memoryview, shape: Sequence[int]) -> NDArray[np.int64]:
-        """Symbols (latents, height, width) of a payload behind its shape. Raises PayloadError where it is none."""
-        height, width = self._geometry(shape).grid
-        count, latents = height * width, self._latents()
-        if self.coding == "fixed":
-            return unpack(body, self.levels, latents * count).reshape(latents, height, width).astype("int64")
-        if self._prior is None or self._commonest is None:
-            raise RuntimeError(f"{self.name} has to be fitted, or restored, before it is used")
-        if isinstance(self._prior, ContextPrior):
-            shown = self._prior.decode(body, (height, width))
+    def decode(self, bitstream: memoryview, shape: tuple[int, int]) -> NDArray[np.int64]:
+        """The inverse of `encode` for a height and width. Raises PayloadError where the bitstream is none."""
+        if isinstance(self.prior, ContextPrior):
+            differences = self.prior.decode(bitstream, shape)
         else:
-            shown = self._prior.decode(body, count).reshape(latents, height, width)
-        symbols = (shown + self._commonest[:, None, None]).astype("int64")
+            differences = self.prior.decode(bitstream, shape[0] * shape[1]).reshape(len(self.commonest), *shape)
+        symbols = (differences + self.commonest[:, None, None]).astype("int64")
         if not 0 <= symbols.min() <= symbols.max() < self.levels:
             raise PayloadError(f"a symbol is outside 0 to {self.levels - 1}")
         return symbols
 
-    def _geometry(self, shape: Sequence[int]) -> Geometry:
-        """Of samples with a first axis of one channel, so that some axis is left where all others are tiled."""
-        from codecbench.toolbox.learning.geometry import geometry_of
-
-        return geometry_of(self._tiling, (1, *shape))
-
-    def _latents(self) -> int:
-        return max(int(tiling_of(self.spec).values(self.spec.max_shape) * self.ratio), 1)
-
-    # --- states -------------------------------------------------------------------------------------------------
-
-    def _about(self) -> dict[str, Any]:
-        """What tells networks that cannot stand for one another."""
-        return {"latents": self._latents(), "levels": self.levels}
-
-    def _started(self, data: FitData) -> dict[Side, State]:
-        """The states of the point that this one starts from, where they can be read."""
-        from codecbench.toolbox.learning import state as states
-
-        if data.start is None:
-            return {}
-        try:
-            device, edge = (states.State.from_bytes(state) for state in data.start)
-        except ValueError:
-            return {}
-        return {"device": device, "edge": edge}
-
-    def _take(self, side: Side, state: State) -> None:
-        """All but the prior. Raises ValueError where something is missing."""
-        from codecbench.toolbox.learning import state as states
-        from codecbench.toolbox.learning.integer_transform import IntegerTransform
-        from codecbench_plugins.deepcod.network import decoder_for
-
-        try:
-            if side == "device":
-                self._transform = IntegerTransform.from_tensors(state.tensors)
-                self._thresholds = rounded_down(state.tensors["thresholds"], self._transform.weight.dtype)
-            else:
-                self._centres = state.tensors["centres"]
-                low, high = state.tensors["limits"].tolist()
-                geometry = self._geometry(self.spec.max_shape)
-                decoder = decoder_for(geometry, self._latents(), bounded=self.spec.image).settle()
-                states.load_halved(decoder, state.tensors)
-                self._decoder, self._limits = decoder, (low, high)
-        except KeyError as error:
-            raise ValueError(f"the {side} state lacks {error}") from error
-
-    def _learned_prior(self, data: FitData) -> dict[str, Tensor]:
-        """The prior of training symbols for both states, with contexts where these make held-out samples smaller."""
-        import numpy as np
+    def tensors(self) -> dict[str, Tensor]:
+        """Tensors for a state, which `from_tensors` takes."""
         import torch
 
-        from codecbench.toolbox.learning import state as states
-        from codecbench_plugins.deepcod.objective import context_prior
+        from codecbench.toolbox.learning.state import bytes_tensor
 
-        symbols = self._gathered(data.batches)
-        rows = np.concatenate([sample.reshape(len(sample), -1) for sample in symbols], 1)
-        counts = np.stack([np.bincount(row, minlength=self.levels) for row in rows])
-        commonest = counts.argmax(1).astype(np.int32)
-        plain: AnyPrior = Prior.from_counts([-int(most) for most in commonest], list(counts + 0.25))
-        contexts = context_prior([sample - commonest[:, None, None] for sample in symbols], self.levels, data.seed)
-        sizes: list[float] = []
-        held_out = self._gathered(data.held_out)
-        self._commonest = commonest
-        for prior in (plain, contexts):
-            self._prior = prior
-            coded = (self._coded(sample) for sample in held_out)
-            sizes.append(sum(chosen.bound_bytes(shown) for chosen, shown in coded))
-        best = contexts if sizes[1] < sizes[0] else plain
         return {
-            "prior": states.from_bytes(best.to_bytes()),
-            "is_context": torch.tensor(best is contexts),
-            "commonest": torch.from_numpy(commonest),
+            "prior": bytes_tensor(self.prior.to_bytes()),
+            "is_context": torch.tensor(isinstance(self.prior, ContextPrior)),
+            "commonest": torch.from_numpy(self.commonest),
         }
 
-    def _gathered(self, batches: Callable[[int], Iterator[Any]]) -> list[NDArray[np.int32]]:
-        found: list[NDArray[np.int32]] = []
-        for xs, _ in batches(100):
-            found += [self._symbols(x.cpu()) for x in xs if x.numel()]
-            if len(found) >= min(PRIOR_SAMPLES, PRIOR_SYMBOLS // max(1, found[0].size if found else 1)):
-                break
-        return found
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], levels: int) -> SymbolPrior:
+        """The inverse of `tensors`. Raises KeyError where one is missing."""
+        from codecbench.toolbox.learning.state import tensor_bytes
+
+        is_context = bool(tensors["is_context"])
+        table = tensor_bytes(tensors["prior"])
+        commonest = tensors["commonest"].numpy()
+        return cls((ContextPrior if is_context else Prior).from_bytes(table), commonest, levels)
+
+    def _differences(self, symbols: NDArray[np.int32]) -> NDArray[np.int32]:
+        """From the commonest symbols; a row for each latent where the prior has no contexts."""
+        differences = symbols - self.commonest[:, None, None]
+        return differences if isinstance(self.prior, ContextPrior) else differences.reshape(len(differences), -1)
 
 
 def pack(symbols: NDArray[np.int32], levels: int) -> bytes:
@@ -366,31 +91,3 @@ def unpack(payload: bytes | memoryview, levels: int, count: int) -> NDArray[np.u
     if payload and payload[-1] & ((1 << -count * width_bits % 8) - 1):
         raise PayloadError("bits behind the last symbol")
     return symbols
-
-
-def rounded_down(thresholds: Tensor, dtype: torch.dtype) -> Tensor:
-    """Thresholds of float64 as another type: whether one of its numbers is greater is the same for both."""
-    import torch
-
-    near = thresholds.to(dtype)
-    return torch.where(near.double() > thresholds, torch.nextafter(near, torch.full_like(near, -torch.inf)), near)
-
-
-def tiling_of(spec: TensorSpec) -> Tiling:
-    """Blocks with sides of BLOCK_SIDE along the axes that `Tiling.of` tiles, halved while over BLOCK_VALUES."""
-    axes = Tiling.of(spec).axes
-    side, channels = BLOCK_SIDE, Tiling(axes, ()).channels(spec.max_shape)
-    while side > 1 and channels * side ** len(axes) > BLOCK_VALUES:
-        side //= 2
-    return Tiling(axes, (side,) * len(axes))
-
-
-def _kind(spec: TensorSpec) -> ThinOrKind:
-    is_thin = not spec.image and tiling_of(spec).values(spec.max_shape) <= THIN_BLOCK
-    return "thin" if is_thin else kind_of(spec)
-
-
-@hookimpl
-def codecbench_register_codecs() -> Iterable[type[Codec]]:
-    """Register the codec."""
-    return [Deepcod]

@@ -14,19 +14,19 @@ from torch import Tensor, nn
 from codecbench.toolbox.learning.geometry import Geometry
 
 FULL_POOL, REDUCED_POOL = 4, 8
-"""Sides of the windows of which an attention keeps the greatest keys and values."""
+"""Sides of the windows of which an attention keeps the largest keys and values."""
 
 KEY_SHARE, VALUE_SHARE = 8, 4
 """A reduced attention has an eighth of the width for queries and keys, and a quarter for values."""
 
-LEAST_WIDTH, MOST_WIDTH = 32, 64
+MIN_WIDTH, MAX_WIDTH = 32, 64
 """Width of a decoder's last block: as many as the tensor has channels, within these."""
 
 FIRST_ITERATIONS = 5
 
 
 class SpectralKernel(nn.Module):
-    """A kernel as a matrix (outputs, inputs), divided by its greatest singular value.
+    """A kernel as a matrix (outputs, inputs), divided by its largest singular value.
 
     That is estimated by one power iteration a step (Miyato et al. 2018, algorithm 1). The matrix starts orthogonal.
     `settle` divides for good, and ends the iteration.
@@ -94,7 +94,7 @@ class Convolution(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention (Zhang et al. 2019, section 3) to the greatest keys and values of windows of `pool` x `pool`.
+    """Self-attention (Zhang et al. 2019, section 3) to the largest keys and values of windows of `pool` x `pool`.
 
     What it adds starts at nothing. A window is no larger than the grid: on a grid of 1 x 1 it is a convolution.
     """
@@ -201,10 +201,10 @@ class Decoder(nn.Module):
 
 
 class Model(nn.Module):
-    """What is trained: the measurement, the centres and the decoder.
+    """The networks that are trained: the measurement, the centres and the decoder.
 
-    Blocks are (n, places, values). A component is `gain` times the measurement of (block - `mean`) / `deviation`; with
-    the gain, components deviate by about 1 at the start.
+    Blocks are (n, positions, values). A component is `gain` times the measurement of (block - `mean`) / `deviation`;
+    with the gain, components deviate by about 1 at the start.
     """
 
     mean: Tensor
@@ -228,7 +228,7 @@ class Model(nn.Module):
         self._temperature = temperature
 
     def components(self, blocks: Tensor) -> Tensor:
-        """Blocks (n, places, values) to components (n, places, latents)."""
+        """Blocks (n, positions, values) to components (n, positions, latents)."""
         measured: Tensor = ((blocks - self.mean) / self.deviation) @ self.measurement().T
         return self.gain * measured
 
@@ -258,7 +258,7 @@ def decoder_for(
     stride = (min(2, rows), min(2, columns))
     doublings = max(rows, columns).bit_length() - 1
     size = (3 if geometry.sides[0] > 1 else 1, 3 if geometry.sides[1] > 1 else 1)
-    width = min(max(LEAST_WIDTH, geometry.channels), MOST_WIDTH)
+    width = min(max(MIN_WIDTH, geometry.channels), MAX_WIDTH)
     mean = torch.zeros(geometry.channels) if mean is None else mean
     deviation = torch.ones(()) if deviation is None else deviation
     return Decoder(latents, [stride] * max(1, doublings), size, width, mean, deviation, bounded=bounded)
@@ -269,12 +269,12 @@ def kernels(network: nn.Module) -> list[SpectralKernel]:
     return [module for module in network.modules() if isinstance(module, SpectralKernel)]
 
 
-def clipped_gradient(x: Tensor, most: float) -> Tensor:
-    """The tensor itself; the gradient that flows back through it has a norm of at most `most`."""
+def clipped_gradient(x: Tensor, max_norm: float) -> Tensor:
+    """The tensor itself; the gradient that flows back through it has a norm of at most `max_norm`."""
     branch = x.view_as(x)
     if branch.requires_grad:
         # torch declares no types for it.
         branch.register_hook(  # type: ignore[no-untyped-call]
-            lambda gradient: gradient * (most / gradient.norm().clamp(min=most))
+            lambda gradient: gradient * (max_norm / gradient.norm().clamp(min=max_norm))
         )
     return branch

@@ -1,4 +1,4 @@
-"""What `deepcod` learns in a fit: the networks and their loss, and the contexts of its prior.
+"""Training of `deepcod`: the networks and their loss, and the contexts of its prior.
 
 Importing this module imports torch, so the codec imports it inside methods.
 """
@@ -16,22 +16,24 @@ from torch import Tensor
 
 from codecbench import FitData, Side
 from codecbench.toolbox.coding.context_prior import ContextPrior
+from codecbench.toolbox.coding.prior import Prior
 from codecbench.toolbox.learning.batches import as_tensors
 from codecbench.toolbox.learning.geometry import Geometry
 from codecbench.toolbox.learning.integer_transform import IntegerTransform
 from codecbench.toolbox.learning.rates import ScaleContext, laplace_bits
 from codecbench.toolbox.learning.state import State, halved
-from codecbench.toolbox.learning.teacher import Answer, Teacher
-from codecbench.toolbox.learning.trainer import Adam, Lesson, Scores, named_scores
+from codecbench.toolbox.learning.teacher import TailOutput, Teacher
+from codecbench.toolbox.learning.trainer import Objective, ValidationResult
+from codecbench_plugins.deepcod.coding import SymbolPrior
 from codecbench_plugins.deepcod.network import Model, clipped_gradient, decoder_for
 
-TENSOR_WEIGHT, ORTHOGONALITY_WEIGHT, MOST_TASK_GRADIENT = 10.0, 1e-4, 1.0
+TENSOR_WEIGHT, ORTHOGONALITY_WEIGHT, MAX_TASK_GRADIENT = 10.0, 1e-4, 1.0
 SHARE_TENSOR = 0.4
-"""Of the training, in which the tensor's error alone counts: what the tail makes of a first decoder's noise teaches
-nothing, and costs most of a step."""
+"""The share of the training in which the tensor's error alone counts: the tail's output for a first decoder's noise
+teaches nothing, and costs most of a step."""
 
 TEMPERATURE = 0.25
-"""Of the soft assignment, in squared distances between neighbouring centres at the start."""
+"""The temperature of the soft assignment, in squared distances between neighbouring centres at the start."""
 
 STATISTICS_SAMPLES, STATISTICS_BLOCKS = 1000, 32_000
 CONTEXT_STEPS, CONTEXT_RATE, CONTEXT_SYMBOLS = 200, 0.02, 200_000
@@ -40,7 +42,7 @@ GeometryOf: TypeAlias = Callable[[Sequence[int]], Geometry]
 """The geometry of samples of a shape, to which a first axis of one channel is added."""
 
 
-class DeepcodLesson(Lesson):
+class DeepcodObjective(Objective):
     """The networks of a fit and their loss.
 
     They begin at the states `start`: with as many latents, the measurement and centres, of which there may be more; and
@@ -80,10 +82,10 @@ class DeepcodLesson(Lesson):
             )  # fmt: skip
         self.network = self.model.to(data.torch_device)
         self._teacher = Teacher(data.tail)
-        self._greatest = max(abs(low), abs(high))
+        self._max_magnitude = max(abs(low), abs(high))
 
     def loss(self, xs: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Squared errors of the tensor and of what the tail makes of it, and the orthogonality penalty."""
+        """Squared errors of the tensor and of the tail's output, and the orthogonality penalty."""
         if len(xs) == 1:  # of a single value, batch normalisation has no variance
             xs = torch.cat([xs, xs])
         if self._tensor_alone:
@@ -98,11 +100,11 @@ class DeepcodLesson(Lesson):
         return loss, {name: float(value.detach()) for name, value in figures.items()}
 
     def advance(self, share: float) -> bool:
-        """Whether the task comes in from now on."""
+        """True where the task comes in."""
         before, self._tensor_alone = self._tensor_alone, share < self._share_tensor
         return before and not self._tensor_alone
 
-    def look(self, batches: Iterator[Tensor]) -> Scores:
+    def validate(self, batches: Iterator[Tensor]) -> ValidationResult:
         """The errors, without the penalty."""
         count, tensor, task = 0, 0.0, 0.0
         for xs in batches:
@@ -111,16 +113,16 @@ class DeepcodLesson(Lesson):
             count += len(xs)
         count = max(1, count)
         figures = {"tensor": tensor / count, "task": task / count}
-        return named_scores(TENSOR_WEIGHT * tensor / count + task / count, figures)
+        return ValidationResult.of(TENSOR_WEIGHT * tensor / count + task / count, figures)
 
     def _errors(self, xs: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean squared error of the tensor scaled to [-1, 1], and that of the tail's answers."""
+        """Mean squared error of the tensor scaled to [-1, 1], and that of the tail's output."""
         decoded = self._decoded(xs)
         with torch.no_grad():
-            wanted = self._teacher(xs)
+            target = self._teacher(xs)
         # The gradient is clipped where it enters the scaled reconstruction.
-        given = self._teacher(clipped_gradient(decoded / self._half, MOST_TASK_GRADIENT) * self._half)
-        return ((decoded - xs) / self._half).square().mean(), _task_error(given, wanted)
+        predicted = self._teacher(clipped_gradient(decoded / self._half, MAX_TASK_GRADIENT) * self._half)
+        return ((decoded - xs) / self._half).square().mean(), _task_error(predicted, target)
 
     def _decoded(self, xs: Tensor) -> Tensor:
         geometry = self._geometry_of(xs.shape[1:])
@@ -129,9 +131,9 @@ class DeepcodLesson(Lesson):
         return geometry.samples(self.model.decoder(grid))[:, 0].clamp(*self._limits)
 
     def states(self) -> dict[Side, State]:
-        """What each side needs, without a prior and without what tells networks apart."""
+        """The states of both sides, without a prior and without the networks' description."""
         model = self.model.cpu().eval()
-        transform = IntegerTransform.of(model.folded(), model.mean, self._data.spec, self._greatest)
+        transform = IntegerTransform.of(model.folded(), model.mean, self._data.spec, self._max_magnitude)
         centres = model.centres.detach().sort().values
         thresholds = (centres[1:].double() + centres[:-1].double()) / 2
         limits = torch.tensor(self._limits, dtype=torch.float64)
@@ -143,8 +145,26 @@ class DeepcodLesson(Lesson):
 
 def _between(centres: Tensor, levels: int) -> Tensor:
     """So many centres from the first to the last of these, as dense as they are."""
-    places = np.linspace(0, len(centres) - 1, levels)
-    return torch.from_numpy(np.interp(places, np.arange(len(centres)), centres.numpy())).float()
+    positions = np.linspace(0, len(centres) - 1, levels)
+    return torch.from_numpy(np.interp(positions, np.arange(len(centres)), centres.numpy())).float()
+
+
+def learned_prior(
+    symbols: Sequence[NDArray[np.int32]], held_out: Sequence[NDArray[np.int32]], levels: int, seed: int
+) -> SymbolPrior:
+    """The prior of training symbols, each (latents, height, width).
+
+    It has contexts where these make held-out symbols smaller.
+    """
+    rows = np.concatenate([sample.reshape(len(sample), -1) for sample in symbols], 1)
+    counts = np.stack([np.bincount(row, minlength=levels) for row in rows])
+    commonest = counts.argmax(1).astype(np.int32)
+    tables = Prior.from_counts([-int(symbol) for symbol in commonest], list(counts + 0.25))
+    plain = SymbolPrior(tables, commonest, levels)
+    contexts = context_prior([sample - commonest[:, None, None] for sample in symbols], levels, seed)
+    with_contexts = SymbolPrior(contexts, commonest, levels)
+    sizes = [sum(prior.bound_bytes(sample) for sample in held_out) for prior in (plain, with_contexts)]
+    return with_contexts if sizes[1] < sizes[0] else plain
 
 
 def context_prior(symbols: Sequence[NDArray[np.int32]], levels: int, seed: int) -> ContextPrior:
@@ -154,8 +174,7 @@ def context_prior(symbols: Sequence[NDArray[np.int32]], levels: int, seed: int) 
     """
     rows = np.concatenate([sample.reshape(len(sample), -1) for sample in symbols], 1)
     context = ScaleContext(torch.from_numpy(np.sqrt(np.square(rows).mean(1))).float())
-    parameters = list(context.parameters())
-    adam = Adam(parameters)
+    optimizer = torch.optim.Adam(context.parameters())
     rng = np.random.default_rng(seed)
     by_shape: dict[tuple[int, ...], list[NDArray[np.int32]]] = {}
     for sample in symbols:
@@ -167,23 +186,25 @@ def context_prior(symbols: Sequence[NDArray[np.int32]], levels: int, seed: int) 
         picked = rng.choice(len(group), size, replace=False)
         grid = torch.from_numpy(np.stack([group[i] for i in picked])).float()
         bits = laplace_bits(grid, context(grid)).mean()
-        gradients = torch.autograd.grad(bits, parameters, allow_unused=True, materialize_grads=True)
-        adam.step(gradients, CONTEXT_RATE * (1 - step / CONTEXT_STEPS))
+        optimizer.param_groups[0]["lr"] = CONTEXT_RATE * (1 - step / CONTEXT_STEPS)
+        optimizer.zero_grad()
+        bits.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
     return ContextPrior.fitted(context.weights().numpy(), symbols, min_reach=2 * levels)
 
 
-def _task_error(given: Answer, wanted: Answer) -> Tensor:
+def _task_error(predicted: TailOutput, target: TailOutput) -> Tensor:
     """Squared error of outputs, and of features in units of their mean square."""
     total = torch.zeros(())
-    for a, b in zip(given.outputs, wanted.outputs, strict=True):
+    for a, b in zip(predicted.outputs, target.outputs, strict=True):
         total = total + (a - b).square().mean()
-    for a, b in zip(given.features, wanted.features, strict=True):
+    for a, b in zip(predicted.features, target.features, strict=True):
         total = total + (a - b).square().mean() / b.square().mean().clamp(min=1e-12)
     return total
 
 
 def _statistics(data: FitData, geometry_of: GeometryOf) -> tuple[Tensor, Tensor, float, float, Tensor]:
-    """Mean by channel, overall deviation about it, least and greatest value, and the covariance of blocks."""
+    """Mean by channel, overall deviation about it, lowest and highest value, and the covariance of blocks."""
     geometry = geometry_of(data.spec.max_shape)
     values, area = geometry.values, math.prod(geometry.block)
     total, products = torch.zeros(values).double(), torch.zeros(values, values).double()

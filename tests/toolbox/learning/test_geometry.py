@@ -17,8 +17,14 @@ from codecbench import TensorSpec
 from codecbench.toolbox.coding.context_prior import ContextPrior
 from codecbench.toolbox.coding.scale_model import LEVELS, MAX_MAGNITUDE, WEIGHT_GRID
 from codecbench.toolbox.learning.geometry import Geometry, geometry_of
-from codecbench.toolbox.learning.rates import ScaleContext, laplace_bits, quantise, straight_through, with_noise
-from codecbench.toolbox.learning.synthesis import ResidualBlock, Synthesis
+from codecbench.toolbox.learning.rates import (
+    ScaleContext,
+    laplace_bits,
+    quantise_dead_zone,
+    straight_through,
+    with_noise,
+)
+from codecbench.toolbox.learning.synthesis import ResidualBlock, SynthesisNetwork
 from codecbench.toolbox.transforms.tiling import Tiling
 
 VARYING = [
@@ -116,13 +122,13 @@ def test_a_geometry_is_made_once() -> None:
 
 def test_thresholds_lie_a_tenth_beyond_half_way() -> None:
     y = torch.tensor([0.0, 0.59, 0.61, 1.59, 1.61, 7.0])
-    assert quantise(y).tolist() == [0, 0, 1, 1, 2, 7]
-    assert quantise(-y).tolist() == [0, 0, -1, -1, -2, -7]
+    assert quantise_dead_zone(y).tolist() == [0, 0, 1, 1, 2, 7]
+    assert quantise_dead_zone(-y).tolist() == [0, 0, -1, -1, -2, -7]
 
 
 @given(st.floats(-1e4, 1e4, width=32))
 def test_symbols_are_the_nearest_integers_or_the_next_towards_zero(value: float) -> None:
-    symbol = float(quantise(torch.tensor([value])))
+    symbol = float(quantise_dead_zone(torch.tensor([value])))
     assert symbol == round(symbol)
     assert abs(symbol) <= abs(value) + 0.401
     assert abs(symbol - value) <= 0.601
@@ -131,7 +137,7 @@ def test_symbols_are_the_nearest_integers_or_the_next_towards_zero(value: float)
 def test_straight_through_gives_symbols_with_the_gradient_of_values() -> None:
     y = noise(50).mul(3).requires_grad_()
     symbols = straight_through(y)
-    assert torch.allclose(symbols, quantise(y))
+    assert torch.allclose(symbols, quantise_dead_zone(y))
     (gradient,) = torch.autograd.grad((symbols * torch.arange(50)).sum(), y)
     assert torch.equal(gradient, torch.arange(50).float())
 
@@ -178,7 +184,7 @@ def trained_context(channels: int, seed: int = 0) -> ScaleContext:
 
 def grids(channels: int, count: int = 2, high: int = 3, wide: int = 4) -> Tensor:
     values = noise(count, channels, high, wide, seed=5) * torch.tensor([0.5, 6.0]).reshape(2, 1, 1, 1)[:count]
-    return quantise(values)
+    return quantise_dead_zone(values)
 
 
 @pytest.mark.parametrize("channels", [2, 9, 20, 48])
@@ -187,9 +193,9 @@ def test_scales_are_those_of_the_prior(channels: int) -> None:
     context, symbols = trained_context(channels), grids(channels)
     prior = ContextPrior.fitted(context.weights().numpy(), list(symbols.numpy().astype(np.int32)))
     scales = context(symbols).detach().double()
-    for sample, wanted in zip(symbols.numpy().astype(np.int32), scales, strict=True):
+    for sample, target in zip(symbols.numpy().astype(np.int32), scales, strict=True):
         integer = prior.scales.weights.astype(np.float64) @ prior.scales.features(sample) / WEIGHT_GRID
-        expected = wanted.flatten(1).numpy()
+        expected = target.flatten(1).numpy()
         for start, end in prior.scales.spans[1:]:  # the mean over all places is in 16ths
             assert np.abs(integer[start:end] / expected[start:end] - 1).max() < 0.05
             levels = prior.scales.levels(prior.scales.features(sample, start), start, end).reshape(end - start, -1)
@@ -232,10 +238,12 @@ def test_scales_start_from_the_deviations() -> None:
 # --- decoders
 
 
-def synthesis(shape: tuple[int, ...], tiling: Tiling, width: int = 4) -> tuple[Synthesis, Geometry, Tensor, Tensor]:
+def synthesis(
+    shape: tuple[int, ...], tiling: Tiling, width: int = 4
+) -> tuple[SynthesisNetwork, Geometry, Tensor, Tensor]:
     geometry = Geometry(tiling, shape)
     matrix, mean = noise(geometry.values, 5, seed=3) * 0.1, noise(geometry.values, seed=4)
-    return Synthesis(geometry, matrix, mean, width, 1), geometry, matrix, mean
+    return SynthesisNetwork(geometry, matrix, mean, width, 1), geometry, matrix, mean
 
 
 DECODED = {
@@ -249,10 +257,10 @@ DECODED = {
 @pytest.mark.parametrize("case", DECODED)
 def test_a_decoder_starts_as_the_linear_inverse(case: str) -> None:
     decoder, geometry, matrix, mean = synthesis(*DECODED[case])
-    grid = quantise(noise(2, 5, *geometry.grid) * 3)
+    grid = quantise_dead_zone(noise(2, 5, *geometry.grid) * 3)
     blocks = geometry.from_grid(grid) @ matrix.T + mean
     with torch.no_grad():
-        assert torch.allclose(decoder(grid, geometry), geometry.samples(geometry.unblock(blocks)), atol=1e-5)
+        assert torch.allclose(decoder(grid, geometry)[0], geometry.samples(geometry.unblock(blocks)), atol=1e-5)
 
 
 @pytest.mark.parametrize("case", DECODED)
@@ -263,9 +271,9 @@ def test_a_rescaled_decoder_gives_the_same_of_longer_steps(case: str, factor: fl
         for i, parameter in enumerate(decoder.parameters()):
             parameter.add_(noise(*parameter.shape, seed=i) * 0.1)
         grid = noise(2, 5, *geometry.grid) * 3
-        before = decoder(grid, geometry)
+        before, _ = decoder(grid, geometry)
         decoder.rescale(factor)
-        assert torch.allclose(decoder(grid / factor, geometry), before, rtol=1e-4, atol=1e-4)
+        assert torch.allclose(decoder(grid / factor, geometry)[0], before, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("case", DECODED)
@@ -276,7 +284,7 @@ def test_gradients_reach_every_weight_after_a_step(case: str) -> None:
     for layer in decoder.modules():
         if isinstance(layer, ResidualBlock):
             nn.init.normal_(layer.second.weight)
-    loss = decoder(noise(2, 5, *geometry.grid) * 3, geometry).square().sum()
+    loss = decoder(noise(2, 5, *geometry.grid) * 3, geometry)[0].square().sum()
     gradients = torch.autograd.grad(loss, list(decoder.parameters()))
     assert all(bool(gradient.any()) for gradient in gradients)
 
@@ -285,10 +293,10 @@ def test_one_decoder_serves_sequences_of_all_lengths() -> None:
     decoder, *_ = synthesis((40, 6), Tiling((0,), (16,)))
     for length in (1, 16, 17, 40):
         geometry = Geometry(Tiling((0,), (16,)), (length, 6))
-        assert decoder(noise(1, 5, *geometry.grid), geometry).shape == (1, length, 6)
+        assert decoder(noise(1, 5, *geometry.grid), geometry)[0].shape == (1, length, 6)
 
 
 def test_a_constant_tensor_makes_a_decoder() -> None:
     geometry = Geometry(Tiling((1, 2), (4, 4)), (1, 4, 4))
-    decoder = Synthesis(geometry, torch.zeros(16, 1), torch.full((16,), 3.7), 4, 1)
-    assert torch.allclose(decoder(torch.zeros(1, 1, 1, 1), geometry), torch.tensor(3.7))
+    decoder = SynthesisNetwork(geometry, torch.zeros(16, 1), torch.full((16,), 3.7), 4, 1)
+    assert torch.allclose(decoder(torch.zeros(1, 1, 1, 1), geometry)[0], torch.tensor(3.7))

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from codecbench import TensorSpec
 from codecbench.measure import torch_threads
 from codecbench.toolbox.learning.integer_transform import LONG_BLOCK, IntegerTransform
-from codecbench.toolbox.learning.rates import quantise
+from codecbench.toolbox.learning.rates import quantise_dead_zone
 from codecbench.toolbox.learning.state import (
     State,
-    as_bytes,
-    from_bytes,
+    bytes_tensor,
     halved,
     load_halved,
+    tensor_bytes,
     tiling_from_json,
     tiling_to_json,
 )
@@ -34,11 +34,11 @@ SPECS = [IMAGE, FEATURES, LONG]
 IDS = ["image", "features", "long"]
 
 
-def transform(spec: TensorSpec, components: int = 9, greatest: float = 4.0) -> IntegerTransform:
+def transform(spec: TensorSpec, components: int = 9, max_magnitude: float = 4.0) -> IntegerTransform:
     """Of the whole sample as one block, steps of about a deviation."""
     values = int(np.prod(spec.max_shape))
     matrix = noise(components, values, seed=1) / values**0.5
-    return IntegerTransform.of(matrix, 0.3 + noise(values, seed=2), spec, greatest)
+    return IntegerTransform.of(matrix, 0.3 + noise(values, seed=2), spec, max_magnitude)
 
 
 def blocks(spec: TensorSpec, count: int) -> Tensor:
@@ -74,10 +74,10 @@ def test_symbols_depend_on_neither_batch_nor_threads(spec: TensorSpec) -> None:
     made, whole = transform(spec, components=40), blocks(spec, 64)
     made.scale.mul_(1 / 64)  # so that there is much to be rounded
     with torch_threads(1):
-        together = quantise(made(whole.T))
-        assert torch.equal(together, torch.cat([quantise(made(row[:, None])) for row in whole], 1))
+        together = quantise_dead_zone(made(whole.T))
+        assert torch.equal(together, torch.cat([quantise_dead_zone(made(row[:, None])) for row in whole], 1))
     with torch_threads(2):
-        assert torch.equal(together, quantise(made(whole.T)))
+        assert torch.equal(together, quantise_dead_zone(made(whole.T)))
     assert together.unique().numel() > 50
 
 
@@ -98,9 +98,9 @@ def test_components_without_weights_are_zero() -> None:
     assert torch.equal(made(torch.full((48, 1), 1023.0)), torch.zeros(2, 1))
 
 
-@pytest.mark.parametrize("greatest", [0.0, 1e-40, 1e-20, 1e20, 1e35])
-def test_training_values_of_any_size_make_a_grid(greatest: float) -> None:
-    made = transform(FEATURES, greatest=greatest)
+@pytest.mark.parametrize("max_magnitude", [0.0, 1e-40, 1e-20, 1e20, 1e35])
+def test_training_values_of_any_size_make_a_grid(max_magnitude: float) -> None:
+    made = transform(FEATURES, max_magnitude=max_magnitude)
     whole = made.integers(torch.full((1, *FEATURES.max_shape), 2.0), False)
     assert whole.isfinite().all()
     assert float(whole.abs().max()) <= made.limit
@@ -196,7 +196,7 @@ def test_states_that_say_nothing_of_themselves_are_refused() -> None:
 
 @given(st.binary(max_size=20))
 def test_bytes_are_a_tensor(values: bytes) -> None:
-    assert as_bytes(State.from_bytes(State({}, {"x": from_bytes(values)}).to_bytes()).tensors["x"]) == values
+    assert tensor_bytes(State.from_bytes(State({}, {"x": bytes_tensor(values)}).to_bytes()).tensors["x"]) == values
 
 
 def test_tilings_come_back() -> None:

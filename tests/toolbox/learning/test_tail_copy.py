@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from codecbench import TensorSpec
 from codecbench.toolbox.learning.geometry import Geometry
 from codecbench.toolbox.learning.state import halved, load_halved
-from codecbench.toolbox.learning.synthesis import Synthesis
+from codecbench.toolbox.learning.synthesis import SynthesisNetwork
 from codecbench.toolbox.learning.tail_copy import TailCopy
 from codecbench.toolbox.transforms.tiling import Tiling
 from codecbench.workers.process.graph_split import SplitModel
@@ -57,10 +57,10 @@ def copy_of(function: Callable[[nn.Module, Tensor], object], **parts: nn.Module 
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_a_copy_answers_as_the_tail_does(split: str) -> None:
+def test_a_copy_has_the_outputs_of_the_tail(split: str) -> None:
     tail, made, xs = copied(split)
-    features, answer = made(xs)
-    assert torch.allclose(answer, tail(xs), atol=1e-5)
+    features, output = made(xs)
+    assert torch.allclose(output, tail(xs), atol=1e-5)
     assert len(features) == len(made.kept)
 
 
@@ -89,9 +89,9 @@ def test_plain_values_and_tensors_make_it_again(split: str) -> None:
     again = TailCopy.empty(json.loads(json.dumps(made.to_json())))
     assert again.to_json() == made.to_json()
     again.load_state_dict(made.state_dict())
-    (features, answer), (wanted_features, wanted) = again(xs), made(xs)
-    assert torch.equal(answer, wanted)
-    assert all(torch.equal(a, b) for a, b in zip(features, wanted_features, strict=True))
+    (features, output), (target_features, target) = again(xs), made(xs)
+    assert torch.equal(output, target)
+    assert all(torch.equal(a, b) for a, b in zip(features, target_features, strict=True))
 
 
 KNOWN: dict[str, tuple[Callable[..., object], dict[str, nn.Module | Tensor]]] = {
@@ -168,24 +168,25 @@ def test_steps_that_are_none_are_refused(step: dict[str, object]) -> None:
 # --- within a decoder
 
 
-def decoder(made: TailCopy | None, shape: tuple[int, ...]) -> tuple[Synthesis, Geometry]:
+def decoder(made: TailCopy | None, shape: tuple[int, ...]) -> tuple[SynthesisNetwork, Geometry]:
     geometry = Geometry(Tiling((1, 2), (4, 4)), shape)
     matrix = noise(geometry.values, 6) * 0.2
-    return Synthesis(geometry, matrix, noise(geometry.values, seed=1), 4, 1, made), geometry
+    return SynthesisNetwork(geometry, matrix, noise(geometry.values, seed=1), 4, 1, made), geometry
 
 
 @pytest.mark.parametrize("split", ["input", "fine"])
-def test_a_decoder_asks_the_copy_about_the_transform(split: str) -> None:
+def test_a_decoder_runs_the_copy_on_the_transform(split: str) -> None:
     tail, made, xs = copied(split)
     network, geometry = decoder(made, tuple(xs.shape[1:]))
     alone, _ = decoder(None, tuple(xs.shape[1:]))
     grid = noise(2, 6, *geometry.grid)
     with torch.no_grad():
-        decoded = network(grid, geometry)
-        assert torch.allclose(decoded, alone(grid, geometry), atol=1e-5)  # which is all there is at the start
-        for answer in (network.answer, network.answered(grid, geometry)):
-            assert answer is not None
-            assert torch.allclose(answer, tail(decoded), atol=1e-4)
+        decoded, copy_output = network(grid, geometry)
+        # The transform is all there is at the start.
+        assert torch.allclose(decoded, alone(grid, geometry)[0], atol=1e-5)
+        for output in (copy_output, network.tail_output(grid, geometry)):
+            assert output is not None
+            assert torch.allclose(output, tail(decoded), atol=1e-4)
     assert network.lifts
 
 
@@ -193,7 +194,7 @@ def test_what_the_copy_says_comes_into_the_decoder() -> None:
     _, made, xs = copied("fine")
     network, geometry = decoder(made, tuple(xs.shape[1:]))
     nn.init.normal_(network.out.weight)
-    loss = network(noise(2, 6, *geometry.grid), geometry).square().sum()
+    loss = network(noise(2, 6, *geometry.grid), geometry)[0].square().sum()
     trained = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
     gradients = dict(zip(trained, torch.autograd.grad(loss, list(trained.values())), strict=True))
     assert not any(name.startswith("given_tail.") for name in trained)
@@ -211,23 +212,23 @@ def test_a_decoder_with_a_copy_comes_back_from_its_state() -> None:
     load_halved(again, kept)
     grid = noise(2, 6, *geometry.grid)
     with torch.no_grad():
-        assert torch.equal(again(grid, geometry), network(grid, geometry))
+        assert torch.equal(again(grid, geometry)[0], network(grid, geometry)[0])
 
 
 # --- steering
 
 
-def divergence(given: Tensor, wanted: Tensor) -> Tensor:
-    return F.kl_div(F.log_softmax(given, 1), F.log_softmax(wanted, 1), log_target=True, reduction="none").sum(1)
+def divergence(predicted: Tensor, target: Tensor) -> Tensor:
+    return F.kl_div(F.log_softmax(predicted, 1), F.log_softmax(target, 1), log_target=True, reduction="none").sum(1)
 
 
-def test_steering_goes_half_the_way_where_distances_are_quadratic() -> None:
+def test_steering_goes_half_the_way_where_losses_are_quadratic() -> None:
     made = copy_of(lambda m, x: m.layer(torch.flatten(x, 1)), layer=nn.Linear(4 * 6 * 6, 1))
     assert made is not None
-    xs, wanted = noise(3, 4, 6, 6), 5 + noise(3, 1, seed=2)
+    xs, target = noise(3, 4, 6, 6), 5 + noise(3, 1, seed=2)
     with torch.no_grad():
-        before, after = made(xs)[1], made(made.steered(xs, wanted))[1]
-    assert torch.allclose(after, (before + wanted) / 2, atol=1e-2)
+        before, after = made(xs)[1], made(made.steered(xs, target))[1]
+    assert torch.allclose(after, (before + target) / 2, atol=1e-2)
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -235,9 +236,9 @@ def test_steering_brings_what_the_tail_says_nearer(split: str) -> None:
     _, made, xs = copied(split)
     with torch.no_grad():
         before = made(xs)[1]
-        wanted = before + 0.3 * noise(*before.shape, seed=3)
-        after = made(made.steered(xs, wanted))[1]
-    assert float(divergence(after, wanted).sum()) < 0.8 * float(divergence(before, wanted).sum())
+        target = before + 0.3 * noise(*before.shape, seed=3)
+        after = made(made.steered(xs, target))[1]
+    assert float(divergence(after, target).sum()) < 0.8 * float(divergence(before, target).sum())
 
 
 def test_steering_leaves_what_is_there_already() -> None:
@@ -249,13 +250,13 @@ def test_steering_leaves_what_is_there_already() -> None:
 def test_a_sample_is_steered_without_regard_to_others() -> None:
     _, made, xs = copied("fine")
     with torch.no_grad():
-        wanted = made(xs)[1] + noise(len(xs), made(xs)[1].shape[1], seed=3)
-        together = made.steered(xs, wanted)
-        alone = torch.cat([made.steered(x[None], w[None]) for x, w in zip(xs, wanted, strict=True)])
+        target = made(xs)[1] + noise(len(xs), made(xs)[1].shape[1], seed=3)
+        together = made.steered(xs, target)
+        alone = torch.cat([made.steered(x[None], w[None]) for x, w in zip(xs, target, strict=True)])
     assert torch.allclose(together, alone, atol=1e-5)
 
 
-def test_a_decoder_steers_by_the_tail_as_it_was_given() -> None:
+def test_a_decoder_steers_by_the_tail_before_training() -> None:
     tail, made, xs = copied("fine")
     network, geometry = decoder(made, tuple(xs.shape[1:]))
     nn.init.normal_(network.out.weight)
@@ -263,10 +264,10 @@ def test_a_decoder_steers_by_the_tail_as_it_was_given() -> None:
         for weight in made.parameters():  # training changes the copy
             weight.add_(0.1 * noise(*weight.shape))
         grid = noise(2, 6, *geometry.grid)
-        plain = network(grid, geometry)
-        assert network.answer is not None
+        plain, copy_output = network(grid, geometry)
+        assert copy_output is not None
         moved = network.steered(grid, geometry, (-1e9, 1e9), mirrored=False)
-        before, after = (divergence(tail(samples), network.answer) for samples in (plain, moved))
+        before, after = (divergence(tail(samples), copy_output) for samples in (plain, moved))
         held = network.steered(grid, geometry, (0.0, 0.5), mirrored=False)
     assert bool((after < before).all())
     assert float(held.min()) >= 0.0
@@ -278,9 +279,9 @@ def test_of_pictures_a_decoder_steers_by_the_mirror_image_too() -> None:
     network, geometry = decoder(made, tuple(xs.shape[1:]))
     grid = noise(2, 6, *geometry.grid)
     with torch.no_grad():
-        plain = network(grid, geometry)  # what the transform gives, since the network starts at nothing
-        wanted = (tail(plain) + tail(plain.flip(-1))) / 2
+        plain, _ = network(grid, geometry)  # what the transform gives, since the network starts at nothing
+        target = (tail(plain) + tail(plain.flip(-1))) / 2
         moved = network.steered(grid, geometry, (-1e9, 1e9), mirrored=True)
-        expected = made.steered(plain, wanted)
+        expected = made.steered(plain, target)
     assert torch.allclose(moved, expected, atol=1e-4)
     assert not torch.allclose(moved, plain, atol=1e-4)

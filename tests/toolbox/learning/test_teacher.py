@@ -12,7 +12,7 @@ from support.traced import residual, tail_at
 from support.training import Tail, noise
 from torch import Tensor, fx, nn
 
-from codecbench.toolbox.learning.teacher import FEATURE_WEIGHT, MOST_FEATURES, Answer, Teacher, distance, folded
+from codecbench.toolbox.learning.teacher import FEATURE_WEIGHT, MAX_FEATURES, TailOutput, Teacher, folded, tail_loss
 
 SPLITS = ("input", "stem", "fine", "down", "coarse")
 
@@ -35,16 +35,16 @@ def reachable(start: fx.Node, without: fx.Node) -> set[fx.Node]:
 def test_outputs_are_the_tails(split: str) -> None:
     tail, spec = tail_at(split)
     xs = noise(3, *spec.max_shape)
-    answer = Teacher(tail)(xs)
-    (output,) = answer.outputs
+    found = Teacher(tail)(xs)
+    (output,) = found.outputs
     assert torch.allclose(output, tail(xs), atol=1e-5)
-    assert all(len(feature) == 3 for feature in answer.features)
+    assert all(len(feature) == 3 for feature in found.features)
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_features_are_what_all_the_rest_is_computed_from(split: str) -> None:
     teacher = Teacher(tail_at(split)[0])
-    assert 1 <= len(teacher._stages) <= MOST_FEATURES
+    assert 1 <= len(teacher._stages) <= MAX_FEATURES
     nodes = list(teacher._tail.graph.nodes)
     (source,), (sink,) = ([node for node in nodes if node.op == op] for op in ("placeholder", "output"))
     for stage in teacher._stages:
@@ -63,9 +63,9 @@ def test_gradients_go_to_the_tensor_alone() -> None:
     tail.requires_grad_(True)
     before = copy.deepcopy(tail.state_dict())
     teacher, xs = Teacher(tail), noise(2, *spec.max_shape).requires_grad_()
-    wanted = teacher(noise(2, *spec.max_shape, seed=1))
-    distance(
-        teacher(xs), Answer([f.detach() for f in wanted.features], [o.detach() for o in wanted.outputs])
+    target = teacher(noise(2, *spec.max_shape, seed=1))
+    tail_loss(
+        teacher(xs), TailOutput([f.detach() for f in target.features], [o.detach() for o in target.outputs])
     ).backward()
     assert xs.grad is not None
     assert bool(xs.grad.any())
@@ -79,9 +79,9 @@ def test_a_tail_that_is_no_graph_gives_its_floating_outputs() -> None:
         return {"scores": x.sum(1), "classes": x.argmax(1), "text": "none", "more": [x * 2, (x + 1,)]}
 
     xs = noise(3, 4)
-    answer = Teacher(Tail(several))(xs)
-    assert answer.features == []
-    assert [tuple(output.shape) for output in answer.outputs] == [(3,), (3, 4), (3, 4)]
+    output = Teacher(Tail(several))(xs)
+    assert output.features == []
+    assert [tuple(output.shape) for output in output.outputs] == [(3,), (3, 4), (3, 4)]
 
 
 # --- folding
@@ -89,11 +89,11 @@ def test_a_tail_that_is_no_graph_gives_its_floating_outputs() -> None:
 
 def test_normalisation_goes_into_the_convolution_before() -> None:
     tail = fx.symbolic_trace(residual())
-    given_nodes = len(tail.graph.nodes)
+    node_count = len(tail.graph.nodes)
     module = folded(tail)
     used = [module.get_submodule(str(n.target)) for n in module.graph.nodes if n.op == "call_module"]
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in used)
-    assert len(tail.graph.nodes) == given_nodes == len(module.graph.nodes) + 6
+    assert len(tail.graph.nodes) == node_count == len(module.graph.nodes) + 6
     xs = torch.rand(2, 3, 8, 8)
     assert torch.allclose(module(xs), tail(xs), atol=1e-5)
 
@@ -114,30 +114,30 @@ def test_a_convolution_that_something_else_reads_keeps_its_normalisation() -> No
     assert torch.equal(folded(tail)(xs), tail(xs))
 
 
-# --- distances
+# --- losses
 
 
-def test_equal_answers_are_no_way_apart_and_others_the_further_the_more_they_differ() -> None:
+def test_equal_outputs_have_no_loss_and_others_the_more_the_more_they_differ() -> None:
     tail, spec = tail_at("stem")
     teacher, xs, other = Teacher(tail), noise(8, *spec.max_shape), noise(8, *spec.max_shape, seed=1)
-    wanted = teacher(xs)
-    far = [float(distance(teacher(xs + share * other), wanted)) for share in (0.0, 0.01, 0.1, 0.5, 2.0)]
-    assert far[0] == pytest.approx(0, abs=1e-9)
-    assert far == sorted(far)
-    assert far[1] > 1e-8
+    target = teacher(xs)
+    losses = [float(tail_loss(teacher(xs + share * other), target)) for share in (0.0, 0.01, 0.1, 0.5, 2.0)]
+    assert losses[0] == pytest.approx(0, abs=1e-9)
+    assert losses == sorted(losses)
+    assert losses[1] > 1e-8
 
 
-def test_distances_are_in_units_of_the_mean_square_and_nats() -> None:
+def test_losses_are_in_units_of_the_mean_square_and_nats() -> None:
     a, b = noise(4, 3, 2, 2), noise(4, 3, 2, 2, seed=1)
     squares = FEATURE_WEIGHT * (a - b).square().mean() / b.square().mean()
-    assert torch.allclose(distance(Answer([a], []), Answer([b], [])), squares)
-    assert torch.allclose(distance(Answer([9 * a], []), Answer([9 * b], [])), squares)
+    assert torch.allclose(tail_loss(TailOutput([a], []), TailOutput([b], [])), squares)
+    assert torch.allclose(tail_loss(TailOutput([9 * a], []), TailOutput([9 * b], [])), squares)
     p, q = noise(4, 5), noise(4, 5, seed=1)
     relative = FEATURE_WEIGHT * (p - q).square().mean() / q.square().mean()
     p_share, q_share = F.softmax(p, -1), F.softmax(q, -1)
     nats = (q_share * (q_share / p_share).log()).sum(-1).mean()
-    assert torch.allclose(distance(Answer([], [p]), Answer([], [q])), relative + nats, atol=1e-6)
+    assert torch.allclose(tail_loss(TailOutput([], [p]), TailOutput([], [q])), relative + nats, atol=1e-6)
     one, other = noise(4, 1), noise(4, 1, seed=1)  # a single number is no distribution over classes
-    assert float(distance(Answer([], [one]), Answer([], [other]))) == pytest.approx(
+    assert float(tail_loss(TailOutput([], [one]), TailOutput([], [other]))) == pytest.approx(
         float(FEATURE_WEIGHT * (one - other).square().mean() / other.square().mean())
     )

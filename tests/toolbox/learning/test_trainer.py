@@ -10,27 +10,24 @@ from typing import Any
 
 import pytest
 import torch
-from support.training import noise
 from torch import Tensor, nn
 
 from codecbench import FitData, TensorSpec
 from codecbench.kit.samples import fit_data, spec_label
-from codecbench.toolbox.learning.batches import _augmented, as_tensors
+from codecbench.toolbox.learning.batches import as_tensors, augmented
 from codecbench.toolbox.learning.trainer import (
     SAVE_EVERY,
     WARM_UP_STEPS,
-    Adam,
-    Lesson,
+    Objective,
     Schedule,
-    Scores,
-    named_scores,
+    ValidationResult,
     train,
 )
 
 VECTOR = TensorSpec((10,))
 SPECS = [VECTOR, TensorSpec((3, 8, 8), image=True), TensorSpec((None, 6), max_length=20)]
 SCHEDULE = Schedule(samples=480, batch=8, rate=1e-2, patience=100)
-"""60 steps of ten passes, with a look every three or four steps."""
+"""60 steps of ten passes, with a validation every three or four steps."""
 
 
 def network(width: int = 4, seed: int = 7) -> nn.Sequential:
@@ -39,11 +36,11 @@ def network(width: int = 4, seed: int = 7) -> nn.Sequential:
         return nn.Sequential(nn.Linear(6, 4), nn.Linear(4, width))
 
 
-class Line(Lesson):
+class Line(Objective):
     """Six numbers of a sample, with noise, to four others."""
 
-    def __init__(self, given: nn.Module | None = None) -> None:
-        self.network = given or network()
+    def __init__(self, start: nn.Module | None = None) -> None:
+        self.network = start or network()
         self.losses: list[float] = []
         self.weights: list[Tensor] = []
         self.shares: list[float] = []
@@ -54,12 +51,12 @@ class Line(Lesson):
         loss = (self.network(noisy) - numbers[:, :1] + 1).square().mean()
         return loss, {"loss of a batch": float(loss.detach())}
 
-    def look(self, batches: Iterator[Tensor]) -> Scores:
+    def validate(self, batches: Iterator[Tensor]) -> ValidationResult:
         assert not self.network.training
         self.weights.append(weights(self.network))
         total = [float((self.network(six(xs)) - six(xs)[:, :1] + 1).square().mean()) for xs in batches]
         self.losses.append(self.scored(sum(total) / len(total)))
-        return named_scores(self.losses[-1], {"loss": self.losses[-1]})
+        return ValidationResult.of(self.losses[-1], {"loss": self.losses[-1]})
 
     def scored(self, loss: float) -> float:
         return loss
@@ -70,7 +67,7 @@ class Line(Lesson):
 
 
 class Scripted(Line):
-    """A lesson whose looks find these losses, the last one again and again."""
+    """An objective whose validations find these losses, the last one again and again."""
 
     def __init__(self, losses: Sequence[float]) -> None:
         super().__init__()
@@ -94,9 +91,9 @@ def data(spec: TensorSpec = VECTOR, *, max_s: float = 1e9, seed: int = 0, **chan
 
 
 def trained(spec: TensorSpec = VECTOR, seed: int = 0, **changes: Any) -> Tensor:
-    lesson = Line()
-    train(lesson, data(spec, seed=seed, **changes), SCHEDULE)
-    return weights(lesson.network)
+    objective = Line()
+    train(objective, data(spec, seed=seed, **changes), SCHEDULE)
+    return weights(objective.network)
 
 
 # --- seeds
@@ -111,10 +108,10 @@ def test_a_seed_gives_the_same_weights(spec: TensorSpec) -> None:
 
 
 def test_training_learns() -> None:
-    lesson = Line()
-    train(lesson, data(), Schedule(1600, batch=8, rate=3e-2))
-    assert min(lesson.losses) < 0.1 * lesson.losses[0]
-    assert not lesson.network.training
+    objective = Line()
+    train(objective, data(), Schedule(1600, batch=8, rate=3e-2))
+    assert min(objective.losses) < 0.1 * objective.losses[0]
+    assert not objective.network.training
 
 
 # --- interruptions
@@ -146,12 +143,12 @@ def interrupted(spec: TensorSpec, after: int, by: str) -> bytes:
 @pytest.mark.parametrize(("after", "by"), [(1, "save"), (4, "progress"), (13, "save")])
 def test_a_training_that_goes_on_ends_as_one_that_was_not_interrupted(spec: TensorSpec, after: int, by: str) -> None:
     saved = interrupted(spec, after, by)
-    whole, rest = Line(), Line(network(seed=8))
-    train(whole, data(spec), SCHEDULE)
+    uninterrupted, rest = Line(), Line(network(seed=8))
+    train(uninterrupted, data(spec), SCHEDULE)
     train(rest, data(spec, saved=saved), SCHEDULE)
-    assert torch.equal(weights(rest.network), weights(whole.network))
-    assert rest.losses == whole.losses[-len(rest.losses) :]
-    assert len(rest.losses) == len(whole.losses) - after
+    assert torch.equal(weights(rest.network), weights(uninterrupted.network))
+    assert rest.losses == uninterrupted.losses[-len(rest.losses) :]
+    assert len(rest.losses) == len(uninterrupted.losses) - after
 
 
 def other_network() -> bytes:
@@ -168,20 +165,47 @@ def without(part: str) -> bytes:
     return save({name: tensor for name, tensor in load(interrupted(VECTOR, 2, "save")).items() if part not in name})
 
 
+def earlier_version() -> bytes:
+    """What was saved, with the moments laid out as before partial fits had a format."""
+    from safetensors.torch import load, save
+
+    tensors = load(interrupted(VECTOR, 2, "save"))
+    del tensors["format"]
+    for at, (name, _) in enumerate(network().named_parameters()):
+        tensors[f"mean.{name}"] = tensors.pop(f"optimizer.{at}.exp_avg")
+        tensors[f"square.{name}"] = tensors.pop(f"optimizer.{at}.exp_avg_sq")
+        del tensors[f"optimizer.{at}.step"]
+    return save(tensors)
+
+
 @pytest.mark.parametrize(
     "saved",
     [
         lambda: b"", lambda: b"garbage", lambda: bytes(1000), lambda: interrupted(VECTOR, 2, "save")[:-5],
-        other_network, lambda: without("numbers"), lambda: without("generator"), lambda: without("mean"),
-        lambda: without("now.0"), lambda: without("best.0"),
+        other_network, lambda: without("numbers"), lambda: without("generator"), lambda: without("exp_avg_sq"),
+        lambda: without("now.0"), lambda: without("best.0"), lambda: without("format"), earlier_version,
     ],
     ids=[
         "nothing", "garbage", "zeros", "cut short", "another network", "no numbers", "no generator", "no momentum",
-        "few weights", "few of the best",
+        "few weights", "few of the best", "no format", "the layout of an earlier version",
     ],
 )  # fmt: skip
-def test_what_cannot_be_used_is_ignored(saved: Callable[[], bytes]) -> None:
-    assert torch.equal(trained(saved=saved()), trained())
+def test_what_cannot_be_used_is_ignored_and_said_once(saved: Callable[[], bytes]) -> None:
+    told: list[str] = []
+    assert torch.equal(trained(saved=saved(), progress=lambda _, text: told.append(text)), trained())
+    assert [text for text in told if "starts anew" in text] == told[:1]
+
+
+def test_an_earlier_version_is_named() -> None:
+    told: list[str] = []
+    trained(saved=earlier_version(), progress=lambda _, text: told.append(text))
+    assert told[0] == "the interrupted fit cannot be resumed (it was saved by another version), so it starts anew"
+
+
+def test_a_resumed_training_does_not_say_that_it_starts_anew() -> None:
+    told: list[str] = []
+    trained(saved=interrupted(VECTOR, 2, "save"), progress=lambda _, text: told.append(text))
+    assert not any("starts anew" in text for text in told)
 
 
 def test_a_training_that_time_ends_goes_on_with_a_clock_of_its_own() -> None:
@@ -198,78 +222,78 @@ def test_a_training_that_time_ends_goes_on_with_a_clock_of_its_own() -> None:
 
 
 def test_without_time_the_start_stands_as_it_is() -> None:
-    lesson, before = Line(), weights(network())
-    train(lesson, data(max_s=0.0), SCHEDULE)
-    assert torch.equal(weights(lesson.network), before)
-    assert not lesson.network.training
-    assert len(lesson.losses) == 1
+    objective, before = Line(), weights(network())
+    train(objective, data(max_s=0.0), SCHEDULE)
+    assert torch.equal(weights(objective.network), before)
+    assert not objective.network.training
+    assert len(objective.losses) == 1
 
 
 def test_time_ends_a_training_that_is_finished_then() -> None:
-    lesson, fractions = Line(), []
-    train(lesson, data(max_s=5.0, progress=lambda f, _: fractions.append(f)), Schedule(10**9, batch=8, rate=1e-2))
-    assert 10 < len(lesson.shares) < 100
-    assert lesson.shares == sorted(lesson.shares)
-    assert lesson.shares[-1] > 0.9
+    objective, fractions = Line(), []
+    train(objective, data(max_s=5.0, progress=lambda f, _: fractions.append(f)), Schedule(10**9, batch=8, rate=1e-2))
+    assert 10 < len(objective.shares) < 100
+    assert objective.shares == sorted(objective.shares)
+    assert objective.shares[-1] > 0.9
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
-    assert min(lesson.losses) < lesson.losses[0]
+    assert min(objective.losses) < objective.losses[0]
 
 
 def test_steps_end_a_training() -> None:
-    lesson = Line()
-    train(lesson, data(), SCHEDULE)
-    assert len(lesson.shares) == 60 == SCHEDULE.samples // SCHEDULE.batch
-    assert lesson.shares == pytest.approx([step / 60 for step in range(60)], abs=1e-6)
-    assert 1 / SAVE_EVERY - 4 <= len(lesson.losses) <= 1 / SAVE_EVERY  # and the last is at the end
+    objective = Line()
+    train(objective, data(), SCHEDULE)
+    assert len(objective.shares) == 60 == SCHEDULE.samples // SCHEDULE.batch
+    assert objective.shares == pytest.approx([step / 60 for step in range(60)], abs=1e-6)
+    assert 1 / SAVE_EVERY - 4 <= len(objective.losses) <= 1 / SAVE_EVERY  # and the last is at the end
 
 
 @pytest.mark.parametrize("patience", [1, 3])
 def test_a_training_that_gets_no_better_ends(patience: int) -> None:
-    lesson = Scripted([2.0, 1.0, 3.0])
-    train(lesson, data(), dataclasses.replace(SCHEDULE, patience=patience))
-    assert len(lesson.losses) == 2 + patience
-    assert torch.equal(weights(lesson.network), lesson.weights[1])
+    objective = Scripted([2.0, 1.0, 3.0])
+    train(objective, data(), dataclasses.replace(SCHEDULE, patience=patience))
+    assert len(objective.losses) == 2 + patience
+    assert torch.equal(weights(objective.network), objective.weights[1])
 
 
 def test_the_best_weights_are_kept_not_the_last() -> None:
-    lesson = Scripted([5.0, 4.0, 1.0, 2.0, 1.5, 1.0, math.nan])
-    train(lesson, data(), SCHEDULE)
-    assert torch.equal(weights(lesson.network), lesson.weights[2])
-    assert not torch.equal(lesson.weights[2], lesson.weights[-1])
+    objective = Scripted([5.0, 4.0, 1.0, 2.0, 1.5, 1.0, math.nan])
+    train(objective, data(), SCHEDULE)
+    assert torch.equal(weights(objective.network), objective.weights[2])
+    assert not torch.equal(objective.weights[2], objective.weights[-1])
 
 
 def test_what_is_never_found_better_than_the_start_is_the_start() -> None:
     data = dataclasses.replace(fit_data(VECTOR, max_s=1e6), start=(b"", b""))
-    lesson = Scripted([0.5, 0.9, 0.7])
-    before = weights(lesson.network)
-    train(lesson, data, SCHEDULE)
-    assert torch.equal(weights(lesson.network), before)
+    objective = Scripted([0.5, 0.9, 0.7])
+    before = weights(objective.network)
+    train(objective, data, SCHEDULE)
+    assert torch.equal(weights(objective.network), before)
     better = Scripted([0.5, 0.9, 0.4, 0.8])
     train(better, data, SCHEDULE)
     assert torch.equal(weights(better.network), better.weights[2])
 
 
-def test_looks_that_find_no_number_leave_the_last_weights() -> None:
-    lesson = Scripted([math.nan])
-    train(lesson, data(), SCHEDULE)
-    assert torch.equal(weights(lesson.network), lesson.weights[-1])
+def test_validations_that_find_no_number_leave_the_last_weights() -> None:
+    objective = Scripted([math.nan])
+    train(objective, data(), SCHEDULE)
+    assert torch.equal(weights(objective.network), objective.weights[-1])
 
 
-def test_what_was_best_no_longer_counts_once_the_lesson_has_changed() -> None:
+def test_what_was_best_no_longer_counts_once_the_objective_has_changed() -> None:
     class Changing(Scripted):
-        looked: int | None = None
+        validated: int | None = None
 
         def advance(self, share: float) -> bool:
-            if share < 0.5 or self.looked is not None:
+            if share < 0.5 or self.validated is not None:
                 return False
-            self.looked = len(self.losses)
+            self.validated = len(self.losses)
             return True
 
-    lesson = Changing([*[0.5] * 9, 7.0, 6.0, 6.5])
-    train(lesson, data(), dataclasses.replace(SCHEDULE, patience=10))
-    assert lesson.looked == 9
-    assert torch.equal(weights(lesson.network), lesson.weights[10])
+    objective = Changing([*[0.5] * 9, 7.0, 6.0, 6.5])
+    train(objective, data(), dataclasses.replace(SCHEDULE, patience=10))
+    assert objective.validated == 9
+    assert torch.equal(weights(objective.network), objective.weights[10])
 
 
 def test_another_loss_begins_with_small_steps() -> None:
@@ -291,9 +315,9 @@ def test_another_loss_begins_with_small_steps() -> None:
             loss, figures = super().loss(xs, generator)
             return self.factor * loss, figures
 
-    lesson = Rescaled()
-    train(lesson, data(), Schedule(1600, batch=8, rate=3e-2))
-    assert 0 < lesson.first_move <= 3e-2 / WARM_UP_STEPS
+    objective = Rescaled()
+    train(objective, data(), Schedule(1600, batch=8, rate=3e-2))
+    assert 0 < objective.first_move <= 3e-2 / WARM_UP_STEPS
 
 
 # --- steps
@@ -301,12 +325,13 @@ def test_another_loss_begins_with_small_steps() -> None:
 
 def test_a_factor_of_zero_freezes_a_parameter() -> None:
     class Frozen(Line):
-        def rate_factor(self, name: str) -> float:
-            return 0.0 if name == "0.weight" else 1.0
+        def parameter_groups(self) -> list[dict[str, Any]]:
+            first, *others = self.network.parameters()
+            return [{"params": [first], "rate_factor": 0.0}, {"params": others, "rate_factor": 1.0}]
 
-    lesson, before = Frozen(), network()
-    train(lesson, data(), SCHEDULE)
-    after = lesson.network.state_dict()
+    objective, before = Frozen(), network()
+    train(objective, data(), SCHEDULE)
+    after = objective.network.state_dict()
     changed = {name: not torch.equal(tensor, after[name]) for name, tensor in before.state_dict().items()}
     assert changed == {"0.weight": False, "0.bias": True, "1.weight": True, "1.bias": True}
 
@@ -329,30 +354,12 @@ def test_a_batch_without_a_finite_loss_changes_nothing(value: float) -> None:
 
 
 def test_what_the_loss_does_not_reach_stays() -> None:
-    lesson = Line(nn.Sequential(network()))
-    lesson.network.unused = nn.Parameter(torch.ones(3))
-    lesson.network.fixed = nn.Parameter(torch.ones(3), requires_grad=False)
-    train(lesson, data(), SCHEDULE)
-    assert torch.equal(lesson.network.unused, torch.ones(3))
-    assert torch.equal(lesson.network.fixed, torch.ones(3))
-
-
-def test_adam_is_adam() -> None:
-    """Algorithm 1 of Kingma and Ba 2015, for one tensor at a time."""
-    ours, theirs = ([noise(3, 2), noise(5, seed=1)] for _ in range(2))
-    means, squares = ([torch.zeros_like(x) for x in theirs] for _ in range(2))
-    adam, (first, second), rates = Adam(ours, (0.8, 0.95)), (0.8, 0.95), [0.1, 0.03]
-    for step in range(1, 6):
-        gradients = [noise(*x.shape, seed=10 + step) for x in ours]
-        adam.step(gradients, rates)
-        for x, gradient, mean, square, rate in zip(theirs, gradients, means, squares, rates, strict=True):
-            mean.copy_(first * mean + (1 - first) * gradient)
-            square.copy_(second * square + (1 - second) * gradient**2)
-            x -= rate * (mean / (1 - first**step)) / ((square / (1 - second**step)).sqrt() + 1e-8)
-    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(ours, theirs, strict=True))
-    before = [x.clone() for x in ours]
-    adam.step([torch.ones_like(x) for x in ours], 0.0)
-    assert all(torch.equal(a, b) for a, b in zip(ours, before, strict=True))
+    objective = Line(nn.Sequential(network()))
+    objective.network.unused = nn.Parameter(torch.ones(3))
+    objective.network.fixed = nn.Parameter(torch.ones(3), requires_grad=False)
+    train(objective, data(), SCHEDULE)
+    assert torch.equal(objective.network.unused, torch.ones(3))
+    assert torch.equal(objective.network.fixed, torch.ones(3))
 
 
 # --- batches
@@ -369,9 +376,9 @@ def test_samples_of_equal_length_share_a_batch_and_empty_ones_are_left_out() -> 
 @pytest.mark.parametrize("shape", [(3, 12, 10), (1, 1, 1), (3, 2, 9)])
 def test_pictures_are_moved_and_mirrored(shape: tuple[int, ...]) -> None:
     xs = torch.arange(6 * math.prod(shape)).reshape(6, *shape).float()
-    moved = [_augmented(xs, torch.Generator().manual_seed(seed)) for seed in range(8)]
+    moved = [augmented(xs, torch.Generator().manual_seed(seed)) for seed in range(8)]
     assert all(picture.shape == xs.shape for picture in moved)
-    assert torch.equal(moved[0], _augmented(xs, torch.Generator().manual_seed(0)))
+    assert torch.equal(moved[0], augmented(xs, torch.Generator().manual_seed(0)))
     for picture in moved:
         for before, after in zip(xs, picture, strict=True):
             assert set(after.flatten().tolist()) <= set(before.flatten().tolist())
@@ -379,11 +386,11 @@ def test_pictures_are_moved_and_mirrored(shape: tuple[int, ...]) -> None:
         assert len({tuple(picture.flatten().tolist()) for picture in moved}) > 4
 
 
-def test_there_is_a_look_for_each_share_that_is_saved() -> None:
+def test_there_is_a_validation_for_each_share_that_is_saved() -> None:
     kept: list[bytes] = []
-    lesson = Line()
-    train(lesson, data(save=kept.append), SCHEDULE)
-    assert len(kept) == len(lesson.losses) - 1 > 10
+    objective = Line()
+    train(objective, data(save=kept.append), SCHEDULE)
+    assert len(kept) == len(objective.losses) - 1 > 10
 
 
 def test_figures_are_shown() -> None:
@@ -392,4 +399,4 @@ def test_figures_are_shown() -> None:
     assert any(text.startswith("loss ") and "loss of a batch" in text for text in told)
     assert any(text.startswith("held out: loss ") for text in told)
     figures: Mapping[str, float] = {"bytes": 12.3456, "distance": 1.0}
-    assert named_scores(2.0, figures) == Scores(2.0, "bytes 12.3, distance 1")
+    assert ValidationResult.of(2.0, figures) == ValidationResult(2.0, "bytes 12.3, distance 1")

@@ -158,7 +158,7 @@ def test_many_components_have_the_symbols_of_few(levels: int, monkeypatch: pytes
     for x in (*samples(IMAGE, 3, seed=9), *extremes(IMAGE).values()):
         searched = device._symbols(x)
         with monkeypatch.context() as patched:
-            patched.setattr(deepcod, "MANY_COMPONENTS", 0)
+            patched.setattr("codecbench_plugins.deepcod.coding.MANY_COMPONENTS", 0)
             compared = device._symbols(x)
         assert compared.dtype == searched.dtype
         assert (compared == searched).all()

@@ -10,7 +10,7 @@ from codecbench.toolbox.codecs.latent import decode_by_shape, unsuited
 from codecbench.toolbox.codecs.points import Points, TensorKind, kind_of
 from codecbench.toolbox.coding.headers import write_shape
 from codecbench.toolbox.transforms.tiling import Tiling
-from codecbench_plugins.deepcod.coding import SymbolPrior, pack, unpack
+from codecbench_plugins.deepcod.coding import SymbolPrior, pack, symbols_of, unpack
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,9 +46,6 @@ THIN_BLOCK = 64
 RATE, BETAS = 2e-3, (0.9, 0.98)
 PRIOR_SAMPLES, PRIOR_SYMBOLS = 4000, 20_000_000
 LIMIT = 3e38
-
-MANY_COMPONENTS = 8192
-"""From so many on, comparing all of them with each threshold is quicker than to search for each of them."""
 
 
 class Deepcod(Codec):
@@ -153,7 +150,7 @@ class Deepcod(Codec):
         from codecbench.toolbox.learning.trainer import Schedule, train
         from codecbench_plugins.deepcod.objective import DeepcodObjective, learned_prior
 
-        states = self._started(data)
+        states = _started(data)
         if self.coding == "fixed" or not states or states["device"].about != self._about():
             objective = DeepcodObjective(data, self._geometry, self._latents(), self.levels, states)
             train(objective, data, Schedule(SAMPLES[_kind(data.spec)], rate=RATE, betas=BETAS))
@@ -226,17 +223,10 @@ class Deepcod(Codec):
 
     def _symbols(self, x: Tensor) -> NDArray[np.int32]:
         """The nearest centre of each component: (latents, height, width), from 0 to levels - 1."""
-        import torch
-
         if self._transform is None or self._thresholds is None:
             raise RuntimeError(f"{self.name} has to be fitted, or restored, before it encodes")
         components = self._transform.components(x[None], self._geometry(x.shape), self.spec.image)
-        if components.numel() < MANY_COMPONENTS:
-            return torch.bucketize(components, self._thresholds, out_int32=True).numpy()
-        symbols = torch.zeros(components.shape, dtype=torch.uint8)
-        for threshold in self._thresholds:
-            symbols += components > threshold
-        return symbols.int().numpy()
+        return symbols_of(components, self._thresholds)
 
     def _read(self, body: memoryview, shape: Sequence[int]) -> NDArray[np.int64]:
         """Symbols (latents, height, width) of a payload behind its shape. Raises PayloadError where it is none."""
@@ -266,18 +256,6 @@ class Deepcod(Codec):
         """The sizes of the networks; those of other sizes cannot stand for these."""
         return {"latents": self._latents(), "levels": self.levels}
 
-    def _started(self, data: FitData) -> dict[Side, State]:
-        """The states of the point that this one starts from, where they can be read."""
-        from codecbench.toolbox.learning.state import State
-
-        if data.start is None:
-            return {}
-        try:
-            device, edge = (State.from_bytes(state) for state in data.start)
-        except ValueError:
-            return {}
-        return {"device": device, "edge": edge}
-
     def _take(self, side: Side, state: State) -> None:
         """All but the prior. Raises ValueError where something is missing."""
         from codecbench.toolbox.learning.integer_transform import IntegerTransform
@@ -305,6 +283,19 @@ class Deepcod(Codec):
             if len(found) >= min(PRIOR_SAMPLES, PRIOR_SYMBOLS // max(1, found[0].size if found else 1)):
                 break
         return found
+
+
+def _started(data: FitData) -> dict[Side, State]:
+    """The states of the point that a fit starts from, where they can be read."""
+    from codecbench.toolbox.learning.state import State
+
+    if data.start is None:
+        return {}
+    try:
+        device, edge = (State.from_bytes(state) for state in data.start)
+    except ValueError:
+        return {}
+    return {"device": device, "edge": edge}
 
 
 def rounded_down(thresholds: Tensor, dtype: torch.dtype) -> Tensor:

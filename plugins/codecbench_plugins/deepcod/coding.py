@@ -18,6 +18,21 @@ if TYPE_CHECKING:
 
 AnyPrior: TypeAlias = Prior | ContextPrior
 
+MANY_COMPONENTS = 8192
+"""From so many on, comparing all of them with each threshold is quicker than to search for each of them."""
+
+
+def symbols_of(components: Tensor, thresholds: Tensor) -> NDArray[np.int32]:
+    """The number of thresholds, ascending, that lie below each component. Same shape."""
+    import torch
+
+    if components.numel() < MANY_COMPONENTS:
+        return torch.bucketize(components, thresholds, out_int32=True).numpy()
+    symbols = torch.zeros(components.shape, dtype=torch.uint8)
+    for threshold in thresholds:
+        symbols += components > threshold
+    return symbols.int().numpy()
+
 
 @dataclass(frozen=True, eq=False)
 class SymbolPrior:

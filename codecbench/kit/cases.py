@@ -71,7 +71,6 @@ class Case:
                 # Before the time of the fit begins.
                 warm_optimizers()
                 data = fit_data(self.spec, max_s=max_s)
-                warm_optimizers()
                 with sealed():
                     codec.fit(data)
             return {"device": codec.export("device"), "edge": codec.export("edge")}

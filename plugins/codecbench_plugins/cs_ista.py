@@ -155,8 +155,8 @@ class CompressiveSensing(Codec):
         self._step, seed = float(arrays["step"]), int(arrays["seed"])
         blocks, basis = self._blocks, self._basis()
         if self.variant == "best":
-            most = math.floor(self.ratio * blocks.groups * blocks.length)
-            self._sensing: Sensing = Banded(basis, arrays, most, seed)
+            max_measurements = math.floor(self.ratio * blocks.groups * blocks.length)
+            self._sensing: Sensing = Banded(basis, arrays, max_measurements, seed)
         else:
             self._sensing = DenseGaussian(basis, blocks.groups, arrays, self.ratio, seed)
         if "prior" in arrays:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SIGNATURE = b"\xff\x0a"
 USUAL_BYTES = 64
 """Beginning of a section that both sides keep."""
-WHOLE = 255
+FULL_FILE = 255
 """First octet of a payload that holds a whole file."""
 
 
@@ -56,7 +56,7 @@ class JpegXL(PictureCodec):
         start, usual = _parts(self.header((picture.shape[0], picture.shape[1])))
         section = file[len(start) + len(_length(len(file))) :]
         if file != start + _length(len(section)) + section:
-            return bytes([WHOLE]) + file
+            return bytes([FULL_FILE]) + file
         differs = (at for at, (own, other) in enumerate(zip(section, usual, strict=False)) if own != other)
         shared = next(differs, min(len(section), len(usual)))
         return bytes([shared]) + section[shared:]
@@ -69,7 +69,7 @@ class JpegXL(PictureCodec):
         if not stream:
             raise PayloadError("an empty payload")
         shared, file = stream[0], stream[1:]
-        if shared != WHOLE:
+        if shared != FULL_FILE:
             start, usual = _parts(self.header(size))
             section = usual[:shared] + file
             file = start + _length(len(section)) + section

@@ -140,17 +140,17 @@ class Zstd(Codec):
         shape, body = read_shape(self.spec, payload)
         levels = self._unpack(body, math.prod(shape)).reshape(shape)
         if not self.spec.image:
-            greatest = float(np.finfo(self.spec.dtype).max)
-            values = ((levels + self._lowest) * self._step).clip(-greatest, greatest)
+            highest = float(np.finfo(self.spec.dtype).max)
+            values = ((levels + self._lowest) * self._step).clip(-highest, highest)
             return torch.from_numpy(values.astype(self.spec.dtype))
         if len(levels) == 3:
             levels[::2] += levels[1]
         levels = restore_from_differences(levels, self._mask)
         return torch.from_numpy(from_pixels(np.rint(levels * self.step).clip(0, 255).astype(np.uint8)))
 
-    def _use(self, step: float, lowest: int, greatest: int) -> None:
-        self._step, self._lowest, self._max_level = step, lowest, greatest
-        self._mask = 15 if greatest < 16 else 255
+    def _use(self, step: float, lowest: int, highest: int) -> None:
+        self._step, self._lowest, self._max_level = step, lowest, highest
+        self._mask = 15 if highest < 16 else 255
 
     def _pack(self, symbols: NDArray[np.int32]) -> bytes:
         import numpy as np

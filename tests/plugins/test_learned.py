@@ -127,7 +127,7 @@ def test_short_sequences(spec: TensorSpec, name: str) -> None:
 def test_a_tensor_of_blocks_is_there_and_back(kind: str, name: str) -> None:
     device, edge = tiled(kind, name)
     assert None not in device.spec.shape
-    assert device._geometry(device.spec.max_shape).whole is False
+    assert device._geometry(device.spec.max_shape).is_one_block is False
     xs = list(pictures(4, 5)) if device.spec.image else list(noise(4, *device.spec.max_shape, seed=5).relu())
     for x in [*xs, *extremes(device.spec).values()]:
         y = edge.decode(device.encode(x))
@@ -264,7 +264,7 @@ def test_all_points_start_from_the_one_that_is_fitted_from_scratch(name: str) ->
 GEOMETRIES = {
     "image": (Tiling((1, 2), (8, 8)), (3, 16, 16)), "features": (Tiling((1, 2), (4, 4)), (6, 8, 12)),
     "odd": (Tiling((1, 2), (3, 6)), (4, 9, 12)), "sequence": (Tiling((0,), (16,)), (40, 5)),
-    "whole": (Tiling.whole((4, 4, 4)), (4, 4, 4)), "places": (Tiling((1, 2), (1, 1)), (8, 3, 3)),
+    "whole": (Tiling.one_block((4, 4, 4)), (4, 4, 4)), "places": (Tiling((1, 2), (1, 1)), (8, 3, 3)),
 }  # fmt: skip
 
 

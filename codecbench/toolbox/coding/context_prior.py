@@ -173,9 +173,9 @@ class ContextPrior:
 
         flat = symbols.astype(np.int32).reshape(self.channels, -1)
         at = np.concatenate(pass_positions(*symbols.shape[1:]))
-        whole, signs, phases = _split(self.means.quarters(symbols, 0, self.channels))
+        steps, signs, phases = _split(self.means.quarters(symbols, 0, self.channels))
         bases = self._bases(self.scales.features(symbols), 0, self.channels)
-        return self._row_of[bases[:, at], phases].reshape(-1), ((flat[:, at] - whole) * signs).reshape(-1)
+        return self._row_of[bases[:, at], phases].reshape(-1), ((flat[:, at] - steps) * signs).reshape(-1)
 
     def _residuals_by_row(self, symbols: Sequence[NDArray[np.int32]]) -> Iterator[NDArray[np.int32]]:
         """The residuals of all samples' symbols under each table, row by row."""
@@ -196,9 +196,9 @@ class ContextPrior:
             bases = self._bases(self.scales.features(symbols, start), start, end)
             for pass_, at in zip(CHECKERBOARD_PASSES, pass_positions(*symbols.shape[1:]), strict=True):
                 if len(at):
-                    whole, signs, phases = _split(self.means.quarters(symbols, start, end, [pass_]))
+                    steps, signs, phases = _split(self.means.quarters(symbols, start, end, [pass_]))
                     rows = self._row_of[bases[:, at], phases].reshape(-1)
-                    yield _Part(flat, start, end, at, rows, whole, signs)
+                    yield _Part(flat, start, end, at, rows, steps, signs)
 
     def _bases(self, features: NDArray[np.float64], start: int, end: int) -> NDArray[np.intp]:
         """Which channel of the first group or which level each symbol of whole groups has, (channels, positions)."""
@@ -272,17 +272,17 @@ class _Part:
     end: int
     at: NDArray[np.intp]
     rows: NDArray[np.intp]
-    whole: NDArray[np.int32]
+    steps: NDArray[np.int32]
     signs: NDArray[np.int32]
 
     def residuals(self) -> NDArray[np.int32]:
         """Differences from the means in whole steps, counted in the direction in which a mean is off a whole step."""
-        residuals: NDArray[np.int32] = (self.symbols[self.start : self.end, self.at] - self.whole) * self.signs
+        residuals: NDArray[np.int32] = (self.symbols[self.start : self.end, self.at] - self.steps) * self.signs
         return residuals.reshape(-1)
 
     def put(self, residuals: NDArray[np.int32]) -> None:
         """The inverse of `residuals`."""
-        found = residuals.reshape(self.whole.shape) * self.signs + self.whole
+        found = residuals.reshape(self.steps.shape) * self.signs + self.steps
         self.symbols[self.start : self.end, self.at] = found
 
 

@@ -70,8 +70,8 @@ class ScaleModel:
         import numpy as np
 
         sizes = tuple(group_sizes(len(weights)))
-        whole = np.rint(weights * _units(len(sizes)) * WEIGHT_GRID).clip(-MAX_WEIGHT, MAX_WEIGHT).astype(np.int64)
-        return cls(sizes, whole)
+        integers = np.rint(weights * _units(len(sizes)) * WEIGHT_GRID).clip(-MAX_WEIGHT, MAX_WEIGHT).astype(np.int64)
+        return cls(sizes, integers)
 
     def floating_weights(self) -> NDArray[np.float64]:
         """The weights in steps, as `from_floating` takes them."""

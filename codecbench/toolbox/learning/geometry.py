@@ -28,8 +28,8 @@ class Geometry:
     def __init__(self, tiling: Tiling, shape: Sequence[int]) -> None:
         self.tiling, self.shape = tiling, tuple(shape)
         is_block = len(self.shape) > 1 and len(tiling.axes) == len(self.shape) and tiling.count(shape) == 1
-        self.whole = not tiling.axes or is_block
-        axes = () if self.whole else tiling.axes
+        self.is_one_block = not tiling.axes or is_block
+        axes = () if self.is_one_block else tiling.axes
         self.axes = axes
         sizes = dict(zip(tiling.axes, tiling.sizes, strict=True))
         pairs = [(self.shape[axis], sizes[axis]) for axis in axes]

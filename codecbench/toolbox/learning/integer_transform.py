@@ -67,11 +67,11 @@ class IntegerTransform(nn.Module):
         """Samples as whole numbers. Raises ValueError for values that are not finite."""
         if image:
             return torch.from_numpy(to_pixels(xs.numpy())).to(self.weight.dtype)
-        whole = xs.to(self.weight.dtype) * self.grid
+        integers = xs.to(self.weight.dtype) * self.grid
         # A sum is quicker than a test of every value; it may overflow, but is no number where a value is none.
-        if not math.isfinite(float(whole.sum())) and not bool(torch.isfinite(xs).all()):
+        if not math.isfinite(float(integers.sum())) and not bool(torch.isfinite(xs).all()):
             raise ValueError("the tensor holds values that are not finite; they cannot be quantised")
-        return whole.round_().clamp_(-self.limit, self.limit)
+        return integers.round_().clamp_(-self.limit, self.limit)
 
     def forward(self, columns: Tensor) -> Tensor:
         """Whole numbers (values, places) to components (components, places), in steps."""

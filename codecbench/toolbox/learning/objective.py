@@ -100,7 +100,7 @@ class RateTaskObjective(Objective):
         task = tail_loss(self.teacher(decoded), target)
         loss = task if copy_output is None else (task + output_loss(copy_output, target)) / 2
         loss = loss + self.exchange * bits
-        if not geometry.whole:
+        if not geometry.is_one_block:
             loss = loss + PICTURE_WEIGHT * (decoded - xs).square().mean() / xs.var().clamp(min=1e-12)
         return loss, {"task's loss": float(task.detach()), **bit_figures}
 

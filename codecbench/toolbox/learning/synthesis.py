@@ -58,7 +58,7 @@ class SynthesisNetwork(nn.Module):
         self.register_buffer("spread", _positive(matrix.square().sum(1).mean().sqrt()))
         self.matrix = nn.Parameter(matrix / self.unit)
         self.mean = nn.Parameter(mean / self.unit)
-        self.is_vector = geometry.whole
+        self.is_vector = geometry.is_one_block
         self.tail = None if self.is_vector else tail
         # The names of modules that states hold stay, whatever properties read them.
         self.add_module("given_tail", copy.deepcopy(self.tail))

@@ -70,8 +70,8 @@ class Sensing(ABC):
         import torch
 
         measured = torch.cat([self.measure(part) for part in _parts(units, BATCH_UNITS)])
-        whole = (measured / (step * (1 << MATRIX_BITS))).round()
-        symbols: Floats = whole.reshape(len(units), self.tables, self.table_symbols).numpy()
+        integers = (measured / (step * (1 << MATRIX_BITS))).round()
+        symbols: Floats = integers.reshape(len(units), self.tables, self.table_symbols).numpy()
         return symbols
 
     def recover_all(self, symbols: Sequence[Tensor], step: float) -> Tensor:

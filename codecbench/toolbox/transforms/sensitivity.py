@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-MAX_WHOLE = 16_384
+MAX_FULL_VALUES = 16_384
 """Values of the largest tensor that is taken as one block, for a tail that sees few directions of it."""
 
 MAX_RANK = 64
@@ -67,19 +67,19 @@ class Sensitivity:
         import numpy as np
 
         tiling, shape = Tiling.of(data.spec), data.spec.max_shape
-        values, whole = tiling.values(shape), None not in data.spec.shape and math.prod(shape) <= MAX_WHOLE
+        values, is_full = tiling.values(shape), None not in data.spec.shape and math.prod(shape) <= MAX_FULL_VALUES
         total = np.zeros((values, values))
         first: list[NDArray[np.float32]] = []
         for gradients in _gradients(data, tiling):
             blocks = tiling.split(gradients).astype(np.float64)
             total += blocks.T @ blocks
-            if whole and len(first) * _BATCH < 4 * MAX_RANK:
+            if is_full and len(first) * _BATCH < 4 * MAX_RANK:
                 first.append(gradients.reshape(len(gradients), -1))
         if not np.isfinite(total).all() or not total.any():
             return None
-        directions = _few_directions(np.concatenate(first).astype(np.float64)) if whole else None
+        directions = _few_directions(np.concatenate(first).astype(np.float64)) if is_full else None
         if directions is not None:
-            return cls(Tiling.whole(shape), directions, np.asarray(np.linalg.pinv(directions), np.float64))
+            return cls(Tiling.one_block(shape), directions, np.asarray(np.linalg.pinv(directions), np.float64))
         energies, vectors = np.linalg.eigh(total * (values / np.trace(total)) + FLOOR * np.eye(values))
         return cls(tiling, (vectors * np.sqrt(energies)) @ vectors.T, (vectors / np.sqrt(energies)) @ vectors.T)
 

@@ -49,7 +49,7 @@ class Tiling:
         return cls(axes, tuple(max(1, min(side, shape[axis])) for axis in axes))
 
     @classmethod
-    def whole(cls, shape: Sequence[int]) -> Tiling:
+    def one_block(cls, shape: Sequence[int]) -> Tiling:
         """One block that is the sample."""
         return cls(tuple(range(len(shape))), tuple(shape))
 

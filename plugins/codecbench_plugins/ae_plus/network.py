@@ -28,7 +28,7 @@ START_DEVIATION = 2.0
 
 def strides(geometry: Geometry) -> list[tuple[int, int]]:
     """Strides of the encoder's layers, which halve until a block is one position; three of 1 for a whole block."""
-    if geometry.whole:
+    if geometry.is_one_block:
         return [(1, 1)] * 3
     found, (rows, columns) = [], geometry.block
     while rows > 1 or columns > 1:
@@ -64,7 +64,7 @@ class Encoder(nn.Module):
         """`channels` in, between the layers, and out, as `widths` gives them."""
         super().__init__()
         self.strides = strides(geometry)
-        side = 1 if geometry.whole else 3
+        side = 1 if geometry.is_one_block else 3
         self.layers = nn.ModuleList(
             nn.Conv2d(a, b, side, stride, side // 2)
             for a, b, stride in zip(channels[:-1], channels[1:], self.strides, strict=True)
@@ -145,7 +145,7 @@ class Encoder(nn.Module):
             assert layer.bias is not None
             weight, bias = layer.weight, layer.bias
             unit = _weight_unit(weight)
-            whole = torch.round(weight / unit)[kept > 0][:, kept_in > 0]
+            integers = torch.round(weight / unit)[kept > 0][:, kept_in > 0]
             unit, bias = unit.reshape(-1)[kept > 0], bias[kept > 0]
             if i == 0:  # the mean goes to the bias, but not where padding is: there a zero is the mean
                 unit = unit / self.deviation
@@ -154,7 +154,11 @@ class Encoder(nn.Module):
             offset = torch.round(bias / (unit * unit_in).clamp(min=1e-30)).clamp(-EXACT / 4, EXACT / 4)
             found.append(
                 IntegerLayer(
-                    whole, offset, factor, self.strides[i], layer.padding[0] if isinstance(layer.padding, tuple) else 0
+                    integers,
+                    offset,
+                    factor,
+                    self.strides[i],
+                    layer.padding[0] if isinstance(layer.padding, tuple) else 0,
                 )
             )
             unit_in, kept_in = unit_out, kept
@@ -192,8 +196,8 @@ class IntegerEncoder(nn.Module):
         """Samples (n, *shape) to symbols (n, latents, height, width). Raises ValueError for values not finite."""
         if not bool(torch.isfinite(xs).all()):
             raise ValueError("the tensor holds values that are not finite; they cannot be quantised")
-        whole = torch.round(xs.double() * self.grid).clamp(0 if image else -self.limit, self.limit)
-        x = geometry.planes((whole - self.mean).float())
+        integers = torch.round(xs.double() * self.grid).clamp(0 if image else -self.limit, self.limit)
+        x = geometry.planes((integers - self.mean).float())
         reach = self.limit + abs(self.mean)
         for i, (stride, padding) in enumerate(self.plan):
             weight, offset = self.weights[i], self.offsets[i]
@@ -270,7 +274,7 @@ class Decoder(nn.Module):
     def __init__(self, geometry: Geometry, first: int, latents: int, mean: float, deviation: float) -> None:
         super().__init__()
         channels = widths(geometry, first, latents)[::-1]
-        side = 1 if geometry.whole else 3
+        side = 1 if geometry.is_one_block else 3
         layers: list[nn.Module] = []
         for a, b, stride in zip(channels[:-1], channels[1:], strides(geometry)[::-1], strict=True):
             layers.append(

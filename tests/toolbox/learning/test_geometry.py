@@ -48,7 +48,7 @@ def shapes_of(spec: TensorSpec) -> list[tuple[int, ...]]:
 def geometries() -> dict[str, tuple[Tiling, tuple[int, ...], Geometry]]:
     """Of a tiling for a spec and of a shape; the geometry."""
     cases = [(Tiling.of(TensorSpec(shape)), shape) for shape in FIXED]
-    cases += [(Tiling.whole(shape), shape) for shape in FIXED if len(shape) > 1]
+    cases += [(Tiling.one_block(shape), shape) for shape in FIXED if len(shape) > 1]
     cases += [(Tiling.of(spec), shape) for spec in VARYING for shape in shapes_of(spec)]
     return {f"{tiling.axes}{tiling.sizes} {shape}": (tiling, shape, Geometry(tiling, shape)) for tiling, shape in cases}
 
@@ -98,7 +98,7 @@ def test_a_grid_has_an_axis_for_each_that_is_tiled(case: str) -> None:
     tiling, shape, geometry = GEOMETRIES[case]
     tiled = [-(-shape[axis] // size) for axis, size in zip(tiling.axes, tiling.sizes, strict=True)]
     is_whole = not tiling.axes or (len(shape) > 1 and len(tiling.axes) == len(shape))
-    assert geometry.whole == is_whole
+    assert geometry.is_one_block == is_whole
     assert geometry.grid == ((1, 1) if is_whole else tuple([1] * (2 - len(tiled)) + tiled))
 
 
@@ -107,7 +107,7 @@ def test_geometries_of_one_tiling_agree_whatever_the_length(spec: TensorSpec) ->
     tiling = Tiling.of(spec)
     found = [Geometry(tiling, shape) for shape in shapes_of(spec)]
     assert len(found) > 2
-    assert len({(g.whole, g.block, g.channels, g.values) for g in found}) == 1
+    assert len({(g.is_one_block, g.block, g.channels, g.values) for g in found}) == 1
 
 
 def test_a_geometry_is_made_once() -> None:
@@ -249,7 +249,7 @@ def synthesis(
 DECODED = {
     "blocks": ((3, 8, 12), Tiling((1, 2), (4, 4))), "padded": ((3, 7, 9), Tiling((1, 2), (4, 2))),
     "odd": ((2, 9, 6), Tiling((1, 2), (3, 3))), "sequence": ((40, 6), Tiling((0,), (16,))),
-    "vector": ((9,), Tiling((), ())), "whole": ((2, 4, 4), Tiling.whole((2, 4, 4))),
+    "vector": ((9,), Tiling((), ())), "whole": ((2, 4, 4), Tiling.one_block((2, 4, 4))),
     "places": ((70, 3, 3), Tiling((1, 2), (1, 1))),
 }  # fmt: skip
 

@@ -34,7 +34,7 @@ def test_few_directions_are_those_that_the_tail_sees() -> None:
     mix = noise(2, 4)
     sensitivity = of_tail(noise(300, 4, 8, 8), lambda x: x.mean((2, 3)) @ mix.T)
     assert sensitivity.matrix.shape == (2, 4 * 8 * 8)
-    assert sensitivity.tiling == Tiling.whole((4, 8, 8))
+    assert sensitivity.tiling == Tiling.one_block((4, 8, 8))
     x = noise(1, 4, 8, 8, seed=1)
     kept = sensitivity.apply(x.reshape(1, -1).double().numpy()) @ sensitivity.inverse.T
     seen, expected = torch.from_numpy(kept).reshape(4, 8, 8).mean((1, 2)), x[0].mean((1, 2)).double()

@@ -72,4 +72,4 @@ def test_blocks_of_a_spec_are_small(shape: list[int]) -> None:
 
 
 def test_a_whole_sample_is_one_block() -> None:
-    assert Tiling.whole((2, 3)).split(np.arange(6).reshape(1, 2, 3)).tolist() == [list(range(6))]
+    assert Tiling.one_block((2, 3)).split(np.arange(6).reshape(1, 2, 3)).tolist() == [list(range(6))]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.paths import PLAIN_TORCH, TINY
-from support.runs import Heard
+from support.runs import RecordingReporter
 
 from codecbench.experiment.config import RunConfig
 from codecbench.harness.run import Run
@@ -42,7 +42,7 @@ def test_it_passes_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         workload="tiny", samples=8, split=["stem"], codec=["plain-torch"], out=tmp_path / "out",
         plugin=[TINY, PLAIN_TORCH],
     )  # fmt: skip
-    summary = Run(config, Heard()).execute()
+    summary = Run(config, RecordingReporter()).execute()
     (record,) = Store(tmp_path / "out").records()
     assert (summary.failures, record.status, record.reason) == ([], "ok", None)
     assert record.time is not None

@@ -22,7 +22,7 @@ MAX_FOLDER_FILES = 13
 OLD_NAMES = {
     "Lesson", "TaskLesson", "DeepcodLesson", "lesson", "Answer", "answered", "ask", "asked", "Scores", "look",
     "looks_since", "distance", "far", "_apart", "given", "wanted", "Weighting", "Means", "COLOURS", "places", "least",
-    "greatest", "most", "asking", "answering", "_asking", "rehearse", "Rehearsal", "say", "working", "RecordingReporter", "twin",
+    "greatest", "most", "asking", "answering", "_asking", "rehearse", "Rehearsal", "say", "working", "Heard", "twin",
     "uncut", "whole",
 }  # fmt: skip
 """Identifiers that had to be decoded. The standard terms stand in their place."""

@@ -10,6 +10,7 @@ Links in generated text are written from the project's root and made relative to
 from __future__ import annotations
 
 import argparse
+import ast
 import inspect
 import posixpath
 import re
@@ -19,6 +20,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from enum import Enum
 from functools import lru_cache
+from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias, get_args, get_type_hints
 
@@ -225,6 +228,55 @@ def hooks(root: Path) -> str:
     return "\n".join(_hook(name, function) for name, function in hook_functions().items())
 
 
+def toolbox(root: Path) -> str:
+    """A heading for every part of the toolbox, and under it every public name with its signature and docstring."""
+    folder = root / "codecbench" / "toolbox"
+    parts = []
+    for init in sorted(folder.glob("*/__init__.py")):
+        part = import_module(f"codecbench.toolbox.{init.parent.name}")
+        sources = _imports(init)
+        names = [_public_name(name, getattr(part, name), root, sources[name]) for name in part.__all__]
+        parts.append("\n".join([f"## `{part.__name__}`\n\n{inspect.getdoc(part)}\n", *names]))
+    return "\n".join(parts)
+
+
+def _imports(path: Path) -> dict[str, str]:
+    """The module that each name comes from which a file imports."""
+    nodes = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom))
+    return {alias.name: node.module or "" for node in nodes for alias in node.names}
+
+
+def _public_name(name: str, item: Any, root: Path, module: str) -> str:
+    if not (inspect.isfunction(inspect.unwrap(item)) or inspect.isclass(item)):
+        path = root / module.replace(".", "/")
+        shown = f"{name} = {item}" if isinstance(item, int) else name
+        return f"### `{shown}`\n\n{_constant_doc(path.with_suffix('.py'), name)}\n"
+    lines = [f"### `{name}`", "", "```python", f"{name}{_signature(item)}", "```", "", inspect.getdoc(item) or "", ""]
+    if isinstance(item, type):
+        for method, function in vars(item).items():
+            if not method.startswith("_") and (callable(function) or isinstance(function, classmethod | property)):
+                summary = (inspect.getdoc(getattr(item, method)) or "").split("\n\n")[0].replace("\n", " ")
+                lines += [f"- `{method}`: {summary}"]
+        lines += [""] if lines[-1] else []
+    return "\n".join(lines)
+
+
+def _signature(item: Any) -> str:
+    """The signature without `self`, and without quotes around annotations."""
+    return re.sub(r"'([^']*)'", r"\1", str(inspect.signature(item)))
+
+
+def _constant_doc(path: Path, name: str) -> str:
+    """The text below a constant in its module."""
+    body = ast.parse(path.read_text()).body
+    for node, below in pairwise(body):
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(below, ast.Expr):
+            names = (found for found in ast.walk(node) if isinstance(found, ast.Name))
+            if any(found.id == name and isinstance(found.ctx, ast.Store) for found in names):
+                return inspect.cleandoc(str(ast.literal_eval(below.value)))
+    raise DataError(f"{path.name} says nothing below {name}; add a text")
+
+
 GENERATORS: dict[str, Generator] = {
     "table": main_table,
     "short-table": short_table,
@@ -240,6 +292,7 @@ GENERATORS: dict[str, Generator] = {
     "codecs": codec_list,
     "cli": command_line,
     "hooks": hooks,
+    "toolbox": toolbox,
 }
 
 

@@ -24,8 +24,8 @@ from __future__ import annotations
 import zlib
 
 from codecbench import Codec, hookimpl
-from codecbench.toolbox.coding.headers import read_shape, write_shape
-from codecbench.toolbox.transforms.uniform import RANGE_BYTES, dequantise_uniform, quantise_uniform
+from codecbench.toolbox.coding import read_shape, write_shape
+from codecbench.toolbox.transforms import RANGE_BYTES, dequantise_uniform, quantise_uniform
 
 
 class $class_name(Codec):

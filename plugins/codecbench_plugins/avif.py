@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, TensorSpec, hookimpl
-from codecbench.toolbox.codecs.picture import PictureCodec, pillow_file, pillow_picture
-from codecbench.toolbox.coding.headers import read_varint, write_varint
+from codecbench.toolbox.codecs import PictureCodec, pillow_file, pillow_picture
+from codecbench.toolbox.coding import read_varint, write_varint
 
 if TYPE_CHECKING:
     import numpy as np

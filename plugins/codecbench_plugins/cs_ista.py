@@ -14,11 +14,19 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
-from codecbench.toolbox.coding.headers import read_shape, write_shape
-from codecbench.toolbox.coding.prior import Prior
-from codecbench.toolbox.sensing.bases import dct_basis, fourier_basis, is_orthonormal_wavelet, wavelet_basis
-from codecbench.toolbox.sensing.blocks import VALUE_BITS, Blocks, to_integers
-from codecbench.toolbox.sensing.measuring import Banded, DenseGaussian, Sensing
+from codecbench.toolbox.coding import Prior, read_shape, write_shape
+from codecbench.toolbox.sensing import (
+    VALUE_BITS,
+    Banded,
+    Blocks,
+    DenseGaussian,
+    Sensing,
+    dct_basis,
+    fourier_basis,
+    is_orthonormal_wavelet,
+    to_integers,
+    wavelet_basis,
+)
 
 if TYPE_CHECKING:
     import numpy as np

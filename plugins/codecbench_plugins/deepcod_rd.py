@@ -6,19 +6,21 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
-from codecbench.toolbox.codecs.latent import LatentCodec
-from codecbench.toolbox.codecs.points import Points, TensorKind, kind_of, steps
+from codecbench.toolbox.codecs import LatentCodec, Points, TensorKind, kind_of, steps
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from codecbench.toolbox.learning.geometry import Geometry
-    from codecbench.toolbox.learning.integer_transform import IntegerTransform
-    from codecbench.toolbox.learning.objective import Network, RateTaskObjective
-    from codecbench.toolbox.learning.start import Start
-    from codecbench.toolbox.learning.state import State
-    from codecbench.toolbox.learning.synthesis import SynthesisNetwork
-    from codecbench.toolbox.learning.tail_copy import TailCopy
+    from codecbench.toolbox.learning import (
+        Geometry,
+        IntegerTransform,
+        Network,
+        RateTaskObjective,
+        Start,
+        State,
+        SynthesisNetwork,
+        TailCopy,
+    )
 
 COMPONENTS: Mapping[TensorKind, int] = {"image": 96, "large": 46, "middle": 36, "small": 48}
 """At most so many output channels of the convolution: at the stem of a ResNet-20 they are 1.9 % of its operations, and
@@ -95,13 +97,18 @@ class DeepcodRd(LatentCodec):
         Where the states of the point that is fitted from scratch are there, they are the start, with their steps made
         finer or coarser, and a third of the training is enough.
         """
-        from codecbench.toolbox.learning.batches import as_tensors
-        from codecbench.toolbox.learning.objective import Network, RateTaskObjective
-        from codecbench.toolbox.learning.rates import ScaleContext
-        from codecbench.toolbox.learning.start import MatrixEncoder, Start
-        from codecbench.toolbox.learning.tail_copy import TailCopy
-        from codecbench.toolbox.learning.teacher import Teacher
-        from codecbench.toolbox.learning.trainer import Schedule, train
+        from codecbench.toolbox.learning import (
+            MatrixEncoder,
+            Network,
+            RateTaskObjective,
+            ScaleContext,
+            Schedule,
+            Start,
+            TailCopy,
+            Teacher,
+            as_tensors,
+            train,
+        )
 
         start = Start.of(data, self.step, COMPONENTS[kind_of(data.spec)])
         example = next(as_tensors(data.held_out(2)))
@@ -123,10 +130,7 @@ class DeepcodRd(LatentCodec):
         """A fitted network at this point's step: its latents and what reads them are scaled."""
         import dataclasses
 
-        from codecbench.toolbox.learning.objective import Network
-        from codecbench.toolbox.learning.rates import ScaleContext
-        from codecbench.toolbox.learning.start import MatrixEncoder
-        from codecbench.toolbox.learning.state import State
+        from codecbench.toolbox.learning import MatrixEncoder, Network, ScaleContext, State
 
         other = self._restored(states, step=State.from_bytes(states[0]).about["step"])
         assert other._transform is not None
@@ -143,7 +147,7 @@ class DeepcodRd(LatentCodec):
         return _symbols(self._transform, x, self._geometry(x.shape), self.spec.image)
 
     def _restore_encoder(self, state: State) -> None:
-        from codecbench.toolbox.learning.integer_transform import IntegerTransform
+        from codecbench.toolbox.learning import IntegerTransform
 
         self._transform = IntegerTransform.from_tensors(state.tensors)
 
@@ -157,21 +161,21 @@ class DeepcodRd(LatentCodec):
     def _empty_decoder(self, geometry: Geometry, latents: int, state: State) -> nn.Module:
         import torch
 
-        from codecbench.toolbox.learning.tail_copy import TailCopy
+        from codecbench.toolbox.learning import TailCopy
 
         tail = TailCopy.empty(state.about["tail"]) if state.about["tail"] else None
         return _decoder(geometry, torch.zeros(geometry.values, latents), torch.zeros(geometry.values), tail)
 
 
 def _decoder(geometry: Geometry, matrix: Tensor, mean: Tensor, tail: TailCopy | None) -> SynthesisNetwork:
-    from codecbench.toolbox.learning.synthesis import SynthesisNetwork
+    from codecbench.toolbox.learning import SynthesisNetwork
 
     return SynthesisNetwork(geometry, matrix, mean, WIDTH, DEPTH, tail)
 
 
 def _symbols(transform: IntegerTransform, x: Tensor, geometry: Geometry, image: bool) -> Tensor:
     """Symbols (latents, height, width) of a sample."""
-    from codecbench.toolbox.learning.rates import quantise_dead_zone
+    from codecbench.toolbox.learning import quantise_dead_zone
 
     return quantise_dead_zone(transform.components(x, geometry, image))
 
@@ -179,8 +183,7 @@ def _symbols(transform: IntegerTransform, x: Tensor, geometry: Geometry, image: 
 def _states(objective: RateTaskObjective, step: float) -> dict[Side, bytes]:
     import torch
 
-    from codecbench.toolbox.learning.integer_transform import IntegerTransform
-    from codecbench.toolbox.learning.state import State, bytes_tensor, halved, tiling_to_json
+    from codecbench.toolbox.learning import IntegerTransform, State, bytes_tensor, halved, tiling_to_json
 
     network, start = objective.network.cpu(), objective.start
     weights = halved(network.decoder)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, PayloadError, TensorSpec, hookimpl
-from codecbench.toolbox.coding.headers import read_shape, write_shape
-from codecbench.toolbox.transforms.uniform import (
+from codecbench.toolbox.coding import read_shape, write_shape
+from codecbench.toolbox.transforms import (
     RANGE_BYTES,
     dequantise_uniform,
     from_pixels,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, TensorSpec, hookimpl
-from codecbench.toolbox.codecs.picture import PictureCodec, imagecodecs_missing
+from codecbench.toolbox.codecs import PictureCodec, imagecodecs_missing
 
 if TYPE_CHECKING:
     import numpy as np

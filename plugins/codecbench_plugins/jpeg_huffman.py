@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, Side, TensorSpec, hookimpl
-from codecbench.toolbox.codecs.picture import PictureCodec, picture_size, pillow_file, pillow_picture
+from codecbench.toolbox.codecs import PictureCodec, picture_size, pillow_file, pillow_picture
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,13 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from codecbench import Codec, FitData, PayloadError, Side, TensorSpec, hookimpl
-from codecbench.toolbox.codecs.points import Points, TensorKind, kind_of, steps
-from codecbench.toolbox.coding.headers import read_shape, write_shape
-from codecbench.toolbox.transforms.linear import Analysis, Synthesis, learn
-from codecbench.toolbox.transforms.moments import Moments
-from codecbench.toolbox.transforms.sensitivity import Sensitivity
-from codecbench.toolbox.transforms.tiling import MAX_CHANNELS, Tiling
-from codecbench.toolbox.transforms.uniform import from_pixels, to_pixels
+from codecbench.toolbox.codecs import Points, TensorKind, kind_of, steps
+from codecbench.toolbox.coding import read_shape, write_shape
+from codecbench.toolbox.transforms import (
+    MAX_CHANNELS,
+    Analysis,
+    Moments,
+    Sensitivity,
+    Synthesis,
+    Tiling,
+    from_pixels,
+    learn_transform,
+    to_pixels,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,7 +85,7 @@ class Klt(Codec):
     def fit(self, data: FitData) -> None:
         """Covariances, then quantisers. With no time left it takes one batch."""
         sensitivity = self._sensitivity(data)
-        self._device, self._edge = learn(data.spec, self.step, sensitivity, Moments.of(data, sensitivity))
+        self._device, self._edge = learn_transform(data.spec, self.step, sensitivity, Moments.of(data, sensitivity))
         data.progress(1.0, "fitted")
 
     def export(self, side: Side) -> bytes:

@@ -9,10 +9,17 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, PayloadError, TensorSpec, hookimpl
-from codecbench.toolbox.coding.headers import read_shape, read_varint, write_shape, write_varint
-from codecbench.toolbox.coding.packing import pack_bits, unpack_bits
-from codecbench.toolbox.coding.zstandard import zstd_compress, zstd_decompress
-from codecbench.toolbox.transforms.uniform import from_pixels, to_pixels
+from codecbench.toolbox.coding import (
+    pack_bits,
+    read_shape,
+    read_varint,
+    unpack_bits,
+    write_shape,
+    write_varint,
+    zstd_compress,
+    zstd_decompress,
+)
+from codecbench.toolbox.transforms import from_pixels, to_pixels
 
 if TYPE_CHECKING:
     import numpy as np

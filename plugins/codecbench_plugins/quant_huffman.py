@@ -7,16 +7,18 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, TensorSpec, hookimpl
-from codecbench.toolbox.coding.headers import read_shape, write_shape
-from codecbench.toolbox.coding.huffman import (
+from codecbench.toolbox.coding import (
     code_lengths,
     huffman_decode,
     huffman_encode,
+    pack_bits,
     read_code_lengths,
+    read_shape,
+    unpack_bits,
     write_code_lengths,
+    write_shape,
 )
-from codecbench.toolbox.coding.packing import pack_bits, unpack_bits
-from codecbench.toolbox.transforms.uniform import RANGE_BYTES, dequantise_uniform, quantise_uniform, to_pixels
+from codecbench.toolbox.transforms import RANGE_BYTES, dequantise_uniform, quantise_uniform, to_pixels
 
 if TYPE_CHECKING:
     import numpy as np

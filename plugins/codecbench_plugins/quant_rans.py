@@ -9,9 +9,8 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
-from codecbench.toolbox.coding.headers import read_shape, read_varint, write_shape, write_varint
-from codecbench.toolbox.coding.prior import Prior
-from codecbench.toolbox.transforms.prediction import neighbours_mean, restore_from_differences
+from codecbench.toolbox.coding import Prior, read_shape, read_varint, write_shape, write_varint
+from codecbench.toolbox.transforms import neighbours_mean, restore_from_differences
 
 if TYPE_CHECKING:
     import numpy as np

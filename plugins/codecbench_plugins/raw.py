@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, PayloadError, TensorSpec, hookimpl
-from codecbench.toolbox.coding.headers import read_shape, write_shape
-from codecbench.toolbox.transforms.uniform import from_pixels, to_pixels
+from codecbench.toolbox.coding import read_shape, write_shape
+from codecbench.toolbox.transforms import from_pixels, to_pixels
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,11 +9,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
-from codecbench.toolbox.coding.headers import read_shape, write_shape
-from codecbench.toolbox.coding.packing import pack_bits, unpack_bits
-from codecbench.toolbox.coding.zstandard import zstd_compress, zstd_decompress
-from codecbench.toolbox.transforms.prediction import neighbours_mean, restore_from_differences
-from codecbench.toolbox.transforms.uniform import from_pixels, to_pixels
+from codecbench.toolbox.coding import pack_bits, read_shape, unpack_bits, write_shape, zstd_compress, zstd_decompress
+from codecbench.toolbox.transforms import from_pixels, neighbours_mean, restore_from_differences, to_pixels
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,1 +1,26 @@
 """Base classes of codecs, and their operating points."""
+
+from codecbench.toolbox.codecs.latent import LatentCodec, decode_by_shape, unsuited
+from codecbench.toolbox.codecs.picture import (
+    PictureCodec,
+    imagecodecs_missing,
+    picture_size,
+    pillow_file,
+    pillow_picture,
+)
+from codecbench.toolbox.codecs.points import Points, TensorKind, kind_of, steps
+
+__all__ = [
+    "LatentCodec",
+    "PictureCodec",
+    "Points",
+    "TensorKind",
+    "decode_by_shape",
+    "imagecodecs_missing",
+    "kind_of",
+    "picture_size",
+    "pillow_file",
+    "pillow_picture",
+    "steps",
+    "unsuited",
+]

@@ -9,7 +9,9 @@ from typing import Any, Literal, TypeAlias
 from codecbench.codec import TensorSpec
 
 TensorKind: TypeAlias = Literal["image", "large", "middle", "small"]
+"""The kinds of tensor for which operating points differ."""
 Points: TypeAlias = tuple[Mapping[str, Any], ...]
+"""Operating points: constructor arguments, coarse to fine."""
 
 SMALL_VALUES, LARGE_VALUES = 4096, 8192
 """Up to so many values a tensor is small, beyond so many large. Late ones, the smaller, bear coarser steps."""

@@ -50,7 +50,7 @@ _MIN_DEVIATION = 1 / 8
 """In steps. A component of less is all zeros."""
 
 
-def learn(
+def learn_transform(
     spec: TensorSpec, relative_step: float, sensitivity: Sensitivity, moments: Moments
 ) -> tuple[Analysis, Synthesis]:
     """Both halves of the Karhunen-Loève transform of weighted blocks, with one step for all components.

@@ -11,18 +11,13 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
-from codecbench.toolbox.codecs.latent import LatentCodec
-from codecbench.toolbox.codecs.points import Points, TensorKind, kind_of, steps
+from codecbench.toolbox.codecs import LatentCodec, Points, TensorKind, kind_of, steps
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from codecbench.toolbox.learning.geometry import Geometry
-    from codecbench.toolbox.learning.objective import Network, RateTaskObjective
-    from codecbench.toolbox.learning.start import Start
-    from codecbench.toolbox.learning.state import State
-    from codecbench.toolbox.learning.teacher import Teacher
+    from codecbench.toolbox.learning import Geometry, Network, RateTaskObjective, Start, State, Teacher
     from codecbench_plugins.ae_plus.network import IntegerEncoder
 
 LATENTS = 48
@@ -97,11 +92,16 @@ class AePlus(LatentCodec):
 
         Where another point's states are there, or this one's, their compressed networks are trained on.
         """
-        from codecbench.toolbox.learning.objective import Network, RateTaskObjective
-        from codecbench.toolbox.learning.rates import ScaleContext
-        from codecbench.toolbox.learning.start import MatrixEncoder, Start
-        from codecbench.toolbox.learning.teacher import Teacher
-        from codecbench.toolbox.learning.trainer import Schedule, train
+        from codecbench.toolbox.learning import (
+            MatrixEncoder,
+            Network,
+            RateTaskObjective,
+            ScaleContext,
+            Schedule,
+            Start,
+            Teacher,
+            train,
+        )
 
         start = Start.of(data, self.step, LATENTS)
         teacher = Teacher(data.tail)
@@ -122,10 +122,7 @@ class AePlus(LatentCodec):
     def _random(self, data: FitData, start: Start) -> Network:
         import torch
 
-        from codecbench.toolbox.learning.batches import as_tensors
-        from codecbench.toolbox.learning.geometry import Geometry
-        from codecbench.toolbox.learning.objective import Network
-        from codecbench.toolbox.learning.rates import ScaleContext
+        from codecbench.toolbox.learning import Geometry, Network, ScaleContext, as_tensors
         from codecbench_plugins.ae_plus.network import START_DEVIATION, Decoder, Encoder, widths
 
         mean, deviation = _moments(start)
@@ -138,8 +135,7 @@ class AePlus(LatentCodec):
 
     def _network_of(self, states: tuple[bytes, bytes], start: Start) -> Network:
         """A fitted network. It is the same at all steps: they are what a bit is worth, and no unit of its latents."""
-        from codecbench.toolbox.learning.objective import Network
-        from codecbench.toolbox.learning.rates import ScaleContext
+        from codecbench.toolbox.learning import Network, ScaleContext
 
         other = self._restored(states)
         assert other._encoder is not None
@@ -166,7 +162,7 @@ class AePlus(LatentCodec):
 
 def _transposed(start: Start) -> nn.Module:
     """The decoder of the start: its transform's inverse alone."""
-    from codecbench.toolbox.learning.synthesis import SynthesisNetwork
+    from codecbench.toolbox.learning import SynthesisNetwork
 
     return SynthesisNetwork(start.geometry, start.inverse, start.restored, 1, 0)
 
@@ -182,9 +178,7 @@ def _moments(start: Start) -> tuple[float, float]:
 
 def _compressing(data: FitData, start: Start, network: Network, teacher: Teacher, exchange: float) -> RateTaskObjective:
     """An objective whose rate comes in slowly; half of it over, the encoder is compressed, where it is not yet."""
-    from codecbench.toolbox.learning.geometry import Geometry
-    from codecbench.toolbox.learning.objective import RateTaskObjective
-    from codecbench.toolbox.learning.rates import straight_through
+    from codecbench.toolbox.learning import Geometry, RateTaskObjective, straight_through
 
     class Compressing(RateTaskObjective):
         share = 1.0 if network.encoder.compressed else 0.0
@@ -215,7 +209,7 @@ def _compressing(data: FitData, start: Start, network: Network, teacher: Teacher
 
 
 def _states(objective: RateTaskObjective) -> dict[Side, bytes]:
-    from codecbench.toolbox.learning.state import State, bytes_tensor, halved, tiling_to_json
+    from codecbench.toolbox.learning import State, bytes_tensor, halved, tiling_to_json
 
     network, start = objective.network.cpu(), objective.start
     weights = halved(network.decoder)

@@ -13,8 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from codecbench.toolbox.learning.geometry import Geometry
-from codecbench.toolbox.learning.rates import quantise_dead_zone
+from codecbench.toolbox.learning import Geometry, quantise_dead_zone
 
 MAX_WEIGHT, MAX_VALUE = 127, 255
 """Limits of weights (8 bits with their sign) and of the values between layers (8 bits)."""

@@ -14,8 +14,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
-from codecbench.toolbox.coding.prior import Prior
-from codecbench.toolbox.transforms.uniform import to_pixels
+from codecbench.toolbox.coding import Prior
+from codecbench.toolbox.transforms import to_pixels
 from codecbench_plugins.cs_generative.measuring import Basis, Measuring
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from codecbench.toolbox.sensing.bases import dct_basis
+from codecbench.toolbox.sensing import dct_basis
 
 if TYPE_CHECKING:
     import numpy as np

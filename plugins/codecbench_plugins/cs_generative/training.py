@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad, silu
 
-from codecbench.toolbox.transforms.uniform import to_pixels
+from codecbench.toolbox.transforms import to_pixels
 from codecbench_plugins.cs_generative.generator import Generator
 from codecbench_plugins.cs_generative.measuring import Basis
 

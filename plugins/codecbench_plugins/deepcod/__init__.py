@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
-from codecbench.toolbox.codecs.latent import decode_by_shape, unsuited
-from codecbench.toolbox.codecs.points import Points, TensorKind, kind_of
-from codecbench.toolbox.coding.headers import write_shape
-from codecbench.toolbox.transforms.tiling import Tiling
+from codecbench.toolbox.codecs import Points, TensorKind, decode_by_shape, kind_of, unsuited
+from codecbench.toolbox.coding import write_shape
+from codecbench.toolbox.transforms import Tiling
 from codecbench_plugins.deepcod.coding import SymbolPrior, pack, symbols_of, unpack
 
 if TYPE_CHECKING:
@@ -18,9 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from codecbench.toolbox.learning.geometry import Geometry
-    from codecbench.toolbox.learning.integer_transform import IntegerTransform
-    from codecbench.toolbox.learning.state import State
+    from codecbench.toolbox.learning import Geometry, IntegerTransform, State
     from codecbench_plugins.deepcod.network import Decoder
 
 ThinOrTensorKind: TypeAlias = Literal["thin"] | TensorKind
@@ -146,8 +143,7 @@ class Deepcod(Codec):
 
     def fit(self, data: FitData) -> None:
         """Train, unless an entropy-coded point's `data.start` has its networks; then count symbols for the prior."""
-        from codecbench.toolbox.learning.state import State
-        from codecbench.toolbox.learning.trainer import Schedule, train
+        from codecbench.toolbox.learning import Schedule, State, train
         from codecbench_plugins.deepcod.objective import DeepcodObjective, learned_prior
 
         states = _started(data)
@@ -171,7 +167,7 @@ class Deepcod(Codec):
 
     def restore(self, side: Side, state: bytes) -> None:
         """Take a state of `export`. Raises ValueError for a state that is none, or of another ratio or levels."""
-        from codecbench.toolbox.learning.state import State
+        from codecbench.toolbox.learning import State
 
         parsed = State.from_bytes(state)
         if parsed.about != self._about():
@@ -243,7 +239,7 @@ class Deepcod(Codec):
 
     def _geometry(self, shape: Sequence[int]) -> Geometry:
         """The layout of samples behind an axis of one channel, so that an axis is left where all others are tiled."""
-        from codecbench.toolbox.learning.geometry import geometry_of
+        from codecbench.toolbox.learning import geometry_of
 
         return geometry_of(self._tiling, (1, *shape))
 
@@ -258,8 +254,7 @@ class Deepcod(Codec):
 
     def _take(self, side: Side, state: State) -> None:
         """All but the prior. Raises ValueError where something is missing."""
-        from codecbench.toolbox.learning.integer_transform import IntegerTransform
-        from codecbench.toolbox.learning.state import load_halved
+        from codecbench.toolbox.learning import IntegerTransform, load_halved
         from codecbench_plugins.deepcod.network import decoder_for
 
         try:
@@ -287,7 +282,7 @@ class Deepcod(Codec):
 
 def _started(data: FitData) -> dict[Side, State]:
     """The states of the point that a fit starts from, where they can be read."""
-    from codecbench.toolbox.learning.state import State
+    from codecbench.toolbox.learning import State
 
     if data.start is None:
         return {}

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from codecbench import PayloadError
-from codecbench.toolbox.coding.context_prior import ContextPrior
-from codecbench.toolbox.coding.packing import pack_bits, unpack_bits
-from codecbench.toolbox.coding.prior import Prior
+from codecbench.toolbox.coding import ContextPrior, Prior, pack_bits, unpack_bits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,7 +66,7 @@ class SymbolPrior:
         """Tensors for a state, which `from_tensors` takes."""
         import torch
 
-        from codecbench.toolbox.learning.state import bytes_tensor
+        from codecbench.toolbox.learning import bytes_tensor
 
         return {
             "prior": bytes_tensor(self.prior.to_bytes()),
@@ -79,7 +77,7 @@ class SymbolPrior:
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], levels: int) -> SymbolPrior:
         """The inverse of `tensors`. Raises KeyError where one is missing."""
-        from codecbench.toolbox.learning.state import tensor_bytes
+        from codecbench.toolbox.learning import tensor_bytes
 
         is_context = bool(tensors["is_context"])
         table = tensor_bytes(tensors["prior"])

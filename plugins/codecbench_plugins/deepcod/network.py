@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from codecbench.toolbox.learning.geometry import Geometry
+from codecbench.toolbox.learning import Geometry
 
 FULL_POOL, REDUCED_POOL = 4, 8
 """Sides of the windows of which an attention keeps the largest keys and values."""

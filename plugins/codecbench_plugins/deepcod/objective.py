@@ -15,15 +15,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from codecbench import FitData, Side
-from codecbench.toolbox.coding.context_prior import ContextPrior
-from codecbench.toolbox.coding.prior import Prior
-from codecbench.toolbox.learning.batches import as_tensors
-from codecbench.toolbox.learning.geometry import Geometry
-from codecbench.toolbox.learning.integer_transform import IntegerTransform
-from codecbench.toolbox.learning.rates import ScaleContext, laplace_bits
-from codecbench.toolbox.learning.state import State, halved
-from codecbench.toolbox.learning.teacher import TailOutput, Teacher
-from codecbench.toolbox.learning.trainer import Objective, ValidationResult
+from codecbench.toolbox.coding import ContextPrior, Prior
+from codecbench.toolbox.learning import (
+    Geometry,
+    IntegerTransform,
+    Objective,
+    ScaleContext,
+    State,
+    TailOutput,
+    Teacher,
+    ValidationResult,
+    as_tensors,
+    halved,
+    laplace_bits,
+)
 from codecbench_plugins.deepcod.coding import SymbolPrior
 from codecbench_plugins.deepcod.network import Model, clipped_gradient, decoder_for
 

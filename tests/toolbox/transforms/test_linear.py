@@ -11,7 +11,7 @@ from support.training import noise, training
 from torch import Tensor
 
 from codecbench import TensorSpec
-from codecbench.toolbox.transforms.linear import Analysis, Synthesis, learn
+from codecbench.toolbox.transforms.linear import Analysis, Synthesis, learn_transform
 from codecbench.toolbox.transforms.moments import Moments, principal_axes
 from codecbench.toolbox.transforms.sensitivity import Sensitivity
 
@@ -19,7 +19,7 @@ from codecbench.toolbox.transforms.sensitivity import Sensitivity
 def halves(xs: Tensor, step: float = 0.5) -> tuple[Analysis, Synthesis]:
     data = training(xs)
     sensitivity = Sensitivity.plain(data.spec)
-    return learn(data.spec, step, sensitivity, Moments.of(data, sensitivity))
+    return learn_transform(data.spec, step, sensitivity, Moments.of(data, sensitivity))
 
 
 def round_trip(xs: Tensor, step: float) -> tuple[float, float]:

@@ -27,7 +27,7 @@ from codecbench.figures import catalogue as figure
 from codecbench.figures.drawing import Drawing
 from codecbench.figures.latency import bar_limit
 from codecbench.figures.network import fastest_by_row
-from codecbench.figures.style import GREY, INK, OKABE_ITO, PARTS, RC, legend_mm, named, row_styles, tick_label
+from codecbench.figures.style import GREY, INK, OKABE_ITO, PARTS, RC, legend_mm, row_styles, short_name, tick_label
 from codecbench.links.model import FixedRateLink, Link
 from codecbench.results.cell import CellKey
 from codecbench.results.record import Record
@@ -64,7 +64,7 @@ def records(splits: tuple[str, ...] = ("input", "stem", "stage1"), **options: An
 
 
 def data_of(found: list[Record], *scenarios: Scenario, budget: float = 1.0, all_rows: bool = False) -> Study:
-    return study.of(found, scenarios or (Scenario(LINK), Scenario(SLOW)), budget, all_rows=all_rows)
+    return study.build(found, scenarios or (Scenario(LINK), Scenario(SLOW)), budget, all_rows=all_rows)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_the_fastest_of_all_is_the_planners_choice(data: Study) -> None:
         lines = fastest_by_row(data, scenario, [2.0], lambda link, value: link.with_bandwidth(value * 1e6))
         fastest = min((found[0] for found in lines.values()), key=lambda found: found.latency.median_s)
         link = scenario.link.with_bandwidth(2e6)
-        best = planner.plan(planner.over(data.candidates(scenario), link), Limits(data.budget)).best
+        best = planner.plan(planner.over_link(data.candidates(scenario), link), Limits(data.budget)).best
         assert best is not None
         assert fastest.label == best.label
 
@@ -204,7 +204,7 @@ def test_the_devices_time_is_that_of_the_records(drawings: dict[str, Drawing], d
 
 
 def test_the_case_study_adds_the_fastest_codec_and_rings_the_front(data: Study) -> None:
-    drawing = figure.draw("case-study", data.over(Scenario(SLOW)))
+    drawing = figure.draw("case-study", data.with_scenario(Scenario(SLOW)))
     stack, metric, cloud = drawing.figure.axes
     labels = [label.get_text() for label in stack.get_yticklabels()]
     assert labels == ["local", *data.shown]
@@ -363,8 +363,8 @@ def test_drawing_leaves_matplotlib_as_it_was(data: Study) -> None:
 
 
 def test_a_long_name_is_cut_in_labels_and_legends_use_the_width() -> None:
-    assert named("x" * 36) == "x" * 36
-    assert named("x" * 37) == "x" * 35 + "…"
+    assert short_name("x" * 36) == "x" * 36
+    assert short_name("x" * 37) == "x" * 35 + "…"
     assert legend_mm(180, ["short"] * 6) == 4
     assert legend_mm(88, ["a label of twenty-four.."] * 6) == 12
     assert legend_mm(40, ["a label of twenty-four.."] * 6) == 24
@@ -404,7 +404,7 @@ def test_a_link_without_a_bandwidth_says_so_in_its_panel() -> None:
 )
 def test_what_cannot_be_drawn_is_refused(found: Any, scenarios: Any, budget: float, error: str) -> None:
     with pytest.raises(UsageError, match=error):
-        study.of(found, scenarios, budget)
+        study.build(found, scenarios, budget)
 
 
 def test_an_unknown_name_or_format_suggests(data: Study, tmp_path: Path) -> None:

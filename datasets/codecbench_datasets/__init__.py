@@ -1,1 +1,1 @@
-"""The workloads that come with codecbench: one module or folder each."""
+"""The workloads that come with codecbench: one module or package each."""

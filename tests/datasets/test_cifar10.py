@@ -224,7 +224,9 @@ def test_incomplete_weights_are_refused(own_copy: Path, workload: Cifar10ResNet2
     path = own_copy / data.WEIGHTS.name
     save_file({"classifier.bias": torch.zeros(10)}, path)
     path.with_suffix(".json").write_text(json.dumps({"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}))
-    with pytest.raises(DataError, match=r"holds no ResNet-20: 'classifier\.weight' is missing or too much; reinstall"):
+    with pytest.raises(
+        DataError, match=r"holds no ResNet-20: 'classifier\.weight' is missing or unexpected; reinstall"
+    ):
         workload.build_model()
 
 

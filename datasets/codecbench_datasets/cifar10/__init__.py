@@ -1,7 +1,7 @@
-"""The workload `cifar10-resnet20`: CIFAR-10 photographs, 32 x 32 pixels, classified by a ResNet-20.
+"""The workload `cifar10-resnet20`: CIFAR-10 images, 32 x 32 pixels, classified by a ResNet-20.
 
-The README beside this file tells where the pictures and the weights come from. Importing this module imports neither
-torch nor numpy.
+The README beside this file names the sources of the images and the weights. Importing this module imports neither torch
+nor numpy.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Part: TypeAlias = Literal["train", "test"]
 
 
 class Cifar10ResNet20(Workload):
-    """Top-1 of a ResNet-20 on CIFAR-10, cut at the input, behind the stem or behind one of the three stages.
+    """Top-1 of a ResNet-20 on CIFAR-10, split at the input, after the stem or after one of the three stages.
 
-    7,000 images ship with the package: 2,000 of the test set; 1,000 training images that neither the network nor any
-    codec learned from, on which operating points are chosen; and 4,000 training images to fit codecs on. Once the
-    whole set has been fetched, `test` and `fit` go on behind the shipped images, so a run of the first n samples is the
-    same with it and without.
+    7,000 images ship with the package: 2,000 of the test set; 1,000 training images for choosing operating points, from
+    which neither the network nor any codec learned; and 4,000 training images to fit codecs on. After the full set has
+    been fetched, `test` and `fit` continue with it after the shipped images, so a run on the first n samples is the
+    same with and without it.
     """
 
     name = "cifar10-resnet20"
@@ -45,7 +45,10 @@ class Cifar10ResNet20(Workload):
         return TensorSpec((3, 32, 32), image=True)
 
     def build_model(self) -> nn.Module:
-        """The trained ResNet-20: (N, 3, 32, 32) pixels to (N, 10) logits. Raises DataError for damaged weights."""
+        """Return the trained ResNet-20: (N, 3, 32, 32) pixels to (N, 10) logits.
+
+        Raises DataError for damaged weights.
+        """
         from safetensors.torch import load
 
         from codecbench_datasets.cifar10.data import CURE_SHIPPED, WEIGHTS, checked_bytes
@@ -53,27 +56,30 @@ class Cifar10ResNet20(Workload):
 
         weights = load(checked_bytes(WEIGHTS, self.weights_sha256(), CURE_SHIPPED))
         model = ResNet20()
-        # The counters of batch normalisation matter in training only and are not kept.
+        # The counters of batch normalisation are used in training only, so the file does not hold them.
         expected = {key for key in model.state_dict() if not key.endswith("num_batches_tracked")}
         if expected != weights.keys():
-            odd = min(expected ^ weights.keys())
-            raise DataError(f"{WEIGHTS} holds no ResNet-20: {odd!r} is missing or too much; {CURE_SHIPPED}")
+            key = min(expected ^ weights.keys())
+            raise DataError(f"{WEIGHTS} holds no ResNet-20: {key!r} is missing or unexpected; {CURE_SHIPPED}")
         model.load_state_dict(weights, strict=False)
         return model.eval()
 
     def weights_sha256(self) -> str:
-        """SHA-256 of the weight file, as recorded beside it; `build_model` checks the file against it."""
+        """Return the SHA-256 of the weights, recorded beside the file; `build_model` checks the file against it."""
         from codecbench_datasets.cifar10.data import CURE_SHIPPED, WEIGHTS, read_json
 
         return str(read_json(WEIGHTS.with_suffix(".json"), CURE_SHIPPED)["sha256"])
 
     def sample_ids(self, subset: Subset) -> Sequence[int]:
-        """Official indices: through training batches 1 to 5 for `fit` and `choice`, through the test batch else."""
+        """Return official indices: in training batches 1 to 5 for `fit` and `choice`, in the test batch for `test`."""
         ids: list[int] = self._indices(subset).tolist()
         return ids
 
     def training_ids(self) -> Sequence[int]:
-        """Official indices of the 49,000 training images outside `choice`, fetched or not, in the order of `fit`."""
+        """Return the official indices of the 49,000 training images outside `choice`, in the order of `fit`.
+
+        They do not depend on whether the full set has been fetched.
+        """
         from codecbench_datasets.cifar10.data import ordered_indices
 
         part, kept = _slice("fit")
@@ -82,10 +88,10 @@ class Cifar10ResNet20(Workload):
 
     @property
     def training_s(self) -> float:
-        """Seconds that the 42 epochs of `train.py` take on an undisturbed machine of two cores, by the training log.
+        """Seconds that the 42 epochs of `train.py` take on an otherwise idle machine of two cores, by the training log.
 
-        Epochs of the same picture size do the same work, so each counts as the quickest of them: a bound from below,
-        which makes the part that a codec's fit takes of it one from above.
+        Epochs of the same picture size do the same work, so each counts as the fastest of them. This is a lower bound,
+        so a codec's fit time as a share of it is an upper bound.
         """
         from codecbench_datasets.cifar10.data import training_epochs
 
@@ -95,30 +101,30 @@ class Cifar10ResNet20(Workload):
         return sum(len(epochs_s) * min(epochs_s) for epochs_s in seconds.values())
 
     def inputs(self, subset: Subset, positions: Sequence[int]) -> list[NDArray[Any]]:
-        """Images as float32 (3, 32, 32), values k/255."""
+        """Return images as float32 (3, 32, 32), values k/255."""
         import numpy as np
 
         images, _ = self._samples(subset, positions)
         return list(np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(255))
 
     def targets(self, subset: Subset, positions: Sequence[int]) -> list[Any]:
-        """Class labels, 0 to 9."""
+        """Return class labels, 0 to 9."""
         _, labels = self._samples(subset, positions)
         return list(labels.tolist())
 
     def score(self, output: tuple[NDArray[Any], ...], target: Any) -> tuple[float, float]:
-        """1 over 1 where the greatest of the ten logits is the label's, else 0 over 1."""
+        """Return 1 over 1 if the largest of the ten logits is that of the label, else 0 over 1."""
         return float(int(output[0].argmax()) == target), 1.0
 
     @classmethod
     def fetch(cls, data_dir: Path, log: Callable[[str], None]) -> None:
-        """Fetch all 60,000 images into `data_dir`/cifar10, checking sums; nothing where they are there already."""
+        """Fetch all 60,000 images into `data_dir`/cifar10 and check their hashes, unless they are there already."""
         from codecbench_datasets.cifar10.fetch import fetch
 
         fetch(data_dir, log)
 
     def _full_place(self) -> Path | None:
-        """The data folder that holds the whole set, or None where it has not been fetched."""
+        """Return the data folder that holds the full set, or None if it has not been fetched."""
         from codecbench_datasets.cifar10.data import is_fetched
 
         return next((place for place in data_folders(self.data_dir) if is_fetched(place)), None)
@@ -130,7 +136,7 @@ class Cifar10ResNet20(Workload):
         return ordered_indices(part, full_set=self._full_place() is not None)[kept]
 
     def _samples(self, subset: Subset, positions: Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """Images and labels, read from the whole set only where the shipped images do not suffice."""
+        """Return images and labels; the full set is read only if the shipped images do not suffice."""
         import numpy as np
 
         from codecbench_datasets.cifar10.data import load_full, load_shipped
@@ -147,7 +153,7 @@ class Cifar10ResNet20(Workload):
 
 
 def _slice(subset: Subset) -> tuple[Part, slice]:
-    """The part of CIFAR-10 that a subset is cut from, and which of its ordered images belong to it."""
+    """Return the part of CIFAR-10 that holds a subset, and the slice of its ordered images."""
     from codecbench_datasets.cifar10.data import HELD_OUT_COUNT
 
     if subset == "test":

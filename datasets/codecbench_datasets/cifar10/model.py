@@ -16,7 +16,7 @@ CHANNEL_STD = (0.2470, 0.2435, 0.2616)
 
 
 class Normalize(nn.Module):
-    """Subtract the training set's channel means and divide by its deviations.
+    """Subtracts the training set's channel means and divides by its standard deviations.
 
     It is the first module of the network, so the `input` split carries plain k/255 pixels.
     """
@@ -30,7 +30,7 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(CHANNEL_STD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, 3, H, W) pixels in [0, 1] to zero mean and unit deviation."""
+        """Return (N, 3, H, W) pixels in [0, 1] with zero mean and unit deviation."""
         return (x - self.mean) / self.std
 
 

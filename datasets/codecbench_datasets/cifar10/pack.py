@@ -1,9 +1,9 @@
-"""Make the pictures and indices that ship with the package from the whole set.
+"""Make the pictures and indices that ship with the package from the full set.
 
     python -m codecbench_datasets.cifar10.pack --data-dir DIR [--out DIR]
 
-5,000 training and 2,000 test images, drawn once by a seed. The pixels and the JSON's indices and labels come out the
-same anywhere; the PNG's bytes, and with them its sum, may differ under another release of the compression library.
+5,000 training and 2,000 test images, drawn once with a seed. The pixels and the JSON's indices and labels are the same
+on every machine; the PNG's bytes, and so its hash, may differ with another release of the compression library.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ SHIPPED_COUNT = {"train": 5_000, "test": 2_000}
 
 
 def drawn_indices() -> dict[str, NDArray[np.int64]]:
-    """Official indices to ship, in order: a permutation of each set by one generator, cut short; training first."""
+    """Return the official indices to ship, in order: the start of a permutation of each set, by one generator.
+
+    The training set is drawn first.
+    """
     rng = np.random.default_rng(SEED)
     return {part: rng.permutation(FULL_COUNT[part])[:count] for part, count in SHIPPED_COUNT.items()}
 
 
 def packed(images: Images, labels: Labels, indices: NDArray[np.int64]) -> tuple[bytes, bytes]:
-    """The PNG, a column 32 pixels wide with one image below the other, and the JSON that goes with it."""
+    """Return the PNG, a column 32 pixels wide with one image below the other, and its JSON file."""
     from PIL import Image
 
     stream = io.BytesIO()
@@ -43,7 +46,7 @@ def packed(images: Images, labels: Labels, indices: NDArray[np.int64]) -> tuple[
 
 
 def main() -> None:
-    """Write both pictures and both JSON files, and say whether they are those that `data.py` expects."""
+    """Write both pictures and both JSON files, and report whether they match the hashes in `data.py`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, required=True, help="where 'codecbench data get cifar10' put the set")
     parser.add_argument("--out", type=Path, default=HERE, help="folder to write (default: the package's own)")

@@ -2,9 +2,9 @@
 
     python -m codecbench_datasets.cifar10.train --data-dir DIR --work-dir DIR
 
-Needs the whole set (`codecbench data get cifar10`). The 1,000 held-out training images, on which the benchmark
-chooses operating points, are never seen; the test images are looked at once, after the last epoch. The run resumes
-from its newest checkpoint. Most epochs see smaller pictures: 16 and 24 pixels cost a quarter and a half of 32.
+Needs the full set (`codecbench data get cifar10`). The 1,000 held-out training images, on which the benchmark chooses
+operating points, are not used; the test images are used once, after the last epoch. The run resumes from its newest
+checkpoint. Most epochs use smaller pictures: 16 and 24 pixels cost a quarter and a half of 32.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SHIFT = 4
 
 
 def pixels_at(epoch: int) -> int:
-    """Picture width of an epoch, in pixels."""
+    """Return the picture width of an epoch, in pixels."""
     for epochs, pixels in PHASES:
         if epoch < epochs:
             return pixels
@@ -44,13 +44,13 @@ def pixels_at(epoch: int) -> int:
 
 
 def learning_rate(step: int, steps_per_epoch: int) -> float:
-    """Linear warm-up to the peak, then linear decay to zero (Li et al. 2020, budgeted training)."""
+    """Return the rate: linear warm-up to the peak, then linear decay to zero (Li et al. 2020, budgeted training)."""
     warmup, total = WARMUP_EPOCHS * steps_per_epoch, EPOCHS * steps_per_epoch
     return PEAK_RATE * min((step + 1) / warmup, (total - step) / (total - warmup))
 
 
 def augmented(padded: Tensor, index: Tensor, mirror: Tensor, pixels: int, rng: torch.Generator) -> Tensor:
-    """Random shifts by up to SHIFT pixels, mirror images, then a resize: (N, 3, pixels, pixels) float32 in [0, 1]."""
+    """Return images shifted by up to SHIFT pixels, mirrored and resized: (N, 3, pixels, pixels) float32 in [0, 1]."""
     n = len(index)
     span = torch.arange(32)
     rows = torch.randint(0, 2 * SHIFT + 1, (n, 1), generator=rng) + span
@@ -64,7 +64,7 @@ def augmented(padded: Tensor, index: Tensor, mirror: Tensor, pixels: int, rng: t
 
 
 def accuracy(model: torch.nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Top-1 in percent of (N, 32, 32, 3) uint8 images."""
+    """Return top-1 in percent on (N, 32, 32, 3) uint8 images."""
     model.eval()
     right = 0
     with torch.inference_mode():
@@ -75,7 +75,7 @@ def accuracy(model: torch.nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 def main() -> None:
-    """Train, resume, and finish with `model.safetensors` and `training.jsonl` in the work folder."""
+    """Train or resume, and write `model.safetensors` and `training.jsonl` into the work folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, required=True, help="where 'codecbench data get cifar10' put the set")
     parser.add_argument("--work-dir", type=Path, required=True, help="folder for checkpoint, log and weights")
@@ -109,7 +109,7 @@ def main() -> None:
     for epoch in range(start, EPOCHS):
         began = time.perf_counter()
         model.train()
-        # Each image is mirrored in every other epoch, so two epochs show both sides once.
+        # Each image is mirrored in every other epoch, so two epochs show each version once.
         mirror = first_mirror ^ bool(epoch % 2)
         order = torch.randperm(len(labels), generator=rng)
         loss_sum, right = 0.0, 0

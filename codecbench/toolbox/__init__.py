@@ -1,1 +1,4 @@
-"""Helpers for codec authors, by part. Plugins may import these and `codecbench`, and nothing else of it."""
+"""Helpers for codec authors, by part.
+
+A plugin imports `codecbench` and these parts, and no other module of codecbench.
+"""

@@ -17,14 +17,14 @@ FRAME_OBU = b"\x32"
 """Header of a frame with a size field (AV1 bitstream specification, section 5.3.2)."""
 
 SPEEDS = ((1 << 10, 6), (1 << 13, 7), (1 << 32, 8))
-"""Greatest number of pixels for each of libaom's speeds: all that gives some hundred pictures a second."""
+"""libaom's speed by the number of pixels, up to the first number: a few hundred pictures a second at each size."""
 
 
 class Avif(PictureCodec):
     """AVIF by libaom, colour in full resolution, tuned for squared error, without its container.
 
-    The payload is the body of the frame, an OBU of AV1. Everything before it, some 290 bytes of ISO boxes and the
-    sequence header, is the same for all pictures of a size but for two lengths: both sides keep it as their state.
+    The payload is the body of the frame, an AV1 OBU. Everything before it, about 290 bytes of ISO boxes and the
+    sequence header, is the same for all pictures of a size except for two lengths. Both sides keep it as their state.
     """
 
     name = "avif"
@@ -38,7 +38,7 @@ class Avif(PictureCodec):
 
     @classmethod
     def unavailable(cls) -> str | None:
-        """Pillow has AVIF from 11.3, and can be built without it."""
+        """Return why this codec cannot run, or None: Pillow has AVIF from 11.3, and can be built without it."""
         from PIL import features
 
         has_avif = "avif" in features.modules and features.check("avif")
@@ -46,14 +46,14 @@ class Avif(PictureCodec):
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
-        """Needs a quality from 0 to 99, and what every picture codec needs."""
+        """Return why this point cannot run: quality is not 0 to 99, or `PictureCodec` has a reason."""
         quality = point.get("quality", 75)
         if not isinstance(quality, int) or not 0 <= quality <= 99:
             return f"quality is a number from 0 to 99, not {quality!r}"
         return super().skip_reason(spec, **point)
 
     def compress(self, picture: NDArray[np.uint8]) -> bytes:
-        """The frame's body. Raises RuntimeError where the edge could not restore the rest."""
+        """Return the frame's body. Raises RuntimeError if the file's other bytes differ from the state."""
         file = self._file(picture)
         frame = file[_frame_start(file)[1] :]
         if file != _join(self.header((picture.shape[0], picture.shape[1])), frame):
@@ -61,11 +61,11 @@ class Avif(PictureCodec):
         return frame
 
     def decompress(self, stream: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """The picture; its size comes from the state and not from the stream."""
+        """Return the picture; its size comes from the state and not from the stream."""
         return pillow_picture(_join(self.header(size), stream), self.file_format, self.picture_shape(size))
 
     def make_header(self, size: tuple[int, int]) -> bytes:
-        """All that comes before the frame in the file of a black picture, the lengths left 0."""
+        """Return all bytes before the frame in the file of a black picture, with both lengths set to 0."""
         import numpy as np
 
         file = self._file(np.zeros(self.picture_shape(size), np.uint8))
@@ -77,7 +77,10 @@ class Avif(PictureCodec):
         return bytes(header)
 
     def _file(self, picture: NDArray[np.uint8]) -> bytes:
-        """The file, by one thread: a picture of some kilobytes needs no more, and the bytes are the same everywhere."""
+        """Return the file, encoded by one thread.
+
+        That is enough for small pictures, and the bytes are the same on every machine.
+        """
         subsampling = "4:4:4" if self.coloured else "4:0:0"
         speed = next(speed for pixels, speed in SPEEDS if picture.shape[0] * picture.shape[1] <= pixels)
         return pillow_file(
@@ -87,7 +90,7 @@ class Avif(PictureCodec):
 
 
 def _frame_start(file: bytes) -> tuple[int, int]:
-    """Where the frame of an AVIF file begins, and where its body does."""
+    """Return the offsets of the frame and of its body in an AVIF file."""
     at = file.index(b"mdat") + 4
     while at < len(file):
         length, body = read_varint(file, at + 1)
@@ -98,7 +101,7 @@ def _frame_start(file: bytes) -> tuple[int, int]:
 
 
 def _join(header: bytes, frame: bytes) -> bytes:
-    """The file of a frame: two lengths are written into the header, of the media data and of its item (`iloc`)."""
+    """Return the file of a frame; the lengths of media data and item (`iloc`) are written into the header."""
     unit = FRAME_OBU + write_varint(len(frame)) + frame
     data = header.index(b"mdat") + 4
     item = header.index(data.to_bytes(4, "big") + bytes(4))

@@ -1,7 +1,7 @@
-"""`cs-dct` and `cs-wavelet`: compressive sensing. Random measurements on the device, l1 recovery on the edge.
+"""`cs-dct` and `cs-wavelet`: compressive sensing, with random measurements on the device and l1 recovery on the edge.
 
-The paper's Offload-CS, twice over: `variant="faithful"` is what the paper compared against, `variant="best"` what the
-method gives in good hands.
+The paper's Offload-CS in two variants: `variant="faithful"` is what the paper compared with, `variant="best"` is the
+best that the method achieves here.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ if TYPE_CHECKING:
 MIN_LIMIT = 1e-6
 
 FIT_BYTES = 1 << 27
-"""The most bytes of training activations, as float64, that a fit uses."""
+"""The largest number of bytes of training activations, as float64, that a fit uses."""
 
 SPARE_SYMBOLS = 16
-"""By how many steps a measurement may exceed all of training before it is clipped."""
+"""Steps by which a measurement may exceed the range of training before it is clipped."""
 
 
 PlaneKind: TypeAlias = Literal["image", "large", "middle", "small"]
 
 LARGE_PLANE, SMALL_PLANE = 512, 100
-"""Values of a plane, more of which are large; fewer of the other are small: they tell of a class rather than of
-positions, and bear coarse steps."""
+"""A plane of more than 512 values is large, one of fewer than 100 small. Small ones represent the class rather than
+positions, and tolerate coarse steps."""
 
 STEPS: Mapping[PlaneKind, tuple[float, ...]] = {
     "image": (0.5, 0.35, 0.25, 0.18, 0.13, 0.09, 0.06),
@@ -58,7 +58,7 @@ STEPS: Mapping[PlaneKind, tuple[float, ...]] = {
     "small": (8.0, 6.5, 5.2, 4.2, 3.4, 2.5, 1.8),
 }
 QUICK_STEP: Mapping[PlaneKind, float] = {"image": 0.18, "large": 0.7, "middle": 1.0, "small": 2.5}
-"""Steps of the best variant, and those that lose about a point of top-1 on a ResNet-20."""
+"""Steps of the best variant that lose about a point of top-1 on a ResNet-20."""
 
 FAITHFUL: Mapping[PlaneKind, tuple[float, tuple[float, ...]]] = {
     "image": (0.1, (0.5, 1.0, 1.5, 2.0)),
@@ -66,19 +66,19 @@ FAITHFUL: Mapping[PlaneKind, tuple[float, tuple[float, ...]]] = {
     "middle": (0.3, (0.25, 0.5, 0.75, 1.0)),
     "small": (1.0, (0.125, 0.25, 0.5, 1.0)),
 }
-"""The step of the faithful variant, and its ratios. Beyond 1 nothing is compressed, but E is better conditioned, and so
-ISTA nearer to its end after as many iterations."""
+"""The step of the faithful variant, and its ratios. A ratio above 1 compresses nothing, but E is better conditioned, so
+the same number of ISTA iterations ends nearer to the solution."""
 
 
 class CompressiveSensing(Codec):
-    """Measurements y = E x of blocks of 32 x 32, rounded to steps and entropy-coded; x recovered by l1 minimisation.
+    """Measurements y = E x of blocks, rounded to steps and entropy-coded; x is recovered by l1 minimisation.
 
-    `variant` is "faithful" (DenseGaussian) or "best" (Banded). `step` is the quantiser's, as a share of the values'
-    root-mean-square deviation. `ratio` is the number of measurements for each value: in "faithful" their number, in
-    "best" their maximum. E comes from the seed of the fit.
+    `variant` is "faithful" (DenseGaussian) or "best" (Banded). `step` is the quantiser's step, as a share of the
+    values' root-mean-square deviation. `ratio` is the number of measurements for each value: in "faithful" the number,
+    in "best" the maximum. E comes from the seed of the fit. Blocks have at most 32 x 32 values.
 
-    Payload: the length of the varying axis; the entropy-coded measurements. A block that is partly padding has the
-    fewer of them.
+    Payload: the length of the varying axis; the entropy-coded measurements. A block that is partly padding has
+    proportionally fewer of them.
     """
 
     rows_by = ("variant",)
@@ -88,7 +88,7 @@ class CompressiveSensing(Codec):
     step: float
 
     _halvings: ClassVar[int]
-    """The number of times that the sides of a block ought to halve."""
+    """The number of times that the sides of a block should be divisible by 2."""
 
     def __init__(self, spec: TensorSpec, **point: Any) -> None:
         super().__init__(spec, **point)
@@ -98,19 +98,19 @@ class CompressiveSensing(Codec):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """Finer steps at an image, coarser ones on small planes."""
+        """Return finer steps for an image, coarser ones for small planes."""
         step, ratios = FAITHFUL[_kind(spec)]
         faithful = ({"variant": "faithful", "ratio": ratio, "step": step} for ratio in ratios)
         return (*map(_best, STEPS[_kind(spec)]), *faithful)
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """One of the best variant that costs little."""
+        """Return one point of the best variant that loses little accuracy."""
         return (_best(QUICK_STEP[_kind(spec)]),)
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
-        """Needs floating-point values and an axis."""
+        """Return why this point cannot run: an invalid setting, no floats, or no values."""
         if point.get("variant", "best") not in ("best", "faithful"):
             return f"variant is 'best' or 'faithful', not {point['variant']!r}"
         for name in ("ratio", "step"):
@@ -123,7 +123,7 @@ class CompressiveSensing(Codec):
 
     @abstractmethod
     def _basis(self) -> Floats:
-        """The basis of a block, (n, n)."""
+        """Return the basis of a block, (n, n)."""
 
     def fit(self, data: FitData) -> None:
         """Learn the values' range, the statistics of `variant` and the prior."""
@@ -140,24 +140,26 @@ class CompressiveSensing(Codec):
             learned = Banded.learn(units, basis, step)
         else:
             learned = DenseGaussian.learn(units, basis, step, self.ratio, seed)
-        self._take({**learned, "range": np.array([low, high, limit]), "step": np.array(step), "seed": np.array(seed)})
+        self._use_arrays(
+            {**learned, "range": np.array([low, high, limit]), "step": np.array(step), "seed": np.array(seed)}
+        )
         symbols = self._sensing.symbols(units, self._step)
         prior = Prior.fitted(symbols.swapaxes(0, 1).reshape(self._sensing.tables, -1), margin=SPARE_SYMBOLS)
-        self._take({**self._arrays, "prior": np.frombuffer(prior.to_bytes(), np.uint8)})
+        self._use_arrays({**self._arrays, "prior": np.frombuffer(prior.to_bytes(), np.uint8)})
 
     def export(self, side: Side) -> bytes:
-        """The same for both sides: the device needs all to measure, but for a few numbers."""
+        """Return the state, the same for both sides: the device needs all but a few numbers of it to measure."""
         from safetensors.numpy import save
 
         return zlib.compress(save(self._arrays), 9)
 
     def restore(self, side: Side, state: bytes) -> None:
-        """Take the state, and make all matrices."""
+        """Load a state made by `export`, and make all matrices."""
         from safetensors.numpy import load
 
-        self._take(load(zlib.decompress(state)))
+        self._use_arrays(load(zlib.decompress(state)))
 
-    def _take(self, arrays: Arrays) -> None:
+    def _use_arrays(self, arrays: Arrays) -> None:
         self._arrays = arrays
         self._low, self._high, self._limit = map(float, arrays["range"])
         self._step, seed = float(arrays["step"]), int(arrays["seed"])
@@ -171,27 +173,27 @@ class CompressiveSensing(Codec):
             self._prior = Prior.from_bytes(arrays["prior"].tobytes())
 
     def encode(self, x: Tensor) -> bytes:
-        """Shape and measurements. Raises ValueError for values that are not finite."""
+        """Return shape and measurements. Raises ValueError for values that are not finite."""
         return self.encode_batch([x])[0]
 
     def encode_batch(self, xs: Sequence[Tensor]) -> list[bytes]:
-        """Samples are measured together; sums are exact, so that makes no difference."""
+        """Return the payloads; samples are measured together, which changes no symbol, because sums are exact."""
         return [
             write_shape(self.spec, x.shape) + self._prior_for(tables).encode(symbols)
             for x, (tables, symbols) in zip(xs, self._measured(xs), strict=True)
         ]
 
     def bound_bytes(self, x: Tensor) -> float:
-        """The bound of the measurements under the prior."""
+        """Return the Shannon bound of the measurements under the prior, in bytes."""
         ((tables, symbols),) = self._measured([x])
         return self._prior_for(tables).bound_bytes(symbols)
 
     def decode(self, payload: bytes) -> Tensor:
-        """The most probable values, kept within the range of training values."""
+        """Return the most probable values, clipped to the range of training values."""
         return self.decode_batch([payload])[0]
 
     def decode_batch(self, payloads: Sequence[bytes]) -> list[Tensor]:
-        """Units with equally many measurements are recovered together."""
+        """Return the samples; units with the same number of measurements are recovered together."""
         import numpy as np
         import torch
 
@@ -213,7 +215,7 @@ class CompressiveSensing(Codec):
         ]
 
     def _measured(self, xs: Sequence[Tensor]) -> Iterator[tuple[tuple[int, ...], NDArray[np.int32]]]:
-        """For each sample how many tables each unit sends of, and their symbols."""
+        """Yield, for each sample, the number of tables that each unit sends, and their symbols."""
         import numpy as np
         import torch
 
@@ -229,11 +231,11 @@ class CompressiveSensing(Codec):
             yield tables, self._prior_for(tables).clip(np.concatenate(sent))
 
     def _tables(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """The number of tables that each unit of a tensor of this shape sends: all, unless some is padding."""
+        """Return the number of tables that each unit of a tensor of this shape sends; fewer if it is partly padding."""
         return tuple(math.ceil(share * self._sensing.tables) for share in self._blocks.shares(shape))
 
     def _prior_for(self, tables: tuple[int, ...]) -> Prior:
-        """The prior of units that send of so many tables, one after the other."""
+        """Return the prior of consecutive units that send these numbers of tables."""
         if tables == (len(self._prior),):
             return self._prior
         if tables not in self._priors:
@@ -255,7 +257,7 @@ def _kind(spec: TensorSpec) -> PlaneKind:
 
 
 def _training_samples(data: FitData) -> list[Floats]:
-    """Up to FIT_BYTES of training samples: one batch at least, more while there is time."""
+    """Return training samples of up to about FIT_BYTES: at least one batch, more while there is time."""
     samples: list[Floats] = []
     for xs, _ in data.batches(64):
         samples += [x.numpy().astype("float64") for x in xs]
@@ -265,7 +267,7 @@ def _training_samples(data: FitData) -> list[Floats]:
 
 
 class CsDct(CompressiveSensing):
-    """Blocks that are sparse in the DCT, or with `basis="fourier"` in the real Fourier basis."""
+    """Compressive sensing of blocks that are sparse in the DCT, or with `basis="fourier"` in the real Fourier basis."""
 
     name = "cs-dct"
     points = tuple({**_best(step), "basis": "dct"} for step in STEPS["middle"])
@@ -276,7 +278,7 @@ class CsDct(CompressiveSensing):
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
-        """Needs floating-point values and an axis."""
+        """Return why this point cannot run: an unknown basis, or a reason of `CompressiveSensing`."""
         if point.get("basis", "dct") not in ("dct", "fourier"):
             return f"basis is 'dct' or 'fourier', not {point['basis']!r}"
         return super().skip_reason(spec, **point)
@@ -286,7 +288,7 @@ class CsDct(CompressiveSensing):
 
 
 class CsWavelet(CompressiveSensing):
-    """Blocks that are sparse in an orthonormal wavelet basis, by the name that PyWavelets has for it."""
+    """Compressive sensing of blocks that are sparse in an orthonormal wavelet basis, named as by PyWavelets."""
 
     name = "cs-wavelet"
     points = tuple({**_best(step), "wavelet": "sym4"} for step in STEPS["middle"])
@@ -297,7 +299,7 @@ class CsWavelet(CompressiveSensing):
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
-        """Needs floating-point values and an axis, and an orthonormal wavelet."""
+        """Return why this point cannot run: an unknown wavelet, or a reason of `CompressiveSensing`."""
         if not is_orthonormal_wavelet(point.get("wavelet", "haar")):
             return f"wavelet is one of haar, db1 to db38, sym2 to sym20 and coif1 to coif17, not {point['wavelet']!r}"
         return super().skip_reason(spec, **point)

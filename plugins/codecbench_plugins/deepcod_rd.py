@@ -23,37 +23,37 @@ if TYPE_CHECKING:
     )
 
 COMPONENTS: Mapping[TensorKind, int] = {"image": 96, "large": 46, "middle": 36, "small": 48}
-"""At most so many output channels of the convolution: at the stem of a ResNet-20 they are 1.9 % of its operations, and
-nowhere more than a third of an auto-encoder's."""
+"""The largest number of output channels of the convolution. At the stem of a ResNet-20 they take 1.9 % of its
+operations, and nowhere more than a third of those of an autoencoder."""
 
-EXCHANGE = 0.7
-"""The worth of a bit to the loss, as a share of its worth at the start."""
+RELATIVE_RATE_WEIGHT = 0.7
+"""The rate weight, as a share of `RateTaskObjective.slope` at the start."""
 
 WIDTH, DEPTH = 32, 2
 """The size of the residual network on the edge."""
 
 SAMPLES: Mapping[TensorKind, int] = {"image": 1_200_000, "large": 500_000, "middle": 800_000, "small": 1_000_000}
-"""Training samples seen by a fit from scratch that time does not end."""
+"""Training samples of a fit from scratch, unless the time limit ends it."""
 
 RATE = 1e-3
 
 
 class DeepcodRd(LatentCodec):
-    """A matrix on blocks, quantisation to whole steps, and a prior of contexts; residual networks on the edge.
+    """A matrix on blocks, rounding to whole steps, and a context model; residual networks on the edge.
 
-    The matrix starts as the Karhunen-Loève transform of values weighted by what the tail sees of them (`klt-task`), the
-    decoder as its transpose, beside a residual network that starts at zero. That network holds a copy of the tail,
-    which looks at what the transform gives and is trained as well: a network in front of a frozen tail learns slowly,
-    while a tail soon learns to do with coarser values (`codecbench.toolbox.learning.tail_copy`). All is trained for
-    rate and task (`codecbench.toolbox.learning.objective`). Copy and frozen tail then read the symbols in two ways, and
-    the mean of what they say is better than either: decoding ends with a step of the tensor towards it
-    (`TailCopy.steered`). Of an image, the copy reads the mirror image as well, as it has in training. All this makes
-    decoding several times as costly as the tail.
+    The matrix starts as the Karhunen-Loève transform of values weighted by the tail's sensitivity (`klt-task`), the
+    decoder as its transpose plus a residual network that starts at zero. That network holds a copy of the tail, which
+    runs on the transform's result and is trained as well: a network before a frozen tail learns slowly, while a tail
+    quickly adapts to coarser values (`codecbench.toolbox.learning.tail_copy`). All is trained for rate and task
+    (`codecbench.toolbox.learning.objective`). The copy and the frozen tail then evaluate the symbols in two ways, and
+    the mean of their outputs is better than either, so decoding ends with a step of the tensor towards it
+    (`TailCopy.steered`). For an image, the copy also evaluates the mirror image, as in training. In total, decoding
+    costs several times as much as the tail.
 
-    `step` is the step of the start, in root-mean-square deviations of the weighted values; what a bit is worth follows
-    from it: a share of what it is worth at the start.
+    `step` is the step at the start, in root-mean-square deviations of the weighted values. It sets the rate weight: a
+    fixed share of the tail loss that a further bit saves at the start.
 
-    Payload: the length of a varying axis; the symbols in the code of `ContextPrior`, no header.
+    Payload: the length of a varying axis; the symbols as coded by `ContextPrior`; no header.
     """
 
     name = "deepcod-rd"
@@ -77,25 +77,25 @@ class DeepcodRd(LatentCodec):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> Points:
-        """Three steps, finer at an image."""
+        """Return three steps, finer for an image."""
         return cls._points[kind_of(spec)]
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> Points:
-        """The finest, which loses about a point of top-1 on a ResNet-20."""
+        """Return the finest point, which loses about a point of top-1 on a ResNet-20."""
         return cls.points_for(spec)[-1:]
 
     @classmethod
     def starts_from(cls, spec: TensorSpec, **point: Any) -> Mapping[str, Any] | None:
-        """One point is fitted from scratch, and all others start from it."""
+        """Return None for the one point that is fitted from scratch, and that point for all others."""
         step = cls._from_scratch[kind_of(spec)]
         return None if point["step"] == step else {"step": step}
 
     def fit(self, data: FitData) -> None:
-        """Statistics, then training. With no time left, the start stands as it is.
+        """Compute statistics, then train. Without time left, the start is the result.
 
-        Where the states of the point that is fitted from scratch are there, they are the start, with their steps made
-        finer or coarser, and a third of the training is enough.
+        If the states of the point that is fitted from scratch are given, they are the start, with their steps scaled to
+        this point's, and a third of the training suffices.
         """
         from codecbench.toolbox.learning import (
             MatrixEncoder,
@@ -116,7 +116,7 @@ class DeepcodRd(LatentCodec):
         decoder = _decoder(start.geometry, start.inverse, start.restored, tail)
         network = Network(MatrixEncoder(start), ScaleContext(start.deviations), decoder)
         objective = RateTaskObjective(data, start, network, Teacher(data.tail), 0.0)
-        objective.exchange = EXCHANGE * objective.slope()
+        objective.rate_weight = RELATIVE_RATE_WEIGHT * objective.slope()
         samples = SAMPLES[kind_of(data.spec)]
         if data.start is not None:
             objective.use(self._network_of(data.start, start))
@@ -127,7 +127,7 @@ class DeepcodRd(LatentCodec):
         data.progress(1.0, "fitted")
 
     def _network_of(self, states: tuple[bytes, bytes], start: Start) -> Network:
-        """A fitted network at this point's step: its latents and what reads them are scaled."""
+        """Return a fitted network at this point's step: its latents and the decoder's input are rescaled."""
         import dataclasses
 
         from codecbench.toolbox.learning import MatrixEncoder, Network, ScaleContext, State
@@ -152,7 +152,7 @@ class DeepcodRd(LatentCodec):
         self._transform = IntegerTransform.from_tensors(state.tensors)
 
     def _samples(self, decoder: Any, grids: Tensor, geometry: Geometry) -> Tensor:
-        """One by one: gradients jump where an activation is near zero, and batches round in other ways."""
+        """Decode one by one, because gradients jump at activations near zero, and batches round differently."""
         import torch
 
         limits, mirrored = self._limits, self.spec.image
@@ -174,7 +174,7 @@ def _decoder(geometry: Geometry, matrix: Tensor, mean: Tensor, tail: TailCopy | 
 
 
 def _symbols(transform: IntegerTransform, x: Tensor, geometry: Geometry, image: bool) -> Tensor:
-    """Symbols (latents, height, width) of a sample."""
+    """Return the symbols (latents, height, width) of a sample."""
     from codecbench.toolbox.learning import quantise_dead_zone
 
     return quantise_dead_zone(transform.components(x, geometry, image))

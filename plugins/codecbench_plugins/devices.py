@@ -11,13 +11,16 @@ from codecbench import DeviceProfile, hookimpl
 MEASURED = Path(__file__).parent / "devices" / "epyc-core.json"
 
 CLOCK_GHZ = 3.5
-"""The boost clock of an AMD EPYC of the third generation (7763), which the measured core is of. That it is this
-model is an assumption."""
+"""The boost clock of a third-generation AMD EPYC (7763), assumed to be the model of the measured core."""
 
 
 @dataclass(frozen=True)
-class Class:
-    """A class of machines. A core attains `attained` of the arithmetic peak and `share` of the memory's bandwidth."""
+class DeviceClass:
+    """A class of machines.
+
+    A core attains the share `attained` of its arithmetic peak, and `bandwidth_share` of the memory's bandwidth.
+    `general` and `overhead` are factors on the measured core's time for plain code and for a call.
+    """
 
     name: str
     description: str
@@ -25,16 +28,16 @@ class Class:
     peak_gflop_s: float
     memory_gbyte_s: float
     attained: float
-    share: float
+    bandwidth_share: float
     general: float
     overhead: float
 
     def profile(self, base: DeviceProfile) -> DeviceProfile:
-        """The measured profile, scaled."""
+        """Return the measured profile, scaled to this class."""
         return base.scaled(
             self.name, description=self.description, source=self.source,
             compute=base.machine["matmul_gflop_s"] / (self.peak_gflop_s * self.attained),
-            memory=base.machine["copy_gbyte_s"] / (self.memory_gbyte_s * self.share),
+            memory=base.machine["copy_gbyte_s"] / (self.memory_gbyte_s * self.bandwidth_share),
             overhead=self.overhead, general=self.general,
         )  # fmt: skip
 
@@ -45,44 +48,44 @@ CORE = (
 )
 
 
-def _plain(clock_ghz: float, work_a_cycle: float) -> float:
-    """How much longer plain code takes than on the measured core."""
+def _slowdown(clock_ghz: float, work_a_cycle: float) -> float:
+    """Return the factor by which plain code is slower than on the measured core."""
     return CLOCK_GHZ / (clock_ghz * work_a_cycle)
 
 
-CLASSES = (
-    Class(
+DEVICE_CLASSES = (
+    DeviceClass(
         "raspberry-pi-4", "One core of a Raspberry Pi 4 class device, scaled from epyc-core: predictions",
         "Arm Cortex-A72 at 1.8 GHz, 8 float32 operations a cycle (one 128-bit multiply-add): 14.4 GFLOP/s a core; "
         "32-bit LPDDR4-3200: 12.8 GB/s. " + CORE.format(ipc="four tenths"),
-        peak_gflop_s=14.4, memory_gbyte_s=12.8, attained=0.8, share=0.5, general=_plain(1.8, 0.4),
-        overhead=_plain(1.8, 0.4),
+        peak_gflop_s=14.4, memory_gbyte_s=12.8, attained=0.8, bandwidth_share=0.5, general=_slowdown(1.8, 0.4),
+        overhead=_slowdown(1.8, 0.4),
     ),
-    Class(
+    DeviceClass(
         "raspberry-pi-5", "One core of a Raspberry Pi 5 class device, scaled from epyc-core: predictions",
         "Arm Cortex-A76 at 2.4 GHz, 16 float32 operations a cycle (two 128-bit multiply-adds): 38.4 GFLOP/s a core; "
         "32-bit LPDDR4X-4267: 17.1 GB/s. " + CORE.format(ipc="seven tenths"),
-        peak_gflop_s=38.4, memory_gbyte_s=17.1, attained=0.8, share=0.5, general=_plain(2.4, 0.7),
-        overhead=_plain(2.4, 0.7),
+        peak_gflop_s=38.4, memory_gbyte_s=17.1, attained=0.8, bandwidth_share=0.5, general=_slowdown(2.4, 0.7),
+        overhead=_slowdown(2.4, 0.7),
     ),
-    Class(
+    DeviceClass(
         "phone", "One large core of a mid-range phone class device, scaled from epyc-core: predictions",
         "Arm Cortex-A78 at 2.4 GHz, 16 float32 operations a cycle (two 128-bit multiply-adds): 38.4 GFLOP/s a core; "
         "64-bit LPDDR4X-4267: 34.1 GB/s. " + CORE.format(ipc="nine tenths"),
-        peak_gflop_s=38.4, memory_gbyte_s=34.1, attained=0.8, share=0.5, general=_plain(2.4, 0.9),
-        overhead=_plain(2.4, 0.9),
+        peak_gflop_s=38.4, memory_gbyte_s=34.1, attained=0.8, bandwidth_share=0.5, general=_slowdown(2.4, 0.9),
+        overhead=_slowdown(2.4, 0.9),
     ),
-    Class(
+    DeviceClass(
         "gpu-edge", "An edge server with an NVIDIA T4 class GPU, scaled from epyc-core: predictions",
         "NVIDIA T4 data sheet: 8.1 TFLOP/s in float32, 300 GB/s. Assumptions: a layer of one sample attains a tenth of "
         "the peak and half of the bandwidth; a call and plain code cost what they cost on the measured core.",
-        peak_gflop_s=8100.0, memory_gbyte_s=300.0, attained=0.1, share=0.5, general=1.0, overhead=1.0,
+        peak_gflop_s=8100.0, memory_gbyte_s=300.0, attained=0.1, bandwidth_share=0.5, general=1.0, overhead=1.0,
     ),
 )  # fmt: skip
 
 
 @hookimpl
 def codecbench_register_devices() -> Iterable[DeviceProfile]:
-    """The measured profile and those scaled from it."""
+    """Return the measured profile and those scaled from it."""
     base = DeviceProfile.load(MEASURED)
-    return [base, *(kind.profile(base) for kind in CLASSES)]
+    return [base, *(kind.profile(base) for kind in DEVICE_CLASSES)]

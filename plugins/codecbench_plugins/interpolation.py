@@ -1,4 +1,4 @@
-"""`interpolation`: fewer, 8-bit samples from the device; the edge fills in the rest."""
+"""`interpolation`: the device sends fewer samples, of 8 bits; the edge interpolates the rest."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ LEVELS = 256
 
 
 class Interpolation(Codec):
-    """Downsampled with an anti-aliasing filter on the device, upsampled on the edge, both bicubic, at 8 bits a sample.
+    """Bicubic downsampling with an anti-aliasing filter on the device, bicubic upsampling on the edge, 8 bits a sample.
 
     A tensor of three axes or more is resized along its last two, height and width; one of two axes along the varying
-    one, or else the last; a vector along its only axis. `scale` is samples kept per axis resized, at least one.
+    one, or else the last; a vector along its only axis. `scale` is the share of samples kept along each resized axis;
+    at least one sample is kept.
 
     Payload: the length of the varying axis; the range of the samples, 8 bytes (not for an image, whose range is 0 to
-    1); the samples. Bicubic is the better of bilinear, bicubic and area averaging at every scale but 1/2 (where the
-    average is 0.1 to 0.2 dB better) on CIFAR-10 images and on features of a ResNet-20.
+    1); the samples. Bicubic is better than bilinear and area averaging at every scale but 1/2 (where the average is 0.1
+    to 0.2 dB better) on CIFAR-10 images and on features of a ResNet-20.
     """
 
     name = "interpolation"
@@ -43,12 +44,12 @@ class Interpolation(Codec):
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """Half the samples per axis, and 8 bits alone: small inputs bear no more."""
+        """Return half the samples along each axis, and all samples: small inputs tolerate no more."""
         return ({"scale": 0.5}, {"scale": 1.0})
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
-        """Needs floating-point values and at least one axis, and a scale in (0, 1]."""
+        """Return why this point cannot run: a scale outside (0, 1], no floats, or no axis."""
         scale = point.get("scale", 1.0)
         if not isinstance(scale, int | float) or not 0 < scale <= 1:
             return f"scale is a number over 0, at most 1, not {scale!r}"
@@ -57,11 +58,11 @@ class Interpolation(Codec):
         return None if spec.ndim else "needs an axis to resize, got a single value"
 
     def encode(self, x: Tensor) -> bytes:
-        """Shape, range, samples. Raises ValueError for values that are not finite."""
+        """Return shape, range and samples. Raises ValueError for values that are not finite."""
         header = write_shape(self.spec, x.shape)
         if not x.numel():
             return header
-        # In float64, because a cubic filter may leave float32's range on its way.
+        # In float64, because intermediate results of a cubic filter may exceed float32's range.
         planes = self._to_planes(x).double()
         samples = _resize(planes, self._kept(planes.shape[2:])).clamp(x.min(), x.max()).numpy()
         if self.spec.image:
@@ -70,7 +71,7 @@ class Interpolation(Codec):
         return header + value_range + indices.tobytes()
 
     def decode(self, payload: bytes) -> Tensor:
-        """The samples interpolated, within their own range."""
+        """Return the interpolated samples, clipped to their own range."""
         import torch
 
         shape, body = read_shape(self.spec, payload)
@@ -85,7 +86,7 @@ class Interpolation(Codec):
         return self._from_planes(planes, shape).to(dtype)
 
     def _read_samples(self, body: memoryview, shape: tuple[int, ...]) -> tuple[NDArray[np.float32], float, float]:
-        """The samples of this shape, and the range that holds them."""
+        """Return the samples of this shape, and their range. Raises PayloadError if their number is wrong."""
         import numpy as np
 
         header = memoryview(b"") if self.spec.image else body[:RANGE_BYTES]
@@ -102,7 +103,7 @@ class Interpolation(Codec):
         return self.spec.ndim == 2 and self.spec.shape[0] is None
 
     def _plane_axes(self, shape: Sequence[int]) -> tuple[int, int, int]:
-        """Planes, height and width that a tensor of this shape is resized as."""
+        """Return the number of planes, height and width as which a tensor of this shape is resized."""
         if len(shape) > 2:
             return math.prod(shape[:-2]), shape[-2], shape[-1]
         if self._transposed:
@@ -114,18 +115,19 @@ class Interpolation(Codec):
         return height, width
 
     def _to_planes(self, x: Tensor) -> Tensor:
-        """As (1, planes, height, width)."""
+        """Return the tensor as (1, planes, height, width)."""
         return (x.T if self._transposed else x).reshape(1, *self._plane_axes(x.shape))
 
     def _from_planes(self, planes: Tensor, shape: Sequence[int]) -> Tensor:
-        """The inverse of `_to_planes`."""
+        """Return the tensor; the inverse of `_to_planes`."""
         return planes.reshape(shape[::-1]).T.contiguous() if self._transposed else planes.reshape(tuple(shape))
 
 
 def _resize(planes: Tensor, size: Sequence[int]) -> Tensor:
-    """Bicubic, anti-aliased where it shrinks, pixel centres aligned at halves.
+    """Resize by bicubic interpolation, anti-aliased when it shrinks, with pixel centres aligned at halves.
 
-    PyTorch's plain kernel (a = -0.75) is sharper than its anti-aliased one (-0.5), and 0.1 to 0.7 dB better upwards.
+    PyTorch's plain kernel (a = -0.75) is sharper than its anti-aliased one (-0.5), and 0.1 to 0.7 dB better for
+    upsampling.
     """
     from torch.nn.functional import interpolate
 

@@ -17,14 +17,15 @@ START_OF_DATA = b"\xff\x93"
 END_OF_CODESTREAM = b"\xff\xd9"
 RESOLUTIONS = 3
 TILE_HEADER_BYTES = 14
-"""Marker, length, tile, length of the part, part and number of parts, and the marker of the data."""
+"""Marker, segment length, tile, length of the part, part, number of parts, and the start-of-data marker."""
 
 
 class Jpeg2000(PictureCodec):
-    """JPEG 2000 with the irreversible wavelet and colour transform, cut where it reaches a PSNR, without headers.
+    """JPEG 2000 with the irreversible wavelet and colour transform, truncated at a PSNR, without headers.
 
-    The payload holds the packets of the only tile. The main header, some 130 bytes, is the same for all pictures of a
-    size: both sides keep it as their state. The header of the tile part follows from the length (ITU-T T.800, Annex A).
+    The payload holds the packets of the only tile. The main header, about 130 bytes, is the same for all pictures of a
+    size, and both sides keep it as their state. The header of the tile part follows from the length (ITU-T T.800, Annex
+    A).
     """
 
     name = "jpeg2000"
@@ -38,19 +39,19 @@ class Jpeg2000(PictureCodec):
 
     @classmethod
     def unavailable(cls) -> str | None:
-        """Needs an optional package."""
+        """Return why this codec cannot run: it needs imagecodecs."""
         return imagecodecs_missing()
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
-        """Needs a PSNR from 1 to 100 dB, and what every picture codec needs."""
+        """Return why this point cannot run: psnr_db is not 1 to 100, or `PictureCodec` has a reason."""
         psnr_db = point.get("psnr_db", 36)
         if not isinstance(psnr_db, int) or not 1 <= psnr_db <= 100:
             return f"psnr_db is a number from 1 to 100, not {psnr_db!r}"
         return super().skip_reason(spec, **point)
 
     def compress(self, picture: NDArray[np.uint8]) -> bytes:
-        """The packets. Raises RuntimeError where the edge could not restore the rest."""
+        """Return the packets. Raises RuntimeError if the file's other bytes differ from the state."""
         header = self.header((picture.shape[0], picture.shape[1]))
         file = self._file(picture)
         packets = file[len(header) + TILE_HEADER_BYTES : -len(END_OF_CODESTREAM)]
@@ -59,7 +60,7 @@ class Jpeg2000(PictureCodec):
         return packets
 
     def decompress(self, stream: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """The picture; its size comes from the state and not from the stream."""
+        """Return the picture; its size comes from the state and not from the stream."""
         import imagecodecs
         import numpy as np
 
@@ -68,7 +69,7 @@ class Jpeg2000(PictureCodec):
         return picture
 
     def make_header(self, size: tuple[int, int]) -> bytes:
-        """All that comes before the tile part."""
+        """Return all bytes before the tile part."""
         import numpy as np
 
         file = self._file(np.zeros(self.picture_shape(size), np.uint8))
@@ -86,7 +87,7 @@ class Jpeg2000(PictureCodec):
 
 
 def _join(header: bytes, packets: bytes) -> bytes:
-    """The codestream of one tile in one part."""
+    """Return the codestream of one tile in one part."""
     length = TILE_HEADER_BYTES + len(packets)
     part = START_OF_TILE_PART + length.to_bytes(4, "big") + b"\0\1" + START_OF_DATA
     return header + part + packets + END_OF_CODESTREAM

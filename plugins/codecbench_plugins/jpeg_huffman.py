@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_420_QUALITY = 25
-"""Halved chroma up to here, full chroma above.
+"""Chroma is halved up to this quality, and full above.
 
-By the PSNR of 200 CIFAR-10 training images at equal bytes, 4:2:0 wins to quality 20, 4:2:2 and 4:4:4 are within 0.1 dB
-from 30 to 50, and 4:4:4 wins above.
+By the PSNR of 200 CIFAR-10 training images at equal bytes, 4:2:0 wins up to quality 20, 4:2:2 and 4:4:4 are within 0.1
+dB from 30 to 50, and 4:4:4 wins above.
 """
 
 END_OF_IMAGE = b"\xff\xd9"
@@ -25,11 +25,11 @@ START_OF_SCAN = b"\xff\xda"
 
 
 class JpegHuffman(PictureCodec):
-    """JPEG with Huffman tables optimised for the picture (`tables="own"`) or standard ones not sent (`"shared"`).
+    """JPEG with Huffman tables optimised for the picture (`tables="own"`), or standard ones not sent (`"shared"`).
 
-    With `tables="own"` the payload holds the file as Pillow stores it. With shared tables it holds the entropy-coded
-    scan alone: both sides keep everything before it, some 600 bytes, as their state (an abbreviated stream, ITU-T T.81
-    section B.5, less the frame and scan headers). The tables are those of T.81 Annex K. On CIFAR-10 images, tables
+    With `tables="own"` the payload is the file as Pillow writes it. With shared tables it is the entropy-coded scan
+    alone: both sides keep everything before it, about 600 bytes, as their state (an abbreviated stream, ITU-T T.81
+    section B.5, without the frame and scan headers). The tables are those of T.81 Annex K. On CIFAR-10 images, tables
     fitted to training images would save 1 to 2 % more at qualities 30 to 80, 4 to 6 % at 90 to 95, and 8 to 10 % above.
     """
 
@@ -51,7 +51,7 @@ class JpegHuffman(PictureCodec):
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
-        """Needs a quality from 1 to 100, a way of sending tables, and what every picture codec needs."""
+        """Return why this point cannot run: a bad quality or `tables`, or a reason of `PictureCodec`."""
         quality, tables = point.get("quality", 75), point.get("tables", "own")
         if not isinstance(quality, int) or not 1 <= quality <= 100:
             return f"quality is a number from 1 to 100, not {quality!r}"
@@ -60,13 +60,16 @@ class JpegHuffman(PictureCodec):
         return super().skip_reason(spec, **point)
 
     def restore(self, side: Side, state: bytes) -> None:
-        """Take what `export` gave: with shared tables, all that comes before the scan of the largest picture."""
+        """Load a state made by `export`: with shared tables, all bytes before the scan of the largest picture.
+
+        Raises ValueError for a state with `tables="own"`.
+        """
         if self.tables == "own" and state:
             raise ValueError(f"{self.name} keeps no state with tables='own', but was given {len(state)} bytes")
         super().restore(side, state)
 
     def compress(self, picture: NDArray[np.uint8]) -> bytes:
-        """The JPEG file, or its scan. Raises RuntimeError where the edge could not restore the rest."""
+        """Return the JPEG file, or its scan. Raises RuntimeError if the bytes before the scan differ from the state."""
         file = self._file(picture)
         if self.tables == "own":
             return file
@@ -76,12 +79,12 @@ class JpegHuffman(PictureCodec):
         return scan
 
     def decompress(self, stream: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """The picture. Raises PayloadError for one of another size."""
+        """Return the picture. Raises PayloadError for a picture of another size."""
         file = stream if self.tables == "own" else self.header(size) + stream + END_OF_IMAGE
         return pillow_picture(file, self.file_format, self.picture_shape(size))
 
     def make_header(self, size: tuple[int, int]) -> bytes:
-        """With shared tables: all that comes before the scan. Sizes but the largest are written into its header."""
+        """Return, with shared tables, all bytes before the scan: those of the largest picture, with this size."""
         import numpy as np
 
         if self.tables == "own":
@@ -90,7 +93,7 @@ class JpegHuffman(PictureCodec):
         if size == max_size:
             return _split(self._file(np.zeros(self.picture_shape(size), np.uint8)))[0]
         header = self.header(max_size)
-        # Height and width stand behind the marker, the segment's length and the precision (T.81, B.2.2).
+        # Height and width follow the marker, the segment's length and the precision (T.81, B.2.2).
         at = header.index(START_OF_FRAME) + 5
         return header[:at] + b"".join(n.to_bytes(2, "big") for n in size) + header[at + 4 :]
 
@@ -102,7 +105,7 @@ class JpegHuffman(PictureCodec):
 
 
 def _split(file: bytes) -> tuple[bytes, bytes]:
-    """All that comes before the entropy-coded scan of a JPEG file by libjpeg, and the scan without the end marker."""
+    """Return the bytes before the entropy-coded scan of a libjpeg file, and the scan without the end marker."""
     at = file.index(START_OF_SCAN)
     at += 2 + int.from_bytes(file[at + 2 : at + 4], "big")
     return file[:at], file[at : -len(END_OF_IMAGE)]

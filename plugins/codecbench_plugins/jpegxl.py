@@ -14,18 +14,19 @@ if TYPE_CHECKING:
 
 SIGNATURE = b"\xff\x0a"
 USUAL_BYTES = 64
-"""Beginning of a section that both sides keep."""
+"""The number of bytes at the beginning of a section that both sides keep."""
 FULL_FILE = 255
-"""First octet of a payload that holds a whole file."""
+"""The first byte of a payload that holds a complete file."""
 
 
 class JpegXL(PictureCodec):
-    """Lossy JPEG XL (VarDCT), a naked codestream less what its pictures have in common.
+    """Lossy JPEG XL (VarDCT): a bare codestream without the part that its pictures have in common.
 
-    Some 40 bytes at the beginning are the same for nearly all pictures of a size and point: headers, and descriptions
-    of contexts that the encoder sends even where they are its defaults. Both sides keep those of a usual picture as
-    their state. The payload says in one octet how many octets of the usual section are left out; the section's length
-    follows from the payload's. A picture with other headers, or of more than one section, travels whole.
+    About 40 bytes at the beginning are the same for nearly all pictures of a size and point: headers, and descriptions
+    of contexts that the encoder writes even if they are its defaults. Both sides keep those of a usual picture as their
+    state. The first byte of the payload is the number of bytes of the usual section that are left out; the section's
+    length follows from the payload's. A picture with other headers, or of more than one section, is sent as a complete
+    file.
     """
 
     name = "jpegxl"
@@ -39,19 +40,19 @@ class JpegXL(PictureCodec):
 
     @classmethod
     def unavailable(cls) -> str | None:
-        """Needs an optional package."""
+        """Return why this codec cannot run: it needs imagecodecs."""
         return imagecodecs_missing()
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
-        """Needs a distance from 0.01 to 25, and what every picture codec needs."""
+        """Return why this point cannot run: distance is not 0.01 to 25, or `PictureCodec` has a reason."""
         distance = point.get("distance", 1.0)
         if not isinstance(distance, int | float) or not 0.01 <= distance <= 25:
             return f"distance is a number from 0.01 to 25, not {distance!r}"
         return super().skip_reason(spec, **point)
 
     def compress(self, picture: NDArray[np.uint8]) -> bytes:
-        """The section, its part that is as in the state as a length alone; or a file that begins otherwise."""
+        """Return the section without the bytes it shares with the state, after their number; or a complete file."""
         file = self._file(picture)
         start, usual = _parts(self.header((picture.shape[0], picture.shape[1])))
         section = file[len(start) + len(_length(len(file))) :]
@@ -62,7 +63,7 @@ class JpegXL(PictureCodec):
         return bytes([shared]) + section[shared:]
 
     def decompress(self, stream: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """The picture. Raises ValueError for one of another size."""
+        """Return the picture. Raises PayloadError for an empty payload, ValueError for a picture of another size."""
         import imagecodecs
         import numpy as np
 
@@ -78,9 +79,10 @@ class JpegXL(PictureCodec):
         return picture
 
     def make_header(self, size: tuple[int, int]) -> bytes:
-        """All that comes before the length of the section, one octet of its own length in front, and a usual section.
+        """Return the bytes before the section's length, after one byte with their number; then the usual section.
 
-        Taken from the file of a smooth picture; where that has more than one section, every file travels whole.
+        They come from the file of a smooth picture. If that has more than one section, every picture is sent as a
+        complete file.
         """
         import numpy as np
 
@@ -96,7 +98,7 @@ class JpegXL(PictureCodec):
     def _file(self, picture: NDArray[np.uint8]) -> bytes:
         import imagecodecs
 
-        # Adaptive quantisation, from 5, helps images; of features it makes more errors at equal bytes.
+        # Adaptive quantisation, which starts at effort 5, helps images but gives features more error at equal bytes.
         effort = 5 if self.spec.image else 4
         return bytes(
             imagecodecs.jpegxl_encode(
@@ -106,7 +108,7 @@ class JpegXL(PictureCodec):
 
 
 def _length(section_bytes: int) -> bytes:
-    """A section's length as the table of contents holds it (ISO/IEC 18181-1, F.3.3): a selector of 2 bits, and it."""
+    """Return a section's length as in the table of contents (ISO/IEC 18181-1, F.3.3): 2-bit selector, then value."""
     first = 0
     for selector, bits in enumerate((10, 14, 22)):
         if section_bytes < first + (1 << bits):
@@ -116,7 +118,10 @@ def _length(section_bytes: int) -> bytes:
 
 
 def _length_offset(file: bytes) -> int | None:
-    """Where the length of the only section stands: where what is behind it has that length. None for more sections."""
+    """Return the offset of the length of the only section: the rest of the file has that length.
+
+    None for more sections.
+    """
     for start in range(len(SIGNATURE), min(64, len(file) - 4)):
         for width in (2, 3, 4):
             if file[start : start + width] == _length(len(file) - start - width):
@@ -125,7 +130,7 @@ def _length_offset(file: bytes) -> int | None:
 
 
 def _parts(header: bytes) -> tuple[bytes, bytes]:
-    """Beginning of the file, and of a usual section."""
+    """Return the beginning of the file, and that of a usual section."""
     start = 1 + header[0]
     return header[1:start], header[start:]
 

@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 
 class Klt(Codec):
-    """Karhunen-Loève transform of blocks over all channels, then uniform quantisation by one step for all components.
+    """Karhunen-Loève transform of blocks over all channels, then uniform quantisation with one step for all components.
 
-    That is reverse water-filling; within a component, thresholds that are learned spare bits where they gain little,
+    One step for all is reverse water-filling. Within a component, learned thresholds save bits where these gain little,
     and values are restored at the centroids (`codecbench.toolbox.transforms.linear`,
     `codecbench.toolbox.transforms.scalar`).
 
     `step` is in units of the values' root-mean-square deviation. Blocks are up to 8 wide along the last two axes (16
     along a single one); a varying axis is always one of them, and a vector of fixed length is one block
-    (`codecbench.toolbox.transforms.tiling`). Payload: the length of the varying axis; the symbols in the code of
-    `Prior`, no header.
+    (`codecbench.toolbox.transforms.tiling`). Payload: the length of the varying axis; the symbols as coded by `Prior`;
+    no header.
     """
 
     name = "klt"
@@ -61,17 +61,17 @@ class Klt(Codec):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> Points:
-        """Finer steps at an image, coarser ones for small tensors."""
+        """Return finer steps for an image, coarser ones for small tensors."""
         return cls._points[kind_of(spec)]
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> Points:
-        """A step that loses less than a point of top-1, or about one, on a ResNet-20."""
+        """Return a step that loses about a point of top-1 on a ResNet-20, or less."""
         return ({"step": cls._quick_step[kind_of(spec)]},)
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
-        """Needs a step above 0, floating-point values, an axis, and at most MAX_CHANNELS channels."""
+        """Return why this point cannot run: a bad step, no floats, no values, or over MAX_CHANNELS channels."""
         step = point.get("step", 1.0)
         if not isinstance(step, int | float) or not 1e-3 <= step <= 1e3:
             return f"step is a number from 0.001 to 1000, not {step!r}"
@@ -83,40 +83,40 @@ class Klt(Codec):
         return f"needs at most {MAX_CHANNELS} channels, got {channels}" if channels > MAX_CHANNELS else None
 
     def fit(self, data: FitData) -> None:
-        """Covariances, then quantisers. With no time left it takes one batch."""
+        """Compute covariances, then quantisers. Without time left it uses one batch."""
         sensitivity = self._sensitivity(data)
         self._device, self._edge = learn_transform(data.spec, self.step, sensitivity, Moments.of(data, sensitivity))
         data.progress(1.0, "fitted")
 
     def export(self, side: Side) -> bytes:
-        """Matrix, quantisers and prior of that side; nothing before a fit."""
+        """Return matrix, quantisers and prior of this side; empty before a fit."""
         half = self._device if side == "device" else self._edge
         return half.to_bytes() if half else b""
 
     def restore(self, side: Side, state: bytes) -> None:
-        """Take what `export` gave. Raises ValueError for a state that is none."""
+        """Load a state made by `export`. Raises ValueError if it is invalid."""
         if side == "device":
             self._device = Analysis.from_bytes(state)
         else:
             self._edge = Synthesis.from_bytes(state)
 
     def encode(self, x: Tensor) -> bytes:
-        """Shape and bitstream. Raises ValueError for values that are not finite."""
+        """Return shape and bitstream. Raises ValueError for values that are not finite."""
         return self.encode_batch([x])[0]
 
     def encode_batch(self, xs: Sequence[Tensor]) -> list[bytes]:
-        """One matrix product for all samples, since it is exact."""
+        """Return the payloads, from one matrix product for all samples; it is exact, so batches change no symbol."""
         device = self._fitted_device()
         rows = zip(xs, self._symbols(device, xs), strict=True)
         return [write_shape(self.spec, x.shape) + device.prior.encode(symbols) for x, symbols in rows]
 
     def bound_bytes(self, x: Tensor) -> float:
-        """The bound of the symbols under the prior; the length of a varying axis comes on top."""
+        """Return the Shannon bound of the symbols under the prior, in bytes, without the length of a varying axis."""
         device = self._fitted_device()
         return device.prior.bound_bytes(self._symbols(device, [x])[0])
 
     def decode(self, payload: bytes) -> Tensor:
-        """The centroids, transformed back; an image rounded to its 256 levels."""
+        """Return the inverse transform of the centroids; an image is rounded to its 256 levels."""
         import torch
 
         edge = self._fitted_edge()
@@ -148,12 +148,12 @@ class Klt(Codec):
 
 
 class KltTask(Klt):
-    """`klt` of values weighted by how much the network behind the split depends on them.
+    """`klt` of values weighted by the sensitivity of the tail to them.
 
-    The weights are the root of E[J^T J], J being the Jacobian of the tail's outputs, on training data; so the error
-    falls where the tail hardly sees it. Where the tail sees few directions of the tensor (pooling and a linear layer,
-    say), the tensor is one block, and only these are coded: what is restored is then right to the tail alone
-    (`codecbench.toolbox.transforms.sensitivity`).
+    The weights are the square root of E[J^T J] on training data, with J the Jacobian of the tail's outputs, so errors
+    go where they hardly affect the tail. If E[J^T J] has low rank (as when only pooling and a linear layer follow), the
+    tensor is one block, and only the directions of that rank are coded: the restored tensor is then correct for the
+    tail only (`codecbench.toolbox.transforms.sensitivity`).
 
     `step` is in units of the weighted values' root-mean-square deviation.
     """

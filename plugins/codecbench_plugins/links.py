@@ -1,4 +1,4 @@
-"""Links that come with codecbench. Each is an upload over an open connection, and the way back of a short answer."""
+"""Links that come with codecbench. Each models an upload over an open connection, and the return of a short answer."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from codecbench import Link, TcpRampLink, hookimpl
 
 @hookimpl
 def codecbench_register_links() -> Iterable[Link]:
-    """One measured path and three that are assumed, with the source of each number.
+    """Return one measured and three assumed links, with the source of each number.
 
-    `wifi-450` is the paper's WiFi (Yao et al. 2020): `codecbench link fit` on the 30 network times of its Table 1.
-    The mean relative error there is 7 %, the median 4 %. On Table 2, which took no part in the fit, they are 20 % and
-    15 %. It is an access point of 450 Mb/s as TCP saw it, so the bandwidth is a fifth of that.
+    `wifi-450` is the paper's WiFi (Yao et al. 2020): `codecbench link fit` on the 30 network times of its Table 1. The
+    mean relative error there is 7 %, the median 4 %. On Table 2, which the fit did not use, they are 20 % and 15 %. It
+    is a 450 Mb/s access point as seen by TCP, so the bandwidth is a fifth of that.
 
     The others are assumptions. Their base is one round trip: half for the message and half for the answer.
     """
@@ -45,7 +45,7 @@ def codecbench_register_links() -> Iterable[Link]:
             base_s=0.0002,
             description="Gigabit Ethernet, assumed: 949 Mb/s of payload, 0.2 ms round trip",
         ),
-        # WebPageTest's profile "3G Fast", which Lighthouse uses, too: 750 kb/s up, 150 ms.
+        # WebPageTest's profile "3G Fast", which Lighthouse also uses: 750 kb/s up, 150 ms.
         TcpRampLink(
             "3g",
             round_trip_s=0.15,

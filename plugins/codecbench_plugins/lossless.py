@@ -1,4 +1,4 @@
-"""`lossless`: exact values, small: a WebP picture at an image, else exponents and mantissas by Zstandard."""
+"""`lossless`: exact values. Lossless WebP for an image, otherwise exponents and mantissas by Zstandard."""
 
 from __future__ import annotations
 
@@ -33,17 +33,18 @@ VALUES, PICTURE = b"\0", b"\1"
 
 
 class Lossless(Codec):
-    """Bit for bit the same values, whatever they are: infinities, denormals and the payloads of NaNs, too.
+    """Restores every value bit for bit, including infinities, denormals and the payloads of NaNs.
 
-    An image of values k/255 travels as lossless WebP without the 25 bytes of its headers, behind a byte that says so.
-    That takes 19 % fewer bytes than PNG on CIFAR-10 images, and WebP's slowest method no fewer than the default one.
+    An image of values k/255 is sent as lossless WebP without the 25 bytes of its headers, after a byte that marks it.
+    That takes 19 % fewer bytes than PNG on CIFAR-10 images; WebP's slowest method saves nothing more over the default
+    one.
 
-    Floating-point values are parted: sign and exponent of each, with a number of their own for exact zeros, and the
-    mantissas of all but those. Zstandard compresses the two apart, since mantissas mostly do not compress.
-    On the features of a ResNet-20 this takes 5 % fewer bytes than pcodec behind the stem, about 1 % fewer behind the
-    stages, and 8 to 26 % fewer than Zstandard on shuffled bytes. Integers travel as shuffled bytes.
+    Floating-point values are separated into sign and exponent of each, with a code of their own for exact zeros, and
+    the mantissas of all others. Zstandard compresses the two separately, because mantissas hardly compress. On the
+    features of a ResNet-20 this takes 5 % fewer bytes than pcodec after the stem, about 1 % fewer after the stages, and
+    8 to 26 % fewer than Zstandard on shuffled bytes. Integers are sent as shuffled bytes.
 
-    Payload: the length of a varying axis; of floating-point values, the length of the first frame; the frames.
+    Payload: the length of a varying axis; for floating-point values, the length of the first frame; the frames.
     """
 
     name = "lossless"
@@ -54,23 +55,23 @@ class Lossless(Codec):
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """The fast one: level 19 takes 2 to 3 % fewer bytes of features, in ten times the time."""
+        """Return the fast point: level 19 takes 2 to 3 % fewer bytes for features, in ten times the time."""
         return ({"level": 1},)
 
     @classmethod
     def unavailable(cls) -> str | None:
-        """Needs zstandard."""
+        """Return why this codec cannot run: it needs zstandard."""
         return None if find_spec("zstandard") else "needs zstandard: pip install 'codecbench[codecs]'"
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
-        """Zstandard's levels are 1 to 22."""
+        """Return why this point cannot run: Zstandard's levels are 1 to 22."""
         level = point.get("level", 19)
         fits = isinstance(level, int) and 1 <= level <= 22
         return None if fits else f"level is a number from 1 to 22, not {level!r}"
 
     def encode(self, x: Tensor) -> bytes:
-        """The smallest that the values allow."""
+        """Return the payload, as WebP if the values are those of an image."""
         values = x.numpy()
         header = write_shape(self.spec, x.shape)
         if not self.spec.image:
@@ -79,7 +80,7 @@ class Lossless(Codec):
         return VALUES + self._compress(values) if picture is None else PICTURE + picture
 
     def decode(self, payload: bytes) -> Tensor:
-        """The same values."""
+        """Return the same values."""
         import torch
 
         shape, body = read_shape(self.spec, payload)
@@ -123,7 +124,7 @@ class Lossless(Codec):
         first_bytes, start = read_varint(body)
         heads = _unshuffle(zstd_decompress(body[start : start + first_bytes], 2 * count), np.dtype("<u2"))
         if int(heads.max()) > 1 << 8 * self._octets - bits:
-            raise PayloadError("no sign and exponent")
+            raise PayloadError("a code of sign and exponent is out of range")
         filled = heads > 0
         packed = zstd_decompress(body[start + first_bytes :], _packed_bytes(int(filled.sum()), bits))
         patterns = np.zeros(count, unsigned)
@@ -131,7 +132,7 @@ class Lossless(Codec):
         return patterns.tobytes()
 
     def _to_picture(self, values: NDArray[np.float32]) -> bytes | None:
-        """WebP without its headers, or None where the values are no picture's or WebP cannot hold it."""
+        """Return WebP without its headers, or None if the values are not k/255 or WebP cannot hold the picture."""
         import numpy as np
         from PIL import Image
 
@@ -165,7 +166,7 @@ class Lossless(Codec):
 
 
 def _webp_header(spec: TensorSpec, stream_bytes: int) -> bytes:
-    """RIFF container, VP8L chunk and VP8L header of a picture whose entropy-coded stream takes so many bytes.
+    """Return RIFF container, VP8L chunk and VP8L header of a picture whose entropy-coded stream has `stream_bytes`.
 
     (WebP Container Specification, "Simple File Format (Lossless)"; WebP Lossless Bitstream, section 3.)
     """
@@ -180,7 +181,7 @@ def _webp_header(spec: TensorSpec, stream_bytes: int) -> bytes:
 
 
 def _shuffle(values: NDArray[Any]) -> bytes:
-    """The least significant bytes of all values, then the next."""
+    """Return the least significant bytes of all values, then the next ones."""
     import numpy as np
 
     octets = values.dtype.itemsize
@@ -194,7 +195,7 @@ def _unshuffle(planes: bytes, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def _widths(bits: int) -> list[int]:
-    """The parts of a mantissa, the least significant first, none over 16 bits."""
+    """Return the widths in bits of a mantissa's parts, least significant first, at most 16 each."""
     return [16] * (bits // 16) + [bits % 16]
 
 

@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-IMAGE_RANGE = bytes.fromhex("00000000 0000803f")  # 0.0 and 1.0: known of an image, so it does not travel
+IMAGE_RANGE = bytes.fromhex("00000000 0000803f")  # 0.0 and 1.0: known for an image, so it is not sent
 
 
 class QuantHuffman(Codec):
-    """Evenly spaced levels from the tensor's least to its greatest value, and a Huffman code made for the tensor.
+    """Evenly spaced levels from the tensor's lowest to its highest value, and a Huffman code for each tensor.
 
     Payload: the length of the varying axis; the range, 8 bytes (not for an image, whose range is 0 to 1); the code
-    lengths, four bits each with runs of zeros; the words. Where that is not smaller than the levels in a fixed width,
-    they are sent so, and the decoder knows it by the size.
+    lengths, four bits each with runs of zeros; the words. If that is not smaller than levels of a fixed width, the
+    levels are sent with a fixed width; the decoder recognises this by the size.
 
-    The range is not clipped: the outliers' levels cost next to nothing once they are Huffman coded. On features of a
-    ResNet-20, clipping where the squared error is least needs 0 to 10 % more bytes for the same error.
+    The range is not clipped, because the outliers' levels cost almost nothing after Huffman coding. On features of a
+    ResNet-20, clipping at the smallest squared error needs 0 to 10 % more bytes for the same error.
     """
 
     name = "quant-huffman"
@@ -46,24 +46,27 @@ class QuantHuffman(Codec):
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """Points of little loss: images bear less than features do."""
+        """Return a point of little loss: images tolerate less than features."""
         return ({"levels": 32 if spec.image else 12},)
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
-        """Needs floating-point values, and 2 to 256 levels."""
+        """Return why this point cannot run: levels are not 2 to 256, or the values are no floats."""
         levels = point.get("levels", 2)
         if not isinstance(levels, int) or not 2 <= levels <= 256:
             return f"levels is a number from 2 to 256, not {levels!r}"
         return None if spec.dtype.startswith("float") else f"needs floating-point values, got {spec.dtype}"
 
     def encode(self, x: Tensor) -> bytes:
-        """Shape, range, then the smaller of Huffman and fixed-width words. Raises ValueError for non-finite values."""
+        """Return shape, range, then the shorter of Huffman and fixed-width words.
+
+        Raises ValueError for values that are not finite.
+        """
         value_range, indices = self._quantised(x.numpy())
         return write_shape(self.spec, x.shape) + value_range + self._pack(indices)
 
     def decode(self, payload: bytes) -> Tensor:
-        """The values of the levels."""
+        """Return the values of the levels."""
         import torch
 
         shape, body = read_shape(self.spec, payload)
@@ -73,7 +76,7 @@ class QuantHuffman(Codec):
         return torch.from_numpy(values.reshape(shape).astype(self.spec.dtype, copy=False))
 
     def _quantised(self, values: NDArray[Any]) -> tuple[bytes, NDArray[np.uint8]]:
-        """The range that travels, and the flat levels."""
+        """Return the range to send, and the flat levels."""
         import numpy as np
 
         if not self.spec.image:

@@ -18,38 +18,38 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TRAINING_VALUES = 1 << 23
-"""About so many values are looked at for the priors."""
+"""About this number of values is used for the priors."""
 
 CHOICE_VALUES = 1 << 16
-"""About so many values of a channel choose its quantiser."""
+"""About this number of a channel's values is used to choose its quantiser."""
 
 COARSER = (1.0, 1.3, 1.7, 2.2, 4.0, 16.0)
 OFFSETS = (0.5, 0.4, 0.3)
-"""Choices of a channel: steps in units of the point's, and offsets added before rounding towards zero."""
+"""Choices for a channel: steps in units of the point's step, and offsets added before rounding towards zero."""
 
 MAX_LATE_VALUES = 64
-"""Values of a channel: with at most so many, a tensor is taken for one from the end of a network."""
+"""A tensor with at most this number of values a channel counts as late, from the end of a network."""
 
 MAX_LEVEL = 1 << 14
 CENTROIDS_A_STEP = 128
-"""The precision in which the edge knows where a level's training values lie on average."""
+"""The mean of a level's training values is stored on the edge in units of 1/CENTROIDS_A_STEP of a step."""
 
 
 class QuantRans(Codec):
-    """Each channel (the first axis of known length) has a uniform quantiser and the distribution of its levels.
+    """A uniform quantiser for each channel (the first axis of known length), and the distribution of its levels.
 
-    `step` is in pixel values at an image, else in standard deviations of the training activations. Payload: the length
-    of a varying axis, and the levels in the code of `Prior`; no header.
+    `step` is in pixel values for an image, otherwise in standard deviations of the training activations. Payload: the
+    length of a varying axis, and the levels as coded by `Prior`; no header.
 
-    *Quantiser.* A channel takes the step (the point's, or a coarser one) and the dead zone for which squared error plus
-    (ln 2 / 6) step^2 bits is least on training data: at high rates that is the point's step for all; at low ones it
-    spares bits where they gain little. Levels decode to the mean of their training values. Steps weighted by the
+    *Quantiser.* A channel takes the step (the point's, or a coarser one) and the dead zone that minimise squared error
+    plus (ln 2 / 6) step^2 bits on training data. At high rates this is the point's step for all channels; at low rates
+    it saves bits where these gain little. Levels decode to the mean of their training values. Steps weighted by the
     gradient of the task's loss gave no better accuracy for the bytes.
 
-    *Prediction.* Of three axes or more, a channel may send what a level differs by from the mean of its neighbours to
-    the left and above, where that takes fewer bits. At CIFAR-10 images it does everywhere, and red and blue then send
-    what their difference differs by from green's: 55 to 57 % fewer bytes for the same levels. Of the features of a
-    ResNet-20 it saves 27 to 36 % behind the stem, 13 to 20 %, 1 to 6 % and 0 to 2 % behind the stages.
+    *Prediction.* With three axes or more, a channel may send the difference of a level from the mean of its left and
+    upper neighbours, if that takes fewer bits. For CIFAR-10 images it always does, and red and blue then send the
+    difference of their difference from green's: 55 to 57 % fewer bytes for the same levels. For the features of a
+    ResNet-20 it saves 27 to 36 % after the stem, and 13 to 20 %, 1 to 6 % and 0 to 2 % after the stages.
     """
 
     name = "quant-rans"
@@ -66,7 +66,7 @@ class QuantRans(Codec):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """Whole pixel values at an image. Small planes, being late ones, bear coarser steps than large ones."""
+        """Return whole pixel values for an image; small planes come late and tolerate coarser steps."""
         late = (5.6, 4.0, 2.8, 2.0, 1.4, 1.0, 0.7)
         pixel_values = (40.0, 32.0, 24.0, 16.0, 12.0, 8.0, 6.0, 4.0)
         if spec.image or _is_late(spec):
@@ -75,12 +75,12 @@ class QuantRans(Codec):
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """Points that a budget of a point or so chooses."""
+        """Return a point that a budget of about one percentage point would choose."""
         return ({"step": 12.0 if spec.image else 2.8 if _is_late(spec) else 0.7},)
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
-        """Needs floating-point values, at least one, and a step over 0."""
+        """Return why this point cannot run: a step that is not over 0, no values, or no floats."""
         step = point.get("step", 1.0)
         if not isinstance(step, int | float) or not 0 < step < math.inf:
             return f"step is a number over 0, not {step!r}"
@@ -89,7 +89,7 @@ class QuantRans(Codec):
         return None if spec.dtype.startswith("float") else f"needs floating-point values, got {spec.dtype}"
 
     def fit(self, data: FitData) -> None:
-        """Choose each channel's quantiser, then count. Looks at one batch at least, however short the time."""
+        """Choose each channel's quantiser, then count symbols. Uses at least one batch, however short the time."""
         import numpy as np
 
         samples = self._training_planes(data)
@@ -110,13 +110,13 @@ class QuantRans(Codec):
         self._use(quantisers, self._prior_of(symbols, quantisers), _centroids(values, flat, quantisers))
 
     def export(self, side: Side) -> bytes:
-        """The quantisers and the prior; on the edge also the levels' means."""
+        """Return the quantisers and the prior; for the edge also the levels' means."""
         prior = self._prior.to_bytes()
         arrays = self._quantisers.tobytes() + (self._centroids.tobytes() if side == "edge" else b"")
         return write_varint(len(prior)) + prior + zlib.compress(arrays, 9)
 
     def restore(self, side: Side, state: bytes) -> None:
-        """Take what `export` gave."""
+        """Load a state made by `export`."""
         import numpy as np
 
         prior_bytes, start = read_varint(state)
@@ -126,15 +126,15 @@ class QuantRans(Codec):
         self._use(quantisers, Prior.from_bytes(state[start : start + prior_bytes]), centroids)
 
     def bound_bytes(self, x: Tensor) -> float:
-        """The Shannon bound of the symbols."""
+        """Return the Shannon bound of the symbols, in bytes."""
         return self._prior.bound_bytes(self._symbols(x))
 
     def encode(self, x: Tensor) -> bytes:
-        """Levels, or what they differ by, in the prior's code. Raises ValueError for values that are not numbers."""
+        """Return shape, and levels or their differences, as coded by the prior. Raises ValueError for a NaN."""
         return write_shape(self.spec, x.shape) + self._prior.encode(self._symbols(x))
 
     def decode(self, payload: bytes) -> Tensor:
-        """The means of the levels."""
+        """Return the mean training value of each level."""
         import numpy as np
         import torch
 
@@ -149,7 +149,7 @@ class QuantRans(Codec):
         self._quantisers, self._prior, self._centroids = quantisers, prior, centroids
 
     def _layout(self, shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, int, int]]:
-        """A sample's shape with the channels first, and the planes that it is taken for: (channels, height, width)."""
+        """Return a sample's shape with the channels first, and its shape as planes, (channels, height, width)."""
         rest = tuple(n for axis, n in enumerate(shape) if axis != self._axis)
         return (self._rows, *rest), (self._rows, math.prod(rest[:-1]), rest[-1] if rest else 1)
 
@@ -164,7 +164,7 @@ class QuantRans(Codec):
         return planes
 
     def _training_planes(self, data: FitData) -> list[NDArray[np.float64]]:
-        """Planes of the first training samples that hold values, one batch of them at least."""
+        """Return planes of the first non-empty training samples, at least one batch."""
         samples: list[NDArray[np.float64]] = []
         for batch, _targets in data.batches(32):
             samples += [self._planes(x) for x in batch if x.numel()]
@@ -173,12 +173,12 @@ class QuantRans(Codec):
         return samples
 
     def _symbols(self, x: Tensor) -> NDArray[np.int32]:
-        """The symbols of a sample, (channels, values)."""
+        """Return the symbols of a sample, (channels, values)."""
         levels = _levels(self._planes(x), self._quantisers)
         return self._symbols_of(levels, self._quantisers).reshape(self._rows, -1)
 
     def _symbols_of(self, levels: NDArray[np.int32], quantisers: NDArray[Any]) -> NDArray[np.int32]:
-        """Levels, or what they differ by, of planes."""
+        """Return the levels of planes, or their differences in predicted channels."""
         predicted = quantisers["predicted"]
         symbols = levels.copy()
         symbols[predicted] -= neighbours_mean(levels[predicted])
@@ -187,7 +187,7 @@ class QuantRans(Codec):
         return symbols
 
     def _levels_of(self, symbols: NDArray[np.int32]) -> NDArray[np.int32]:
-        """The inverse of `_symbols_of`."""
+        """Return the levels; the inverse of `_symbols_of`."""
         levels = symbols.copy()
         if self._coloured:
             levels[::2] += levels[1]
@@ -196,7 +196,7 @@ class QuantRans(Codec):
         return levels
 
     def _values_of(self, levels: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Each level's mean training value. Levels that no encoder sends become the nearest that one does."""
+        """Return each level's mean training value. A level that no encoder sends becomes the nearest that one does."""
         import numpy as np
 
         lowest, highest, step = (self._quantisers[name][:, None, None] for name in ("lowest", "highest", "step"))
@@ -208,7 +208,7 @@ class QuantRans(Codec):
         return values.clip(0.0 if self.spec.image else -high, high)
 
     def _prior_of(self, symbols: NDArray[np.int32], quantisers: NDArray[Any]) -> Prior:
-        """The training symbols' distributions, over alphabets that hold whatever `_symbols_of` can give."""
+        """Return the distributions of training symbols, over alphabets that hold every result of `_symbols_of`."""
         import numpy as np
 
         lowest, highest = quantisers["lowest"].astype(np.int64), quantisers["highest"].astype(np.int64)
@@ -229,14 +229,14 @@ def _is_late(spec: TensorSpec) -> bool:
 
 
 def _quantiser_type() -> np.dtype[Any]:
-    """A channel's quantiser: level = sign(x) floor(|x| / step + offset), from lowest to highest."""
+    """Return the type of a channel's quantiser: level = sign(x) floor(|x| / step + offset), from lowest to highest."""
     import numpy as np
 
     return np.dtype([("step", "<f4"), ("offset", "<f4"), ("predicted", "?"), ("lowest", "<i2"), ("highest", "<i2")])
 
 
 def _levels(planes: NDArray[np.float64], quantisers: NDArray[Any]) -> NDArray[np.int32]:
-    """Planes to their levels, each value by itself."""
+    """Return the levels of planes, each value quantised by itself."""
     import numpy as np
 
     step, offset, lowest, highest = (
@@ -252,7 +252,7 @@ def _levels(planes: NDArray[np.float64], quantisers: NDArray[Any]) -> NDArray[np
 def _chosen(
     samples: Sequence[NDArray[np.float64]], unit: float, may_predict: bool
 ) -> tuple[float, float, bool, int, int]:
-    """The quantiser of a channel with the least squared error + (ln 2 / 6) unit^2 bits a value."""
+    """Return the quantiser of a channel that minimises squared error + (ln 2 / 6) unit^2 bits a value."""
     import numpy as np
 
     samples = samples[: max(1, CHOICE_VALUES // samples[0].size)]
@@ -274,7 +274,7 @@ def _chosen(
 
 
 def _entropy_bits(symbols: NDArray[np.int32]) -> float:
-    """Bits a symbol, by the symbols' own frequencies."""
+    """Return the empirical entropy, in bits a symbol."""
     import numpy as np
 
     counts = np.bincount(symbols - symbols.min())
@@ -292,7 +292,7 @@ def _squared_error(values: NDArray[np.float64], levels: NDArray[np.int32]) -> fl
 
 
 def _centroids(values: NDArray[np.float64], levels: NDArray[np.int32], quantisers: NDArray[Any]) -> NDArray[np.int8]:
-    """The mean of each level's training values, less the level, in steps / CENTROIDS_A_STEP; row after row."""
+    """Return the mean of each level's training values less the level, in 1/CENTROIDS_A_STEP of a step, row by row."""
     import numpy as np
 
     made = []

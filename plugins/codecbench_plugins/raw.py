@@ -1,4 +1,4 @@
-"""`raw`: the tensor's plain values, the floor of every table."""
+"""`raw`: the tensor's plain values, the reference of every table."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class Raw(Codec):
-    """Values as they are (`values` names the tensor's own dtype), or one byte a pixel at an image input (`uint8`).
+    """Plain values (`values` names the tensor's own dtype), or one byte a pixel for an image input (`uint8`).
 
-    Both are exact. Where an axis varies, its length comes first as a variable-length integer.
+    Both are exact. The length of a varying axis comes first, as a variable-length integer.
     """
 
     name = "raw"
@@ -28,13 +28,13 @@ class Raw(Codec):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """`uint8` exists only where the values are k/255."""
+        """Return the tensor's own dtype, and `uint8` first if the values are k/255."""
         own = {"values": spec.dtype}
         return ({"values": "uint8"}, own) if spec.image else (own,)
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
-        """The tensor's own dtype fits everywhere; `uint8` needs an image."""
+        """Return why this point cannot run: `values` must be the tensor's own dtype, or `uint8` for an image."""
         values = point.get("values", spec.dtype)
         if values == spec.dtype or (values == "uint8" and spec.image):
             return None
@@ -43,21 +43,21 @@ class Raw(Codec):
         return f"values is {spec.dtype!r}, or 'uint8' at an image input, not {values!r}"
 
     def encode(self, x: Tensor) -> bytes:
-        """Header of the varying axis, then the values, row-major and little-endian."""
+        """Return the length of the varying axis, then the values, row-major and little-endian."""
         if self.values != self.spec.dtype:
             return to_pixels(x.numpy()).tobytes()
         values = x.numpy()
         return write_shape(self.spec, x.shape) + values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
 
     def decode(self, payload: bytes) -> Tensor:
-        """The same values."""
+        """Return the same values."""
         if self.values != self.spec.dtype:
             return self.decode_batch([payload])[0]
         shape, body = read_shape(self.spec, payload)
         return self.spec.from_buffer(body, shape)
 
     def decode_batch(self, payloads: Sequence[bytes]) -> list[Tensor]:
-        """The same values; pixels of all samples at once."""
+        """Return the same values; the pixels of all samples are converted at once."""
         import numpy as np
         import torch
 

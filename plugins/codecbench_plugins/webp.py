@@ -20,10 +20,11 @@ class WebP(PictureCodec):
     """Lossy WebP (VP8 key frames), slowest method, without its container.
 
     A coloured image is stored as one grey picture of its Y, Cb and Cr planes, one above the other. WebP itself halves
-    chroma both ways, which no quality makes up for on pictures of 32 x 32.
+    chroma in both directions, a loss that no quality makes up for on pictures of 32 x 32.
 
-    Of the RIFF container and the frame header, 30 bytes, two travel: version and length of the first partition. The
-    rest is constant or follows from size and length (RFC 6386, section 9.1; RFC 9649, section 2.5).
+    Of the 30 bytes of RIFF container and frame header, two fields are sent as one varint: the version and the length of
+    the first partition. The rest is constant or follows from size and length (RFC 6386, section 9.1; RFC 9649, section
+    2.5).
     """
 
     name = "webp"
@@ -37,21 +38,24 @@ class WebP(PictureCodec):
 
     @classmethod
     def unavailable(cls) -> str | None:
-        """Pillow can be built without WebP."""
+        """Return why this codec cannot run, or None: Pillow can be built without WebP."""
         from PIL import features
 
         return None if features.check("webp") else "needs a Pillow with WebP: pip install --force-reinstall pillow"
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
-        """Needs a quality from 0 to 100, and what every picture codec needs."""
+        """Return why this point cannot run: quality is not 0 to 100, or `PictureCodec` has a reason."""
         quality = point.get("quality", 75)
         if not isinstance(quality, int) or not 0 <= quality <= 100:
             return f"quality is a number from 0 to 100, not {quality!r}"
         return super().skip_reason(spec, **point)
 
     def compress(self, picture: NDArray[np.uint8]) -> bytes:
-        """The part of the frame header that varies, and the frame. Raises RuntimeError for a file of another kind."""
+        """Return the varying part of the frame header, and the frame.
+
+        Raises RuntimeError for a file of another kind.
+        """
         planes = _stack(picture) if self.coloured else picture
         file = pillow_file(planes, "WEBP", quality=self.quality, method=6)
         frame_bytes = int.from_bytes(file[16:20], "little")
@@ -63,7 +67,7 @@ class WebP(PictureCodec):
         return write_varint(tag >> 5 << 3 | tag >> 1 & 7) + file[30 : 20 + frame_bytes]
 
     def decompress(self, stream: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """The picture; its size comes from the spec and not from the stream."""
+        """Return the picture; its size comes from the spec and not from the stream."""
         folded, offset = read_varint(stream)
         if folded >> 22:
             raise PayloadError("a partition of over 19 bits")
@@ -74,7 +78,7 @@ class WebP(PictureCodec):
 
 
 def _container(tag: int, size: tuple[int, int], partitions: bytes) -> bytes:
-    """The WebP file of one VP8 key frame with this tag, height, width and content."""
+    """Return the WebP file of one VP8 key frame with this tag, height, width and content."""
     frame = tag.to_bytes(3, "little") + START_CODE + b"".join(n.to_bytes(2, "little") for n in reversed(size))
     frame += partitions
     chunk = b"VP8 " + len(frame).to_bytes(4, "little") + frame + bytes(len(frame) & 1)
@@ -82,7 +86,7 @@ def _container(tag: int, size: tuple[int, int], partitions: bytes) -> bytes:
 
 
 def _stack(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Y, Cb and Cr of a coloured picture, one above the other."""
+    """Return Y, Cb and Cr of a coloured picture, one above the other."""
     import numpy as np
     from PIL import Image
 
@@ -90,7 +94,7 @@ def _stack(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _unstack(planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The inverse of `_stack`, but for rounding."""
+    """Return the coloured picture; the inverse of `_stack`, except for rounding."""
     import numpy as np
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""`zstd`: uniform quantisation, and Zstandard on the levels."""
+"""`zstd`: uniform quantisation, with the levels compressed by Zstandard."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LEVEL = 12
-"""Level 19 takes 1 to 2 % fewer bytes of a network's features, and two to four times as long."""
+"""Zstandard's level. Level 19 takes 1 to 2 % fewer bytes for a network's features, and two to four times as long."""
 TRAINING_VALUES = 1 << 22
 MAX_LEVELS = 256
 MAX_LATE_VALUES = 64
-"""Values of a channel: with at most so many, a tensor is taken for one from the end of a network."""
+"""A tensor with at most this number of values a channel counts as late, from the end of a network."""
 
 STATE = struct.Struct("<fii")
 
 
 class Zstd(Codec):
-    """Levels a trained step apart, a byte each, or half a byte where 16 suffice, in a Zstandard frame without header.
+    """Levels of a trained step, a byte each, or half a byte if 16 levels suffice, in a Zstandard frame without header.
 
-    `step` is in pixel values at an image, else in standard deviations of the training activations, whose lowest and
-    highest level bound what is sent: no range travels. Of an image, each level is sent as what it differs by from the
-    mean of its neighbours to the left and above, and red and blue of these less green, which takes a third fewer bytes;
-    of features, levels take fewer.
+    `step` is in pixel values for an image, otherwise in standard deviations of the training activations. The lowest and
+    highest training level limit what is sent, so no range is sent. For an image, each level is sent as its difference
+    from the mean of its left and upper neighbours, and red and blue of these less green, which takes a third fewer
+    bytes; for features, plain levels take fewer.
 
     Half bytes take 1 to 6 % fewer bytes than whole ones. A dictionary trained on the activations took up to 7 % more,
-    and 2 % fewer at best, so there is none.
+    and 2 % fewer at best, so none is used.
     """
 
     name = "zstd"
@@ -52,7 +52,7 @@ class Zstd(Codec):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """Whole pixel values at an image. Small planes, being late ones, bear coarser steps than large ones."""
+        """Return whole pixel values for an image; small planes come late and tolerate coarser steps."""
         late = (8.0, 5.6, 4.0, 2.8, 2.0, 1.4)
         pixel_values = (40.0, 32.0, 24.0, 16.0, 12.0, 8.0, 6.0, 4.0)
         if spec.image or _is_late(spec):
@@ -61,17 +61,17 @@ class Zstd(Codec):
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """Points that a budget of a point or so chooses."""
+        """Return a point that a budget of about one percentage point would choose."""
         return ({"step": 6.0 if spec.image else 4.0 if _is_late(spec) else 0.7},)
 
     @classmethod
     def unavailable(cls) -> str | None:
-        """Needs zstandard."""
+        """Return why this codec cannot run: it needs zstandard."""
         return None if find_spec("zstandard") else "needs zstandard: pip install 'codecbench[codecs]'"
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
-        """Needs floating-point values, and a step over 0, of a pixel value or more at an image."""
+        """Return why this point cannot run: no floats, or a step that is not over 0, or below 1 for an image."""
         step = point.get("step", 1.0)
         if not isinstance(step, int | float) or not 0 < step < math.inf:
             return f"step is a number over 0, not {step!r}"
@@ -81,11 +81,11 @@ class Zstd(Codec):
 
     @classmethod
     def needs_fit(cls, spec: TensorSpec, **point: Any) -> bool:
-        """An image's range is known."""
+        """Return False for an image, whose range is known."""
         return not spec.image
 
     def fit(self, data: FitData) -> None:
-        """Learn the scale, and the lowest and highest level. Takes one batch at least, however short the time."""
+        """Learn the scale, and the lowest and highest level. Uses at least one batch, however short the time."""
         import numpy as np
 
         parts: list[NDArray[np.float64]] = []
@@ -100,18 +100,18 @@ class Zstd(Codec):
         self._use(step, lowest, min(int(levels.max(initial=0)) - lowest, MAX_LEVELS - 1))
 
     def export(self, side: Side) -> bytes:
-        """Step, lowest level and their number; nothing at an image."""
+        """Return the step, the lowest level, and the highest less the lowest; empty for an image."""
         return b"" if self.spec.image else STATE.pack(self._step, self._lowest, self._max_level)
 
     def restore(self, side: Side, state: bytes) -> None:
-        """Take what `export` gave."""
+        """Load a state made by `export`."""
         if self.spec.image:
             super().restore(side, state)
         else:
             self._use(*STATE.unpack(state))
 
     def encode(self, x: Tensor) -> bytes:
-        """Levels, packed and compressed. Raises ValueError for values that are not numbers."""
+        """Return packed and compressed levels. Raises ValueError for a NaN."""
         import numpy as np
 
         header = write_shape(self.spec, x.shape)
@@ -130,7 +130,7 @@ class Zstd(Codec):
         return header + zstd_compress(self._pack(levels.reshape(-1)), LEVEL)
 
     def decode(self, payload: bytes) -> Tensor:
-        """The values of the levels."""
+        """Return the values of the levels."""
         import numpy as np
         import torch
 

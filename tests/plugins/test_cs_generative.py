@@ -88,14 +88,14 @@ def test_the_gradient_is_autograds() -> None:
     slope = torch.randn(3, 12, dtype=torch.float64)
     (made(latents) * slope).sum().backward()
     with torch.no_grad():
-        assert torch.allclose(made.pulled_back(slope, made.hidden(latents)), latents.grad)
+        assert torch.allclose(made.latent_gradient(slope, made.hidden(latents)), latents.grad)
         change = torch.randn(5, 5, dtype=torch.float64)
-        assert torch.allclose(made.seen_from(change)(latents), made(latents @ change))
+        assert torch.allclose(made.in_basis(change)(latents), made(latents @ change))
 
 
-def loss(made: Generator, latents: Tensor, gram: Tensor, pull: Tensor) -> Tensor:
+def loss(made: Generator, latents: Tensor, gram: Tensor, back_projection: Tensor) -> Tensor:
     coefficients = made(latents)
-    return (coefficients * (coefficients @ gram / 2 - pull)).sum(1) + latents.square().sum(1) / 2
+    return (coefficients * (coefficients @ gram / 2 - back_projection)).sum(1) + latents.square().sum(1) / 2
 
 
 def test_the_optimizer_of_the_search_is_adam() -> None:
@@ -122,25 +122,25 @@ def test_a_search_finds_the_solution_of_a_linear_generator() -> None:
     made = Generator(made.linear, made.inner, made.bias, 0 * made.outer, made.offset)
     sensing = torch.randn(9, 12, dtype=torch.float64)
     gram, measured = 50 * sensing.T @ sensing, torch.randn(6, 9, dtype=torch.float64)
-    pull = 50 * measured @ sensing
+    back_projection = 50 * measured @ sensing
     hessian = made.linear @ gram @ made.linear.T + torch.eye(5, dtype=torch.float64)
-    latents = torch.linalg.solve(hessian, ((pull - made.offset @ gram) @ made.linear.T).T).T
-    assert torch.allclose(Search(made, gram).coefficients(pull), made(latents), atol=1e-2)
+    latents = torch.linalg.solve(hessian, ((back_projection - made.offset @ gram) @ made.linear.T).T).T
+    assert torch.allclose(Search(made, gram).coefficients(back_projection), made(latents), atol=1e-2)
 
 
 def test_a_search_ends_no_higher_than_a_long_plain_descent() -> None:
     made = generator()
     sensing = torch.randn(9, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    pull = torch.randn(8, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(3)) @ sensing
+    back_projection = torch.randn(8, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(3)) @ sensing
     gram = sensing.T @ sensing
     latents = torch.zeros(8, 5, dtype=torch.float64)
     for _ in range(2000):
         hidden = made.hidden(latents)
-        slope = made.output(latents, hidden) @ gram - pull
-        latents -= 2e-3 * (made.pulled_back(slope, hidden) + latents)
-    found = Search(made, gram).coefficients(pull)
-    data = (found * (found @ gram / 2 - pull)).sum(1)  # without the term in z, which is positive
-    assert (data <= loss(made, latents, gram, pull) + 1e-3).all()
+        slope = made.output(latents, hidden) @ gram - back_projection
+        latents -= 2e-3 * (made.latent_gradient(slope, hidden) + latents)
+    found = Search(made, gram).coefficients(back_projection)
+    data = (found * (found @ gram / 2 - back_projection)).sum(1)  # without the term in z, which is positive
+    assert (data <= loss(made, latents, gram, back_projection) + 1e-3).all()
 
 
 @given(st.integers(0, 1000), st.integers(1, 4))
@@ -148,10 +148,10 @@ def test_a_search_ends_no_higher_than_a_long_plain_descent() -> None:
 def test_a_search_is_the_same_in_a_batch_and_alone(seed: int, coefficients: int) -> None:
     made = generator(coefficients=3 * coefficients, seed=seed)
     sensing = torch.randn(9, 3 * coefficients, dtype=torch.float64)
-    gram, pull = sensing.T @ sensing, torch.randn(7, 9, dtype=torch.float64) @ sensing
+    gram, back_projection = sensing.T @ sensing, torch.randn(7, 9, dtype=torch.float64) @ sensing
     search = Search(made, gram)
-    alone = torch.cat([search.coefficients(one[None]) for one in pull])
-    assert torch.allclose(search.coefficients(pull), alone, rtol=0, atol=1e-9)
+    alone = torch.cat([search.coefficients(one[None]) for one in back_projection])
+    assert torch.allclose(search.coefficients(back_projection), alone, rtol=0, atol=1e-9)
 
 
 # --- reconstruction

@@ -276,7 +276,7 @@ def encoder_at(case: str) -> tuple[Encoder, Geometry, Tensor]:
     torch.manual_seed(1)
     mean = round(float(xs.mean()) * 255) / 255 if case == "image" else float(xs.mean())
     encoder = Encoder(geometry, widths(geometry, 8, 12), mean, float(xs.std())).train()
-    encoder.settle(xs, geometry)
+    encoder.scale_output(xs, geometry)
     with torch.no_grad():
         for layer in encoder.layers:
             layer.bias.add_(0.1 * torch.randn(layer.bias.shape))

@@ -1,4 +1,4 @@
-"""Base classes of codecs, and their operating points."""
+"""Base classes of codecs, and operating points by kind of tensor."""
 
 from codecbench.toolbox.codecs.latent import LatentCodec, decode_by_shape, unsuited
 from codecbench.toolbox.codecs.picture import (

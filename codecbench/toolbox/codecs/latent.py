@@ -1,7 +1,7 @@
-"""`LatentCodec`: the base of learned codecs whose payload is a grid of whole symbols under a `ContextPrior`.
+"""`LatentCodec`: the base class of learned codecs that send a grid of integer symbols coded by a `ContextPrior`.
 
-A subclass trains in `fit`, gives `_symbols` on the device and `_empty_decoder` on the edge. Importing this module
-does not import torch.
+A subclass implements `fit`, `_symbols` for the device, and `_empty_decoder` for the edge. Importing this module does
+not import torch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 
 def unsuited(spec: TensorSpec) -> str | None:
-    """A reason against learned codecs; None for float32 values, an axis, and at most MAX_CHANNELS channels."""
+    """Return the reason why a learned codec cannot code this tensor, or None if it can.
+
+    It needs float32 values, at least one axis, no axis of length 0, and at most MAX_CHANNELS channels.
+    """
     if spec.dtype != "float32":
         return f"needs float32 values, got {spec.dtype}"
     if not spec.ndim or 0 in spec.max_shape:
@@ -40,10 +43,10 @@ def decode_by_shape(
     read: Callable[[memoryview, tuple[int, ...]], Tensor],
     run: Callable[[Tensor, tuple[int, ...]], Tensor],
 ) -> list[Tensor]:
-    """The samples of payloads, in their order: all of equal shape go through `run` in one batch.
+    """Decode payloads into samples, in the order of the payloads; samples of equal shape are decoded as one batch.
 
-    `read` makes a grid of what follows a payload's shape; `run` makes samples of a batch of grids, without gradients.
-    Raises PayloadError for a payload that is none.
+    `read` turns the bytes after a payload's shape header into a grid. `run` turns a batch of grids into a batch of
+    samples; it is called without gradients. Raises PayloadError for a malformed payload.
     """
     import torch
 
@@ -66,10 +69,10 @@ def decode_by_shape(
 
 
 class LatentCodec(Codec):
-    """Restores states, codes symbols and runs the decoder, for any tensor of float32 values.
+    """A base class that restores states, codes symbols and runs the decoder, for any tensor of float32 values.
 
-    States are those of `codecbench.toolbox.learning.state.State`: the tiling, the prior, and what the side
-    needs: whatever `_restore_encoder` reads, or the decoder's weights and the limits of values.
+    A state is a `codecbench.toolbox.learning.state.State`. It holds the tiling and the prior; for the device, also
+    whatever `_restore_encoder` reads; for the edge, also the decoder's weights and the limits of decoded values.
     """
 
     tags = frozenset({"learned"})
@@ -85,7 +88,7 @@ class LatentCodec(Codec):
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
-        """Needs a step above 0, float32 values, an axis, and at most MAX_CHANNELS channels."""
+        """Return why this point cannot run: a bad step, or a tensor that `unsuited` rejects."""
         step = point.get("step", 1.0)
         if not isinstance(step, int | float) or not 1e-3 <= step <= 1e3:
             return f"step is a number from 0.001 to 1000, not {step!r}"
@@ -93,22 +96,25 @@ class LatentCodec(Codec):
 
     @abstractmethod
     def _symbols(self, x: Tensor) -> Tensor:
-        """The symbols of a sample that is not empty, as a grid (latents, height, width), on the device."""
+        """Return the symbols of a non-empty sample as a grid (latents, height, width). Runs on the device."""
 
     @abstractmethod
     def _restore_encoder(self, state: State) -> None:
-        """Take the rest of the device's state, beside tiling and prior. May raise KeyError or ValueError."""
+        """Read the rest of the device's state, besides tiling and prior. May raise KeyError or ValueError."""
 
     @abstractmethod
     def _empty_decoder(self, geometry: Geometry, latents: int, state: State) -> nn.Module:
-        """A decoder as `codecbench.toolbox.learning.objective.Network` has it, whose weights are about to be loaded."""
+        """Return a decoder with any weights; they are loaded afterwards.
+
+        It is called like the decoder of `codecbench.toolbox.learning.objective.Network`.
+        """
 
     def export(self, side: Side) -> bytes:
-        """The state that `fit` made for that side; nothing before."""
+        """Return the state that `fit` made for this side; empty before a fit."""
         return self._states.get(side, b"")
 
     def restore(self, side: Side, state: bytes) -> None:
-        """Take a state of `export`. Raises ValueError for a state that is none."""
+        """Load a state made by `export`. Raises ValueError if it is invalid."""
         from codecbench.toolbox.learning.state import State, load_halved, tensor_bytes, tiling_from_json
 
         parsed = State.from_bytes(state)
@@ -128,30 +134,30 @@ class LatentCodec(Codec):
         self._states[side] = state
 
     def encode(self, x: Tensor) -> bytes:
-        """Shape and bitstream. Raises ValueError for values that are not finite."""
+        """Return the shape header and the bitstream. Raises ValueError for values that are not finite."""
         prior = self._fitted_prior()
         if not x.numel():
             return write_shape(self.spec, x.shape)
         return write_shape(self.spec, x.shape) + prior.encode(self._symbols(x).numpy())
 
     def bound_bytes(self, x: Tensor) -> float:
-        """The bound of the symbols under the prior; the length of a varying axis comes on top."""
+        """Return the Shannon bound of the symbols under the prior, in bytes, without the length of a varying axis."""
         prior = self._fitted_prior()
         return prior.bound_bytes(self._symbols(x).numpy()) if x.numel() else 0.0
 
     def decode(self, payload: bytes) -> Tensor:
-        """The sample that the decoder makes of the symbols."""
+        """Return the sample that the decoder makes of the symbols."""
         return self.decode_batch([payload])[0]
 
     def decode_batch(self, payloads: Sequence[bytes]) -> list[Tensor]:
-        """One pass of the decoder for all payloads of equal shape."""
+        """Return the samples of all payloads; the decoder runs once for all payloads of equal shape."""
         decoder = self._fitted_decoder()
         return decode_by_shape(
             self.spec, payloads, self._read, lambda grids, shape: self._samples(decoder, grids, self._geometry(shape))
         )
 
     def _samples(self, decoder: nn.Module, grids: Tensor, geometry: Geometry) -> Tensor:
-        """A batch of samples, within the limits of values."""
+        """Run the decoder on a batch of grids and clamp the samples to the limits."""
         samples, _ = decoder(grids, geometry)
         clamped: Tensor = samples.clamp(*self._limits)
         return clamped
@@ -168,7 +174,10 @@ class LatentCodec(Codec):
         return geometry_of(self._tiling, tuple(shape))
 
     def _restored(self, states: tuple[bytes, bytes], **point: Any) -> Self:
-        """Another codec of these states, for a fit to go on from; `point` is where its point differs from this one."""
+        """Return another codec, restored from these states, for a fit to continue from.
+
+        `point` holds the arguments in which its operating point differs from this one's.
+        """
         other = type(self)(self.spec, **{**self.point, **point})
         other.restore("device", states[0])
         other.restore("edge", states[1])

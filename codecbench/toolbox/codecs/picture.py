@@ -1,4 +1,4 @@
-"""Tensors as 8-bit pictures, for codecs that compress pictures: an image as it is, any other tensor tiled into grey.
+"""Base of codecs that compress 8-bit pictures: an image as it is, any other tensor tiled into one grey picture.
 
 Importing this module does not import numpy.
 """
@@ -30,15 +30,19 @@ LEVELS = 256
 
 
 class PictureCodec(Codec):
-    """Base of codecs that compress a picture of 8 bits a channel: implement `compress` and `decompress`.
+    """Base of codecs that compress a picture with 8 bits a channel: implement `compress` and `decompress`.
 
-    An image input is the picture: (height, width, 3) where it is coloured, (height, width) where it is grey. Other
-    tensors are quantised to 8 bits between their least and greatest value, which takes a header of 8 bytes behind the
-    length of a varying axis, and become one grey picture: planes (all axes but the last two) side by side in a grid as
-    near to a square as their number divides into; a tensor of two axes as it is; a vector in rows of a near-square.
+    An image input is the picture: (height, width, 3) if coloured, (height, width) if grey. Any other tensor is
+    quantised to 8 bits between its lowest and its highest value and laid out as one grey picture. The payload then has
+    a header of 8 bytes for this range, after the length of a varying axis. The layout depends on the number of axes:
 
-    What all files of one size have in common need not travel: `make_header` returns it, both sides hold that of the
-    largest picture as their state, and `header` is where `compress` and `decompress` find it.
+    - three or more: the planes (all axes but the last two) side by side, in the grid of rows and columns that is
+      nearest to square and has no empty place;
+    - two: the matrix is the picture;
+    - one: the vector fills rows of a nearly square picture.
+
+    The part that all files of one picture size share is not sent. `make_header` returns it, both sides keep that of the
+    largest picture as their state, and `compress` and `decompress` get it from `header`.
     """
 
     file_format: ClassVar[str]
@@ -46,7 +50,7 @@ class PictureCodec(Codec):
     max_side: ClassVar[int]
     """Largest height and width of a picture, in pixels."""
     feature_points: ClassVar[tuple[Mapping[str, Any], ...]] = ()
-    """Operating points for tensors that are no images; where there are none, `points` are for all."""
+    """Operating points for tensors that are not images; if empty, `points` serve for all tensors."""
     quick: ClassVar[tuple[tuple[Mapping[str, Any], ...], ...]]
     """Quick points for images, for large pictures of features (`is_large`), and for small ones, in this order."""
 
@@ -56,21 +60,21 @@ class PictureCodec(Codec):
 
     @abstractmethod
     def compress(self, picture: NDArray[np.uint8]) -> bytes:
-        """A picture to what travels of its file."""
+        """Return the part of the picture's file that is sent."""
 
     @abstractmethod
     def decompress(self, stream: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """The inverse of `compress` for a picture of this height and width.
+        """Return the picture of this height and width; the inverse of `compress`.
 
-        Raises PayloadError where the stream holds another, before anything is allocated for it.
+        Raises PayloadError if the stream holds a picture of another size, before memory is allocated for it.
         """
 
     def make_header(self, size: tuple[int, int]) -> bytes:
-        """The part that files of pictures of this height and width share and that does not travel. Default: nothing."""
+        """Return the part that all files of this picture size share, which is not sent. Default: empty."""
         return b""
 
     def header(self, size: tuple[int, int]) -> bytes:
-        """The header for this height and width: the restored one where it is that of the largest picture, else made.
+        """Return the header for this height and width: the restored one for the largest picture, else a new one.
 
         A header is made once for each size that a varying axis brings.
         """
@@ -80,26 +84,26 @@ class PictureCodec(Codec):
 
     @property
     def coloured(self) -> bool:
-        """True where pictures have three channels."""
+        """True if pictures have three channels."""
         return self.spec.image and self.spec.shape[0] == 3
 
     def picture_shape(self, size: tuple[int, int]) -> tuple[int, ...]:
-        """Shape of the array of a picture of this height and width."""
+        """Return the shape of the array of a picture of this height and width."""
         return (*size, 3) if self.coloured else size
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """Images need finer points than features do."""
+        """Return `points` for images and `feature_points` for other tensors: images need finer points."""
         return cls.points if spec.image or not cls.feature_points else cls.feature_points
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """Points that lose about 1 % of top-1 on small images, and on early and later features of small networks."""
+        """Return points that lose about 1 % of top-1 on small images, and on features of small networks."""
         return cls.quick[0 if spec.image else 1 if is_large(spec) else 2]
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
-        """Needs floating-point values, at least one axis, and a picture of at most `max_side` pixels a side."""
+        """Return why this tensor cannot be coded: no floats, no axis, or a side over `max_side` pixels."""
         if not spec.dtype.startswith("float"):
             return f"needs floating-point values, got {spec.dtype}"
         if not spec.ndim:
@@ -112,17 +116,17 @@ class PictureCodec(Codec):
         return None
 
     def export(self, side: Side) -> bytes:
-        """The header for the greatest picture."""
+        """Return the header for the largest picture."""
         size = picture_size(self.spec, self.spec.max_shape)
         return self.header(size) if all(size) else b""
 
     def restore(self, side: Side, state: bytes) -> None:
-        """Take what `export` gave."""
+        """Load a state made by `export`."""
         if state:
             self._headers[picture_size(self.spec, self.spec.max_shape)] = state
 
     def encode(self, x: Tensor) -> bytes:
-        """Shape, range, and what `compress` returns. Raises ValueError for values that are not finite."""
+        """Return shape, range and the result of `compress`. Raises ValueError for values that are not finite."""
         import numpy as np
 
         shape_header = write_shape(self.spec, x.shape)
@@ -136,7 +140,7 @@ class PictureCodec(Codec):
         return shape_header + value_range + self.compress(tile(indices))
 
     def decode(self, payload: bytes) -> Tensor:
-        """The picture, taken apart again."""
+        """Return the sample whose picture the payload holds."""
         import torch
 
         shape, body = read_shape(self.spec, payload)
@@ -154,7 +158,7 @@ class PictureCodec(Codec):
 
 
 def picture_size(spec: TensorSpec, shape: Sequence[int]) -> tuple[int, int]:
-    """Height and width of the picture of a tensor of this shape."""
+    """Return the height and width of the picture of a tensor of this shape."""
     if spec.image or len(shape) == 2:
         return shape[-2], shape[-1]
     if len(shape) == 1:
@@ -165,22 +169,25 @@ def picture_size(spec: TensorSpec, shape: Sequence[int]) -> tuple[int, int]:
 
 
 def is_large(spec: TensorSpec) -> bool:
-    """True for a picture over 64 x 128 pixels: an early map of a small network, which bears less than later."""
+    """True if the picture is over 64 x 128 pixels.
+
+    Such an early feature map of a small network tolerates less distortion than a later one.
+    """
     return math.prod(picture_size(spec, spec.max_shape)) > 64 * 128
 
 
 def imagecodecs_missing() -> str | None:
-    """The reason why a codec that needs the optional package imagecodecs cannot run, or None where it can."""
+    """Return why a codec that needs the optional package imagecodecs cannot run, or None if it can."""
     from importlib.util import find_spec
 
     return None if find_spec("imagecodecs") else "needs imagecodecs: pip install 'codecbench[codecs]'"
 
 
 def tile(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """One picture of a tensor: its planes in a grid, or a vector in rows, the last filled with its last value.
+    """Return one picture of a tensor: its planes in a grid, or a vector in rows, padded with its last value.
 
-    Planes touch. Rounding each up to whole blocks of 8 takes 5 to 20 % more bytes of JPEG for the same error on planes
-    of 6, 7 and 14 pixels a side.
+    Planes touch. Padding each to whole blocks of 8 takes 5 to 20 % more bytes of JPEG for the same error on planes of
+    6, 7 and 14 pixels a side.
     """
     import numpy as np
 
@@ -194,7 +201,7 @@ def tile(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def untile(picture: NDArray[np.uint8], shape: Sequence[int]) -> NDArray[np.uint8]:
-    """The inverse of `tile` for a tensor of this shape."""
+    """Return the tensor of this shape; the inverse of `tile`."""
     if len(shape) == 1:
         return picture.reshape(-1)[: shape[0]]
     height, width = shape[-2:]
@@ -203,7 +210,7 @@ def untile(picture: NDArray[np.uint8], shape: Sequence[int]) -> NDArray[np.uint8
 
 
 def pillow_file(picture: NDArray[np.uint8], file_format: str, **options: Any) -> bytes:
-    """The file that Pillow makes of a grey or coloured picture."""
+    """Return the file that Pillow makes of a grey or coloured picture."""
     import io
 
     from PIL import Image
@@ -214,11 +221,13 @@ def pillow_file(picture: NDArray[np.uint8], file_format: str, **options: Any) ->
 
 
 def pillow_picture(file: bytes, file_format: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The picture of this shape, (height, width) or (height, width, 3), in a file of a format, as Pillow names it.
+    """Return the picture of this shape, (height, width) or (height, width, 3), from a file.
 
-    Raises PayloadError where the file holds a picture of another size or with other channels, before its pixels are
-    decoded, and OSError where it holds none. A coloured file is turned to grey where that is wanted: some formats know
-    no grey.
+    `file_format` is Pillow's name of the format.
+
+    Raises PayloadError if the file holds a picture of another size or with other channels, before its pixels are
+    decoded, and OSError if it holds no picture. A coloured file is converted to grey if the shape is grey, because some
+    formats have no grey.
     """
     import io
 
@@ -233,11 +242,11 @@ def pillow_picture(file: bytes, file_format: str, shape: tuple[int, ...]) -> NDA
 
 
 def _grid(planes: int) -> tuple[int, int]:
-    """Rows and columns: the divisors of the number of planes that are nearest to each other, no more rows."""
+    """Return rows and columns: the two factors of the number of planes nearest to each other, rows <= columns."""
     rows = next(n for n in range(max(1, math.isqrt(planes)), 0, -1) if planes % n == 0)
     return rows, planes // rows
 
 
 def _vector_width(length: int) -> int:
-    """Pixels a row for a vector: whole blocks of 8, near a square; a short vector is one row."""
+    """Return the pixels a row for a vector: a multiple of 8, near a square; a short vector is one row."""
     return min(length, 8 * math.ceil(math.sqrt(length) / 8))

@@ -1,4 +1,4 @@
-"""Operating points that differ with the kind of tensor: what suits an image does not suit forty feature planes."""
+"""Operating points that differ by the kind of tensor: an image needs other points than forty feature planes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from codecbench.codec import TensorSpec
 TensorKind: TypeAlias = Literal["image", "large", "middle", "small"]
 """The kinds of tensor for which operating points differ."""
 Points: TypeAlias = tuple[Mapping[str, Any], ...]
-"""Operating points: constructor arguments, coarse to fine."""
+"""Operating points: constructor arguments, from coarse to fine."""
 
 SMALL_VALUES, LARGE_VALUES = 4096, 8192
-"""Up to so many values a tensor is small, beyond so many large. Late ones, the smaller, bear coarser steps."""
+"""A tensor of up to SMALL_VALUES values is small, one of more than LARGE_VALUES large. Small tensors come late in a
+network and tolerate coarser steps."""
 
 
 def kind_of(spec: TensorSpec) -> TensorKind:
-    """An image, or by the number of values of the longest sample."""
+    """Return "image", or the size class by the number of values of the longest sample."""
     if spec.image:
         return "image"
     values = math.prod(spec.max_shape)
@@ -26,5 +27,5 @@ def kind_of(spec: TensorSpec) -> TensorKind:
 
 
 def steps(*values: float) -> Points:
-    """Points that differ by their `step` alone."""
+    """Return points that differ by their `step` alone."""
     return tuple({"step": value} for value in values)

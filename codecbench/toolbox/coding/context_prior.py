@@ -1,14 +1,15 @@
-"""Entropy coding in which the symbols that were sent before predict the next ones, and how far they may deviate.
+"""Entropy coding with a context model: symbols sent earlier predict the mean and the scale of later ones.
 
-Channels are sent in groups, and each group in two passes over a checkerboard. A symbol is coded as its residual, which
-is its distance from its predicted mean (`codecbench.toolbox.coding.symbol_means`) in whole steps. The mean is in
-quarters of a step; how far it is from a whole step is the phase.
+Channels are sent in groups, and each group in two checkerboard passes. A symbol is coded as its residual: its
+difference from its predicted mean (`codecbench.toolbox.coding.symbol_means`), in whole steps. The mean is a multiple of
+a quarter of a step; the distance of the mean from the nearest whole step is the phase.
 
-The first group has a table for each channel and phase. Any other symbol has a scale
-(`codecbench.toolbox.coding.scale_model`); its level and the phase name the table (with means: Minnen and Singh 2020,
-section 3).
+The first group has a table for each channel and phase. Every other symbol has a scale
+(`codecbench.toolbox.coding.scale_model`), whose level selects the table together with the phase (with means: Minnen and
+Singh 2020, section 3).
 
-All of it is integers, so encoder and decoder agree on every machine. Importing this module does not import numpy.
+All arithmetic is exact in integers, so encoder and decoder agree on every machine. Importing this module does not
+import numpy.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PHASES = QUARTERS // 2 + 1
-"""Means on a whole step, a quarter from it and half a step from it. Of those below it, the negative is counted."""
+"""A mean is on a whole step, a quarter of a step from it, or half a step from it. For a mean below its nearest whole
+step, the sign of the residual is flipped."""
 
 FINE_LEVELS = 36
-"""Scales, up to four steps, at which phases are told apart; beyond, a quarter of a step is nothing."""
+"""Levels with a table for each phase: scales up to four steps. At larger scales a quarter of a step does not matter."""
 
 _PSEUDO_COUNT = 2.0
 _HEADER = struct.Struct("<II")
@@ -41,10 +43,10 @@ _HEADER = struct.Struct("<II")
 
 @dataclass(frozen=True, eq=False)
 class ContextPrior:
-    """Tables for symbols (channels, height, width), chosen by the symbols that are sent before.
+    """Tables for symbols (channels, height, width), selected by the symbols sent earlier.
 
-    `prior` has tables for each channel of the first group and then for each level, one for each of PHASES up to
-    FINE_LEVELS and one beyond.
+    `prior` has tables for each channel of the first group, then for each level: one for each phase below FINE_LEVELS,
+    and one for each level from there on.
     """
 
     scales: ScaleModel
@@ -55,10 +57,11 @@ class ContextPrior:
     def fitted(
         cls, weights: NDArray[np.float64], symbols: Sequence[NDArray[np.int32]], min_reach: int = 1
     ) -> ContextPrior:
-        """Means and tables of training symbols, each (channels, height, width), for weights in steps.
+        """Fit means and tables to training symbols, each (channels, height, width).
 
-        `weights` are (channels, 1 + 3 groups). A table is the counts at its scale and phase, with a little of the
-        Laplace distribution that they stand for. It reaches one further than they do, and `min_reach` at least.
+        `weights` are those of the scales, in steps, (channels, 1 + 3 groups). A table is the histogram of the residuals
+        with its level and phase, plus a small part of the Laplace distribution of that scale. It reaches at least
+        `min_reach`, and one step beyond the residuals.
         """
         scales = ScaleModel.from_floating(weights)
         means = MeanPredictor.fitted(scales.sizes, symbols, [scales.scales(sample) for sample in symbols])
@@ -73,25 +76,27 @@ class ContextPrior:
         return self.scales.channels
 
     def floating_weights(self) -> NDArray[np.float64]:
-        """The weights in steps, as `fitted` takes them."""
+        """Return the scales' weights in steps, as `fitted` takes them."""
         return self.scales.floating_weights()
 
     def encode(self, symbols: NDArray[Any]) -> bytes:
-        """Symbols (channels, height, width) to a bitstream that ends where the payload does.
+        """Return the bitstream of symbols (channels, height, width).
 
-        What is outside its table is sent as the nearest symbol that is inside; that only happens to tensors beyond
-        those of the training.
+        It has no end marker: it ends where the payload ends.
+
+        A symbol outside its table is replaced by the nearest symbol inside. This happens only for tensors beyond the
+        range of the training tensors.
         """
         return self.prior.write(*self._ordered(symbols))
 
     def bound_bytes(self, symbols: NDArray[Any]) -> float:
-        """The Shannon bound: the sum of -log2 of the symbols' probabilities, in bytes."""
+        """Return the Shannon bound: the sum of -log2 of the symbols' probabilities, in bytes."""
         return float(self.prior.bits(*self._ordered(symbols)).sum()) / 8
 
     def decode(self, bitstream: bytes | memoryview, shape: tuple[int, int]) -> NDArray[np.int32]:
-        """The inverse of `encode` for a height and width: (channels, height, width).
+        """Return the symbols (channels, height, width) for a height and width; the inverse of `encode`.
 
-        Raises PayloadError for a bitstream that cannot be the code of so many symbols.
+        Raises PayloadError for a bitstream that cannot encode that number of symbols.
         """
         import numpy as np
 
@@ -106,7 +111,7 @@ class ContextPrior:
         return symbols
 
     def to_bytes(self) -> bytes:
-        """The prior as side state."""
+        """Return the prior as side state."""
         import numpy as np
 
         header = _HEADER.pack(len(self.scales.sizes), self.channels)
@@ -115,7 +120,7 @@ class ContextPrior:
 
     @classmethod
     def from_bytes(cls, state: bytes) -> ContextPrior:
-        """The inverse of `to_bytes`. Raises ValueError for anything else."""
+        """Return the prior of a side state; the inverse of `to_bytes`. Raises ValueError for an invalid state."""
         import numpy as np
 
         if len(state) < _HEADER.size:
@@ -139,25 +144,28 @@ class ContextPrior:
         return math.prod(shape) > FEW_SYMBOLS
 
     def _ordered(self, symbols: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
-        """Rows of `prior` in the order of the bitstream, and the index of each symbol in its alphabet."""
+        """Return the rows of `prior` in bitstream order, and the index of each symbol in its row's alphabet."""
         import numpy as np
 
         lowest, sizes = self._alphabets
         rows, residuals = self._residuals(symbols)
         indices = residuals - lowest[rows]
-        if (indices.view(np.uint32) > sizes[rows]).any():  # as which those below nothing are great
+        if (indices.view(np.uint32) > sizes[rows]).any():  # unsigned, negative indices are large as well
             return self._ordered_nearby(symbols)
-        # Parts follow one another, and the rows of each. So small numbers are sorted by radix.
+        # The order is by part, then by row. numpy sorts 16-bit keys by radix, which is fast.
         keys = (rows + _parts_of(self.scales.sizes, symbols.shape[1:]) * len(lowest)).astype(np.uint16)
         order = np.argsort(keys, kind="stable")
         return rows[order], indices[order]
 
     def _ordered_nearby(self, symbols: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
-        """`_ordered` where some are outside their tables: part by part, since what is sent instead tells the rest."""
+        """Return `_ordered` for symbols of which some are outside their tables.
+
+        It goes part by part, because the replaced symbols are the context of later parts.
+        """
         import numpy as np
 
         lowest, sizes = self._alphabets
-        sent = symbols.astype(np.int32, order="C")  # so that what is put into a flat view of it is put into it, too
+        sent = symbols.astype(np.int32, order="C")  # contiguous, so that its flat view shares its memory
         ordered = []
         for part in self._parts(sent):
             indices = (part.residuals() - lowest[part.rows]).clip(0, sizes[part.rows].astype(np.int32))
@@ -168,7 +176,7 @@ class ContextPrior:
         return np.concatenate(rows), np.concatenate(indices)
 
     def _residuals(self, symbols: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
-        """Row and residual of each symbol: by channels, the first pass before the second."""
+        """Return the row and the residual of each symbol, channel by channel, the first pass before the second."""
         import numpy as np
 
         flat = symbols.astype(np.int32).reshape(self.channels, -1)
@@ -178,7 +186,7 @@ class ContextPrior:
         return self._row_of[bases[:, at], phases].reshape(-1), ((flat[:, at] - steps) * signs).reshape(-1)
 
     def _residuals_by_row(self, symbols: Sequence[NDArray[np.int32]]) -> Iterator[NDArray[np.int32]]:
-        """The residuals of all samples' symbols under each table, row by row."""
+        """Yield the residuals of all samples' symbols under each table, row by row."""
         import numpy as np
 
         gathered: list[list[NDArray[np.int32]]] = [[] for _ in range(_rows(self.scales.sizes[0]))]
@@ -190,7 +198,10 @@ class ContextPrior:
             yield np.concatenate([np.zeros(0, np.int32), *parts])
 
     def _parts(self, symbols: NDArray[np.int32]) -> Iterator[_Part]:
-        """Groups and passes in the order of the bitstream, each to be put into `symbols` before the next one."""
+        """Yield each group and pass in bitstream order.
+
+        The caller stores its symbols in `symbols` before it asks for the next.
+        """
         flat = symbols.reshape(self.channels, -1)
         for start, end in self.scales.spans:
             bases = self._bases(self.scales.features(symbols, start), start, end)
@@ -201,7 +212,7 @@ class ContextPrior:
                     yield _Part(flat, start, end, at, rows, steps, signs)
 
     def _bases(self, features: NDArray[np.float64], start: int, end: int) -> NDArray[np.intp]:
-        """Which channel of the first group or which level each symbol of whole groups has, (channels, positions)."""
+        """Return each symbol's channel (first group) or level (others) for whole groups, (channels, positions)."""
         import numpy as np
 
         first = min(max(self.scales.sizes[0], start), end)
@@ -213,7 +224,7 @@ class ContextPrior:
 
     @cached_property
     def _row_of(self) -> NDArray[np.intp]:
-        """The row of `prior` for what `_bases` gives and each of PHASES."""
+        """The row of `prior` for each value of `_bases` and each phase."""
         import numpy as np
 
         first = self.scales.sizes[0]
@@ -225,7 +236,7 @@ class ContextPrior:
 
     @cached_property
     def _alphabets(self) -> tuple[NDArray[np.int32], NDArray[np.uint32]]:
-        """The lowest symbol of each row, and how far its highest lies above it."""
+        """The lowest symbol of each row, and the difference between its highest and its lowest."""
         import numpy as np
 
         sizes = [len(table) - 1 for table in self.prior.tables]
@@ -233,19 +244,19 @@ class ContextPrior:
 
 
 def _rows(first: int) -> int:
-    """The number of tables for so many channels of the first group."""
+    """Return the number of tables, for `first` channels in the first group."""
     return (first + FINE_LEVELS) * PHASES + LEVELS - FINE_LEVELS
 
 
 def _base_and_phase(row: int, first: int) -> tuple[int, int]:
-    """The channel of the first group or, behind these, the level of a row, and its phase."""
+    """Return the base of a row (see `ContextPrior._bases`) and its phase."""
     fine = first + FINE_LEVELS
     return divmod(row, PHASES) if row < fine * PHASES else (row - fine * PHASES + fine, 0)
 
 
 @lru_cache
 def _parts_of(sizes: tuple[int, ...], shape: tuple[int, int]) -> NDArray[np.intp]:
-    """The group and pass of each symbol, in the order of `ContextPrior._residuals`, as a number."""
+    """Return the number of the part (group and pass) of each symbol, in the order of `ContextPrior._residuals`."""
     import numpy as np
 
     groups = len(CHECKERBOARD_PASSES) * np.repeat(np.arange(len(sizes)), sizes)
@@ -255,7 +266,7 @@ def _parts_of(sizes: tuple[int, ...], shape: tuple[int, int]) -> NDArray[np.intp
 
 
 def _split(quarters: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-    """Means as the nearest whole steps, the side on which they are of it (1 or -1), and how far, in quarters."""
+    """Return means as nearest whole steps, and their offsets from these: sign (1 or -1) and quarters of a step."""
     import numpy as np
 
     shifted = quarters + QUARTERS // 2
@@ -265,7 +276,7 @@ def _split(quarters: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.i
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """The symbols of a group's channels in one pass, with their rows, one after the other."""
+    """The symbols of a group's channels in one pass, with their rows, flattened."""
 
     symbols: NDArray[np.int32]
     start: int
@@ -276,18 +287,18 @@ class _Part:
     signs: NDArray[np.int32]
 
     def residuals(self) -> NDArray[np.int32]:
-        """Differences from the means in whole steps, counted in the direction in which a mean is off a whole step."""
+        """Return the differences from the means in whole steps, times the sign of a mean's offset."""
         residuals: NDArray[np.int32] = (self.symbols[self.start : self.end, self.at] - self.steps) * self.signs
         return residuals.reshape(-1)
 
     def put(self, residuals: NDArray[np.int32]) -> None:
-        """The inverse of `residuals`."""
-        found = residuals.reshape(self.steps.shape) * self.signs + self.steps
-        self.symbols[self.start : self.end, self.at] = found
+        """Store the symbols of these residuals; the inverse of `residuals`."""
+        values = residuals.reshape(self.steps.shape) * self.signs + self.steps
+        self.symbols[self.start : self.end, self.at] = values
 
 
 def _table(values: NDArray[np.int32], row: int, first: int, min_reach: int) -> tuple[int, NDArray[np.float64]]:
-    """The lowest symbol and the counts of a row's table, from its residuals in training."""
+    """Return the lowest symbol and the counts of a row's table, from its training residuals."""
     import numpy as np
 
     base, phase = _base_and_phase(row, first)
@@ -301,7 +312,7 @@ def _table(values: NDArray[np.int32], row: int, first: int, min_reach: int) -> t
 
 
 def _by_row(rows: NDArray[np.intp]) -> list[tuple[int, NDArray[np.intp]]]:
-    """Each row that occurs, ascending, and where it does."""
+    """Return each row that occurs, ascending, with the positions where it occurs."""
     import numpy as np
 
     order = np.argsort(rows, kind="stable")

@@ -1,6 +1,6 @@
-"""Headers of payloads: integers of any size, and the length of an axis that varies.
+"""Payload headers: integers of any size, and the length of a varying axis.
 
-Reading checks the sizes that it finds in a payload.
+Functions that read check every size that they find in a payload.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from codecbench.errors import PayloadError
 
 
 def write_varint(value: int) -> bytes:
-    """A non-negative integer in base 128, least significant first, the high bit set on all bytes but the last."""
+    """Return a non-negative integer in base 128, least significant byte first, the high bit set on all but the last.
+
+    Raises ValueError for a negative number.
+    """
     if value < 0:
         raise ValueError(f"a varint holds no negative number: {value}")
     out = bytearray()
@@ -24,7 +27,7 @@ def write_varint(value: int) -> bytes:
 
 
 def read_varint(payload: bytes | memoryview, offset: int = 0) -> tuple[int, int]:
-    """The varint at `offset` and the offset behind it. Raises PayloadError where it is cut short or over 63 bits."""
+    """Return the varint at `offset` and the offset after it. Raises PayloadError if it is cut short or over 63 bits."""
     value = 0
     for shift in range(0, 63, 7):
         if offset >= len(payload):
@@ -38,16 +41,19 @@ def read_varint(payload: bytes | memoryview, offset: int = 0) -> tuple[int, int]
 
 
 def write_shape(spec: TensorSpec, shape: Sequence[int]) -> bytes:
-    """The part of a sample's shape that has to travel: the length of the None axis as a varint, or nothing."""
+    """Return the part of a sample's shape that must be sent: the length of the None axis as a varint, or nothing."""
     return b"".join(write_varint(n) for n, known in zip(shape, spec.shape, strict=True) if known is None)
 
 
 def read_shape(spec: TensorSpec, payload: bytes) -> tuple[tuple[int, ...], memoryview]:
-    """The sample's shape, and the payload behind its header. Raises PayloadError over the spec's max_length."""
+    """Return the sample's shape and the payload after its header.
+
+    Raises PayloadError if a length is over max_length.
+    """
     view = memoryview(payload)
     if None not in spec.shape:
         return spec.max_shape, view
     length, offset = read_varint(view)
     if length > (spec.max_length or 0):
-        raise PayloadError(f"length {length} is over the greatest, {spec.max_length}")
+        raise PayloadError(f"length {length} is over the maximum, {spec.max_length}")
     return tuple(length if n is None else n for n in spec.shape), view[offset:]

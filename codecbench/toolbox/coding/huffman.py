@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 MAX_CODE_BITS = 15
-"""Longest Huffman code word: a length fits four bits, and a decoding table 32,768 entries."""
+"""The longest Huffman code word, in bits. A length fits four bits, and a decoding table has at most 32,768 entries."""
 
 
 def code_lengths(counts: ArrayLike) -> NDArray[np.uint8]:
-    """Code word lengths in bits that minimise the total size, none over MAX_CODE_BITS; 0 for a symbol that is absent.
+    """Return the code word lengths in bits that minimise the total size, at most MAX_CODE_BITS; 0 for an absent symbol.
 
-    A symbol that is alone gets one bit. Package-merge (Larmore and Hirschberg 1990, section 2): the list of each level
-    holds the symbols and the pairs of the level below, by weight; a symbol's length is the number of levels in which
-    it is among the items taken.
+    A single symbol gets one bit. Raises ValueError for more than 2^MAX_CODE_BITS symbols. Package-merge (Larmore and
+    Hirschberg 1990, section 2): the list of each level holds the symbols and the pairs of the level below, by weight; a
+    symbol's length is the number of levels in which it is among the items taken.
     """
     import numpy as np
 
@@ -50,7 +50,7 @@ def code_lengths(counts: ArrayLike) -> NDArray[np.uint8]:
 
 
 def canonical_codes(lengths: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """The code word of each symbol: consecutive numbers, shorter words first, then by symbol (RFC 1951, 3.2.2).
+    """Return the code word of each symbol: consecutive numbers, shorter words first, then by symbol (RFC 1951, 3.2.2).
 
     Raises PayloadError for lengths that no prefix code has.
     """
@@ -58,7 +58,7 @@ def canonical_codes(lengths: NDArray[np.uint8]) -> NDArray[np.uint32]:
 
     present = np.flatnonzero(lengths)
     order = present[np.argsort(lengths[present], kind="stable")]
-    # The code of a word, left-aligned in MAX_CODE_BITS, is the sum of the shares of those before it.
+    # A code word, left-aligned in MAX_CODE_BITS, is the sum of the shares of the words before it.
     shares = 1 << (MAX_CODE_BITS - lengths[order].astype(np.int64))
     if int(shares.sum()) > 1 << MAX_CODE_BITS:
         raise PayloadError("code lengths of no prefix code")
@@ -68,7 +68,10 @@ def canonical_codes(lengths: NDArray[np.uint8]) -> NDArray[np.uint32]:
 
 
 def write_code_lengths(lengths: NDArray[np.uint8]) -> bytes:
-    """Code lengths of a whole alphabet, four bits each; a zero is followed by how many more zeros follow, 0 to 15."""
+    """Return the code lengths of a whole alphabet, four bits each.
+
+    A zero is followed by the number of further zeros, 0 to 15.
+    """
     import numpy as np
 
     nibbles: list[int] = []
@@ -86,7 +89,10 @@ def write_code_lengths(lengths: NDArray[np.uint8]) -> bytes:
 
 
 def read_code_lengths(payload: bytes | memoryview, symbols: int) -> tuple[NDArray[np.uint8], int]:
-    """Lengths for an alphabet of `symbols`, and the bytes that they took. Raises PayloadError where they are cut."""
+    """Return the lengths for an alphabet of `symbols`, and the bytes read.
+
+    Raises PayloadError if they are cut short.
+    """
     import numpy as np
 
     lengths: list[int] = []
@@ -106,7 +112,10 @@ def read_code_lengths(payload: bytes | memoryview, symbols: int) -> tuple[NDArra
 
 
 def huffman_encode(symbols: NDArray[Any], lengths: NDArray[np.uint8]) -> bytes:
-    """The symbols' canonical code words, most significant bit first, the last byte filled with zeros."""
+    """Return the symbols' canonical code words, most significant bit first, the last byte padded with zeros.
+
+    Raises ValueError for a symbol without a code word.
+    """
     import numpy as np
 
     codes = canonical_codes(lengths)
@@ -116,7 +125,7 @@ def huffman_encode(symbols: NDArray[Any], lengths: NDArray[np.uint8]) -> bytes:
     ends = np.cumsum(bits)
     total_bits = int(ends[-1]) if len(ends) else 0
     starts = ends - bits
-    # Each word lies in one 32-bit unit or runs into the next; bits never overlap, so adding in float64 is exact.
+    # Each word lies in one 32-bit unit or extends into the next; bits never overlap, so sums in float64 are exact.
     unit = starts >> 5
     aligned = codes[symbols].astype(np.uint64) << (64 - (starts & 31) - bits).astype(np.uint64)
     units = total_bits // 32 + 2
@@ -126,11 +135,11 @@ def huffman_encode(symbols: NDArray[Any], lengths: NDArray[np.uint8]) -> bytes:
 
 
 def huffman_decode(payload: bytes | memoryview, lengths: NDArray[np.uint8], count: int) -> NDArray[np.uint16]:
-    """The inverse of `huffman_encode` for `count` symbols.
+    """Return `count` symbols; the inverse of `huffman_encode`.
 
-    Every bit position is looked up as if a word began there, which makes a chain of successors; the chain's members
-    are found by doubling: first every 16th one by one, then those between. Raises PayloadError where the payload is
-    not exactly `count` words and less than a byte of zeros.
+    Each bit position is decoded as if a word began there, which gives its successor. The chain of successors from 0
+    holds the actual words: every 16th is found one by one, then those between by doubling. Raises PayloadError if the
+    payload is not exactly `count` words and less than a byte of zeros.
     """
     import numpy as np
 
@@ -142,7 +151,8 @@ def huffman_decode(payload: bytes | memoryview, lengths: NDArray[np.uint8], coun
     windows = three_octets(payload)[:, None] >> np.arange(24 - width_bits, 16 - width_bits, -1, dtype=np.int32)
     windows = (windows & ((1 << width_bits) - 1)).reshape(-1)[: total_bits + 1]
     window_bits = bits_of[windows]
-    # A window that begins no word, and the end, lead to the end; a chain that gets there too soon ends behind it.
+    # A window without a word, and the end itself, lead to the end. A chain that gets there too early ends beyond the
+    # payload and is rejected below.
     successor = np.minimum(np.arange(total_bits + 1, dtype=np.int32) + window_bits, total_bits)
     starts = _chain(successor, count)
     end = int(starts[-1] + window_bits[starts[-1]]) if count else 0
@@ -155,7 +165,7 @@ def huffman_decode(payload: bytes | memoryview, lengths: NDArray[np.uint8], coun
 
 
 def _decoding_tables(lengths: NDArray[np.uint8], width_bits: int) -> tuple[NDArray[np.uint16], NDArray[np.int32]]:
-    """Symbol and length of the word that begins each window of `width_bits`; a great length where none does."""
+    """Return symbol and length of the word that begins each window of `width_bits`; the length 2^30 for no word."""
     import numpy as np
 
     canonical_codes(lengths)  # checks that the lengths are those of a prefix code
@@ -171,7 +181,7 @@ def _decoding_tables(lengths: NDArray[np.uint8], width_bits: int) -> tuple[NDArr
 
 
 def _chain(successor: NDArray[np.int32], count: int) -> NDArray[np.int32]:
-    """The first `count` members of 0, successor[0], successor[successor[0]], ..."""
+    """Return the first `count` members of 0, successor[0], successor[successor[0]], ..."""
     import numpy as np
 
     jumps = [successor]

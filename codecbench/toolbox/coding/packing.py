@@ -1,4 +1,4 @@
-"""Packing of symbols of a fixed number of bits."""
+"""Packing of symbols with a fixed number of bits."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 def pack_bits(symbols: NDArray[Any], width_bits: int) -> bytes:
-    """Symbols of a fixed width of 1 to 16 bits, most significant bit first, the last byte filled with zeros."""
+    """Return symbols of 1 to 16 bits each as bytes, most significant bit first, the last byte padded with zeros."""
     import numpy as np
 
     if width_bits > 8:
         bits = np.unpackbits(symbols.astype(">u2").view(np.uint8).reshape(-1, 2), axis=1)
         return np.packbits(bits[:, 16 - width_bits :]).tobytes()
-    # Eight symbols fill as many octets as one has bits, and have room in a word of 64 bits.
+    # Eight symbols of w bits fill w octets, and for w <= 8 they fit a word of 64 bits.
     eights = np.zeros((-(-symbols.size // 8), 8), np.uint8)
     eights.reshape(-1)[: symbols.size] = symbols.reshape(-1)
     words = eights[:, 0].astype(np.uint64)
@@ -30,7 +30,7 @@ def pack_bits(symbols: NDArray[Any], width_bits: int) -> bytes:
 
 
 def unpack_bits(payload: bytes | memoryview, width_bits: int, count: int) -> NDArray[np.uint16]:
-    """The inverse of `pack_bits` for `count` symbols. Raises PayloadError where the payload has another size."""
+    """Return `count` symbols; the inverse of `pack_bits`. Raises PayloadError if the payload has another size."""
     import numpy as np
 
     if len(payload) != (count * width_bits + 7) // 8:
@@ -41,7 +41,7 @@ def unpack_bits(payload: bytes | memoryview, width_bits: int, count: int) -> NDA
 
 
 def three_octets(payload: bytes | memoryview) -> NDArray[np.int32]:
-    """For each octet of the payload, and its end, the number that it makes with the two behind it."""
+    """Return, for each octet of the payload and for its end, the number formed with the two octets after it."""
     import numpy as np
 
     octets = np.frombuffer(bytes(payload) + bytes(3), np.uint8).astype(np.int32)

@@ -1,14 +1,13 @@
-"""Entropy coding with tables that both sides hold: priors of integers, coded by constriction.
+"""Entropy coding with probability tables that both sides hold: integer priors, coded by constriction.
 
-A `Prior` is learned from training symbols, shipped as side state, and billed there. Its tables are integers, so
-encoder and decoder agree on every machine. Zstandard frames stand beside it, for data without a prior. Importing this
-module imports neither numpy, nor constriction, nor zstandard.
+A `Prior` is learned from training symbols and is part of the side state, where its size is counted. Its tables are
+integers, so encoder and decoder agree on every machine. Importing this module imports neither numpy nor constriction.
 
-Which coder runs follows from the number of symbols, which both sides know. Few symbols take a range coder, since its
-last word can be cut to the one or two bytes that tell its final interval, while an ANS coder's final state takes three
-bytes more than it tells. Many symbols take the ANS coder, since the range coder, which rounds a range of 2^32 to 2^64
-down to a multiple of 2^24, loses some 2.5e-4 bits a symbol: nothing to a message, but more than a hundredth of a long
-row of symbols that are almost certain.
+The number of symbols, which both sides know, selects the coder. Few symbols use a range coder: its last word can be cut
+to the one or two bytes that identify its final interval, while an ANS coder's final state takes three bytes more than
+it carries information. Many symbols use the ANS coder: the range coder rounds a range of 2^32 to 2^64 down to a
+multiple of 2^24 and so loses about 2.5e-4 bits a symbol, which is negligible for a short message but over 1 % of a long
+row of nearly certain symbols.
 """
 
 from __future__ import annotations
@@ -34,22 +33,21 @@ if TYPE_CHECKING:
 
 MAX_ALPHABET = 1 << 16
 MAX_SYMBOL = 1 << 30
-"""Symbols lie within this on either side of zero."""
+"""Symbols are from -MAX_SYMBOL to MAX_SYMBOL."""
 
 FEW_SYMBOLS = 1 << 16
-"""Up to so many symbols, over all rows, a range coder writes them."""
+"""Up to this number of symbols, over all rows, the range coder writes them; beyond it, the ANS coder."""
 
 _MAX_ROWS = 1 << 20
 _MAX_STATE_BYTES = 1 << 28
-_MIN_WINDOW_BYTES = 1 << 16
 
 
 class Prior:
-    """The probabilities of integer symbols, one table a row; all symbols of a row are drawn from its table.
+    """The probabilities of integer symbols: one table a row, for all symbols of that row.
 
-    Rows are channels, coefficients, or whatever has a distribution of its own. A row's alphabet is the consecutive
-    integers from its lowest to its highest symbol; what lies outside is the encoder's to clip. A row whose alphabet is
-    a single symbol costs nothing.
+    A row is a channel, a coefficient, or anything else with its own distribution. A row's alphabet is the consecutive
+    integers from its lowest to its highest symbol; the encoder must clip values outside it. A row with a single symbol
+    in its alphabet takes no bits.
     """
 
     def __init__(self, lowest: Sequence[int], tables: Sequence[NDArray[np.int64]]) -> None:
@@ -57,7 +55,7 @@ class Prior:
             if not 1 <= len(table) <= MAX_ALPHABET or int(table.min()) < 1 or int(table.sum()) != 1 << PRECISION_BITS:
                 raise ValueError(f"a table is up to {MAX_ALPHABET} positive integers that sum to 2^{PRECISION_BITS}")
         if len(lowest) != len(tables):
-            raise ValueError(f"{len(lowest)} least symbols for {len(tables)} tables")
+            raise ValueError(f"{len(lowest)} lowest symbols for {len(tables)} tables")
         if any(not -MAX_SYMBOL <= low <= MAX_SYMBOL - len(table) for low, table in zip(lowest, tables, strict=True)):
             raise ValueError(f"an alphabet goes beyond {MAX_SYMBOL}")
         self.lowest = [int(low) for low in lowest]
@@ -65,19 +63,19 @@ class Prior:
 
     @classmethod
     def from_counts(cls, lowest: Sequence[int], counts: Sequence[NDArray[Any]]) -> Prior:
-        """A prior with probabilities in proportion to these counts, none of them zero.
+        """Return a prior with probabilities in proportion to these counts, none of them zero.
 
-        `counts[i][j]` is how often (or how much: any weight of at least 0) row i had the symbol `lowest[i] + j`.
-        Raises ValueError for counts that are negative or not finite, and for an alphabet over MAX_ALPHABET.
+        `counts[i][j]` is the count (or any weight of at least 0) of the symbol `lowest[i] + j` in row i. Raises
+        ValueError for counts that are negative or not finite, and for an alphabet over MAX_ALPHABET.
         """
         return cls(lowest, [_to_table(count) for count in counts])
 
     @classmethod
     def fitted(cls, symbols: NDArray[Any], margin: int = 1, pseudo_count: float = 0.25) -> Prior:
-        """The prior of training symbols, (rows, n): their counts, and a `pseudo_count` for each symbol of the alphabet.
+        """Return the prior of training symbols (rows, n): counts, plus `pseudo_count` for each symbol of the alphabet.
 
-        The alphabet goes `margin` further than the training symbols on either side, except in a row that was constant.
-        Raises ValueError where there is no symbol, or where a row's symbols are over MAX_ALPHABET apart.
+        The alphabet extends `margin` beyond the training symbols on either side, except in a constant row. Raises
+        ValueError without symbols, or if a row's alphabet is over MAX_ALPHABET.
         """
         import numpy as np
 
@@ -99,22 +97,22 @@ class Prior:
 
     @cached_property
     def min_symbols(self) -> NDArray[np.int64]:
-        """The lowest symbol of each row, (rows, 1), to clip by."""
+        """The lowest symbol of each row, (rows, 1), for clipping."""
         import numpy as np
 
         return np.array(self.lowest, np.int64).reshape(-1, 1)
 
     @cached_property
     def max_symbols(self) -> NDArray[np.int64]:
-        """The highest symbol of each row, (rows, 1), to clip by."""
+        """The highest symbol of each row, (rows, 1), for clipping."""
         import numpy as np
 
         return self.min_symbols + np.array([len(table) - 1 for table in self.tables], np.int64).reshape(-1, 1)
 
     def clip(self, symbols: NDArray[Any]) -> NDArray[np.int32]:
-        """The nearest symbols, (rows, n), that the prior can code. Values may be floating-point integers.
+        """Return the nearest symbols, (rows, n), that the prior can code. Values may be integers in floating point.
 
-        Raises ValueError for a value that is not a number; infinite ones become the highest or lowest symbol.
+        Raises ValueError for a NaN; infinite values become the highest or lowest symbol.
         """
         import numpy as np
 
@@ -124,27 +122,27 @@ class Prior:
         return clipped
 
     def bound_bytes(self, symbols: NDArray[Any]) -> float:
-        """The Shannon bound of symbols (rows, n) under this prior: the sum of -log2 of their probabilities, in bytes.
+        """Return the Shannon bound of symbols (rows, n) in bytes: the sum of -log2 of their probabilities.
 
-        Raises ValueError for a symbol that is outside its row's alphabet.
+        Raises ValueError for a symbol outside its row's alphabet.
         """
         indices = self._indices(symbols)
         return sum(float(cost[row].sum()) for cost, row in zip(self._costs, indices, strict=True)) / 8
 
     def encode(self, symbols: NDArray[Any]) -> bytes:
-        """Symbols (rows, n) to a bitstream that ends where the payload does.
+        """Return the bitstream of symbols (rows, n). It has no end marker: it ends where the payload ends.
 
-        At most 1 % and 4 bytes over `bound_bytes`; up to FEW_SYMBOLS, it is most often within one byte. Raises
-        ValueError for a symbol that is outside its row's alphabet.
+        It is at most 1 % and 4 bytes over `bound_bytes`, and up to FEW_SYMBOLS usually within one byte. Raises
+        ValueError for a symbol outside its row's alphabet.
         """
         indices = self._indices(symbols)
         coded = [(row, model) for row, model in zip(indices, self.models, strict=True) if model is not None]
         return write_runs(coded if indices.size else [], indices.size > FEW_SYMBOLS)
 
     def decode(self, bitstream: bytes | memoryview, count: int) -> NDArray[np.int32]:
-        """The inverse of `encode` for `count` symbols a row: (rows, count).
+        """Return `count` symbols a row, (rows, count); the inverse of `encode`.
 
-        Raises PayloadError for a bitstream that cannot be the code of so many symbols. One that was altered may as well
+        Raises PayloadError for a bitstream that cannot encode that number of symbols. An altered bitstream may instead
         decode to other symbols of the alphabet.
         """
         import numpy as np
@@ -158,19 +156,22 @@ class Prior:
         return indices
 
     def to_bytes(self) -> bytes:
-        """The prior as side state."""
+        """Return the prior as side state."""
         import numpy as np
 
         numbers = bytearray(write_varint(len(self)))
         for low, table in zip(self.lowest, self.tables, strict=True):
             numbers += write_varint(_zigzag(low)) + write_varint(len(table))
         tables = np.concatenate([np.zeros(0, np.int64), *self.tables]).astype("<u4")
-        # Planes of bytes deflate better than numbers.
+        # All first bytes, then all second ones, and so on, deflate better than whole numbers.
         return zlib.compress(bytes(numbers) + tables.view(np.uint8).reshape(-1, 4).T.tobytes(), 9)
 
     @classmethod
     def from_bytes(cls, state: bytes) -> Prior:
-        """The inverse of `to_bytes`. Raises PayloadError or ValueError for a state that is none."""
+        """Return the prior of a side state; the inverse of `to_bytes`.
+
+        Raises PayloadError or ValueError for an invalid state.
+        """
         import numpy as np
 
         numbers = _inflate(state)
@@ -190,7 +191,7 @@ class Prior:
         return cls(lowest, np.split(tables, np.cumsum(lengths)[:-1]) if rows else [])
 
     def _indices(self, symbols: NDArray[Any]) -> NDArray[np.int32]:
-        """The index of each symbol in its row's alphabet."""
+        """Return the index of each symbol in its row's alphabet."""
         import numpy as np
 
         if symbols.ndim != 2 or len(symbols) != len(self):
@@ -201,10 +202,10 @@ class Prior:
         return indices
 
     def write(self, rows: NDArray[np.intp], indices: NDArray[np.int32]) -> bytes:
-        """A bitstream of symbols of any rows in this order, each given by its index in its row's alphabet.
+        """Return a bitstream of symbols of any rows in this order, each given by its index in its row's alphabet.
 
-        A `BitstreamReader` of as many symbols reads it run by run with `models`. The coder takes them in one call,
-        however often rows change.
+        A `BitstreamReader` reads it run by run with `models`. The coder encodes all symbols in one call, however often
+        the row changes.
         """
         from constriction import stream
 
@@ -212,12 +213,15 @@ class Prior:
         if self._coded_rows < len(self):
             coded = self._lengths[rows] > 1
             rows, indices = rows[coded], indices[coded]
-        which, parts = self._thirds
+        which, parts = self._three_symbol_models
         at = self._starts[rows] + indices
         return write_runs([(which[at], stream.model.Categorical(perfect=False), parts[at])], count > FEW_SYMBOLS)
 
     def bits(self, rows: NDArray[np.intp], indices: NDArray[np.int32]) -> NDArray[np.float64]:
-        """The bits that each symbol costs at least: -log2 of its probability. Rows and indices are those of `write`."""
+        """Return the Shannon information of each symbol, -log2 of its probability, in bits.
+
+        Arguments are those of `write`.
+        """
         import numpy as np
 
         costs: NDArray[np.float64] = np.concatenate([np.zeros(0), *self._costs])[self._starts[rows] + indices]
@@ -231,17 +235,18 @@ class Prior:
 
     @cached_property
     def _starts(self) -> NDArray[np.intp]:
-        """Where each row's symbols begin among those of all rows."""
+        """The index of each row's first symbol among the symbols of all rows."""
         import numpy as np
 
         return np.cumsum(self._lengths) - self._lengths
 
     @cached_property
-    def _thirds(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """For each symbol of all rows an alphabet of three with the same interval in it, and which of the three it is.
+    def _three_symbol_models(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """For each symbol of all rows, its index in an alphabet of three, and the weights of these three.
 
-        The others stand for all symbols below it and all above it; where there are none, for halves of those on the
-        other side. So models of symbols of different rows have one size.
+        The three are the symbols below it, the symbol, and the symbols above it, so the symbol keeps its interval. A
+        row's lowest or highest symbol has no symbols on one side; the other side is then halved. So all models have the
+        same size, and one call of the coder takes symbols of different rows.
         """
         import numpy as np
 
@@ -255,7 +260,7 @@ class Prior:
             inside[-1] = below[-1] // 2, below[-1] // 2, width[-1]
             which.append(np.array([0, *[1] * (len(table) - 2), *[2] * (len(table) > 1)], np.int32))
             parts.append(inside)
-        # As for `models`, one is taken off for the 1 of 2^24 that the coder gives to each.
+        # As in `models`, subtract the unit of 2^-24 that the coder adds to each symbol.
         return np.concatenate(which), (np.concatenate(parts) - 1).astype(np.float32)
 
     @cached_property
@@ -264,12 +269,12 @@ class Prior:
 
     @cached_property
     def models(self) -> list[Any]:
-        """A coder's model of each row for `write_runs`, None where the alphabet is a single symbol."""
+        """The coder's model of each row for `write_runs`; None if the alphabet is a single symbol."""
         import numpy as np
         from constriction import stream
 
-        # constriction gives every symbol 1 of 2^24 and shares out the rest in proportion. With one taken off before,
-        # and integers that float32 holds exactly, as it does all their sums, what results is the table itself.
+        # constriction gives every symbol one unit of 2^-24 and divides the rest in proportion. With that unit
+        # subtracted first, the result is the table itself: float32 holds these integers and their sums exactly.
         weights = [(table * CODER_UNITS - 1).astype(np.float32) for table in self.tables]
         return [stream.model.Categorical(row, perfect=False) if len(row) > 1 else None for row in weights]
 
@@ -296,7 +301,7 @@ def _inflate(state: bytes) -> bytes:
 
 
 def _to_table(counts: NDArray[Any]) -> NDArray[np.int64]:
-    """Positive integers that sum to 2^PRECISION_BITS: one each, and the rest in proportion by largest remainders."""
+    """Return positive integers that sum to 2^PRECISION_BITS: one each, the rest in proportion by largest remainders."""
     import numpy as np
 
     weights = np.asarray(counts, np.float64)
@@ -308,6 +313,6 @@ def _to_table(counts: NDArray[Any]) -> NDArray[np.int64]:
     table: NDArray[np.int64] = np.floor(shares).astype(np.int64)
     missing = max(0, free - int(table.sum()))
     table[np.argsort(table - shares, kind="stable")[:missing]] += 1
-    table[int(table.argmax())] += free - int(table.sum())  # what rounding in floating point has left, mostly nothing
+    table[int(table.argmax())] += free - int(table.sum())  # the floating-point rounding error, mostly zero
     table += 1
     return table

@@ -1,10 +1,10 @@
-"""The scale of each symbol, from the magnitudes of the symbols in the groups of channels that are sent before it.
+"""The scale of each symbol, computed from the magnitudes of the channel groups sent before it.
 
-A scale is a sum of magnitudes of the groups before, at the position, around it and over the whole tensor, with learned
-weights. Rounded to a quarter of an octave it is a level (backward adaptation of scales: Said and Pearlman 1996, section
-II; by groups of channels: Minnen and Singh 2020, section 3).
+A scale is a weighted sum, with learned weights, of the magnitudes of earlier groups: at the position, around it, and
+averaged over the whole tensor. Rounded to a quarter of an octave it is a level (backward adaptation of scales: Said and
+Pearlman 1996, section II; by groups of channels: Minnen and Singh 2020, section 3).
 
-All of it is integers, so encoder and decoder agree on every machine. Importing this module does not import numpy.
+All sums are exact integers, so encoder and decoder agree on every machine. Importing this module does not import numpy.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_MAGNITUDE = 15
-"""Magnitudes count up to this in sums, so that one outlier does not speak for all."""
+"""Magnitudes are clipped to this in sums, so that one outlier does not dominate."""
 
 WEIGHT_GRID = 1 << 14
-"""Weights, and so scales, are multiples of a 2^14th of a step."""
+"""Weights, and so scales, are multiples of 2^-14 of a step."""
 
 AREA, MEAN_GRID = 9, 16
-"""The sum around a position is over 3 x 3 positions; the mean over all positions is in 16ths."""
+"""The sum around a position is over AREA positions, 3 x 3; the mean over all positions is a multiple of 1/MEAN_GRID."""
 
 MAX_WEIGHT = 1 << 20
 _MAX_SCALE = (1 << 24) - 1
 _FIRST_OCTAVE, _OCTAVES, _STEPS = 7, 17, 4
 LEVELS = _OCTAVES * _STEPS
-"""Scales that are told apart, from 2^7/WEIGHT_GRID of a step on, four an octave."""
+"""The number of scale levels: four an octave, from 2^7/WEIGHT_GRID of a step on."""
 
 
 def group_sizes(channels: int) -> list[int]:
-    """Numbers of channels of the groups: 3, 5, 8, 16, 32, ... as far as they reach."""
+    """Return the numbers of channels of the groups: 3, 5, 8, 16, 32, ...; the last is cut to the channels left."""
     sizes = [3, 5, 8]
     while sum(sizes) < channels:
         sizes.append(sizes[-1] * 2)
@@ -48,17 +48,17 @@ def group_sizes(channels: int) -> list[int]:
 
 
 def scale_of(level: Any) -> Any:
-    """The middle of a level, or of many, in steps."""
+    """Return the scale in the middle of a level, or of an array of levels, in steps."""
     return 2.0 ** (_FIRST_OCTAVE + (level + 0.5) / _STEPS) / WEIGHT_GRID
 
 
 @dataclass(frozen=True, eq=False)
 class ScaleModel:
-    """Weights of the sums of magnitudes that make scales, for groups of channels of these `sizes`.
+    """The weights that make scales from sums of magnitudes, for groups of channels of these `sizes`.
 
-    `weights` (channels, 1 + 3 groups) are integers of WEIGHT_GRID: a constant, and factors of the sums of magnitudes
-    of each group at the position, around it (of the sum of AREA positions) and of the whole (of MEAN_GRID times the
-    mean). Those of a channel's own group and of later ones are ignored.
+    `weights` (channels, 1 + 3 groups) are integers, in units of 1/WEIGHT_GRID of a step: a constant; then, for each
+    group, the factor of its sum of magnitudes at the position, of the sum over AREA positions around it, and of
+    MEAN_GRID times the mean over all positions. Factors of a channel's own group and of later groups are ignored.
     """
 
     sizes: tuple[int, ...]
@@ -66,7 +66,7 @@ class ScaleModel:
 
     @classmethod
     def from_floating(cls, weights: NDArray[np.float64]) -> ScaleModel:
-        """The model of weights in steps, (channels, 1 + 3 groups), of the groups of `group_sizes`."""
+        """Return the model for weights in steps, (channels, 1 + 3 groups), with the groups of `group_sizes`."""
         import numpy as np
 
         sizes = tuple(group_sizes(len(weights)))
@@ -74,7 +74,7 @@ class ScaleModel:
         return cls(sizes, integers)
 
     def floating_weights(self) -> NDArray[np.float64]:
-        """The weights in steps, as `from_floating` takes them."""
+        """Return the weights in steps, as `from_floating` takes them."""
         weights: NDArray[np.float64] = self.weights / (_units(len(self.sizes)) * WEIGHT_GRID)
         return weights
 
@@ -85,11 +85,11 @@ class ScaleModel:
 
     @cached_property
     def spans(self) -> list[tuple[int, int]]:
-        """First channel, and that behind the last, of each group."""
+        """First channel and end (last channel + 1) of each group."""
         return spans_of(self.sizes)
 
     def scales(self, sample: NDArray[np.int32]) -> NDArray[np.float64]:
-        """The scale of each symbol in steps; of the first group, where none is known, 1."""
+        """Return the scale of each symbol in steps; 1 for the first group, which has no earlier one."""
         import numpy as np
 
         scales = np.ones(sample.shape)
@@ -100,7 +100,7 @@ class ScaleModel:
         return scales
 
     def features(self, symbols: NDArray[Any], channels: int | None = None) -> NDArray[np.float64]:
-        """Sums of magnitudes of the groups before `channels`: (1 + 3 groups, positions), zero for later groups."""
+        """Return sums of magnitudes of the groups before `channels`, (1 + 3 groups, positions); others are zero."""
         import numpy as np
 
         groups = len(self.sizes)
@@ -116,12 +116,12 @@ class ScaleModel:
         sums = np.add.reduceat(magnitudes, starts, axis=0)
         count = len(spans)
         features[1 : 1 + count] = sums
-        features[1 + groups : 1 + groups + count] = _around(sums.reshape(count, height, width)).reshape(count, -1)
+        features[1 + groups : 1 + groups + count] = _sums_of_3x3(sums.reshape(count, height, width)).reshape(count, -1)
         features[1 + 2 * groups : 1 + 2 * groups + count] = (sums.sum(axis=1) * MEAN_GRID // (height * width))[:, None]
         return features
 
     def levels(self, features: NDArray[np.float64], start: int, end: int) -> NDArray[np.uint8]:
-        """The level, below LEVELS, of each symbol of these channels, (channels, positions). Exact in float64."""
+        """Return the level, below LEVELS, of each symbol of these channels, (channels, positions). Exact in float64."""
         import numpy as np
 
         scales = self._factors[start:end] @ features
@@ -142,24 +142,24 @@ class ScaleModel:
 
 
 def _units(groups: int) -> NDArray[np.float64]:
-    """Factors that turn weights of means into weights of sums, which the features are."""
+    """Return the factors that turn weights of means into weights of sums, because the features are sums."""
     import numpy as np
 
     return np.array([1.0, *([1.0] * groups), *([1 / AREA] * groups), *([1 / MEAN_GRID] * groups)])
 
 
-def _around(sums: NDArray[Any]) -> NDArray[Any]:
-    """Sums over 3 x 3 positions, (groups, height, width); beyond the rim lies the rim again."""
+def _sums_of_3x3(sums: NDArray[Any]) -> NDArray[Any]:
+    """Return sums over 3 x 3 positions, (groups, height, width); the border is repeated outward."""
     _, height, width = sums.shape
-    padded = sums.take(_rimmed(height), 1).take(_rimmed(width), 2)
+    padded = sums.take(_with_border(height), 1).take(_with_border(width), 2)
     rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
     total: NDArray[Any] = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
     return total
 
 
 @lru_cache
-def _rimmed(side: int) -> NDArray[np.intp]:
-    """Positions along an axis, with the first and the last of them once more."""
+def _with_border(side: int) -> NDArray[np.intp]:
+    """Return the positions along an axis, with the first and the last repeated once."""
     import numpy as np
 
     return np.arange(-1, side + 1).clip(0, side - 1)

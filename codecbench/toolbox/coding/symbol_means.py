@@ -1,11 +1,11 @@
-"""Means of symbols, predicted in quarters of a step from the symbols before them.
+"""Prediction of symbols' means from symbols sent earlier, in quarters of a step.
 
-Channels are sent in groups, and each group in two passes over a checkerboard. A mean is a sum over the first channels
-of earlier groups, at the position and around it, and in the second pass also over those of its own group at the four
-neighbours of the first pass (linear prediction; two checkerboard passes: He et al. 2021, section 3.2). Factors are
-whole numbers that least squares find from symbols, so a state needs no training to have them.
+Channels are sent in groups, and each group in two checkerboard passes. A mean is a linear combination of the first
+channels of earlier groups, at the position and around it; in the second pass also of the first channels of its own
+group at the four neighbours, which the first pass has sent (linear prediction; two checkerboard passes: He et al. 2021,
+section 3.2). The factors are integers found by least squares on training symbols, without gradient descent.
 
-All of it is integers, so encoder and decoder agree on every machine. Importing this module does not import numpy.
+All sums are exact integers, so encoder and decoder agree on every machine. Importing this module does not import numpy.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ if TYPE_CHECKING:
 
 CheckerboardPass: TypeAlias = Literal[0, 1]
 CHECKERBOARD_PASSES: tuple[CheckerboardPass, CheckerboardPass] = (0, 1)
-"""In the order in which they are sent; the corner at the top left is in the first."""
+"""The passes in the order in which they are sent; the top left corner is in the first."""
 
 EARLIER_CHANNELS, OWN_CHANNELS = 16, 32
-"""Sums are over the first so many channels of all, as far as they are in earlier groups, and of the own group."""
+"""Only the first 16 of all channels, if they are in earlier groups, and the first 32 of the own group are used."""
 
 FACTOR_GRID, MAX_FACTOR = 128, 127
-"""Factors are multiples of a 128th, and less than 1."""
+"""Factors are multiples of 1/128, from -127/128 to 127/128."""
 
-MAX_SEEN = 127
-"""Symbols count up to this in sums, which float32 then holds exactly."""
+MAX_INPUT = 127
+"""Symbols are clipped to this magnitude in sums, which float32 then holds exactly."""
 
 QUARTERS = 4
 """Means are multiples of a quarter of a step."""
 
 _SHIFT = (FACTOR_GRID // QUARTERS).bit_length() - 1
-_AREA, _BESIDE = 9, 4
-_RIDGES, _PARTS = (30.0, 1e3, 3e4), 5
-_MAX_SOLVED = 1 << 24
-_MAX_ROWS = 1 << 17
+_AREA, _NEIGHBOURS = 9, 4
+_RIDGE_PARAMETERS, _FOLDS = (30.0, 1e3, 3e4), 5
+_MAX_TRAINING_SYMBOLS = 1 << 24
+_MAX_BATCH_POSITIONS = 1 << 17
 _LENGTH = struct.Struct("<I")
 
 
 def spans_of(sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """First channel, and that behind the last, of groups of so many channels."""
+    """Return first channel and end (last channel + 1) of each group, for groups of these sizes."""
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
     return list(zip([0, *ends[:-1]], ends, strict=True))
 
 
 @lru_cache
 def pass_positions(height: int, width: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The positions of each checkerboard pass, row by row."""
+    """Return the positions of each checkerboard pass, row by row."""
     import numpy as np
 
     is_second = (np.add.outer(np.arange(height), np.arange(width)) % 2).reshape(-1)
@@ -63,11 +63,11 @@ def pass_positions(height: int, width: int) -> tuple[NDArray[np.intp], NDArray[n
 
 @dataclass(frozen=True, eq=False)
 class MeanPredictor:
-    """Factors for groups of channels of these `sizes`, as whole numbers of 1/FACTOR_GRID.
+    """Linear prediction factors for groups of channels of these `sizes`, as integers in units of 1/FACTOR_GRID.
 
-    `earlier` (2, channels, 9 times EARLIER_CHANNELS or fewer) are those of the first channels at and around a
-    position of each pass; channels of no earlier group are ignored. `own` has (n, 4 times OWN_CHANNELS or fewer) for
-    each group of n channels, and serves the second pass.
+    `earlier` (2, channels, 9 * min(channels, EARLIER_CHANNELS)) are the factors, for each pass, of the first channels
+    at a position and around it; channels that are in no earlier group are ignored. `own` holds, for each group of n
+    channels, an array (n, 4 * min(n, OWN_CHANNELS)) for the second pass.
     """
 
     sizes: tuple[int, ...]
@@ -76,7 +76,7 @@ class MeanPredictor:
 
     @classmethod
     def zero(cls, sizes: Sequence[int]) -> MeanPredictor:
-        """Means that are zero everywhere."""
+        """Return a predictor whose means are all zero."""
         import numpy as np
 
         earlier, *own = (np.zeros(shape, np.int8) for shape in _shapes(sizes))
@@ -86,11 +86,11 @@ class MeanPredictor:
     def fitted(
         cls, sizes: Sequence[int], samples: Sequence[NDArray[Any]], scales: Sequence[NDArray[Any]]
     ) -> MeanPredictor:
-        """Those of the least squared error for training symbols, each (channels, height, width).
+        """Return the predictor of least weighted squared error on training symbols, each (channels, height, width).
 
-        An error counts by the inverse of the scale, averaged over its group; `scales` are of the samples' shapes. A
-        fifth of the samples says how much factors are held down, and whether they are better than none. Of very many
-        symbols the first samples are taken.
+        An error is weighted by the inverse of the scale, averaged over its group; `scales` have the samples' shapes. A
+        fifth of the samples selects the ridge parameter, and whether the factors are better than zeros. Of very many
+        symbols only the first samples are used.
         """
         import numpy as np
 
@@ -98,7 +98,7 @@ class MeanPredictor:
         for group, (start, end) in enumerate(spans_of(sizes)):
             split = _AREA * min(start, EARLIER_CHANNELS)
             for pass_ in CHECKERBOARD_PASSES:
-                solved = _solved(*means._normal_equations(group, pass_, samples, scales))
+                solved = _ridge_solution(*means._normal_equations(group, pass_, samples, scales))
                 factors = np.rint(solved.T * FACTOR_GRID).clip(-MAX_FACTOR, MAX_FACTOR)
                 means.earlier[pass_, start:end, :split] = factors[:, :split]
                 if pass_:
@@ -108,9 +108,9 @@ class MeanPredictor:
     def _normal_equations(
         self, group: int, pass_: CheckerboardPass, samples: Sequence[NDArray[Any]], scales: Sequence[NDArray[Any]]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Products of a group's inputs with each other, (2, inputs, inputs), and with its symbols, (2, inputs, n).
+        """Return products of a group's inputs, (2, inputs, inputs), and of inputs and symbols, (2, inputs, n).
 
-        First over each fifth sample, then over the others.
+        Index 0 is the sum over every fifth sample, index 1 the sum over the others.
         """
         import numpy as np
 
@@ -121,10 +121,10 @@ class MeanPredictor:
         for part, symbols, weights in _batches(samples, scales):
             shape, at = symbols.shape[2:], pass_positions(*symbols.shape[2:])[pass_]
             padded = _padded(symbols)
-            seen = _around(padded, shape, pass_)[:, :split]
+            window = _around(padded, shape, pass_)[:, :split]
             if pass_:
-                seen = np.concatenate([seen, _beside(padded[:, start:end], shape)], 1)
-            rows = seen.swapaxes(1, 2).reshape(len(symbols) * len(at), inputs)
+                window = np.concatenate([window, _four_neighbours(padded[:, start:end], shape)], 1)
+            rows = window.swapaxes(1, 2).reshape(len(symbols) * len(at), inputs)
             targets = symbols[:, start:end].reshape(len(symbols), end - start, -1)[:, :, at]
             weighted = rows * weights[:, start:end].mean(1).reshape(len(symbols), -1)[:, at].reshape(-1, 1)
             squares[part] += weighted.T @ rows
@@ -134,33 +134,38 @@ class MeanPredictor:
     def quarters(
         self, symbols: NDArray[Any], start: int, end: int, passes: Sequence[CheckerboardPass] = CHECKERBOARD_PASSES
     ) -> NDArray[np.int32]:
-        """Means of whole groups, those of the channels from `start` up to `end`, at the positions of each pass in turn.
+        """Return the means of the channels from `start` up to `end` (whole groups), in quarters of a step.
 
-        `symbols` (channels, height, width) need be right only where they are sent before. (channels, positions),
-        in quarters of a step.
+        The result is (channels, positions), with the positions of each pass in turn. Of `symbols` (channels, height,
+        width), only those sent earlier are used; the others may have any value.
         """
         import numpy as np
 
         shape, padded = symbols.shape[1:], _padded(symbols[None])
         earlier, own = self._floating
-        found = []
+        sums_by_pass = []
         for pass_ in passes:
             sums: NDArray[np.float32] = earlier[pass_, start:end] @ _around(padded, shape, pass_)[0]
             if pass_ and sums.size:
                 for (first, last), factors in zip(spans_of(self.sizes), own, strict=True):
                     if start <= first < end:
-                        sums[first - start : last - start] += factors @ _beside(padded[:, first:last], shape)[0]
-            found.append(sums)
-        return (np.concatenate(found, 1).astype(np.int32) + (1 << _SHIFT >> 1)) >> _SHIFT
+                        sums[first - start : last - start] += (
+                            factors @ _four_neighbours(padded[:, first:last], shape)[0]
+                        )
+            sums_by_pass.append(sums)
+        return (np.concatenate(sums_by_pass, 1).astype(np.int32) + (1 << _SHIFT >> 1)) >> _SHIFT
 
     def to_bytes(self) -> bytes:
-        """The factors as side state, with its length."""
+        """Return the factors as side state, with its length first."""
         packed = zlib.compress(b"".join(part.tobytes() for part in (self.earlier, *self.own)), 9)
         return _LENGTH.pack(len(packed)) + packed
 
     @classmethod
     def from_bytes(cls, sizes: Sequence[int], state: bytes) -> tuple[MeanPredictor, bytes]:
-        """The inverse of `to_bytes` for groups of these sizes, and what follows. Raises ValueError where it is none."""
+        """Return the predictor for groups of these sizes, and the bytes after it; the inverse of `to_bytes`.
+
+        Raises ValueError for an invalid state.
+        """
         import numpy as np
 
         shapes = _shapes(sizes)
@@ -179,7 +184,7 @@ class MeanPredictor:
 
     @cached_property
     def _floating(self) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
-        """`earlier` and `own` as what matrices are multiplied in, zero for whatever is in no earlier group."""
+        """`earlier` and `own` as float32 for matrix products, zero for channels that are in no earlier group."""
         import numpy as np
 
         earlier = self.earlier.astype(np.float32)
@@ -189,26 +194,26 @@ class MeanPredictor:
 
 
 def _shapes(sizes: Sequence[int]) -> list[tuple[int, ...]]:
-    """The shapes of `MeanPredictor.earlier`, and of each of `MeanPredictor.own`."""
+    """Return the shapes of `MeanPredictor.earlier` and of each array of `MeanPredictor.own`."""
     channels = sum(sizes)
     earlier = (2, channels, _AREA * min(channels, EARLIER_CHANNELS))
-    return [earlier, *((n, _BESIDE * min(n, OWN_CHANNELS)) for n in sizes)]
+    return [earlier, *((n, _NEIGHBOURS * min(n, OWN_CHANNELS)) for n in sizes)]
 
 
 def _padded(symbols: NDArray[Any]) -> NDArray[np.float32]:
-    """Symbols (n, channels, height, width) with zeros around them, as rows."""
+    """Return symbols (n, channels, height, width), clipped and padded with zeros, with each plane flattened."""
     import numpy as np
 
     n, channels, height, width = symbols.shape
     padded = np.zeros((n, channels, height + 2, width + 2), np.float32)
     padded[:, :, 1:-1, 1:-1] = symbols
-    np.minimum(padded, MAX_SEEN, out=padded)
-    return np.maximum(padded, -MAX_SEEN, out=padded).reshape(n, channels, -1)
+    np.minimum(padded, MAX_INPUT, out=padded)
+    return np.maximum(padded, -MAX_INPUT, out=padded).reshape(n, channels, -1)
 
 
 @lru_cache
 def _neighbours(shape: tuple[int, int], pass_: CheckerboardPass) -> NDArray[np.intp]:
-    """Indices in `_padded` of the 3 x 3 symbols around each position of a pass, (9, positions)."""
+    """Return the indices into `_padded` of the 3 x 3 symbols around each position of a pass, (9, positions)."""
     import numpy as np
 
     width = shape[1] + 2
@@ -219,32 +224,35 @@ def _neighbours(shape: tuple[int, int], pass_: CheckerboardPass) -> NDArray[np.i
 
 
 def _around(padded: NDArray[np.float32], shape: tuple[int, int], pass_: CheckerboardPass) -> NDArray[np.float32]:
-    """The first channels at and around the positions of a pass, (n, 9 * channels, positions)."""
+    """Return the first channels at and around the positions of a pass, (n, 9 * channels, positions)."""
     return _flat(padded[:, :EARLIER_CHANNELS].take(_neighbours(shape, pass_), 2))
 
 
-def _beside(padded: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """A group's first channels at the four neighbours of the second pass's positions, (n, 4 * channels, positions)."""
+def _four_neighbours(padded: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return a group's first channels at the four neighbours of the second pass's positions.
+
+    The result is (n, 4 * channels, positions).
+    """
     return _flat(padded[:, :OWN_CHANNELS].take(_neighbours(shape, 1)[1::2], 2))
 
 
-def _flat(seen: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n, channels, inputs, positions) to (n, channels * inputs, positions)."""
-    n, channels, inputs, positions = seen.shape
-    return seen.reshape(n, channels * inputs, positions)
+def _flat(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Reshape (n, channels, inputs, positions) to (n, channels * inputs, positions)."""
+    n, channels, inputs, positions = values.shape
+    return values.reshape(n, channels * inputs, positions)
 
 
-def _solved(squares: NDArray[np.float64], products: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Factors (inputs, channels) by ridge regression on both parts, with the ridge that suits the first part best."""
+def _ridge_solution(squares: NDArray[np.float64], products: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return factors (inputs, channels) by ridge regression on both parts; the first selects the ridge parameter."""
     import numpy as np
 
     def solved(square: NDArray[np.float64], product: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
         return np.asarray(np.linalg.solve(square + ridge * np.eye(len(square)), product), np.float64)
 
     best, best_error = np.zeros(products.shape[1:]), 0.0
-    for ridge in _RIDGES:
+    for ridge in _RIDGE_PARAMETERS:
         factors = solved(squares[1], products[1], ridge)
-        error = float((factors * (squares[0] @ factors - 2 * products[0])).sum())  # more than that of none
+        error = float((factors * (squares[0] @ factors - 2 * products[0])).sum())  # relative to zero factors
         if error < best_error:
             best, best_error = solved(squares.sum(0), products.sum(0), ridge), error
     return best
@@ -253,18 +261,21 @@ def _solved(squares: NDArray[np.float64], products: NDArray[np.float64]) -> NDAr
 def _batches(
     samples: Sequence[NDArray[Any]], scales: Sequence[NDArray[Any]]
 ) -> Iterator[tuple[Literal[0, 1], NDArray[Any], NDArray[Any]]]:
-    """Samples of equal shape, (n, channels, height, width), of each fifth (0) or of others (1); and their weights."""
+    """Yield stacked samples of equal shape, (n, channels, height, width), and their weights.
+
+    The first item is 0 for every fifth sample, 1 for the others.
+    """
     import numpy as np
 
-    left = _MAX_SOLVED
-    alike: dict[tuple[Literal[0, 1], tuple[int, ...]], list[int]] = {}
+    symbols_left = _MAX_TRAINING_SYMBOLS
+    by_shape: dict[tuple[Literal[0, 1], tuple[int, ...]], list[int]] = {}
     for i, sample in enumerate(samples):
-        if left < 0:
+        if symbols_left < 0:
             break
-        left -= sample.size
-        alike.setdefault((1 if i % _PARTS else 0, sample.shape), []).append(i)
-    for (part, (_, height, width)), found in alike.items():
-        count = max(1, _MAX_ROWS // max(1, height * width))
-        for first in range(0, len(found), count):
-            chosen = found[first : first + count]
+        symbols_left -= sample.size
+        by_shape.setdefault((1 if i % _FOLDS else 0, sample.shape), []).append(i)
+    for (part, (_, height, width)), indices in by_shape.items():
+        count = max(1, _MAX_BATCH_POSITIONS // max(1, height * width))
+        for first in range(0, len(indices), count):
+            chosen = indices[first : first + count]
             yield part, np.stack([samples[i] for i in chosen]), 1 / np.stack([scales[i] for i in chosen])

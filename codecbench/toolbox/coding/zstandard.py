@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from codecbench.errors import PayloadError
-from codecbench.toolbox.coding.prior import _MIN_WINDOW_BYTES
+
+_MIN_WINDOW_BYTES = 1 << 16
 
 
 def zstd_compress(data: bytes, level: int, dictionary: bytes = b"") -> bytes:
-    """A Zstandard frame (RFC 8878) of `data` without magic number, content size, checksum and dictionary's number.
+    """Return a Zstandard frame (RFC 8878) of `data` without magic number, content size, checksum and dictionary ID.
 
     Needs zstandard.
     """
@@ -22,9 +23,9 @@ def zstd_compress(data: bytes, level: int, dictionary: bytes = b"") -> bytes:
 
 
 def zstd_decompress(frame: bytes | memoryview, size: int, dictionary: bytes = b"") -> bytes:
-    """The inverse of `zstd_compress` for data of `size` bytes. Raises PayloadError for a frame of anything else.
+    """Return the `size` bytes of a frame; the inverse of `zstd_compress`. Raises PayloadError for any other frame.
 
-    No more is decompressed, nor allocated, than `size` and a window of that order, whatever the frame says.
+    Memory stays within `size` and a window of that order, whatever the frame says. Needs zstandard.
     """
     import zstandard
 

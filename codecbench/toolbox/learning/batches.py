@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SHIFT = 4
-"""Training pictures are moved by up to so many pixels, over mirrored edges, and every other one is a mirror image."""
+"""Training pictures are shifted by up to 4 pixels, over mirrored borders; each is mirrored with probability 1/2."""
 
 
 def as_tensors(batches: Iterator[tuple[Tensor | list[Tensor], list[object]]]) -> Iterator[Tensor]:
-    """Batches as tensors; of samples whose lengths differ, one batch for each length, and none of length zero."""
+    """Yield batches as tensors: one batch for each length if lengths differ, without samples of length zero."""
     for xs, _ in batches:
         if isinstance(xs, Tensor):
             yield xs
@@ -27,7 +27,7 @@ def as_tensors(batches: Iterator[tuple[Tensor | list[Tensor], list[object]]]) ->
 
 
 def augmented(xs: Tensor, generator: torch.Generator) -> Tensor:
-    """Pictures moved and mirrored, a move for the batch and a mirror for each picture."""
+    """Return pictures (n, channels, height, width), each mirrored at random, all shifted by the same random offset."""
     height, width = xs.shape[2:]
     margin = min(SHIFT, height - 1, width - 1)
     mirrored = torch.rand(len(xs), 1, 1, 1, generator=generator) < 0.5

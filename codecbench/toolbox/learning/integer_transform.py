@@ -1,8 +1,8 @@
-"""An exact integer transform, which a device computes.
+"""An exact integer transform for the device.
 
-A learned encoder is a matrix on blocks, a convolution whose stride is its kernel. Its weights and inputs are integers
-so small that float32 (float64 for long blocks) holds every sum exactly: symbols depend neither on batches, nor on
-threads, nor on the machine.
+A learned encoder is a matrix on blocks: a convolution whose stride equals its kernel. Its weights and inputs are
+integers small enough that float32 (float64 for long blocks) holds every sum exactly. So symbols depend neither on the
+batch, nor on the number of threads, nor on the machine.
 
 Importing this module imports torch, so a plugin imports it inside methods.
 """
@@ -19,18 +19,18 @@ from codecbench.toolbox.learning.geometry import Geometry
 from codecbench.toolbox.transforms.uniform import to_pixels
 
 LONG_BLOCK = 1024
-"""Values of the longest block that float32 serves; the sums of longer ones are exact in float64."""
+"""The longest block, in values, for which float32 is used; sums of longer blocks are exact in float64."""
 
 
 INPUT_BITS = 10
-"""Values of features are rounded to so many bits and a sign, of the largest value in training."""
+"""Values of features are rounded to this number of bits and a sign, relative to the largest value in training."""
 
 
 class IntegerTransform(nn.Module):
-    """Blocks to components: (x W^T - c) / s in whole numbers, s being a power of two for each component.
+    """Blocks to components: (x W^T - c) / s in integers, with a power of two s for each component.
 
-    `weight` (components, values), `offset` and `scale` (components,). An image's pixels are its integers; other values
-    are multiples of 1/`grid` and clipped at `limit` of these.
+    `weight` is (components, values), `offset` and `scale` are (components,). The integers of an image are its pixels;
+    other values are rounded to multiples of 1/`grid` and clipped at `limit` of these multiples.
     """
 
     weight: Tensor
@@ -47,16 +47,17 @@ class IntegerTransform(nn.Module):
 
     @classmethod
     def of(cls, matrix: Tensor, mean: Tensor, spec: TensorSpec, max_magnitude: float) -> IntegerTransform:
-        """For components `matrix` (x - `mean`), of which a step is 1. `max_magnitude` is that in training.
+        """Return the transform for components `matrix` (x - `mean`) in steps.
 
-        Each component's weights are as fine as exact sums allow.
+        `max_magnitude` is the largest magnitude of a value in training. Each component's weights are as fine as exact
+        sums allow.
         """
         long = matrix.shape[1] > LONG_BLOCK
         bits, dtype = (50, torch.float64) if long else (24, torch.float32)
         limit = 255.0 if spec.image else float(2 ** (20 if long else INPUT_BITS) - 1)
         grid = 255.0 if spec.image else limit / max_magnitude if 1e-30 < max_magnitude < 1e30 else 1.0
         weight = matrix.double() / grid
-        # Half of the room is for the weights, a quarter for the offset, and rounding has the rest.
+        # Half of the integer range is for the weights, a quarter for the offset, the rest for rounding.
         max_sum = 2.0 ** (bits - 1) / limit - weight.shape[1]
         room = max_sum / weight.abs().sum(1).clamp(min=1e-30)
         scale = torch.exp2(torch.floor(torch.log2(room.clamp(2.0**-60, 2.0**60))))
@@ -64,31 +65,34 @@ class IntegerTransform(nn.Module):
         return cls((weight * scale[:, None]).round().to(dtype), offset.to(dtype), scale.to(dtype), grid, limit)
 
     def integers(self, xs: Tensor, image: bool) -> Tensor:
-        """Samples as whole numbers. Raises ValueError for values that are not finite."""
+        """Return samples as integers. Raises ValueError for values that are not finite."""
         if image:
             return torch.from_numpy(to_pixels(xs.numpy())).to(self.weight.dtype)
         integers = xs.to(self.weight.dtype) * self.grid
-        # A sum is quicker than a test of every value; it may overflow, but is no number where a value is none.
+        # A sum is faster than a test of every value. It is finite only if all values are, but it may overflow.
         if not math.isfinite(float(integers.sum())) and not bool(torch.isfinite(xs).all()):
             raise ValueError("the tensor holds values that are not finite; they cannot be quantised")
         return integers.round_().clamp_(-self.limit, self.limit)
 
     def forward(self, columns: Tensor) -> Tensor:
-        """Whole numbers (values, places) to components (components, places), in steps."""
+        """Return components (components, positions) in steps, for integers (values, positions)."""
         return torch.addmm(self._constant, self.weight, columns).div_(self.scale[:, None])
 
     def components(self, x: Tensor, geometry: Geometry, image: bool) -> Tensor:
-        """A sample to a grid of components (components, height, width), in steps. Raises ValueError as `integers`."""
+        """Return the grid of components of a sample, (components, height, width), in steps.
+
+        Raises ValueError as `integers`.
+        """
         columns = geometry.columns(geometry.planes(self.integers(x[None], image)))[0]
         found: Tensor = self(columns)
         return found.view(-1, *geometry.grid)
 
     def matrix(self) -> Tensor:
-        """(components, values), in steps for a value, for which the whole numbers stand."""
+        """Return the matrix that the integers represent, (components, values), in steps for each unit of value."""
         return (self.weight.double() * (self.grid / self.scale.double())[:, None]).float()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Tensors that `from_tensors` takes, as integers of 32 bits or, for long blocks, floating-point numbers."""
+        """Return the tensors that `from_tensors` takes: 32-bit integers, or floating point for long blocks."""
         return {
             "weight": self.weight if self.weight.dtype == torch.float64 else self.weight.to(torch.int32),
             "offset": self.offset.double(), "scale": self.scale.double(),
@@ -97,7 +101,7 @@ class IntegerTransform(nn.Module):
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> IntegerTransform:
-        """The inverse of `tensors`. Raises KeyError where one is missing."""
+        """Return the transform of these tensors; the inverse of `tensors`. Raises KeyError if one is missing."""
         weight = tensors["weight"]
         dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
         grid, limit = tensors["grid"].tolist()

@@ -1,9 +1,9 @@
-"""Training of an encoder, its rate and a decoder for the output of the frozen tail.
+"""Training of encoder, rate model and decoder for the output of the frozen tail.
 
-The loss of a batch is that of the tail's features and outputs (`codecbench.toolbox.learning.teacher`), plus the rate
-times an exchange rate, plus a little squared error. The rate is that of noisy latents (Balle, Laparra and Simoncelli
-2017, section 3) under Laplace distributions whose scales follow from the magnitudes sent before
-(`codecbench.toolbox.learning.rates.ScaleContext`).
+The loss of a batch is the loss of the tail's features and outputs (`codecbench.toolbox.learning.teacher`), plus the
+rate in bits times a rate weight (the Lagrange multiplier), plus a small weight of squared error. The rate is that of
+latents with uniform noise (Balle, Laparra and Simoncelli 2017, section 3) under Laplace distributions, whose scales are
+predicted from the magnitudes sent before (`codecbench.toolbox.learning.rates.ScaleContext`).
 
 Importing this module imports torch, so a plugin imports it inside methods.
 """
@@ -37,25 +37,26 @@ from codecbench.toolbox.learning.teacher import Teacher, output_loss, tail_loss
 from codecbench.toolbox.learning.trainer import Objective, ValidationResult
 
 PICTURE_WEIGHT = 0.05
-"""The weight of the squared error, in units of the variance: it keeps pictures pictures, and is little to
-the tail."""
+"""The weight of the squared error in units of the variance. It keeps reconstructions close to the samples and hardly
+affects the tail."""
 
 COPY_RATE = 0.4
-"""The share of the learning rate for the weights of a copy of the tail."""
+"""The learning rate of a copy of the tail, as a share of the other weights' rate."""
 
 SHARE_ALONE = 0.4
-"""The share of the training in which a copy of the tail within the decoder is trained without the rest of it."""
+"""The share of the training in which the decoder's copy of the tail is trained without the decoder's
+residual network."""
 
 SYMBOL_SAMPLES = 8000
-"""Training samples whose symbols make the tables of the prior."""
+"""The number of training samples whose symbols make the tables of the prior."""
 
-_FACTOR = 1.1
+_SLOPE_STEP = 1.1
 
 
 class Network(nn.Module):
-    """An encoder and a decoder, both called with a geometry, and the context of scales between.
+    """An encoder, a decoder, and the scale context between them; both networks are called with a geometry.
 
-    The decoder gives samples and the output of its copy of the tail, None where it has none.
+    The decoder returns samples, and the output of its copy of the tail or None.
     """
 
     encoder: Any
@@ -68,22 +69,23 @@ class Network(nn.Module):
 
 
 class RateTaskObjective(Objective):
-    """The loss above for a network; `exchange` is the worth of a bit."""
+    """The loss of this module for a network; `rate_weight` is the weight of a bit."""
 
     network: Network
 
-    def __init__(self, data: FitData, start: Start, network: Network, teacher: Teacher, exchange: float) -> None:
+    def __init__(self, data: FitData, start: Start, network: Network, teacher: Teacher, rate_weight: float) -> None:
         self.data, self.start, self.network, self.teacher = data, start, network, teacher
-        self.exchange = exchange
+        self.rate_weight = rate_weight
         self.share_alone = SHARE_ALONE
         self.copy_alone = False
         network.to(data.torch_device)
 
     def loss(self, xs: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The task's loss, rate at the exchange rate, and PICTURE_WEIGHT of the squared error.
+        """Return the tail loss, plus the weighted rate, plus PICTURE_WEIGHT of the squared error.
 
-        Where the decoder has a copy of the tail, that is trained first, with the encoder and the transform, for its own
-        output: this costs half as much. Then all is trained, and the copy's output is half of the task's loss.
+        If the decoder has a copy of the tail, first only the copy, the encoder and the transform are trained, with the
+        loss of the copy's output, which halves the cost of a step. Then all is trained, and the loss of the copy's
+        output counts as half of the tail loss.
         """
         geometry = self._geometry(xs)
         latents = self.network.encoder(xs, geometry)
@@ -95,11 +97,11 @@ class RateTaskObjective(Objective):
         bit_figures = {"bytes": float(bits.detach()) / 8}
         if self.copy_alone:
             task = output_loss(self.network.decoder.tail_output(grid, geometry), target)
-            return task + self.exchange * bits, {"copy's loss": float(task.detach()), **bit_figures}
+            return task + self.rate_weight * bits, {"copy's loss": float(task.detach()), **bit_figures}
         decoded, copy_output = self.decoded(grid, geometry)
         task = tail_loss(self.teacher(decoded), target)
         loss = task if copy_output is None else (task + output_loss(copy_output, target)) / 2
-        loss = loss + self.exchange * bits
+        loss = loss + self.rate_weight * bits
         if not geometry.is_one_block:
             loss = loss + PICTURE_WEIGHT * (decoded - xs).square().mean() / xs.var().clamp(min=1e-12)
         return loss, {"task's loss": float(task.detach()), **bit_figures}
@@ -110,11 +112,11 @@ class RateTaskObjective(Objective):
         return decoder.tail if isinstance(decoder, SynthesisNetwork) else None
 
     def use(self, network: Network) -> None:
-        """Train this network, which is trained already, in place of the first; all of it from the beginning."""
+        """Train this network, which is already trained, in place of the first one; all of it from the first step."""
         self.network, self.share_alone = network.to(self.data.torch_device), 0.0
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """A copy of the tail is trained already and takes smaller steps."""
+        """Return two groups: a copy of the tail, which is already trained, has a lower learning rate."""
         copied = list(self._copy.parameters()) if self._copy is not None else []
         known = {id(parameter) for parameter in copied}
         others = [p for p in self.network.parameters() if p.requires_grad and id(p) not in known]
@@ -122,25 +124,25 @@ class RateTaskObjective(Objective):
         return groups if copied else groups[:1]
 
     def advance(self, share: float) -> bool:
-        """True where the whole network begins to be trained, after the copy of the tail alone."""
+        """Return True when the training of the whole network begins, after that of the copy of the tail alone."""
         before, self.copy_alone = self.copy_alone, self._copy is not None and share < self.share_alone
         return before and not self.copy_alone
 
     def decoded(self, grid: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor | None]:
-        """Samples of a grid of symbols, and the output of the decoder's copy of the tail."""
+        """Return the samples of a grid of symbols, and the output of the decoder's copy of the tail or None."""
         samples, copy_output = self.network.decoder(grid, geometry)
         return samples.clamp(*self.start.limits), copy_output
 
     def validate(self, batches: Iterator[Tensor]) -> ValidationResult:
-        """The task's loss and the rate of whole symbols."""
+        """Return the tail loss plus the weighted rate of integer symbols."""
         if self.copy_alone:
             return self._validate_copy(batches)
         found = self._measured(batches)
         figures = {
             "task's loss": found.task_loss, "bytes": found.bits / 8, "same class %": found.agreed_percent,
-            "a byte's worth": 8 * self.exchange,
+            "a byte's worth": 8 * self.rate_weight,
         }  # fmt: skip
-        return ValidationResult.of(found.task_loss + self.exchange * found.bits, figures)
+        return ValidationResult.of(found.task_loss + self.rate_weight * found.bits, figures)
 
     def _validate_copy(self, batches: Iterator[Tensor]) -> ValidationResult:
         count, task, bits, agreed = 0, 0.0, 0.0, 0.0
@@ -153,11 +155,14 @@ class RateTaskObjective(Objective):
             agreed += float((predicted.argmax(-1) == target.outputs[0].argmax(-1)).float().mean()) * len(xs)
             count += len(xs)
         figures = {"copy's loss": task / count, "bytes": bits / count / 8, "same class %": 100 * agreed / count}
-        return ValidationResult.of((task + self.exchange * bits) / count, figures)
+        return ValidationResult.of((task + self.rate_weight * bits) / count, figures)
 
     def slope(self) -> float:
-        """The task's loss that a bit saves on the held-out samples, found by steps a tenth finer and coarser."""
-        finer, coarser = (self._measured(as_tensors(self.data.held_out(64)), f) for f in (_FACTOR, 1 / _FACTOR))
+        """Return the decrease of the tail loss for each further bit on the held-out samples, clamped to 1e-6 to 1.
+
+        It is the difference quotient between steps a tenth finer and a tenth coarser.
+        """
+        finer, coarser = (self._measured(as_tensors(self.data.held_out(64)), f) for f in (_SLOPE_STEP, 1 / _SLOPE_STEP))
         slope = (coarser.task_loss - finer.task_loss) / max(finer.bits - coarser.bits, 1e-9)
         return min(max(slope, 1e-6), 1.0)
 
@@ -180,7 +185,10 @@ class RateTaskObjective(Objective):
         return _Measured(task / count, bits / count, 100 * agreed / count)
 
     def prior(self, symbols: Callable[[Tensor, Geometry], Tensor]) -> ContextPrior:
-        """The prior of training samples' symbols, which the function gives of a batch as a grid, as a device does."""
+        """Return the prior of training samples' symbols.
+
+        `symbols` turns a batch into a grid of symbols exactly as the device does.
+        """
         gathered: list[NDArray[np.int32]] = []
         for xs in as_tensors(self.data.batches(100)):
             gathered += list(symbols(xs.cpu(), self._geometry(xs)).numpy().astype(np.int32))
@@ -194,7 +202,7 @@ class RateTaskObjective(Objective):
 
 @dataclass(frozen=True)
 class _Measured:
-    """Means over samples; `agreed_percent` is of samples whose largest output is that of the true tensor."""
+    """Means over samples; `agreed_percent` is the share whose largest output is that of the original tensor."""
 
     task_loss: float
     bits: float

@@ -1,4 +1,4 @@
-"""Quantisers with gradients, and rates of noisy latents."""
+"""Quantisers with gradients, and rate estimates of noisy latents."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from codecbench.toolbox.coding.scale_model import MAX_MAGNITUDE, group_sizes
 
 FIRST_THRESHOLD = 0.6
-"""In steps: smaller values are sent as zero, and all thresholds lie a tenth of a step beyond half-way. A symbol nearer
-to zero costs fewer bits, which is worth the greater error (Sullivan 1996, section IV)."""
+"""Smaller values, in steps, are sent as zero, and every threshold is a tenth of a step beyond the midpoint. A symbol
+nearer to zero costs fewer bits, which outweighs the larger error (Sullivan 1996, section IV)."""
 
 
 MIN_SCALE, SLOPE_UNIT = 0.02, 0.2
@@ -20,23 +20,26 @@ MIN_SCALE, SLOPE_UNIT = 0.02, 0.2
 
 
 def quantise_dead_zone(y: Tensor) -> Tensor:
-    """Values in steps to the nearest integers, those just beyond half-way to the one nearer zero."""
+    """Return values in steps as the nearest integers; just beyond a midpoint, the integer nearer to zero."""
     return torch.add(y, torch.sign(y), alpha=1 - FIRST_THRESHOLD).trunc_()
 
 
 def straight_through(y: Tensor) -> Tensor:
-    """`quantise_dead_zone`, with the gradient of the identity (Bengio, Leonard and Courville 2013, section 4)."""
+    """Return `quantise_dead_zone` with the gradient of the identity (Bengio, Leonard and Courville 2013, section 4)."""
     return y + (quantise_dead_zone(y) - y).detach()
 
 
 def with_noise(y: Tensor, generator: torch.Generator) -> Tensor:
-    """Values with uniform noise of a step, whose rate stands for that of the symbols (Balle et al. 2017, section 3)."""
+    """Add uniform noise one step wide: its rate approximates that of the symbols (Balle et al. 2017, section 3)."""
     noise = torch.rand(y.shape, generator=generator).to(y.device)
     return y + noise - 0.5
 
 
 def laplace_bits(y: Tensor, scale: Tensor) -> Tensor:
-    """-log2 of the probability that the Laplace distribution of a scale gives to the step about y. Same shape."""
+    """Return -log2 of the probability of the unit step around y under a Laplace distribution of this scale.
+
+    Same shape as y.
+    """
     upper = -(y.abs() - 0.5)
     lower = -(y.abs() + 0.5)
     half = 0.5 * torch.exp(-upper.abs() / scale)
@@ -46,16 +49,16 @@ def laplace_bits(y: Tensor, scale: Tensor) -> Tensor:
 
 
 class ScaleContext(nn.Module):
-    """The scale of each latent, predicted from the magnitudes of the groups before it as `ContextPrior` does.
+    """Predicts the scale of each latent from the magnitudes of earlier groups, as `ContextPrior` does.
 
-    Trained as floating-point numbers, with magnitudes of noisy values; `weights` gives them for the integers.
+    It is trained in floating point on magnitudes of noisy latents; `weights` returns its weights for `ContextPrior`.
     """
 
     _members: Tensor
     _mask: Tensor
 
     def __init__(self, deviations: Tensor) -> None:
-        """`deviations` (channels,) are those of the latents in steps, from which the scales start."""
+        """Start from `deviations`, (channels,), the standard deviations of the latents in steps."""
         super().__init__()
         channels = len(deviations)
         sizes = group_sizes(channels)
@@ -69,18 +72,18 @@ class ScaleContext(nn.Module):
 
     @classmethod
     def of_weights(cls, weights: NDArray[np.float64], finer: float) -> ScaleContext:
-        """The context that has these `weights`, for steps so many times as fine."""
+        """Return the context with these `weights`, for steps finer by the factor `finer`."""
         context = cls(torch.ones(len(weights)))
         target = torch.from_numpy(weights).float()
         share = context._share()
         with torch.no_grad():
-            constant = ((target[:, 0] * finer - MIN_SCALE) / share).clamp(1e-3, 80.0)  # e^89 is beyond float32
+            constant = ((target[:, 0] * finer - MIN_SCALE) / share).clamp(1e-3, 80.0)  # float32 overflows at e^89
             context.base.copy_(torch.log(torch.expm1(constant)))
             context.slopes.copy_(torch.log(torch.expm1((target[:, 1:] / SLOPE_UNIT).clamp(1e-4, 50.0))))
         return context
 
     def _share(self) -> Tensor:
-        """Where there is something to learn from, a part of the constant is left to it."""
+        """Return the share of the constant: 1/2 for a channel with earlier groups, whose magnitudes add the rest."""
         return torch.where(self._mask.any(1), 0.5, 1.0)
 
     def _factors(self) -> tuple[Tensor, Tensor]:
@@ -88,7 +91,7 @@ class ScaleContext(nn.Module):
         return constant * self._share() + MIN_SCALE, SLOPE_UNIT * F.softplus(self.slopes) * self._mask
 
     def forward(self, y: Tensor) -> Tensor:
-        """Scales, in steps, of a grid of latents."""
+        """Return the scales of a grid of latents, in steps."""
         constant, slopes = self._factors()
         magnitudes = torch.einsum("nchw,cg->nghw", y.abs().clamp(max=MAX_MAGNITUDE), self._members)
         around = F.avg_pool2d(F.pad(magnitudes, (1, 1, 1, 1), mode="replicate"), 3, 1)
@@ -97,7 +100,7 @@ class ScaleContext(nn.Module):
         return torch.einsum("nfhw,cf->nchw", features, slopes) + constant[:, None, None]
 
     def weights(self) -> Tensor:
-        """(channels, 1 + 3 groups) float64, in steps, for `ContextPrior.fitted`."""
+        """Return the weights in steps for `ContextPrior.fitted`, (channels, 1 + 3 groups) in float64."""
         with torch.no_grad():
             constant, slopes = self._factors()
             return torch.cat([constant[:, None], slopes], 1).double()

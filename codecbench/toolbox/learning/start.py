@@ -1,4 +1,4 @@
-"""The state from which training begins."""
+"""The initial transform of a training: a Karhunen-Loève transform weighted by the tail's sensitivity."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from codecbench.toolbox.transforms.moments import Moments, principal_axes
 from codecbench.toolbox.transforms.sensitivity import Sensitivity
 from codecbench.toolbox.transforms.tiling import Tiling
 
-DEAD = 1 / 8
-"""Components whose deviation is below so many steps at the start would always be zero, and are left out."""
+MIN_DEVIATION = 1 / 8
+"""Components with a smaller standard deviation at the start, in steps, would always be zero and are left out."""
 
 
-LIMIT = 3e38
-"""Decoded values are kept within this where no range is known."""
+MAX_VALUE = 3e38
+"""Decoded values are clamped to this magnitude if no range is known."""
 
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """The Karhunen-Loève transform of values weighted by the tail's sensitivity, at one step for all components.
+    """The Karhunen-Loève transform of values weighted by the tail's sensitivity, with one step for all components.
 
-    `matrix` (components, values) goes to steps, `inverse` (values, components) and `restored` (values,) come back;
-    `mean` (values,) is subtracted before. `deviations` (components,) are in steps. Decoded values are kept within
-    `limits`; `max_magnitude` is that of the training values.
+    `matrix` (components, values) maps values less `mean` (values,) to steps. `inverse` (values, components) and
+    `restored` (values,), the mean that decoding adds, map back. `deviations` (components,) are in steps. Decoded values
+    are clamped to `limits`; `max_magnitude` is the largest magnitude of a training value.
     """
 
     spec: TensorSpec
@@ -46,25 +46,28 @@ class Start:
 
     @classmethod
     def of(cls, data: FitData, relative_step: float, max_components: int) -> Start:
-        """The start for training data, for a step in root-mean-square deviations, with `max_components` at most."""
+        """Return the start for training data, with at most `max_components` components.
+
+        `relative_step` is the step in units of the root-mean-square deviation of the weighted values.
+        """
         sensitivity = Sensitivity.of_tail(data) or Sensitivity.plain(data.spec)
         moments = Moments.of(data, sensitivity)
         variances, vectors = principal_axes(moments.covariance)
         step = relative_step * math.sqrt(variances.mean()) or 1.0
-        kept = max(1, min(max_components, int((variances > (DEAD * step) ** 2).sum())))
-        # The tail does not see what lies outside few directions. Restored values then keep to no range.
-        few = sensitivity.matrix.shape[0] < sensitivity.matrix.shape[1]
-        is_vector = few and data.spec.ndim == 1  # whose only axis is not tiled then
+        kept = max(1, min(max_components, int((variances > (MIN_DEVIATION * step) ** 2).sum())))
+        # A tail of low rank ignores errors outside few directions. Restored values then have no known range.
+        low_rank = sensitivity.matrix.shape[0] < sensitivity.matrix.shape[1]
+        is_vector = low_rank and data.spec.ndim == 1  # then its only axis is not tiled
         tiling = Tiling((), ()) if is_vector else sensitivity.tiling
         order = Geometry(tiling, data.spec.max_shape).order.numpy()
-        restored = sensitivity.inverse @ moments.weighted_mean if few else moments.mean
+        restored = sensitivity.inverse @ moments.weighted_mean if low_rank else moments.mean
         return cls(
             data.spec, tiling,
             _tensor((vectors[:, :kept].T @ sensitivity.matrix / step)[:, order]),
             _tensor((sensitivity.inverse @ vectors[:, :kept] * step)[order]),
             _tensor(moments.mean[order]), _tensor(restored[order]),
             _tensor(np.sqrt(variances[:kept]) / step),
-            (-LIMIT, LIMIT) if few else (0.0, 1.0) if data.spec.image else (moments.low, moments.high),
+            (-MAX_VALUE, MAX_VALUE) if low_rank else (0.0, 1.0) if data.spec.image else (moments.low, moments.high),
             max(abs(moments.low), abs(moments.high)),
         )  # fmt: skip
 
@@ -75,24 +78,27 @@ class Start:
 
 
 class MatrixEncoder(nn.Module):
-    """Blocks less the mean, times a matrix: a convolution whose stride is its kernel. `Start` gives the first one."""
+    """Blocks less the mean, times a matrix that starts as that of `Start`.
+
+    This is a convolution whose stride equals its kernel.
+    """
 
     mean: Tensor
 
     def __init__(self, start: Start) -> None:
         super().__init__()
-        # In units in which weights are about 1, one learning rate suits all.
+        # In this unit the weights are about 1, so one learning rate suits all layers.
         self.unit = float(start.matrix.square().mean().sqrt()) or 1.0
         self.rows = nn.Parameter(start.matrix / self.unit)
         self.register_buffer("mean", start.mean, persistent=False)
 
     @property
     def matrix(self) -> Tensor:
-        """(components, values), to steps."""
+        """The matrix from values to steps, (components, values)."""
         return self.rows * self.unit
 
     def forward(self, xs: Tensor, geometry: Geometry) -> Tensor:
-        """Samples to a grid of latents in steps."""
+        """Return the grid of latents of samples, in steps."""
         return geometry.to_grid((geometry.blocks(geometry.planes(xs)) - self.mean) @ self.matrix.T)
 
 

@@ -1,4 +1,4 @@
-"""Fitted states as bytes."""
+"""Fitted states as safetensors files."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from torch import Tensor, nn
 from codecbench.toolbox.transforms.tiling import Tiling
 
 _PLANES = "planes of "
-"""Prefix of the name of a float16 tensor in a state, where it is two planes of bytes."""
+"""Prefix of the name of a float16 tensor in a state, where it is stored as two planes of bytes."""
 
 
 @dataclass(frozen=True)
 class State:
-    """One side's state: plain values and tensors, in one safetensors file."""
+    """One side's state: JSON values (`about`) and tensors, in one safetensors file."""
 
     about: dict[str, Any]
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
-        """The state that `from_bytes` takes."""
+        """Return the file that `from_bytes` reads."""
         from safetensors.torch import save
 
         about = torch.frombuffer(bytearray(json.dumps(self.about, sort_keys=True).encode()), dtype=torch.uint8)
@@ -33,7 +33,7 @@ class State:
 
     @classmethod
     def from_bytes(cls, state: bytes) -> State:
-        """The inverse of `to_bytes`. Raises ValueError for anything else."""
+        """Return the state in a file; the inverse of `to_bytes`. Raises ValueError for an invalid file."""
         from safetensors import SafetensorError
         from safetensors.torch import load
 
@@ -46,7 +46,7 @@ class State:
 
 
 def _split(name: str, tensor: Tensor) -> tuple[str, Tensor]:
-    """A float16 tensor as a plane of low bytes and one of high bytes, (2, *shape): they deflate better than numbers."""
+    """Return a float16 tensor as low bytes and high bytes, (2, *shape), which deflate better; others unchanged."""
     if tensor.dtype != torch.float16:
         return name, tensor
     planes = tensor.flatten().view(torch.uint8).reshape(tensor.numel(), 2).T
@@ -54,7 +54,7 @@ def _split(name: str, tensor: Tensor) -> tuple[str, Tensor]:
 
 
 def _joined(name: str, tensor: Tensor) -> tuple[str, Tensor]:
-    """The inverse of `_split`."""
+    """Return the tensor; the inverse of `_split`."""
     if not name.startswith(_PLANES):
         return name, tensor
     if tensor.dtype != torch.uint8 or tensor.ndim < 1 or len(tensor) != 2:
@@ -64,19 +64,19 @@ def _joined(name: str, tensor: Tensor) -> tuple[str, Tensor]:
 
 
 def tensor_bytes(tensor: Tensor) -> bytes:
-    """The bytes that a tensor of `State` stands for."""
+    """Return the bytes in a tensor of `bytes_tensor`."""
     return tensor.numpy().tobytes()
 
 
 def bytes_tensor(values: bytes) -> Tensor:
-    """Bytes as a tensor for `State`."""
+    """Return bytes as a uint8 tensor, to store them in a `State`."""
     return torch.frombuffer(bytearray(values), dtype=torch.uint8) if values else torch.zeros(0, dtype=torch.uint8)
 
 
 def halved(network: nn.Module) -> dict[str, Tensor]:
-    """A network's weights as float16, for a state, by name below "network."; they are rounded in the network too.
+    """Round a network's weights to float16 in place, and return them for a state, named "network." and their name.
 
-    Single numbers, and weights beyond float16's range, keep float32.
+    Single numbers, and tensors with values beyond float16's range, keep float32.
     """
     found: dict[str, Tensor] = {}
     for name, tensor in network.state_dict().items():
@@ -89,7 +89,10 @@ def halved(network: nn.Module) -> dict[str, Tensor]:
 
 
 def load_halved(network: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Put weights of `halved` into a network. Raises ValueError where they are not its own."""
+    """Load weights of `halved` into a network and set it to evaluation.
+
+    Raises ValueError if they are of another network.
+    """
     own = {name.partition(".")[2]: t.float() for name, t in tensors.items() if name.startswith("network.")}
     try:
         network.load_state_dict(own)
@@ -99,11 +102,11 @@ def load_halved(network: nn.Module, tensors: dict[str, Tensor]) -> None:
 
 
 def tiling_to_json(tiling: Tiling) -> list[list[int]]:
-    """A tiling as plain values."""
+    """Return a tiling as JSON values."""
     return [list(tiling.axes), list(tiling.sizes)]
 
 
 def tiling_from_json(values: Sequence[Sequence[int]]) -> Tiling:
-    """The inverse of `tiling_to_json`."""
+    """Return the tiling; the inverse of `tiling_to_json`."""
     axes, sizes = values
     return Tiling(tuple(axes), tuple(sizes))

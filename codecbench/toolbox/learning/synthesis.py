@@ -17,7 +17,7 @@ from codecbench.toolbox.learning.tail_copy import TailCopy
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(relu(x)))), 3 x 3, the last convolution starting at zero."""
+    """x + conv(relu(conv(relu(x)))), 3 x 3; the last convolution starts at zero."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -28,21 +28,22 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.second.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same shape."""
+        """Return a tensor of the same shape."""
         y: Tensor = self.second(F.relu(self.first(F.relu(x))))
         return x + y
 
 
 class SynthesisNetwork(nn.Module):
-    """Latents to samples: the transposed transform, and a network that mends what quantisation took.
+    """Latents to samples: the transposed transform, plus a network that corrects the quantisation error.
 
-    The transform starts at `matrix` (values, latents) and `mean` (values,), in values for a step. Where blocks tile
-    the tensor, the network works on cells of at most 2 x 2 values in `width` channels and, between, on cells twice as
-    long in twice the channels, with `depth` residual blocks there (Ronneberger, Fischer and Brox 2015). `tail`, a copy
-    of the tail that is trained as well, runs on the transform's result, and its features and output come in where
-    their size fits: so the network starts with what the tail knows. `fixed_tail` stays as `tail` was, for `steered`.
+    The transform starts at `matrix` (values, latents) and `mean` (values,), in values for each step. If blocks tile the
+    tensor, the network works on cells of at most 2 x 2 values in `width` channels. Between, it works at half the
+    resolution in twice the channels, with `depth` residual blocks (Ronneberger, Fischer and Brox 2015). `tail` is a
+    copy of the tail that is trained as well. It runs on the transform's result, and its features and output are added
+    to hidden layers of matching size, so the network starts with the tail's knowledge. `fixed_tail` keeps the weights
+    of `tail` before training, for `steered`.
 
-    Where one block is the tensor, the network is one of 1 x 1 convolutions on the latents.
+    If one block is the tensor, the network consists of 1 x 1 convolutions on the latents.
     """
 
     unit: Tensor
@@ -53,14 +54,14 @@ class SynthesisNetwork(nn.Module):
     ) -> None:
         super().__init__()
         latents = matrix.shape[1]
-        # In units in which weights are about 1, one learning rate suits all.
+        # In this unit the weights are about 1, so one learning rate suits all layers.
         self.register_buffer("unit", _positive(matrix.square().mean().sqrt()))
         self.register_buffer("spread", _positive(matrix.square().sum(1).mean().sqrt()))
         self.matrix = nn.Parameter(matrix / self.unit)
         self.mean = nn.Parameter(mean / self.unit)
         self.is_vector = geometry.is_one_block
         self.tail = None if self.is_vector else tail
-        # The names of modules that states hold stay, whatever properties read them.
+        # States hold the names of modules, so "given_tail" and "ask" stay; properties give them readable names.
         self.add_module("given_tail", copy.deepcopy(self.tail))
         if self.fixed_tail is not None:
             self.fixed_tail.requires_grad_(False)
@@ -87,7 +88,7 @@ class SynthesisNetwork(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def _add_lifts(self, tail: TailCopy, geometry: Geometry, width: int) -> None:
-        """Layers that bring the copy's features and output to `hidden` and `deep`, where their sizes fit."""
+        """Add layers that map the copy's features and output to the hidden layers whose size they have."""
         with torch.no_grad():
             features, output = tail(torch.zeros(1, *geometry.shape))
         fine = tuple(side // cell for side, cell in zip(self._padded(geometry), self.cell, strict=True))
@@ -108,15 +109,15 @@ class SynthesisNetwork(nn.Module):
 
     @property
     def output_projection(self) -> nn.Module:
-        """The layer that brings the copy's output to the inner blocks."""
+        """The layer that maps the copy's output to the inner blocks."""
         return self.get_submodule("ask")
 
     @torch.no_grad()
     def rescale(self, factor: float) -> None:
-        """Make it read latents whose steps are `factor` times as long."""
+        """Adapt the network to latents whose steps are longer by `factor`."""
         self.matrix.mul_(factor)
         self.up.weight.mul_(factor)
-        if self.is_vector:  # there the network mends the latents themselves
+        if self.is_vector:  # then the network's output is added to the latents
             assert self.out.bias is not None
             self.out.weight.div_(factor)
             self.out.bias.div_(factor)
@@ -126,7 +127,7 @@ class SynthesisNetwork(nn.Module):
         return tuple(count * size for count, size in zip(geometry.grid, geometry.block, strict=True))
 
     def forward(self, grid: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor | None]:
-        """A grid of symbols to samples, and the output of the copy of the tail, None where there is no copy."""
+        """Return the samples of a grid of symbols, and the output of the copy of the tail (None without a copy)."""
         hidden = self.up(grid)
         if self.is_vector:
             for layer in self.inner:
@@ -146,13 +147,14 @@ class SynthesisNetwork(nn.Module):
         for block in self.inner:
             deep = block(deep)
         hidden = self.last(hidden + self.widen(F.relu(deep)))
-        mended = _from_cells(self.out(F.relu(hidden)), geometry.channels, self.cell)
-        return geometry.samples(linear + 0.1 * self.spread * mended), copy_output
+        correction = _from_cells(self.out(F.relu(hidden)), geometry.channels, self.cell)
+        return geometry.samples(linear + 0.1 * self.spread * correction), copy_output
 
     def steered(self, grid: Tensor, geometry: Geometry, limits: tuple[float, float], *, mirrored: bool) -> Tensor:
-        """Samples of a grid within limits, moved so that the tail's output is the mean of its own and its copy's.
+        """Return samples within limits, moved so that the tail's output approaches its mean with the copy's output.
 
-        `mirrored` has the copy read the transform's result backwards along its last axis, too, and takes the mean.
+        With `mirrored`, the copy also reads the transform's result reversed along its last axis, and its two outputs
+        are averaged.
         """
         decoded, copy_output = self(grid, geometry)
         samples: Tensor = decoded.clamp(*limits)
@@ -165,7 +167,7 @@ class SynthesisNetwork(nn.Module):
         return self.fixed_tail.steered(samples, target).clamp(*limits)
 
     def tail_output(self, grid: Tensor, geometry: Geometry) -> Tensor:
-        """The copy's output for the transform's result alone. Only where there is a copy."""
+        """Return the copy's output for the transform's result alone. Needs a copy of the tail."""
         assert self.tail is not None
         return self._run_copy(self.tail, self._linear(grid, geometry), geometry)[1]
 
@@ -181,17 +183,17 @@ class SynthesisNetwork(nn.Module):
         return x
 
     def _linear(self, grid: Tensor, geometry: Geometry) -> Tensor:
-        """Padded planes."""
+        """Return the transform's result as padded planes."""
         return geometry.unblock((geometry.from_grid(grid) @ self.matrix.T + self.mean) * self.unit)
 
 
 def _positive(value: Tensor) -> Tensor:
-    """The value, 1 where it is zero."""
+    """Return the value, or 1 if it is zero."""
     return torch.where(value > 0, value, torch.ones_like(value))
 
 
 def _from_cells(x: Tensor, channels: int, cell: tuple[int, int]) -> Tensor:
-    """(n, channels * rows * columns, h, w) to (n, channels, h * rows, w * columns)."""
+    """Rearrange (n, channels * rows * columns, h, w) to (n, channels, h * rows, w * columns)."""
     n, _, high, wide = x.shape
     rows, columns = cell
     cut = x.reshape(n, channels, rows, columns, high, wide)

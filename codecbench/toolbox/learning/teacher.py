@@ -1,4 +1,4 @@
-"""The frozen tail as a teacher: a reconstruction has to give the features and outputs of the true tensor.
+"""The frozen tail as a teacher: a reconstruction should yield the features and outputs of the original tensor.
 
 Importing this module imports torch, so a plugin imports it inside methods.
 """
@@ -18,22 +18,22 @@ from codecbench.toolbox.transforms.sensitivity import floating_tensors
 
 FEATURE_WEIGHT = 0.1
 MAX_FEATURES = 3
-"""Stages of the tail whose features are compared, besides its outputs."""
+"""The largest number of stages of the tail whose features are compared, in addition to its outputs."""
 
 
 @dataclass(frozen=True)
 class TailOutput:
-    """The tail's results for a batch: `features` of some stages, and its floating-point `outputs`."""
+    """The tail's results for a batch: the `features` of some stages, and its floating-point `outputs`."""
 
     features: list[Tensor]
     outputs: list[Tensor]
 
 
 class Teacher:
-    """Runs a frozen tail, batch normalisation folded into its convolutions, and keeps features of up to three stages.
+    """Runs a frozen tail, batch normalisation folded, and keeps the features of up to three stages.
 
-    A stage's features are a value of the traced tail through which all that follows goes. A tail that is no traced
-    graph gives its outputs only. `xs` is a batch, (n, *shape).
+    The features of a stage are a value of the traced tail on which alone everything after it depends. A tail that is
+    not a traced graph gives its outputs only. `xs` is a batch, (n, *shape).
     """
 
     def __init__(self, tail: nn.Module) -> None:
@@ -47,7 +47,7 @@ class Teacher:
         self._tail = self._tail.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def __call__(self, xs: Tensor) -> TailOutput:
-        """Features and outputs, with gradients where grad mode is on."""
+        """Return features and outputs, with gradients if grad mode is on."""
         if not isinstance(self._tail, fx.GraphModule):
             return TailOutput([], list(floating_tensors(self._tail(xs))))
         kept: dict[fx.Node, Tensor] = {}
@@ -56,11 +56,11 @@ class Teacher:
 
 
 def tail_loss(predicted: TailOutput, target: TailOutput) -> Tensor:
-    """The loss of the tail's features and outputs, a mean over samples.
+    """Return the loss of the tail's features and outputs, a mean over samples.
 
-    The sum, over features and outputs, of the squared error in units of the mean square, and for each output over
-    classes, along its last axis, the Kullback-Leibler divergence of its softmax in nats (Hinton, Vinyals and Dean 2015,
-    section 2, at temperature 1).
+    It is a sum of two terms: for features and outputs, FEATURE_WEIGHT times the squared error relative to the mean
+    square; for each output over classes (its last axis), the Kullback-Leibler divergence of its softmax in nats
+    (Hinton, Vinyals and Dean 2015, section 2, at temperature 1).
     """
     outputs = list(zip(predicted.outputs, target.outputs, strict=True))
     pairs = [*zip(predicted.features, target.features, strict=True), *outputs]
@@ -74,12 +74,12 @@ def tail_loss(predicted: TailOutput, target: TailOutput) -> Tensor:
 
 
 def output_loss(predicted: Tensor, target: TailOutput) -> Tensor:
-    """The loss of one output alone, which is the first of the tail."""
+    """Return the loss of the tail's first output alone."""
     return tail_loss(TailOutput([], [predicted]), TailOutput([], target.outputs[:1]))
 
 
 def divergence(predicted: Tensor, target: Tensor) -> Tensor:
-    """The Kullback-Leibler divergence of the softmax over classes, the last axis, in nats; that axis is gone."""
+    """Return the Kullback-Leibler divergence of the softmax over classes (the last axis, which is summed), in nats."""
     logarithms = F.log_softmax(predicted, -1), F.log_softmax(target, -1)
     return F.kl_div(*logarithms, log_target=True, reduction="none").sum(-1)
 
@@ -100,7 +100,7 @@ class _Keeping(fx.Interpreter):
 
 
 def folded(tail: fx.GraphModule) -> fx.GraphModule:
-    """A copy with each batch normalisation folded into the convolution before it, where nothing else reads between."""
+    """Return a copy with each batch normalisation folded into the convolution before it, if nothing else reads that."""
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
     module = copy.deepcopy(tail).eval()
@@ -123,7 +123,7 @@ def folded(tail: fx.GraphModule) -> fx.GraphModule:
 
 
 def _stages(module: fx.GraphModule) -> list[fx.Node]:
-    """Up to MAX_FEATURES nodes, evenly spread, that alone are needed by what follows."""
+    """Return up to MAX_FEATURES evenly spread nodes on which alone everything after them depends."""
     nodes = list(module.graph.nodes)
     index = {node: i for i, node in enumerate(nodes)}
     last_use = {node: max((index[user] for user in node.users), default=-1) for node in nodes}
@@ -140,13 +140,13 @@ def _stages(module: fx.GraphModule) -> list[fx.Node]:
 
 
 def _is_nonlinear(module: fx.GraphModule, node: fx.Node) -> bool:
-    """True for an activation or a pooling, by its name: that is where a stage of a network ends."""
+    """Return True for an activation or a pooling, recognised by name: a stage of a network ends there."""
     target = type(module.get_submodule(str(node.target))).__name__ if node.op == "call_module" else str(node.target)
     return any(word in target.lower() for word in ("relu", "gelu", "silu", "pool", "tanh", "sigmoid"))
 
 
 def _dependent(nodes: Sequence[fx.Node]) -> set[fx.Node]:
-    """The nodes that depend on the input."""
+    """Return the nodes that depend on the input."""
     found: set[fx.Node] = set()
     for node in nodes:
         if node.op == "placeholder" or any(before in found for before in node.all_input_nodes):

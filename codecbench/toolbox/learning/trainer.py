@@ -21,19 +21,21 @@ WARM_UP_STEPS = 50
 MIN_RATE_SHARE = 0.02
 MAX_GRADIENT_NORM = 5.0
 SAVE_EVERY = 0.05
-"""Share of the training after which it is validated and saved, at the end of a pass or within one."""
+"""The share of the training after which the network is validated and saved, within an epoch or at its end."""
 
 FORMAT = 2
-"""The format of an interrupted training's file. Files without a number hold the state of an earlier optimiser."""
+"""The format of the file of an interrupted training. A file without this number holds the state of an earlier
+optimiser."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The length and rate of a training. The rate falls from `rate` along half a cosine (Loshchilov and Hutter 2017).
+    """The length and the learning rate of a training.
 
-    `samples` are how many training samples are seen in all, in batches of `batch`. Training ends sooner where
-    `data.remaining_s()` says so, and the rate then falls as fast, so that the training is always finished. It ends as
-    well where `patience` validations in a row, one each `SAVE_EVERY`, found nothing better.
+    `samples` is the total number of training samples seen, in batches of `batch`. The learning rate falls from `rate`
+    along half a cosine (Loshchilov and Hutter 2017). If `data.remaining_s()` ends the training earlier, the rate falls
+    accordingly faster, so that the schedule is always complete. Training also stops early after `patience` validations
+    in a row, one each `SAVE_EVERY`, without improvement.
     """
 
     samples: int
@@ -45,14 +47,14 @@ class Schedule:
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """The loss on the held-out samples, the lower the better, and a text for the progress bar."""
+    """The loss on the held-out samples (lower is better), and a text for the progress bar."""
 
     loss: float
     text: str
 
     @classmethod
     def of(cls, loss: float, figures: Mapping[str, float]) -> ValidationResult:
-        """A result whose text names these figures."""
+        """Return a result whose text lists these figures."""
         return cls(loss, ", ".join(f"{name} {value:.3g}" for name, value in figures.items()))
 
 
@@ -63,21 +65,22 @@ class Objective(ABC):
 
     @abstractmethod
     def loss(self, xs: Tensor, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
-        """The loss of a batch of activations (n, *shape), and figures to show. Draws from `generator` only."""
+        """Return the loss of a batch of activations (n, *shape), and figures to show. Draws only from `generator`."""
 
     @abstractmethod
     def validate(self, batches: Iterator[Tensor]) -> ValidationResult:
-        """The result of the network on held-out batches as it would be used."""
+        """Return the result of the network on held-out batches, quantised as in use."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The parameters to train, as `torch.optim` takes them; `rate_factor` multiplies a group's learning rate."""
+        """Return the parameters to train as `torch.optim` takes them; `rate_factor` scales a group's learning rate."""
         return [{"params": [p for p in self.network.parameters() if p.requires_grad], "rate_factor": 1.0}]
 
     def advance(self, share: float) -> bool:
-        """Told before each step which share of the training is done. True where another loss or network begins.
+        """Set the share of the training that is done; return True if another loss or network starts with this step.
 
-        The best weights before no longer count then, and the optimiser starts and warms up anew: its moments of the
-        gradients before would make its first steps destroy what has been learned.
+        The trainer calls it before each step. After True, earlier best weights no longer count, and the optimiser
+        restarts with a warm-up, because moments of earlier gradients would make its first steps destroy what has been
+        learned.
         """
         return False
 
@@ -85,18 +88,18 @@ class Objective(ABC):
 def train(objective: Objective, data: FitData, schedule: Schedule) -> None:
     """Train the objective's network on the training data, and leave it with the best weights that validation found.
 
-    Deterministic for a seed on one machine and thread count, unless time ends it. Where `data.saved` holds an
-    interrupted training of the same network, that goes on; where it cannot be used, training starts anew and says so.
+    Deterministic for a seed on one machine and thread count, unless the time limit ends it. If `data.saved` holds an
+    interrupted training of the same network, it is resumed; if that is not possible, training restarts and reports why.
     """
-    run = _Run(objective, data, schedule)
+    training = _Training(objective, data, schedule)
     if data.saved is not None:
-        reason = run.resume(data.saved)
+        reason = training.resume(data.saved)
         if reason:
             data.progress(0.0, f"the interrupted fit cannot be resumed ({reason}), so it starts anew")
-    run.go()
+    training.run()
 
 
-class _Run:
+class _Training:
     def __init__(self, objective: Objective, data: FitData, schedule: Schedule) -> None:
         self.objective, self.data, self.schedule = objective, data, schedule
         self._start_optimizer()
@@ -115,10 +118,10 @@ class _Run:
 
     # --- the loop -----------------------------------------------------------------------------------------------
 
-    def go(self) -> None:
+    def run(self) -> None:
         shown: dict[str, float] = {}
         if self.data.start is not None and not self.step:
-            self._validate(0.0)  # where nothing better is found, the start stays
+            self._validate(0.0)  # the start is kept unless something better is found
         while self.step < self.steps:
             batches = self.data.batches(self.schedule.batch)
             skipped, self.at = self.at, 0
@@ -133,7 +136,7 @@ class _Run:
                 if self.objective.advance(share):
                     self.best, self.best_loss, self.validations_since_best = {}, math.inf, 0
                     self._start_optimizer()
-                figures = self._one(xs, share)
+                figures = self._train_on_batch(xs, share)
                 for name, value in figures.items():
                     shown[name] = shown.get(name, value) * 0.98 + value * 0.02
                 if self.step % 20 == 0:
@@ -145,24 +148,24 @@ class _Run:
         self._finish()
 
     def _share(self) -> float:
-        """The share of the training that is done: by samples or by time, whichever is further."""
+        """Return the share of the training that is done, by samples or by time, whichever is larger."""
         by_time = 1 - self.data.remaining_s() / self.data.max_s if self.data.max_s > 0 else 1.0
         return max(self.step / self.steps, by_time)
 
-    def _one(self, xs: Tensor, share: float) -> dict[str, float]:
+    def _train_on_batch(self, xs: Tensor, share: float) -> dict[str, float]:
         if self.data.spec.image:
             xs = augmented(xs, self.generator)
         loss, figures = self.objective.loss(xs.to(self.data.torch_device), self.generator)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        # Parameters that the loss does not reach, of a decoder without residual blocks say, get zeros: their moments
-        # decay like all others.
+        # Parameters that do not affect the loss, as in a decoder without residual blocks, get zero gradients, so that
+        # their moments decay like all others.
         for parameter in self.parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         norm = nn.utils.clip_grad_norm_(self.parameters, MAX_GRADIENT_NORM)
         self.step += 1
-        if not torch.isfinite(norm):  # one bad batch must not undo the rest
+        if not torch.isfinite(norm):  # skip the batch: one bad gradient would destroy the weights
             return {}
         self.optimizer_steps += 1
         warm = min(1.0, self.optimizer_steps / WARM_UP_STEPS)
@@ -219,7 +222,7 @@ class _Run:
         return save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
 
     def resume(self, saved: bytes) -> str | None:
-        """Go on from a saved training; where that is impossible, leave all as it is and return the reason."""
+        """Resume a saved training. If that is impossible, change nothing and return the reason."""
         from safetensors import SafetensorError
         from safetensors.torch import load
 
@@ -229,7 +232,7 @@ class _Run:
             return "its file is damaged"
         if "format" not in tensors or not torch.equal(tensors["format"], torch.tensor(FORMAT)):
             return "it was saved by another version"
-        now, best, moments = (_under(prefix, tensors) for prefix in ("now.", "best.", "optimizer."))
+        now, best, moments = (_with_prefix(prefix, tensors) for prefix in ("now.", "best.", "optimizer."))
         numbers, generator = tensors.get("numbers"), tensors.get("generator")
         network = self.objective.network
         shapes = _shapes(network.state_dict())
@@ -246,18 +249,18 @@ class _Run:
         network.load_state_dict(now)
         self.step, self.passes, self.at = (int(n) for n in numbers[:3])
         self.best, self.best_loss, self.validations_since_best = best, float(numbers[3]), int(numbers[4])
-        # A training that ends by time has a clock of its own, which may be behind that of the interrupted one.
+        # A training that ends by time has a new clock, which may be behind that of the interrupted training.
         self.next_validation = min(float(numbers[5]), self._share() + SAVE_EVERY)
         self.optimizer_steps = int(numbers[6])
-        state = {at: _under(f"{at}.", moments) for at in range(len(self.parameters))} if moments else {}
+        state = {at: _with_prefix(f"{at}.", moments) for at in range(len(self.parameters))} if moments else {}
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         self.generator.set_state(generator)
-        for _ in range(self.passes):  # each call is a pass of its own order
+        for _ in range(self.passes):  # each call draws the order of one epoch
             self.data.batches(self.schedule.batch)
         return None
 
     def _shapes_of_moments(self) -> dict[str, torch.Size]:
-        """The shapes of the tensors that Adam keeps of each parameter."""
+        """Return the shapes of the tensors that Adam keeps for each parameter."""
         shapes: dict[str, torch.Size] = {}
         for at, parameter in enumerate(self.parameters):
             shapes |= {f"{at}.step": torch.Size(())}
@@ -265,8 +268,8 @@ class _Run:
         return shapes
 
 
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin with the prefix, by the rest of the name."""
+def _with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with the prefix, by the rest of the name."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 

@@ -12,24 +12,27 @@ if TYPE_CHECKING:
 
 
 def dct_basis(shape: Sequence[int]) -> NDArray[np.float64]:
-    """The separable orthonormal DCT-II basis of blocks of this shape: (n, n) with n = prod(shape), a vector a column.
+    """Return the separable orthonormal DCT-II basis of blocks of this shape, (n, n), one basis vector a column.
 
-    Coefficients run in row-major order of their frequencies.
+    n is prod(shape). Coefficients are in row-major order of their frequencies.
     """
     return _separable(shape, _dct)
 
 
 def fourier_basis(shape: Sequence[int]) -> NDArray[np.float64]:
-    """The separable real orthonormal Fourier basis, (n, n): 1, then cosine and sine of 1, 2, ... periods an axis."""
+    """Return the separable real orthonormal Fourier basis, (n, n), one basis vector a column.
+
+    Along an axis, the vectors are the constant, then cosine and sine of 1, 2, ... periods.
+    """
     return _separable(shape, _fourier)
 
 
 def wavelet_basis(shape: Sequence[int], wavelet: str, levels: int | None = None) -> NDArray[np.float64]:
-    """The orthonormal wavelet basis with periodic borders of blocks of this shape, (n, n), one basis vector a column.
+    """Return the orthonormal wavelet basis with periodic borders of blocks of this shape, (n, n), one vector a column.
 
-    Mallat's pyramid: `levels` times, the low band is split in two along each axis; by default as often as all of its
-    sides are even. Coefficients run from the coarsest band to the finest. `wavelet` is a name that PyWavelets knows;
-    raises ValueError where its family is not orthonormal, or where a side does not halve so often.
+    Mallat's pyramid: `levels` times, the low band is split in two along each axis; by default, as long as all its sides
+    are even. Coefficients are ordered from the coarsest band to the finest. `wavelet` is a PyWavelets name. Raises
+    ValueError if its family is not orthonormal, or if a side cannot be halved `levels` times.
     """
     import numpy as np
 
@@ -46,13 +49,13 @@ def wavelet_basis(shape: Sequence[int], wavelet: str, levels: int | None = None)
 
 
 def wavelet_levels(shape: Sequence[int]) -> int:
-    """The number of times that all sides of a block can be halved."""
+    """Return the number of times that all sides of a block can be halved."""
     together = math.gcd(*shape)
     return (together & -together).bit_length() - 1
 
 
 def is_orthonormal_wavelet(wavelet: str) -> bool:
-    """True where PyWavelets knows an orthonormal wavelet of this name: those of haar, db, sym and coif."""
+    """Return True if PyWavelets has an orthonormal wavelet of this name, in the families haar, db, sym and coif."""
     try:
         _orthonormal(wavelet)
     except ValueError:
@@ -63,7 +66,7 @@ def is_orthonormal_wavelet(wavelet: str) -> bool:
 def _orthonormal(wavelet: str) -> str:
     import pywt
 
-    # dmey is orthogonal in name: its filter is an approximation, cut off at 62 taps.
+    # dmey is orthogonal in name only: its filter is an approximation, cut off at 62 taps.
     names = [name for family in ("haar", "db", "sym", "coif") for name in pywt.wavelist(family)]
     if wavelet not in names:
         raise ValueError(f"{wavelet!r} is not among the orthonormal wavelets: {', '.join(names)}")
@@ -71,7 +74,7 @@ def _orthonormal(wavelet: str) -> str:
 
 
 def _split(blocks: NDArray[np.float64], wavelet: str) -> list[NDArray[np.float64]]:
-    """One level of analysis along all axes but the first: the low band, and the others."""
+    """Return the bands of one analysis level along all axes but the first: the low band, then the others."""
     import pywt
 
     bands = [blocks]
@@ -103,7 +106,7 @@ def _fourier(length: int) -> NDArray[np.float64]:
 
     columns = np.arange(length)
     angles = 2 * np.pi / length * np.arange(length)[:, None] * ((columns + 1) // 2)
-    # Frequency 0, and for an even length the highest, have no sine, and a cosine of twice the energy.
+    # Frequency 0, and the highest one of an even length, have no sine, and a cosine of twice the energy.
     alone = (columns == 0) | ((columns == length - 1) & (length % 2 == 0))
     basis: NDArray[np.float64] = np.where(columns % 2, np.cos(angles), np.where(alone, 1.0, np.sin(angles)))
     return basis * np.sqrt(np.where(alone, 1, 2) / length)

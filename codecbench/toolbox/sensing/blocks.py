@@ -15,29 +15,28 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    Arrays: TypeAlias = dict[str, NDArray[Any]]
     Floats: TypeAlias = NDArray[np.float64]
 
 
 IMAGE_SIDE, PLANE_SIDE, SIGNAL_SIDE, SEQUENCE_SIDE = 32, 16, 256, 32
-"""Greatest sides of a block: of an image, of another plane, of a vector, along an axis that varies.
+"""The largest sides of a block: of an image, of another plane, of a vector, along a varying axis.
 
-On the 32 x 32 planes behind a network's first layer, blocks of 32 save 2 to 3 % of the bytes, and take four times the
-computing and three times the state.
+On the 32 x 32 planes after a network's first layer, blocks of 32 save 2 to 3 % of the bytes, but take four times the
+computation and three times the state.
 """
 
 
 VALUE_BITS, MATRIX_BITS = 18, 16
-"""Measured values are integers up to 2^18, by matrices of multiples of 2^-16: sums stay below 2^53, so float64 holds
-them exactly in whatever order, batch or number of threads they are made."""
+"""Measured values are integers up to 2^18, and matrices are multiples of 2^-16. So sums stay below 2^53, and float64
+holds them exactly for any order, batch and number of threads."""
 
 
 class Blocks:
     """The layout of a tensor as units of `groups` blocks of `shape`, and back.
 
-    A unit holds the blocks of all channels at one position. The last two axes are planes; a vector, and an axis that
-    varies, are planes of one row. Blocks are as equal as can be, so that little is padded. The sides of a block halve
-    `halvings` times where that pads an eighth at most.
+    A unit holds the blocks of all channels at one position. The last two axes are planes; a vector, or a varying axis,
+    is a plane of one row. Blocks are as equal in size as possible, so that padding is small. The sides of a block are
+    divisible by 2^`halvings` if that pads at most an eighth.
     """
 
     def __init__(self, spec: TensorSpec, halvings: int = 0) -> None:
@@ -47,7 +46,7 @@ class Blocks:
         self._axes = tuple(range(spec.ndim - (1 if flat else 2), spec.ndim))
         extents = [ordered[axis] for axis in self._axes]
         if self._varying is not None:
-            # Lengths differ, so no number of blocks divides them all.
+            # Lengths differ, so no block size divides all of them.
             extents, max_side = [min(extents[0], SEQUENCE_SIDE)], SEQUENCE_SIDE
         elif spec.ndim == 1:
             max_side = SIGNAL_SIDE
@@ -59,7 +58,7 @@ class Blocks:
         self.length = math.prod(self.shape)
 
     def shares(self, shape: Sequence[int]) -> list[float]:
-        """The share of each unit of a tensor of this shape that is not padding."""
+        """Return, for each unit of a tensor of this shape, the share that is not padding."""
         ordered = self._varying_last(shape)
         along = (
             [min(side, ordered[axis] - start) / side for start in range(0, ordered[axis], side)]
@@ -68,7 +67,7 @@ class Blocks:
         return [math.prod(parts) for parts in product(*along)]
 
     def cut(self, values: Floats) -> Floats:
-        """Units, (units, groups, length), of a tensor; its edges are repeated to fill the last blocks."""
+        """Return the units of a tensor, (units, groups, length); border values are repeated to fill the last blocks."""
         import numpy as np
 
         if self._varying is not None:
@@ -76,7 +75,7 @@ class Blocks:
         return self._tiling.split(values[None]).reshape(-1, self.groups, self.length)
 
     def join(self, units: Tensor, shape: Sequence[int]) -> Tensor:
-        """The inverse of `cut` for a tensor of this shape."""
+        """Return the tensor of this shape; the inverse of `cut`."""
         import torch
 
         ordered = torch.from_numpy(self._tiling.join(units.numpy(), self._varying_last(shape)))
@@ -89,7 +88,10 @@ class Blocks:
 
 
 def _block_side(extent: int, max_side: int, halvings: int) -> int:
-    """The side of the fewest equal blocks that cover an extent; it halves as often as that pads an eighth at most."""
+    """Return the side of the fewest equal blocks that cover an extent.
+
+    It is rounded up to a multiple of 2^`halvings`, or of a lower power of two, if that pads at most an eighth.
+    """
     side = -(-extent // -(-extent // max_side))
     for times in range(halvings, 0, -1):
         rounded = -(-side // (1 << times)) << times
@@ -99,7 +101,10 @@ def _block_side(extent: int, max_side: int, halvings: int) -> int:
 
 
 def to_integers(values: NDArray[Any], limit: float) -> Floats:
-    """Values clipped to the limit, in multiples of 2^-VALUE_BITS of it. Raises ValueError where one is not finite."""
+    """Return values, clipped to `limit`, in multiples of 2^-VALUE_BITS of it.
+
+    Raises ValueError for values not finite.
+    """
     import numpy as np
 
     if not np.isfinite(values).all():

@@ -1,8 +1,8 @@
-"""Compressive sensing for plugins: tensors as units of blocks, and ways to measure units and to recover them.
+"""Compressive sensing: tensors as units of blocks, and methods that measure units and recover them.
 
-A codec that senses cuts a tensor into units of integers (`Blocks`, `to_integers`), measures them (`Sensing.symbols`),
-codes the symbols, and recovers the units (`Sensing.recover_all`). Sums are exact up to the rounding into symbols, so
-these do not depend on batch, threads or machine. Importing this module imports neither numpy nor torch.
+A codec cuts a tensor into units of integers (`Blocks`, `to_integers`), measures them (`Sensing.symbols`), codes the
+symbols, and recovers the units (`Sensing.recover_all`). Sums are exact up to the rounding into symbols, so symbols do
+not depend on batch, threads or machine. Importing this module imports neither numpy nor torch.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from codecbench.toolbox.sensing.blocks import Floats
+
     Arrays: TypeAlias = dict[str, NDArray[Any]]
-    Floats: TypeAlias = NDArray[np.float64]
 
 
 BATCH_UNITS = 128
-"""Units that are worked on together: more would not be faster, and take more memory."""
+"""Units that are processed together: more would not be faster, and would take more memory."""
 
 
 BAND = 128
@@ -36,21 +37,21 @@ TABLE_SYMBOLS = 32
 
 CODES_PER_OCTAVE, ONE_STEP_CODE = 8, 64
 MIN_CODE, FULL_CODE, DIRECT_CODE = 46, 62, 72
-"""A coefficient's standard deviation in training is kept as a byte, its code: 64 is a quantiser step, 8 more are twice
-as much, and 0 is what is not measured. From MIN_CODE (0.21 steps) to FULL_CODE (0.84), the share of a band that is
-measured grows from nothing to all. From DIRECT_CODE (2.0) on, coefficients are measured as they are: random rows would
-take 4 to 6 % more bytes at CIFAR-10 images."""
+"""A coefficient's standard deviation in training is stored as a byte, its code, on a logarithmic scale: 64 is one
+quantiser step, 8 more doubles it, and 0 means not measured. Between MIN_CODE (0.21 steps) and FULL_CODE (0.84), the
+share of a band that is measured grows from zero to all. From DIRECT_CODE (2.0) on, coefficients are measured directly:
+random rows would take 4 to 6 % more bytes for CIFAR-10 images."""
 
 ROTATION_BITS = 14
 ROTATED_GROUPS = 256
-"""Channels up to which a rotation of them is learned: its state grows with their square."""
+"""The largest number of channels for which a rotation is learned: its state grows with the square of the number."""
 
 
 class Sensing(ABC):
-    """A way to measure units of integers, and to recover them.
+    """A method that measures units of integers and recovers them.
 
-    A unit of `unit_shape`, (groups, n), has `tables * table_symbols` measurements; those of a table of the prior
-    follow one another.
+    A unit of `unit_shape`, (groups, n), has `tables * table_symbols` measurements; those that share a table of the
+    prior are consecutive.
     """
 
     unit_shape: tuple[int, int]
@@ -59,14 +60,17 @@ class Sensing(ABC):
 
     @abstractmethod
     def measure(self, units: Tensor) -> Tensor:
-        """Exact integers, (units, measurements), in multiples of 2^-MATRIX_BITS, of integers (units, groups, n)."""
+        """Return exact measurements (units, measurements) of integers (units, groups, n).
+
+        They are integers in units of 2^-MATRIX_BITS.
+        """
 
     @abstractmethod
     def recover(self, symbols: Tensor, step: float) -> Tensor:
-        """Units, (units, groups, n) in float32, from their first so many measurements, in quantiser steps."""
+        """Return units, (units, groups, n) in float32, from their first measurements, in quantiser steps."""
 
     def symbols(self, units: Tensor, step: float) -> Floats:
-        """Measurements in whole steps, (units, tables, table_symbols), of integers (units, groups, n)."""
+        """Return measurements in whole steps, (units, tables, table_symbols), of integers (units, groups, n)."""
         import torch
 
         measured = torch.cat([self.measure(part) for part in _parts(units, BATCH_UNITS)])
@@ -75,7 +79,10 @@ class Sensing(ABC):
         return symbols
 
     def recover_all(self, symbols: Sequence[Tensor], step: float) -> Tensor:
-        """Units, (units, groups, n) in float32, of the symbols of each; those with equally many are done together."""
+        """Return units, (units, groups, n) in float32, of the symbols of each unit.
+
+        Units with the same number of symbols are recovered together.
+        """
         import torch
 
         units = torch.zeros(len(symbols), *self.unit_shape)
@@ -86,16 +93,16 @@ class Sensing(ABC):
 
 
 class DenseGaussian(Sensing):
-    """Each block alone, less its group's mean, by one dense Gaussian matrix; plain ISTA with one penalty for all.
+    """Measures each block alone, less its group's mean, by a dense Gaussian matrix; recovers by ISTA, one penalty.
 
-    `basis` is (n, n); of n values `ratio * n` measurements are made, by rows that come from `seed`. `arrays` are those
-    of `learn`, with or without others.
+    `basis` is (n, n). A block of n values has `ratio * n` measurements, by rows drawn from `seed`. `arrays` are those
+    of `learn`; further entries are ignored.
     """
 
     SOLVER = L1Solver("ista", iterations=100)
     MAX_TABLES = 16
     PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-    """In steps; the best for training data is taken. Greater ones make up for iterations that end too early."""
+    """In steps; `learn` takes the best for training data. Large ones compensate for too few iterations."""
     PENALTY_UNITS, BATCH_BLOCKS = 32, 1024
 
     def __init__(self, basis: Floats, groups: int, arrays: Arrays, ratio: float, seed: int) -> None:
@@ -114,25 +121,28 @@ class DenseGaussian(Sensing):
 
     @classmethod
     def learn(cls, units: Tensor, basis: Floats, step: float, ratio: float, seed: int) -> Arrays:
-        """Means of the groups, and the penalty that recovers training units, (units, groups, n), best at this step."""
+        """Return the means of the groups, and the penalty that recovers training units best at this step.
+
+        `units` is (units, groups, n).
+        """
         import numpy as np
 
         means = _means(units).numpy().astype(np.int32)
-        some = units[: cls.PENALTY_UNITS]
+        trial_units = units[: cls.PENALTY_UNITS]
 
         def error(penalty: float) -> float:
             sensing = cls(basis, units.shape[1], {"means": means, "penalty": np.array(penalty)}, ratio, seed)
-            symbols = (sensing.measure(some) / (step * (1 << MATRIX_BITS))).round().float()
-            return float((sensing.recover(symbols, step) - some).square().mean())
+            symbols = (sensing.measure(trial_units) / (step * (1 << MATRIX_BITS))).round().float()
+            return float((sensing.recover(symbols, step) - trial_units).square().mean())
 
         return {"means": means, "penalty": np.array(min(cls.PENALTIES, key=error))}
 
     def measure(self, units: Tensor) -> Tensor:
-        """All groups by the first row, then by the second, and so on."""
+        """Return the measurements of all groups by the first row, then by the second, and so on."""
         return (self._grid @ (units - self._means[:, None]).mT).flatten(1)
 
     def recover(self, symbols: Tensor, step: float) -> Tensor:
-        """Block by block, by the rows that were used."""
+        """Recover each block from the measurements of the first rows."""
         import torch
 
         groups, _ = self.unit_shape
@@ -150,24 +160,24 @@ class DenseGaussian(Sensing):
 
 
 class Banded(Sensing):
-    """Coefficients of all groups together, in bands of like spread, each measured by orthonormal rows of its own.
+    """Measures the coefficients of all groups in bands of similar spread, each with its own orthonormal rows.
 
-    The groups are rotated to their principal axes, then transformed by the basis. Coefficients are sorted by their
-    standard deviation in training, and cut into bands. The greater it is, the more measurements has a band: all that
-    there can be, fewer, or none. The rows are random, but for the first bands, which are measured as they are. This is
-    the variable-density sampling of MS-BCS-SPL (Fowler, Mun and Tramel 2011) with bands and densities that are learned.
+    The groups are rotated to their principal axes and then transformed by the basis. Coefficients are sorted by their
+    standard deviation in training and cut into bands. A band of larger deviation has more measurements: from none to
+    the size of the band. Rows are random, except that the first bands are measured directly. This is the
+    variable-density sampling of MS-BCS-SPL (Fowler, Mun and Tramel 2011), with learned bands and densities.
 
-    Recovery is FISTA with continuation, and weights that are the inverse of the spreads: the most probable
-    coefficients, were they drawn from Laplace distributions.
+    Recovery is FISTA with continuation. The weights are inverse spreads, which gives the most probable coefficients
+    under Laplace distributions.
 
-    `basis` is (n, n); a unit has at most `max_measurements`, by rows that come from `seed`. `arrays` are those of
-    `learn`, with or without others.
+    `basis` is (n, n). A unit has at most `max_measurements`, by rows drawn from `seed`. `arrays` are those of `learn`;
+    further entries are ignored.
     """
 
     SOLVER = L1Solver("fista", iterations=24, continuation=12)
     ONE_STEP = L1Solver("ista", iterations=1)
     PENALTY = 0.3 / 12
-    """Theory says 1/12, the variance of a rounding error; CIFAR-10 images lose a point of top-1 more with it."""
+    """In theory 1/12, the variance of a rounding error; but with it, CIFAR-10 images lose one more point of top-1."""
 
     def __init__(self, basis: Floats, arrays: Arrays, max_measurements: int, seed: int) -> None:
         import numpy as np
@@ -179,13 +189,13 @@ class Banded(Sensing):
         codes = arrays["spreads"].reshape(-1).astype(np.int64)
         members = np.argsort(-codes, kind="stable")[: max(1, int((codes > 0).sum()))]
         parts = [members[at : at + BAND] for at in range(0, len(members), BAND)]
-        # In steps.
+        # Mean standard deviation of each band, in steps.
         self._spreads = [2 ** ((codes[part].mean() - ONE_STEP_CODE) / CODES_PER_OCTAVE) for part in parts]
         matrix = np.zeros((len(parts), BAND, BAND))
         for band, part in enumerate(parts):
             rows = _band_rows(codes[part], [seed, band])
             matrix[band, : len(rows), : len(part)] = rows
-        # The last band is filled up with a coefficient that is not there.
+        # The last band is padded with the index of a dummy coefficient after the last one.
         self._members = np.pad(members, (0, len(parts) * BAND - len(members)), constant_values=codes.size)
         self._matrix = torch.from_numpy(matrix)
         self._grid, self._grid_basis = _on_grid(self._matrix.mT.contiguous()), _on_grid(self._basis)
@@ -198,10 +208,10 @@ class Banded(Sensing):
 
     @classmethod
     def learn(cls, units: Tensor, basis: Floats, step: float) -> Arrays:
-        """Means of the groups, their rotation, and the spreads of coefficients in steps, of training units.
+        """Return the means of the groups, their rotation, and the spreads of coefficients in steps, of training units.
 
-        `units` is (units, groups, n). The arrays are `means` (groups), `rotation` (groups, groups), or none of it, and
-        `spreads` (groups, n).
+        `units` is (units, groups, n). The arrays are `means` (groups,), `rotation` (groups, groups), or (0, groups) for
+        too many groups, and `spreads` (groups, n).
         """
         import numpy as np
         import torch
@@ -228,7 +238,7 @@ class Banded(Sensing):
         }
 
     def measure(self, units: Tensor) -> Tensor:
-        """Band by band."""
+        """Return the measurements band by band."""
         import torch
 
         coefficients = _coefficients(units, self._means, self._grid_rotation, self._grid_basis).flatten(1)
@@ -238,7 +248,7 @@ class Banded(Sensing):
         return measured
 
     def recover(self, symbols: Tensor, step: float) -> Tensor:
-        """All units of a part at once, band by band, by the rows that were used."""
+        """Recover all bands of a batch of units from the measurements of the first rows."""
         import torch
 
         return torch.cat([self._recover(part, step) for part in _parts(symbols, BATCH_UNITS)])
@@ -260,18 +270,18 @@ class Banded(Sensing):
         return rotated + self._means.float()[:, None]
 
     def _solve(self, measured: Tensor, count: int) -> Tensor:
-        """Coefficients (bands, units, BAND) of measurements (bands, units, BAND) with `count` rows in use."""
+        """Return coefficients (bands, units, BAND) for measurements (bands, units, BAND), with `count` rows in use."""
         import torch
 
         full, partly = self._operators_of(count)
         bands = len(full.matrix)
         weights = math.sqrt(2) / torch.tensor(self._spreads)[:, None, None]
-        # A rotation is undone by one step: its gradient leads from anywhere to A^T y.
+        # For a rotation one step is enough: from any point, a gradient step leads to A^T y.
         easy = self.ONE_STEP.solve(full, measured[:bands], self.PENALTY, weights[:bands])
         return torch.cat([easy, self.SOLVER.solve(partly, measured[bands:], self.PENALTY, weights[bands:])])
 
     def _operators_of(self, count: int) -> tuple[Operator, Operator]:
-        """The rows in use: of the leading bands that are measured in full, and of the others."""
+        """Return the rows in use: of the leading bands that are measured in full, and of the others."""
         import torch
 
         if count not in self._operators:
@@ -287,26 +297,26 @@ class Banded(Sensing):
 
 
 def _band_rows(codes: NDArray[np.int64], seed: Sequence[int]) -> Floats:
-    """The rows that measure a band. How many they are is found by integers, the same on both sides."""
+    """Return the rows that measure a band. Their number is computed in integers, so it is the same on both sides."""
     import numpy as np
 
     size, total = len(codes), int(codes.sum())
     if total > DIRECT_CODE * size:
         return np.eye(size)
-    # The size times the share (mean code - MIN_CODE) / (FULL_CODE - MIN_CODE).
+    # size * (mean code - MIN_CODE) / (FULL_CODE - MIN_CODE).
     rows = (total - MIN_CODE * size) // (FULL_CODE - MIN_CODE)
     return orthonormal_rows(min(size, max(1, rows)), size, seed)
 
 
 def _means(units: Tensor) -> Tensor:
-    """The mean of each group, as integers."""
+    """Return the mean of each group, as integers."""
     return units.mean((0, 2)).round()
 
 
 def _coefficients(units: Tensor, means: Tensor, rotation: Tensor, basis: Tensor) -> Tensor:
-    """Integers, (units, groups, n): blocks less their mean, rotated with their fellows, in the basis. Sums are exact.
+    """Return coefficients as integers, (units, groups, n): blocks less their mean, rotated across groups, in the basis.
 
-    The rotation is in multiples of 2^-ROTATION_BITS, the basis of 2^-MATRIX_BITS.
+    Sums are exact. The rotation is in multiples of 2^-ROTATION_BITS, the basis in multiples of 2^-MATRIX_BITS.
     """
     centred = units - means[:, None]
     if len(rotation):
@@ -315,10 +325,10 @@ def _coefficients(units: Tensor, means: Tensor, rotation: Tensor, basis: Tensor)
 
 
 def _parts(values: Tensor, size: int) -> list[Tensor]:
-    """Slices of so many along the first axis; one of none where there are none."""
+    """Return slices of `size` along the first axis; one empty slice if there are no values."""
     return [values[at : at + size] for at in range(0, max(1, len(values)), size)]
 
 
 def _on_grid(matrix: Tensor) -> Tensor:
-    """A matrix in multiples of 2^-MATRIX_BITS."""
+    """Return a matrix in multiples of 2^-MATRIX_BITS."""
     return (matrix * (1 << MATRIX_BITS)).round()

@@ -1,4 +1,4 @@
-"""Sparse recovery for plugins: bases, measurement matrices, and one batched solver of the l1 problem.
+"""Sparse recovery: measurement matrices, and one batched solver of the l1 problem.
 
 Everything is a matrix, because blocks are small: a block of n values is x = Psi c with an orthonormal (n, n) basis Psi,
 its measurements are y = E x = A c with A = E Psi, and the solver finds sparse coefficients c for a whole batch of y.
@@ -20,28 +20,25 @@ if TYPE_CHECKING:
 
 POWER_ITERATIONS = 100
 GAIN_MARGIN = 1.02
-"""Power iteration approaches the largest eigenvalue from below; a step must not be longer than its inverse."""
-
-
-# --- orthonormal bases ---------------------------------------------------------------------------------------------
+"""Power iteration approaches the largest eigenvalue from below, but a step must not be longer than its inverse."""
 
 
 # --- measurement matrices ------------------------------------------------------------------------------------------
 
 
 def gaussian_rows(rows: int, length: int, seed: int | Sequence[int]) -> NDArray[np.float64]:
-    """(rows, length) independent normal values of variance 1/rows, so that columns have length 1 on average.
+    """Return (rows, length) independent normal values of variance 1/rows, so that columns have length 1 on average.
 
     The ensemble of Candes and Tao, "Near-optimal signal recovery from random projections", 2006.
     """
     import numpy as np
 
-    # The legacy generator, because its streams are frozen: both sides may have other versions of numpy.
+    # The legacy generator, because its streams are frozen: the two sides may have different versions of numpy.
     return np.random.RandomState(seed).standard_normal((rows, length)) / math.sqrt(rows)
 
 
 def orthonormal_rows(rows: int, length: int, seed: int | Sequence[int]) -> NDArray[np.float64]:
-    """The first `rows` rows of a random rotation, (rows, length): orthonormal, and drawn evenly (Haar measure).
+    """Return the first `rows` rows of a random rotation, (rows, length): orthonormal, from the Haar measure.
 
     Raises ValueError for more rows than columns.
     """
@@ -59,10 +56,10 @@ def orthonormal_rows(rows: int, length: int, seed: int | Sequence[int]) -> NDArr
 
 
 class Operator:
-    """The matrix A of a problem, (..., m, n), and what a solver needs of it; made once for many problems.
+    """The matrix A of a problem, (..., m, n), with the step size of a solver; made once and used for many problems.
 
-    With leading axes, it is a stack of matrices, each with problems of its own. `orthonormal` promises that rows are
-    orthonormal (or zero), so that the step size is 1; else it is 1/L with L by power iteration.
+    With leading axes it is a stack of matrices, each with its own problems. `orthonormal` states that the rows are
+    orthonormal (or zero), so that the step size is 1; otherwise it is 1/L, with L by power iteration.
     """
 
     def __init__(self, matrix: Tensor, *, orthonormal: bool = False) -> None:
@@ -80,13 +77,13 @@ class Operator:
         return 1 / (GAIN_MARGIN * _gain(self.matrix)).clamp(min=torch.finfo(self.matrix.dtype).tiny)
 
     def gradient(self, coefficients: Tensor, measurements: Tensor) -> Tensor:
-        """A^T (A c - y), the gradient of 1/2 ||y - A c||^2, for c (..., batch, n) and y (..., batch, m)."""
+        """Return A^T (A c - y), the gradient of 1/2 ||y - A c||^2, for c (..., batch, n) and y (..., batch, m)."""
         return (coefficients @ self.matrix.mT - measurements) @ self.matrix
 
     def descend(self, back_projection: Tensor) -> Callable[[Tensor], Tensor]:
-        """The map c -> c - step * gradient, for `back_projection` = A^T y.
+        """Return the map c -> c - step * gradient, for `back_projection` = A^T y.
 
-        It takes the cheaper of one product with the (n, n) matrix I - step A^T A and two with A.
+        It uses the cheaper of one product with the (n, n) matrix I - step A^T A and two products with A.
         """
         import torch
 
@@ -109,7 +106,7 @@ class Operator:
 
 
 def _gain(matrix: Tensor) -> Tensor:
-    """The largest eigenvalue of A^T A, from below, (..., 1, 1)."""
+    """Return a lower estimate of the largest eigenvalue of A^T A, (..., 1, 1)."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -123,7 +120,7 @@ def _gain(matrix: Tensor) -> Tensor:
 
 
 def soft_threshold(values: Tensor, threshold: Tensor) -> Tensor:
-    """The proximal map of threshold * |v|: each value moved towards zero by the threshold, and not beyond."""
+    """Return the proximal map of threshold * |v|: each value moved towards zero by the threshold, at most to zero."""
     return values - values.clamp(min=-threshold, max=threshold)
 
 
@@ -132,15 +129,16 @@ class L1Solver:
     """argmin over c of 1/2 ||y - A c||^2 + penalty * sum_i weights_i |c_i|, for a batch of y at once.
 
     - "ista": a gradient step, then soft thresholding (Daubechies, Defrise and De Mol 2004).
-    - "fista": the same from a point beyond the last two iterates (Beck and Teboulle 2009, eqs. 4.1 to 4.3): an error of
-      the order of 1/k^2 after k iterations rather than 1/k.
-    - `continuation`: over the first so many iterations the penalty falls geometrically to its value, from the least at
-      which the solution is zero, each problem's own (Hale, Yin and Zhang 2008).
-    - Weights that fall with a coefficient's expected size penalise all alike (Candes, Wakin and Boyd 2008).
+    - "fista": the same from a point extrapolated from the last two iterates (Beck and Teboulle 2009, eqs. 4.1 to 4.3):
+      the error is of the order of 1/k^2 after k iterations instead of 1/k.
+    - `continuation`: over this number of first iterations, the penalty falls geometrically to its value. It starts at
+      the smallest penalty for which the solution is zero, for each problem separately (Hale, Yin and Zhang 2008).
+    - `weights`: weights that fall with a coefficient's expected size penalise all coefficients alike (Candes, Wakin and
+      Boyd 2008).
 
-    It ends after `iterations`, or after the continuation when no problem of the batch moved by more than `tolerance`
-    times its length; zero never ends early. With a tolerance, a solution therefore depends a little on the batch that
-    it is in. Works on `device`, and in the matrix's dtype.
+    It ends after `iterations`, or, once the continuation is over, when no problem of the batch moved by more than
+    `tolerance` times its length; a tolerance of zero never ends early. With a tolerance, a solution therefore depends
+    slightly on the rest of its batch. Computes on `device`, in the matrix's dtype.
     """
 
     method: Literal["ista", "fista"] = "fista"
@@ -163,9 +161,10 @@ class L1Solver:
         weights: Tensor | None = None,
         start: Tensor | None = None,
     ) -> Tensor:
-        """Coefficients (..., batch, n) of measurements (..., batch, m).
+        """Return coefficients (..., batch, n) for measurements (..., batch, m).
 
-        `weights` broadcasts against the coefficients; 1 by default. `start` is where to begin, zero by default.
+        `weights` broadcasts against the coefficients and is 1 by default. `start` is the first iterate, zero by
+        default.
         """
         import torch
 
@@ -196,14 +195,17 @@ class L1Solver:
         return operator if matrix is operator.matrix else Operator(matrix, orthonormal=operator.orthonormal)
 
     def _thresholds(self, back_projection: Tensor, penalty: float, weights: Tensor) -> Callable[[int], Tensor]:
-        """The thresholds of each iteration: for a step size of 1, and broadcast against the coefficients."""
+        """Return a function from iteration to thresholds for a step size of 1.
+
+        The thresholds broadcast against the coefficients.
+        """
         import torch
 
         final = penalty * weights
         if not (self.continuation and penalty > 0):
             return lambda _iteration: final
         tiny = torch.finfo(back_projection.dtype).tiny
-        # At this multiple of the penalty, zero fulfils the optimality condition |A^T y|_i <= penalty * weights_i.
+        # At this multiple of the penalty, zero satisfies the optimality condition |A^T y|_i <= penalty * weights_i.
         excess = (back_projection.abs() / final.clamp(min=tiny)).amax(-1, keepdim=True).clamp(1, 1e12)
 
         def falling(iteration: int) -> Tensor:

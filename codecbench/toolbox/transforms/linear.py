@@ -1,9 +1,9 @@
 """A linear transform of blocks, learned from training data: principal components, quantisers and a prior.
 
-`learn` designs both halves from the statistics of training data (`codecbench.toolbox.transforms.moments`), `Analysis`
-turns samples to symbols on the device, `Synthesis` turns them back on the edge. Matrices are integers, and so are the
-values that they meet: float64 holds every sum exactly, so symbols and restored values depend neither on batches nor on
-threads.
+`learn_transform` designs both halves from the statistics of training data (`codecbench.toolbox.transforms.moments`).
+`Analysis` turns samples into symbols on the device, `Synthesis` turns symbols into samples on the edge. Matrices and
+the values they multiply are integers, and float64 holds every sum exactly, so symbols and restored values depend
+neither on batches nor on threads.
 
 Importing this module does not import numpy.
 """
@@ -28,37 +28,38 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-SPARE = 0.01
-"""Share that dropping further components may add to the cost, which is `ScalarQuantiser.cost` of those kept."""
+DROP_COST_SHARE = 0.01
+"""The share by which dropping further components may raise the cost, the sum of `ScalarQuantiser.cost` of
+those kept."""
 
 INPUT_BITS, INPUT_CLIP = 13, float(1 << 23)
-"""The root mean square of values is 2^13 to 2^14 units of their grid, and they are clipped at 2^23 units."""
+"""The grid is chosen so that the root mean square of values is 2^13 to 2^14 units; values are clipped at 2^23 units."""
 
 MAX_WEIGHT = 32_767
-"""The limit of both matrices. With INPUT_CLIP, blocks of 2^14 values make sums below 2^52."""
+"""The limit of both matrices' magnitudes. With INPUT_CLIP, blocks of 2^14 values give sums below 2^52."""
 
 GRID_STEPS = 24
-"""Rounding the device's matrix adds to a component with a deviation of a 24th of a step at most..."""
+"""Rounding the device's matrix adds an error with a deviation of at most 1/24 of a step to a component..."""
 
 ROUNDING_SHARE = 50
-"""... and rounding the edge's adds a 50th to the squared error; but MAX_WEIGHT comes first."""
+"""... and rounding the edge's matrix adds at most 1/50 to the squared error; MAX_WEIGHT takes precedence over both."""
 
 CENTROID_GRID = 256
-"""Centroids are multiples of a 256th of a step."""
+"""Centroids are multiples of 1/256 of a step."""
 
 _MIN_DEVIATION = 1 / 8
-"""In steps. A component of less is all zeros."""
+"""In steps. A component of smaller deviation is always zero."""
 
 
 def learn_transform(
     spec: TensorSpec, relative_step: float, sensitivity: Sensitivity, moments: Moments
 ) -> tuple[Analysis, Synthesis]:
-    """Both halves of the Karhunen-Loève transform of weighted blocks, with one step for all components.
+    """Return both halves of the Karhunen-Loève transform of weighted blocks, with one step for all components.
 
-    `relative_step` is the step in units of the weighted values' root-mean-square deviation. An equal step is an equal
-    slope of the components' rate-distortion curves: reverse water-filling (Cover and Thomas, Elements of Information
-    Theory, section 10.3.3). Components that it leaves at zero are not kept. The matrices' grids are so fine that
-    rounding adds some hundredths to the quantisation error at most.
+    `relative_step` is the step in units of the weighted values' root-mean-square deviation. An equal step gives an
+    equal slope of the components' rate-distortion curves: reverse water-filling (Cover and Thomas, Elements of
+    Information Theory, section 10.3.3). Components that are always zero at this step are dropped. The matrices' grids
+    are so fine that rounding adds at most a few hundredths to the quantisation error.
     """
     components = _Components.of(relative_step, sensitivity, moments)
     return _analysis(spec, sensitivity, moments, components), _synthesis(spec, sensitivity, moments, components)
@@ -68,7 +69,7 @@ def learn_transform(
 class Analysis:
     """The device's half: a matrix (components, values) in 1/scale of a step for each 1/grid of a value.
 
-    `offset` (components,) is what the mean gives, in 1/scale of a step; `thresholds` are those of the components'
+    `offset` (components,) is the matrix times the mean, in 1/scale of a step; `thresholds` are those of the components'
     quantisers, in bins.
     """
 
@@ -81,7 +82,7 @@ class Analysis:
     prior: Prior
 
     def symbols(self, samples: Sequence[NDArray[Any]], image: bool) -> list[NDArray[np.int32]]:
-        """The symbols of each sample under `prior`, (components, blocks). An image's values are k/255.
+        """Return the symbols of each sample under `prior`, (components, blocks). An image's values are k/255.
 
         Raises ValueError for values that are not finite.
         """
@@ -96,7 +97,7 @@ class Analysis:
         return np.split(symbols, np.cumsum([len(of_one) for of_one in blocks])[:-1], axis=1)
 
     def _to_grid(self, values: NDArray[Any], image: bool) -> NDArray[np.float64]:
-        """Integers as float64."""
+        """Return values as integers, in float64."""
         import numpy as np
 
         if image:
@@ -107,23 +108,23 @@ class Analysis:
             return np.rint(values.astype(np.float64) * self.grid).clip(-INPUT_CLIP, INPUT_CLIP)
 
     def to_bytes(self) -> bytes:
-        """The state that `from_bytes` takes."""
-        table = _less(self.thresholds, _half_ways(self.prior))
+        """Return the state that `from_bytes` takes."""
+        table = _differences_from(self.thresholds, _rounding_thresholds(self.prior))
         return _pack(self.tiling, self.prior, self.matrix, table, (self.grid, self.scale), self.offset)
 
     @classmethod
     def from_bytes(cls, state: bytes) -> Analysis:
-        """The inverse of `to_bytes`. Raises ValueError for anything else."""
+        """Return the half of a state; the inverse of `to_bytes`. Raises ValueError for an invalid state."""
         tiling, prior, matrix, table, (grid, scale), offset = _unpack(state)
-        return cls(tiling, grid, scale, matrix, offset, _plus(table, _half_ways(prior)), prior)
+        return cls(tiling, grid, scale, matrix, offset, _add_differences(table, _rounding_thresholds(prior)), prior)
 
 
 @dataclass(frozen=True, eq=False)
 class Synthesis:
     """The edge's half: a matrix (values, components) in 1/scale of a value for each step.
 
-    `mean` (values,) is in 1/(scale CENTROID_GRID) of a value; values are kept within `limits`; `centroids` are those of
-    the components' quantisers, in 1/CENTROID_GRID of a step.
+    `mean` (values,) is in 1/(scale * CENTROID_GRID) of a value. Values are clipped to `limits`. `centroids` are those
+    of the components' quantisers, in 1/CENTROID_GRID of a step.
     """
 
     tiling: Tiling
@@ -135,7 +136,7 @@ class Synthesis:
     prior: Prior
 
     def restore(self, symbols: NDArray[np.int32], shape: Sequence[int]) -> NDArray[np.float64]:
-        """A sample of this shape, of its symbols (components, blocks)."""
+        """Return a sample of this shape from its symbols (components, blocks)."""
         import numpy as np
 
         rows = zip(self.centroids, symbols - self.prior.min_symbols, strict=True)
@@ -144,22 +145,22 @@ class Synthesis:
         return self.tiling.join((blocks / (self.scale * CENTROID_GRID)).clip(*self.limits), shape)
 
     def to_bytes(self) -> bytes:
-        """The state that `from_bytes` takes."""
-        table = _less(self.centroids, _middles(self.prior))
+        """Return the state that `from_bytes` takes."""
+        table = _differences_from(self.centroids, _rounding_centroids(self.prior))
         return _pack(self.tiling, self.prior, self.matrix, table, (self.scale, *self.limits), self.mean)
 
     @classmethod
     def from_bytes(cls, state: bytes) -> Synthesis:
-        """The inverse of `to_bytes`. Raises ValueError for anything else."""
+        """Return the half of a state; the inverse of `to_bytes`. Raises ValueError for an invalid state."""
         tiling, prior, matrix, table, (scale, low, high), mean = _unpack(state)
-        return cls(tiling, scale, matrix, mean, (low, high), _plus(table, _middles(prior)), prior)
+        return cls(tiling, scale, matrix, mean, (low, high), _add_differences(table, _rounding_centroids(prior)), prior)
 
 
 @dataclass(frozen=True, eq=False)
 class _Components:
     """The components that are kept: matrices (components, values) to steps and back, and the quantisers.
 
-    `distortion` is the weighted squared error of a block that quantising them and dropping the others makes.
+    `distortion` is the weighted squared error of a block: that of quantised components plus the energy of dropped ones.
     """
 
     forward: NDArray[np.float64]
@@ -171,7 +172,7 @@ class _Components:
     @classmethod
     def of(cls, relative_step: float, sensitivity: Sensitivity, moments: Moments) -> _Components:
         variances, vectors = principal_axes(moments.covariance)
-        step = relative_step * math.sqrt(variances.mean()) or 1.0  # any will do for constants
+        step = relative_step * math.sqrt(variances.mean()) or 1.0  # constants may have any step
         trained = _train(moments.weighted, variances, vectors, step)
         kept = _worth_keeping(variances / step**2, trained)
         quantisers = [trained[at] for at in kept]
@@ -188,7 +189,7 @@ class _Components:
 def _train(
     weighted: NDArray[np.float64], variances: NDArray[np.float64], vectors: NDArray[np.float64], step: float
 ) -> dict[int, ScalarQuantiser]:
-    """Quantisers of the components that are not all zeros, by their index."""
+    """Return quantisers of the components that are not always zero, by index."""
     import numpy as np
 
     likely = np.flatnonzero(variances > (step * _MIN_DEVIATION) ** 2)
@@ -198,18 +199,18 @@ def _train(
 
 
 def _worth_keeping(variances: NDArray[np.float64], trained: Mapping[int, ScalarQuantiser]) -> list[int]:
-    """The components without those that together lower the cost by less than SPARE of it; variances in squared steps.
+    """Return the components without those that together lower the cost by less than DROP_COST_SHARE of it.
 
-    A row of the matrices is much to hold for a component that is hardly ever other than zero.
+    `variances` are in squared steps. A component that is almost always zero is not worth a row of the matrices.
     """
     import numpy as np
 
     kept = np.array(list(trained), int)
     costs = np.array([quantiser.cost for quantiser in trained.values()])
     gains = variances[kept] - costs
-    spare = SPARE * (float(variances.sum()) - float(gains.sum()))
+    max_loss = DROP_COST_SHARE * (float(variances.sum()) - float(gains.sum()))
     weakest = np.argsort(gains, kind="stable")
-    lost = weakest[np.cumsum(gains[weakest]) <= spare]
+    lost = weakest[np.cumsum(gains[weakest]) <= max_loss]
     return [int(at) for at in np.delete(kept, lost)]
 
 
@@ -217,9 +218,9 @@ def _analysis(spec: TensorSpec, sensitivity: Sensitivity, moments: Moments, comp
     import numpy as np
 
     mean_square = (moments.variance + float(np.square(moments.mean).sum())) / len(moments.mean)
-    usual = _power(2.0**INPUT_BITS / math.sqrt(mean_square)) if mean_square else 1.0
+    usual = _power_of_two(2.0**INPUT_BITS / math.sqrt(mean_square)) if mean_square else 1.0
     grid = 255.0 if spec.image else usual
-    needed = _power(GRID_STEPS * grid * math.sqrt(moments.variance / 12))
+    needed = _power_of_two(GRID_STEPS * grid * math.sqrt(moments.variance / 12))
     scale = min(needed, _max_scale(components.forward / grid))
     matrix = np.rint(components.forward * (scale / grid))
     thresholds = [quantiser.thresholds for quantiser in components.quantisers]
@@ -232,10 +233,11 @@ def _synthesis(spec: TensorSpec, sensitivity: Sensitivity, moments: Moments, com
 
     energy = sum(float(np.square(each.centroids) @ each.counts / each.counts.sum()) for each in components.quantisers)
     noise = energy * float(np.square(sensitivity.matrix).sum()) / 12  # for a scale of 1
-    needed = _power(math.sqrt(ROUNDING_SHARE * noise / components.distortion)) if components.distortion else 1.0
+    needed = _power_of_two(math.sqrt(ROUNDING_SHARE * noise / components.distortion)) if components.distortion else 1.0
     scale = min(needed, _max_scale(components.backward))
     rows, values = sensitivity.matrix.shape
-    # What lies outside few directions is nothing to the tail. The mean within them deflates best; no range holds there.
+    # A tail of low rank ignores errors outside few directions. The mean within them deflates best, and restored values
+    # have no known range.
     mean = sensitivity.inverse @ moments.weighted_mean if rows < values else moments.mean
     limit = float(np.finfo(spec.dtype).max)
     return Synthesis(
@@ -247,24 +249,24 @@ def _synthesis(spec: TensorSpec, sensitivity: Sensitivity, moments: Moments, com
 
 
 def _max_scale(matrix: NDArray[np.float64]) -> float:
-    """The largest power of two that keeps a matrix within MAX_WEIGHT."""
+    """Return the largest power of two that keeps a matrix within MAX_WEIGHT."""
     import numpy as np
 
-    return _power(MAX_WEIGHT / 2 / np.abs(matrix).max(initial=1e-300))
+    return _power_of_two(MAX_WEIGHT / 2 / np.abs(matrix).max(initial=1e-300))
 
 
-def _power(value: float) -> float:
-    """The smallest power of two from `value` on, 1 for what is not finite or not above zero."""
+def _power_of_two(value: float) -> float:
+    """Return the smallest power of two that is at least `value`; 1 if the value is not finite or not above zero."""
     return 2.0 ** min(1000, max(-1000, math.ceil(math.log2(value)))) if 0 < value < math.inf else 1.0
 
 
-def _half_ways(prior: Prior) -> list[NDArray[np.int64]]:
-    """Thresholds where rounding has them, in bins."""
+def _rounding_thresholds(prior: Prior) -> list[NDArray[np.int64]]:
+    """Return the thresholds of plain rounding, in bins."""
     return [BINS * symbols[1:] - BINS // 2 for symbols in _alphabets(prior)]
 
 
-def _middles(prior: Prior) -> list[NDArray[np.int64]]:
-    """Centroids where rounding has them, in 1/CENTROID_GRID of a step."""
+def _rounding_centroids(prior: Prior) -> list[NDArray[np.int64]]:
+    """Return the centroids of plain rounding, in 1/CENTROID_GRID of a step."""
     return [CENTROID_GRID * symbols for symbols in _alphabets(prior)]
 
 
@@ -274,16 +276,16 @@ def _alphabets(prior: Prior) -> list[NDArray[np.int64]]:
     return [np.arange(low, low + len(table)) for low, table in zip(prior.lowest, prior.tables, strict=True)]
 
 
-def _less(rows: Sequence[NDArray[np.int64]], usual: Sequence[NDArray[np.int64]]) -> NDArray[np.int32]:
-    """Differences of rows from the usual ones, one row after the other."""
+def _differences_from(rows: Sequence[NDArray[np.int64]], usual: Sequence[NDArray[np.int64]]) -> NDArray[np.int32]:
+    """Return the differences of rows from the usual ones, concatenated."""
     import numpy as np
 
     differences = [row - usual_one for row, usual_one in zip(rows, usual, strict=True)]
     return np.concatenate([np.zeros(0, np.int64), *differences]).astype(np.int32)
 
 
-def _plus(differences: NDArray[np.int32], usual: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
-    """The inverse of `_less`."""
+def _add_differences(differences: NDArray[np.int32], usual: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+    """Return the rows; the inverse of `_differences_from`."""
     import numpy as np
 
     ends = np.cumsum([0, *map(len, usual)])
@@ -298,7 +300,10 @@ def _pack(
     numbers: Sequence[float],
     vector: NDArray[Any],
 ) -> bytes:
-    """A side's state: safetensors, deflated. Planes of bytes of folded integers deflate better than numbers."""
+    """Return a side's state: safetensors, deflated.
+
+    The matrix is stored as zigzag integers, low bytes first and then high bytes, which deflates better.
+    """
     import numpy as np
     from safetensors.numpy import save
 
@@ -314,7 +319,7 @@ def _pack(
 
 
 def _unpack(state: bytes) -> tuple[Tiling, Prior, Any, Any, list[float], Any]:
-    """The inverse of `_pack`. Raises ValueError where it was not one."""
+    """Return the parts of a state; the inverse of `_pack`. Raises ValueError for an invalid state."""
     import numpy as np
     from safetensors import SafetensorError
     from safetensors.numpy import load

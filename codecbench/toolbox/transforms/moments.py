@@ -1,4 +1,4 @@
-"""Statistics of training blocks, from which linear transforms are learned.
+"""Statistics of training blocks, for learning linear transforms.
 
 Importing this module does not import numpy.
 """
@@ -25,9 +25,9 @@ _COVARIANCE_BLOCKS, _QUANTISER_BLOCKS, _BATCH = 100_000, 40_000, 50
 class Moments:
     """Statistics of training blocks.
 
-    Of the values: their `mean` (values,), the sum of their variances, the lowest and the highest. Of the weighted
-    values: `weighted_mean` (rows,), `covariance` (rows, rows), and `weighted`, some of the blocks less that mean,
-    (n, rows).
+    Of the values: `mean` (values,), `variance` (the sum of their variances), `low` and `high` (the lowest and the
+    highest value). Of the weighted values: `weighted_mean` (rows,), `covariance` (rows, rows), and `weighted`, some of
+    the blocks less that mean, (n, rows).
     """
 
     mean: NDArray[np.float64]
@@ -40,9 +40,9 @@ class Moments:
 
     @classmethod
     def of(cls, data: FitData, sensitivity: Sensitivity) -> Moments:
-        """Over the training data, up to 100,000 blocks, as far as time allows, one batch at least.
+        """Return the statistics of the training data: up to 100,000 blocks, at least one batch, within the time limit.
 
-        Raises ValueError where all samples are empty.
+        Raises ValueError if all samples are empty.
         """
         import numpy as np
 
@@ -55,7 +55,7 @@ class Moments:
         kept: list[NDArray[np.float64]] = []
         for blocks in _training_blocks(data, sensitivity.tiling):
             if origin is None:
-                origin = blocks.mean(axis=0)  # sums of differences from about the mean lose no digits
+                origin = blocks.mean(axis=0)  # near the mean, so that sums of differences lose no digits
             low, high = min(low, float(blocks.min())), max(high, float(blocks.max()))
             blocks -= origin
             weighted = sensitivity.apply(blocks)
@@ -77,7 +77,7 @@ class Moments:
 
 
 def principal_axes(covariance: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Variances, largest first, and the unit vectors that they are along, one a column."""
+    """Return variances, largest first, and the unit vectors of their axes, one a column."""
     import numpy as np
 
     variances, vectors = np.linalg.eigh(covariance)
@@ -85,7 +85,7 @@ def principal_axes(covariance: NDArray[np.float64]) -> tuple[NDArray[np.float64]
 
 
 def _training_blocks(data: FitData, tiling: Tiling) -> Iterator[NDArray[np.float64]]:
-    """Blocks of a batch, (n, values), without those that have none."""
+    """Yield the blocks of each batch, (n, values), without empty batches."""
     import numpy as np
 
     for batch, _ in data.batches(_BATCH):

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 def neighbours_mean(levels: NDArray[np.int32]) -> NDArray[np.int32]:
-    """For each level of planes (planes, height, width), the mean of that to its left and that above, rounded down.
+    """Return the mean of each level's left and upper neighbours in planes (planes, height, width), rounded down.
 
-    On the rim it is the one there is, and in the corner 0. `levels - neighbours_mean(levels)` has fewer bits where
-    planes are smooth.
+    On the border it is the only neighbour, and 0 at the top left corner. `levels - neighbours_mean(levels)` has lower
+    entropy if planes are smooth.
     """
     import numpy as np
 
@@ -24,10 +24,10 @@ def neighbours_mean(levels: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def restore_from_differences(differences: NDArray[np.int32], mask: int = -1) -> NDArray[np.int32]:
-    """The levels from `(levels - neighbours_mean(levels)) & mask`, where all levels are within the mask (-1: any).
+    """Return the levels from `(levels - neighbours_mean(levels)) & mask`; all levels must be within the mask (-1: any).
 
-    Goes from one diagonal to the next. With a rim of a row above and a column to the left, neighbours along a diagonal
-    lie `width` apart in memory.
+    It goes diagonal by diagonal. With a border of one row above and one column to the left, values along a diagonal are
+    `width` apart in memory.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Entropy-constrained scalar quantisation: what a symbol costs decides where its cell ends.
+"""Entropy-constrained scalar quantisation: thresholds minimise squared error plus weighted rate.
 
 Importing this module does not import numpy.
 """
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_SYMBOL = 1 << 14
-"""Values are clipped at so many steps on either side of zero before a quantiser is trained on them."""
+"""Values are clipped to this magnitude, in steps, before a quantiser is trained on them."""
 
 BINS = 16
-"""Places a step where thresholds may lie: bin b is the values from b/BINS to (b + 1)/BINS of a step."""
+"""Possible thresholds a step: bin b holds the values from b/BINS to (b + 1)/BINS of a step."""
 
 RATE_WEIGHT = 0.12
-"""Squared steps that a bit is worth. At high rates, one more lowers the squared error by ln(2)/6 = 0.116 of them."""
+"""The weight of a bit, in squared steps. At high rates, one more bit lowers the squared error by ln(2)/6 = 0.116."""
 
 _PASSES = 8
 _MANY_SYMBOLS = 256
@@ -30,11 +30,11 @@ _MAX_BIN = 1 << 19  # beyond the thresholds of all symbols
 
 @dataclass(frozen=True, eq=False)
 class ScalarQuantiser:
-    """Cells of values in steps; each has a symbol, the consecutive integers from `lowest` on.
+    """Quantisation cells of values in steps; their symbols are the consecutive integers from `lowest` on.
 
-    `counts` are the symbols' weights in training, none of them zero. `centroids` are what the symbols are restored to,
-    in steps. `thresholds` are the first bins of all cells but the first, ascending. `error` is the mean squared error
-    in training, in squared steps.
+    `counts` are the symbols' weights in training, none of them zero. `centroids` are the restored values of the
+    symbols, in steps. `thresholds` are the first bins of all cells but the first, ascending. `error` is the mean
+    squared error in training, in squared steps.
     """
 
     lowest: int
@@ -45,7 +45,7 @@ class ScalarQuantiser:
 
     @property
     def cost(self) -> float:
-        """Mean squared error and RATE_WEIGHT for each bit, in squared steps."""
+        """Mean squared error plus RATE_WEIGHT for each bit of entropy, in squared steps."""
         import numpy as np
 
         shares = self.counts / self.counts.sum()
@@ -53,10 +53,10 @@ class ScalarQuantiser:
 
     @classmethod
     def trained(cls, values: NDArray[np.float64]) -> ScalarQuantiser | None:
-        """For values (n,) in steps, up to MAX_SYMBOL; None where all of them would have the same symbol.
+        """Return a quantiser for values (n,) in steps, up to MAX_SYMBOL; None if all would have the same symbol.
 
-        Starts at rounding; then thresholds that lower `cost` at the present counts and centroids, and counts and
-        centroids of these thresholds, in turn (Chou, Lookabaugh and Gray 1989).
+        It starts with rounding. It then alternates between thresholds that minimise `cost` for the present counts and
+        centroids, and the counts and centroids of these thresholds (Chou, Lookabaugh and Gray 1989).
         """
         import numpy as np
 
@@ -68,7 +68,7 @@ class ScalarQuantiser:
         weights = np.bincount(bins, minlength=len(centres))
         sums = np.bincount(bins, weights=values, minlength=len(centres))
         chosen = np.arange(len(centres)) // BINS
-        # Over so many symbols, each is so rare that thresholds half-way are as good.
+        # With more symbols each is so rare that thresholds at midpoints are as good.
         for _ in range(_PASSES if len(symbols) <= _MANY_SYMBOLS else 0):
             counts, centroids = _cells(chosen, weights, sums, symbols)
             bits = -np.log2(counts / counts.sum())
@@ -84,10 +84,10 @@ class ScalarQuantiser:
 
 
 def find_cells(thresholds: Sequence[NDArray[np.int64]], bins: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The cell of its row's quantiser that each bin is in, from 0 on: (rows, n), as are the bins."""
+    """Return the cell of its row's quantiser that holds each bin, from 0 on, for bins (rows, n)."""
     import numpy as np
 
-    # One search for all rows: each has a range of its own, far from the others'.
+    # One search for all rows: each row is shifted to its own range, far from the others.
     starts = np.arange(len(thresholds))[:, None] * (4.0 * _MAX_BIN)
     ends = np.cumsum([0, *map(len, thresholds)])[:-1, None]
     ascending = [np.zeros(0), *(row + start for row, start in zip(thresholds, starts, strict=True))]
@@ -100,7 +100,7 @@ def find_cells(thresholds: Sequence[NDArray[np.int64]], bins: NDArray[np.float64
 def _cells(
     chosen: NDArray[Any], weights: NDArray[Any], sums: NDArray[Any], symbols: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Counts and centroids. Each symbol also has _SPARE_COUNT of a value that lies at the symbol."""
+    """Return counts and centroids; each symbol also counts _SPARE_COUNT values that equal the symbol."""
     import numpy as np
 
     counts = np.bincount(chosen, weights=weights, minlength=len(symbols)) + _SPARE_COUNT

@@ -1,4 +1,4 @@
-"""Sensitivity of the network behind a split to the values of a tensor, learned from gradients of the tail.
+"""Sensitivity of the tail to errors in the tensor's values, learned from the tail's gradients.
 
 Importing this module imports neither numpy nor torch.
 """
@@ -20,27 +20,28 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_FULL_VALUES = 16_384
-"""Values of the largest tensor that is taken as one block, for a tail that sees few directions of it."""
+"""The largest tensor, in values, that is taken as one block, for a tail whose gradients have low rank."""
 
 MAX_RANK = 64
-"""Directions that are few."""
+"""The largest rank that counts as low."""
 
 FLOOR = 0.1
-"""Added to the sensitivities, in units of their mean, since the tail is linear for small errors only.
+"""Added to the sensitivities, in units of their mean, because the tail is linear for small errors only.
 
 Between 0.03 and 0.3 the KL divergence of the outputs at equal bytes changes little on features of a ResNet-20.
 """
 
 _SAMPLES, _BLOCKS, _BATCH = 1000, 32_000, 50
-"""Gradients are taken of so many samples, or blocks, and of so many samples at once."""
+"""The numbers of samples and of blocks from which gradients are taken, whichever is reached first, and the
+batch size."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sensitivity:
-    """Blocks, and a matrix that makes an error of their values as great as it matters.
+    """A tiling, and a matrix that weights an error in a block's values by its effect on the tail's outputs.
 
-    `matrix` is (rows, values), `inverse` (values, rows) its inverse. With fewer rows than values, errors outside the
-    rows do not matter, and `inverse` is the pseudo-inverse.
+    `matrix` is (rows, values), `inverse` (values, rows) its inverse. With fewer rows than values, errors orthogonal to
+    the rows have no effect, and `inverse` is the pseudo-inverse.
     """
 
     tiling: Tiling
@@ -49,7 +50,7 @@ class Sensitivity:
 
     @classmethod
     def plain(cls, spec: TensorSpec) -> Sensitivity:
-        """All values alike: the identity, on the blocks of `Tiling.of`."""
+        """Return equal sensitivity to all values: the identity, on the blocks of `Tiling.of`."""
         import numpy as np
 
         tiling = Tiling.of(spec)
@@ -58,11 +59,12 @@ class Sensitivity:
 
     @classmethod
     def of_tail(cls, data: FitData) -> Sensitivity | None:
-        """The root of E[J^T J], J being the Jacobian of the tail's outputs by a block, averaged over positions as well.
+        """Return the square root of E[J^T J] plus FLOOR, with J the Jacobian of the tail's outputs in a block's values.
 
-        FLOOR is added. Where E[J^T J] of the whole tensor has a rank of at most MAX_RANK (nothing behind the split but
-        pooling and a linear layer, say), the tensor is one block, and the rows are these directions alone. None where
-        the outputs have no derivative by the tensor. Takes half of the fit's time at most.
+        The mean is over samples and positions. If E[J^T J] of the whole tensor has a rank of at most MAX_RANK (as when
+        only pooling and a linear layer follow the split), the tensor is one block, and the rows span these directions
+        alone, without FLOOR. Returns None if the outputs have no derivative in the tensor. Takes at most half of the
+        fit's time.
         """
         import numpy as np
 
@@ -77,14 +79,14 @@ class Sensitivity:
                 first.append(gradients.reshape(len(gradients), -1))
         if not np.isfinite(total).all() or not total.any():
             return None
-        directions = _few_directions(np.concatenate(first).astype(np.float64)) if is_full else None
+        directions = _low_rank_directions(np.concatenate(first).astype(np.float64)) if is_full else None
         if directions is not None:
             return cls(Tiling.one_block(shape), directions, np.asarray(np.linalg.pinv(directions), np.float64))
         energies, vectors = np.linalg.eigh(total * (values / np.trace(total)) + FLOOR * np.eye(values))
         return cls(tiling, (vectors * np.sqrt(energies)) @ vectors.T, (vectors / np.sqrt(energies)) @ vectors.T)
 
     def apply(self, blocks: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Blocks (n, values) to weighted blocks (n, rows); the same array where the matrix is the identity."""
+        """Return weighted blocks (n, rows) for blocks (n, values); the same array if the matrix is the identity."""
         return blocks if self._is_identity else blocks @ self.matrix.T
 
     @cached_property
@@ -94,26 +96,26 @@ class Sensitivity:
         return self.matrix.shape[0] == self.matrix.shape[1] and np.array_equal(self.matrix, np.eye(len(self.matrix)))
 
 
-def _few_directions(gradients: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """The root of E[g g^T] of gradients (n, values), as (rank, values); None where they span many directions."""
+def _low_rank_directions(gradients: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return the square root of E[g g^T] of gradients (n, values), as (rank, values); None if their rank is high."""
     import numpy as np
 
     energies, vectors = np.linalg.eigh(gradients @ gradients.T)
     strong = energies > 1e-6 * energies.max()
-    if not 0 < strong.sum() <= min(MAX_RANK, len(gradients) // 4):  # of few samples, the rank says nothing
+    if not 0 < strong.sum() <= min(MAX_RANK, len(gradients) // 4):  # few samples would have a low rank anyway
         return None
     return np.asarray(vectors[:, strong].T @ gradients)
 
 
 def _gradients(data: FitData, tiling: Tiling) -> Iterator[NDArray[np.float32]]:
-    """Gradients of sums of the tail's outputs with random signs, (n, *shape): E[g g^T] is E[J^T J]."""
+    """Yield gradients of sums of the tail's outputs with random signs, (n, *shape), for which E[g g^T] is E[J^T J]."""
     import torch
 
     generator = torch.Generator().manual_seed(data.seed)
     enough = min(_SAMPLES, _BLOCKS / tiling.count(data.spec.max_shape))
     seen = 0
     for batch, targets in data.batches(_BATCH):
-        # Softmax does not see what all classes have in common.
+        # Softmax is invariant to a constant added to all classes.
         centred = all(isinstance(target, int) for target in targets)
         for xs in [batch] if isinstance(batch, torch.Tensor) else [x[None] for x in batch]:
             xs = xs.to(data.torch_device).detach().requires_grad_()
@@ -128,7 +130,7 @@ def _gradients(data: FitData, tiling: Tiling) -> Iterator[NDArray[np.float32]]:
 
 
 def floating_tensors(output: Any) -> Iterator[torch.Tensor]:
-    """The floating-point tensors in a model's output."""
+    """Yield the floating-point tensors in a model's output."""
     import torch
 
     if isinstance(output, torch.Tensor):

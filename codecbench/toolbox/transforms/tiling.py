@@ -16,21 +16,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_VALUES = 512
-"""Blocks of `Tiling.of` are as large as keeps the values of one within this, and so a matrix over them small."""
+"""Blocks of `Tiling.of` have at most this number of values, so that a matrix over a block is small."""
 
 MAX_CHANNELS = 2048
-"""Up to so many values a vector is one block. More channels make a block whose covariance takes long to learn."""
+"""A vector of up to this number of values is one block. With more channels, a block's covariance takes long
+to learn."""
 
 PLANE_SIDE, SEQUENCE_SIDE = 8, 16
-"""Greatest sides of a block, where two axes are tiled and where one is."""
+"""The largest sides of a block, if two axes are tiled and if one is."""
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """Blocks of `sizes` along the tiled `axes` of a sample. They are whole along its other axes, the channels.
+    """Blocks of `sizes` along the tiled `axes` of a sample, and whole along its other axes, the channels.
 
-    A sample's blocks follow one another in row-major order of their positions. The values of a block, one row of an
-    array, run in row-major order of the sample's axes. What does not tile is padded by edge values.
+    A sample's blocks are in row-major order of their positions. The values of a block, one row of an array, are in
+    row-major order of the sample's axes. Blocks beyond the border are padded with border values.
     """
 
     axes: tuple[int, ...]
@@ -38,9 +39,10 @@ class Tiling:
 
     @classmethod
     def of(cls, spec: TensorSpec) -> Tiling:
-        """The largest blocks of at most MAX_VALUES values whose sides are a power of two, or the whole of an axis.
+        """Return the largest blocks of at most MAX_VALUES values; each side is a power of two or the whole axis.
 
-        Tiled are the last two axes; the varying axis and the last; one axis of a matrix; none of a short vector.
+        Tiled are the last two axes of a tensor with three axes or more, or the varying axis and the last; one axis of a
+        matrix; no axis of a short vector.
         """
         axes, shape = _tiled_axes(spec), spec.max_shape
         channels, side = cls(axes, ()).channels(shape), SEQUENCE_SIDE if len(axes) == 1 else PLANE_SIDE
@@ -50,23 +52,23 @@ class Tiling:
 
     @classmethod
     def one_block(cls, shape: Sequence[int]) -> Tiling:
-        """One block that is the sample."""
+        """Return one block that is the sample."""
         return cls(tuple(range(len(shape))), tuple(shape))
 
     def channels(self, shape: Sequence[int]) -> int:
-        """Values at one position of the tiled axes."""
+        """Return the number of values at one position of the tiled axes."""
         return math.prod(n for axis, n in enumerate(shape) if axis not in self.axes)
 
     def values(self, shape: Sequence[int]) -> int:
-        """Values of one block."""
+        """Return the number of values of one block."""
         return self.channels(shape) * math.prod(self.sizes)
 
     def count(self, shape: Sequence[int]) -> int:
-        """Blocks of a sample of this shape."""
+        """Return the number of blocks of a sample of this shape."""
         return math.prod(-(-shape[axis] // size) for axis, size in zip(self.axes, self.sizes, strict=True))
 
     def split(self, samples: NDArray[Any]) -> NDArray[Any]:
-        """Samples (n, *shape) to blocks (n * count, values)."""
+        """Return the blocks of samples (n, *shape), (n * count, values)."""
         import numpy as np
 
         shape = samples.shape[1:]
@@ -80,7 +82,7 @@ class Tiling:
         return cut.transpose(self._order(shape)).reshape(count, values)
 
     def join(self, blocks: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
-        """Blocks (count, values) to one sample, contiguous and of this shape; the inverse of `split`."""
+        """Return one sample of this shape, contiguous, from blocks (count, values); the inverse of `split`."""
         import numpy as np
 
         cut, order = (1, *self._cut(shape)), self._order(shape)
@@ -89,12 +91,12 @@ class Tiling:
         return np.ascontiguousarray(sample[tuple(slice(n) for n in shape)])
 
     def _cut(self, shape: Sequence[int]) -> list[int]:
-        """The number of blocks along each axis and the size of one."""
+        """Return the number of blocks along each axis and the size of one."""
         sizes = {**dict(enumerate(shape)), **dict(zip(self.axes, self.sizes, strict=True))}
         return [part for axis, n in enumerate(shape) for part in (-(-n // sizes[axis]), sizes[axis])]
 
     def _order(self, shape: Sequence[int]) -> list[int]:
-        """Samples, blocks along each axis, and the positions within them."""
+        """Return the axes: samples, then blocks along each axis, then the positions within them."""
         axes = range(len(shape))
         return [0, *(1 + 2 * axis for axis in axes), *(2 + 2 * axis for axis in axes)]
 

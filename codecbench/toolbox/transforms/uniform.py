@@ -17,9 +17,9 @@ RANGE_BYTES = 8
 
 
 def to_pixels(image: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The integers k of an image of values k/255; anything else goes to the nearest of them.
+    """Return the integers k of an image of values k/255; other values are rounded to the nearest.
 
-    Raises ValueError where a value is not a number.
+    Raises ValueError for a NaN.
     """
     import numpy as np
 
@@ -33,17 +33,17 @@ def to_pixels(image: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def from_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The values k/255 of integers k, equal to those of an image input bit for bit."""
+    """Return the values k/255 of integers k, equal to those of an image input bit for bit."""
     import numpy as np
 
     return np.divide(pixels, np.float32(255), dtype=np.float32, order="C")
 
 
 def quantise_uniform(values: NDArray[Any], levels: int) -> tuple[bytes, NDArray[np.uint8]]:
-    """Header of RANGE_BYTES, and the index of the nearest of `levels` values evenly spaced from lowest to highest.
+    """Return a header of RANGE_BYTES, and the index of the nearest of `levels` evenly spaced values.
 
-    The lowest and the highest value are themselves levels, so the zeros of a rectified tensor stay zeros.
-    Raises ValueError for more than 256 levels and for values that are not finite as float32.
+    The lowest and the highest value are levels, so the zeros of a rectified tensor stay zeros. Raises ValueError for
+    more than 256 levels and for values that are not finite as float32.
     """
     import numpy as np
 
@@ -55,29 +55,35 @@ def quantise_uniform(values: NDArray[Any], levels: int) -> tuple[bytes, NDArray[
         low = high = np.float32(0)
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError("the tensor holds values that are not finite in float32; they cannot be quantised")
-    # In float64, because the distance of two float32 values can be over the largest float32.
+    # In float64, because the difference of two float32 values can exceed the largest float32.
     span = float(high) - float(low)
     steps = (values.astype(np.float64) - float(low)) * ((levels - 1) / span if span else 0.0)
     return struct.pack("<ff", low, high), np.rint(steps).astype(np.uint8)
 
 
 def dequantise_uniform(header: bytes | memoryview, indices: NDArray[Any], levels: int) -> NDArray[np.float32]:
-    """The values of the levels at `indices`. Raises PayloadError for a header that is no range or a level too high."""
+    """Return the values of the levels at `indices`.
+
+    Raises PayloadError for an invalid header or a level out of range.
+    """
     import numpy as np
 
     low, high = read_range(header)
     if indices.size and int(indices.max()) >= levels:
-        raise PayloadError(f"level {int(indices.max())} of {levels}")
-    # Convex weights: no value leaves the range, even where the range is over the largest float32.
+        raise PayloadError(f"level {int(indices.max())} is not below {levels}")
+    # Convex weights: no value leaves the range, even if its width exceeds the largest float32.
     weights = np.arange(levels, dtype=np.float64) / (levels - 1)
     return (low * (1 - weights) + high * weights).astype(np.float32).take(indices)
 
 
 def read_range(header: bytes | memoryview) -> tuple[float, float]:
-    """Lowest and highest value of a header written by `quantise_uniform`. Raises PayloadError where it is none."""
+    """Return the lowest and the highest value of a header of `quantise_uniform`.
+
+    Raises PayloadError for an invalid one.
+    """
     if len(header) != RANGE_BYTES:
         raise PayloadError("payload ends within its range")
     low, high = struct.unpack("<ff", header)
     if not -float("inf") < low <= high < float("inf"):
-        raise PayloadError(f"a range from {low} to {high}")
+        raise PayloadError(f"an invalid range, from {low} to {high}")
     return low, high

@@ -1,7 +1,7 @@
-"""`ae-plus`: a symmetric convolutional auto-encoder whose encoder is pruned and rounded to 8 bits.
+"""`ae-plus`: a symmetric convolutional autoencoder whose encoder is pruned and rounded to 8 bits.
 
-The paper's Offload-AE+ (Yao et al., SenSys 2020, section 6): an auto-encoder that burdens device and edge alike,
-enhanced by model compression of its encoder.
+The paper's Offload-AE+ (Yao et al., SenSys 2020, section 6): an autoencoder of similar cost on device and edge,
+improved by compressing the model of its encoder.
 """
 
 from __future__ import annotations
@@ -24,33 +24,34 @@ LATENTS = 48
 """Output channels of the encoder."""
 
 FIRST_WIDTH = 48
-"""Channels behind the encoder's first layer, before pruning; each further layer doubles them."""
+"""Channels after the encoder's first layer, before pruning; each further layer doubles them."""
 
 KEPT_SHARE = 0.75
-"""The share of the hidden channels that is kept after half of the training; the other half is fine-tuning in 8 bits."""
+"""The share of hidden channels kept after half of the training; the second half is fine-tuning with 8-bit values."""
 
-EXCHANGE = 0.7
-"""The worth of a bit to the loss, as a share of its worth at the start of `deepcod-rd` at the same step."""
+RELATIVE_RATE_WEIGHT = 0.7
+"""The rate weight, as a share of `RateTaskObjective.slope` at the linear start of `deepcod-rd` at the same step."""
 
 SHARE_TENSOR = 0.3
-"""The share of the training in which the tensor's squared error alone counts: the tail's output for a first decoder's
-noise teaches nothing, and costs most of a step. Then the rate comes in, to its full worth at half of the training."""
+"""The share of the training in which only the tensor's squared error counts. The tail's output for the noise of an
+untrained decoder gives no useful gradient and costs most of a step. Then the rate weight rises, to its full value at
+half of the training."""
 
 SAMPLES: Mapping[TensorKind, int] = {"image": 1_200_000, "large": 500_000, "middle": 800_000, "small": 1_000_000}
-"""Training samples seen by a fit from scratch that time does not end."""
+"""Training samples of a fit from scratch, unless the time limit ends it."""
 
 RATE = 1e-3
 
 
 class AePlus(LatentCodec):
-    """Strided convolutions on the device, their mirror image on the edge, quantiser, prior and loss of `deepcod-rd`.
+    """Strided convolutions on the device, mirrored on the edge; quantiser, prior and loss of `deepcod-rd`.
 
-    Training begins with the squared error alone. The encoder is trained in floating point for half of the time; then a
-    quarter of its hidden channels are cut out (structured pruning by norms), and weights and hidden values are rounded
-    to 8 bits while the training goes on. The device computes in these whole numbers. `step` sets what a bit is worth,
-    as it does for `deepcod-rd`.
+    Training begins with the squared error alone. The encoder is trained in floating point for half of the time. Then a
+    quarter of its hidden channels are removed (structured pruning by norms), weights and hidden values are rounded to 8
+    bits, and training continues. The device computes with these integers. `step` sets the rate weight, as in
+    `deepcod-rd`.
 
-    Payload: the length of a varying axis; the symbols in the code of `ContextPrior`, no header.
+    Payload: the length of a varying axis; the symbols as coded by `ContextPrior`; no header.
     """
 
     name = "ae-plus"
@@ -73,24 +74,24 @@ class AePlus(LatentCodec):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> Points:
-        """Two steps, finer at an image."""
+        """Return two steps, finer for an image."""
         return cls._points[kind_of(spec)]
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> Points:
-        """The finer one."""
+        """Return the finer point."""
         return cls.points_for(spec)[-1:]
 
     @classmethod
     def starts_from(cls, spec: TensorSpec, **point: Any) -> Mapping[str, Any] | None:
-        """The coarser point from scratch, and the finer one from it."""
+        """Return None for the coarser point, which is fitted from scratch, and the coarser point for the finer one."""
         coarser = cls.points_for(spec)[0]
         return None if point["step"] == coarser["step"] else coarser
 
     def fit(self, data: FitData) -> None:
-        """Statistics, then training, pruning and fine-tuning. With no time left the encoder is random, but usable.
+        """Compute statistics, then train, prune and fine-tune. Without time left the encoder is random, but usable.
 
-        Where another point's states are there, or this one's, their compressed networks are trained on.
+        If states of another point, or of this one, are given, training continues from their compressed networks.
         """
         from codecbench.toolbox.learning import (
             MatrixEncoder,
@@ -106,15 +107,15 @@ class AePlus(LatentCodec):
         start = Start.of(data, self.step, LATENTS)
         teacher = Teacher(data.tail)
         linear = Network(MatrixEncoder(start), ScaleContext(start.deviations), _transposed(start))
-        exchange = EXCHANGE * RateTaskObjective(data, start, linear, teacher, 0.0).slope()
+        rate_weight = RELATIVE_RATE_WEIGHT * RateTaskObjective(data, start, linear, teacher, 0.0).slope()
         samples = SAMPLES[kind_of(data.spec)]
         if data.start is None:
             network, schedule = self._random(data, start), Schedule(samples, rate=RATE)
         else:
             network, schedule = self._network_of(data.start, start), Schedule(samples // 3, rate=RATE / 2)
-        objective = _compressing(data, start, network, teacher, exchange)
+        objective = _compressing(data, start, network, teacher, rate_weight)
         train(objective, data, schedule)
-        objective.advance(1.0)  # where time was up before half of the training
+        objective.advance(1.0)  # compress the encoder if time ran out before half of the training
         for side, state in _states(objective).items():
             self.restore(side, state)
         data.progress(1.0, "fitted")
@@ -130,11 +131,14 @@ class AePlus(LatentCodec):
         encoder = Encoder(start.geometry, channels, mean, deviation)
         decoder = Decoder(start.geometry, FIRST_WIDTH, LATENTS, mean, deviation)
         first = next(as_tensors(data.held_out(64)))
-        encoder.settle(first, Geometry(start.tiling, first.shape[1:]))
+        encoder.scale_output(first, Geometry(start.tiling, first.shape[1:]))
         return Network(encoder, ScaleContext(torch.full((LATENTS,), START_DEVIATION)), decoder)
 
     def _network_of(self, states: tuple[bytes, bytes], start: Start) -> Network:
-        """A fitted network. It is the same at all steps: they are what a bit is worth, and no unit of its latents."""
+        """Return a fitted network.
+
+        It fits all steps, because the step sets the rate weight and not the unit of the latents.
+        """
         from codecbench.toolbox.learning import Network, ScaleContext
 
         other = self._restored(states)
@@ -161,30 +165,35 @@ class AePlus(LatentCodec):
 
 
 def _transposed(start: Start) -> nn.Module:
-    """The decoder of the start: its transform's inverse alone."""
+    """Return the decoder of the start: only its inverse transform."""
     from codecbench.toolbox.learning import SynthesisNetwork
 
     return SynthesisNetwork(start.geometry, start.inverse, start.restored, 1, 0)
 
 
 def _moments(start: Start) -> tuple[float, float]:
-    """Mean and deviation of the training values, those of all channels together."""
+    """Return mean and standard deviation of the training values, over all channels together."""
     within = (start.inverse * start.deviations).square().sum(1).mean()
     mean = float(start.mean.mean())
-    if start.spec.image:  # whose whole numbers are pixels
+    if start.spec.image:  # an image's integers are pixel values
         mean = round(mean * 255) / 255
     return mean, math.sqrt(float(within + start.mean.var(correction=0))) or 1.0
 
 
-def _compressing(data: FitData, start: Start, network: Network, teacher: Teacher, exchange: float) -> RateTaskObjective:
-    """An objective whose rate comes in slowly; half of it over, the encoder is compressed, where it is not yet."""
+def _compressing(
+    data: FitData, start: Start, network: Network, teacher: Teacher, rate_weight: float
+) -> RateTaskObjective:
+    """Return an objective whose rate weight rises slowly, and which compresses the encoder at half of the training.
+
+    An encoder that is compressed already stays as it is.
+    """
     from codecbench.toolbox.learning import Geometry, RateTaskObjective, straight_through
 
     class Compressing(RateTaskObjective):
         share = 1.0 if network.encoder.compressed else 0.0
 
         def loss(self, xs: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-            """At first the squared error, in units of the variance."""
+            """Return the squared error in units of the variance at first, then the loss of `RateTaskObjective`."""
             if self.share >= SHARE_TENSOR:
                 return super().loss(xs, generator)
             geometry = Geometry(start.tiling, xs.shape[1:])
@@ -194,18 +203,18 @@ def _compressing(data: FitData, start: Start, network: Network, teacher: Teacher
             return error, {"error": float(error.detach())}
 
         def advance(self, share: float) -> bool:
-            """True where the task comes in, or the encoder was compressed, just now."""
+            """Return True if the tail loss starts to count, or the encoder was compressed, in this step."""
             if self.share >= 1:
                 return False
             before, self.share = self.share, share
-            self.exchange = exchange * min(1.0, max(0.0, share - SHARE_TENSOR) / (0.5 - SHARE_TENSOR))
+            self.rate_weight = rate_weight * min(1.0, max(0.0, share - SHARE_TENSOR) / (0.5 - SHARE_TENSOR))
             encoder = self.network.encoder
             if share >= 0.5 and not encoder.compressed:
                 encoder.compress(KEPT_SHARE)
                 return True
             return before < SHARE_TENSOR <= share
 
-    return Compressing(data, start, network, teacher, exchange)
+    return Compressing(data, start, network, teacher, rate_weight)
 
 
 def _states(objective: RateTaskObjective) -> dict[Side, bytes]:

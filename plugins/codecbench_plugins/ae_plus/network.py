@@ -1,4 +1,4 @@
-"""The networks of `ae-plus`: a convolutional encoder that can be pruned and rounded to 8 bits, and its mirror image.
+"""The networks of `ae-plus`: a convolutional encoder that can be pruned and rounded to 8 bits, and its decoder.
 
 Importing this module imports torch, so the codec imports it inside methods.
 """
@@ -16,17 +16,17 @@ from torch import Tensor, nn
 from codecbench.toolbox.learning import Geometry, quantise_dead_zone
 
 MAX_WEIGHT, MAX_VALUE = 127, 255
-"""Limits of weights (8 bits with their sign) and of the values between layers (8 bits)."""
+"""Limits of weights (8 bits with their sign) and of hidden values (8 bits)."""
 
 EXACT = (1 << 24) - 1
-"""Whole numbers up to this are exact in float32."""
+"""Integers up to this are exact in float32."""
 
 START_DEVIATION = 2.0
-"""The deviation of the latents, in steps, before training."""
+"""The standard deviation of the latents, in steps, before training."""
 
 
 def strides(geometry: Geometry) -> list[tuple[int, int]]:
-    """Strides of the encoder's layers, which halve until a block is one position; three of 1 for a whole block."""
+    """Return the strides of the encoder's layers: 2 until a block is one position; 1, 1, 1 for a whole sample."""
     if geometry.is_one_block:
         return [(1, 1)] * 3
     found, (rows, columns) = [], geometry.block
@@ -38,20 +38,20 @@ def strides(geometry: Geometry) -> list[tuple[int, int]]:
 
 
 def widths(geometry: Geometry, first: int, latents: int) -> list[int]:
-    """Channels in, between the layers (doubling), and out."""
+    """Return the numbers of channels: input, between the layers (doubling), and output."""
     count = len(strides(geometry))
     return [geometry.channels, *(first << i for i in range(count - 1)), latents]
 
 
 def rounded(x: Tensor) -> Tensor:
-    """The nearest integers, with the gradient of the identity."""
+    """Return the nearest integers, with the gradient of the identity."""
     return x + (torch.round(x) - x).detach()
 
 
 class Encoder(nn.Module):
     """Strided 3 x 3 convolutions with ReLU between, to a grid of latents in steps.
 
-    `compress` prunes hidden channels and from then on rounds weights and hidden values to 8 bits, as the device will,
+    `compress` prunes hidden channels. From then on, weights and hidden values are rounded to 8 bits as on the device,
     with straight-through gradients (Jacob et al. 2018, section 3).
     """
 
@@ -60,7 +60,7 @@ class Encoder(nn.Module):
     compressed: Tensor
 
     def __init__(self, geometry: Geometry, channels: Sequence[int], mean: float, deviation: float) -> None:
-        """`channels` in, between the layers, and out, as `widths` gives them."""
+        """Make layers for `channels`: input, between the layers, and output, as `widths` returns them."""
         super().__init__()
         self.strides = strides(geometry)
         side = 1 if geometry.is_one_block else 3
@@ -76,7 +76,7 @@ class Encoder(nn.Module):
             self.register_buffer(f"peak{i}", torch.tensor(0.0))
 
     def forward(self, xs: Tensor, geometry: Geometry) -> Tensor:
-        """Samples to latents."""
+        """Return the latents of samples."""
         x = (geometry.planes(xs) - self.mean) / self.deviation
         x = x.contiguous(memory_format=torch.channels_last)
         last = len(self.layers) - 1
@@ -104,7 +104,7 @@ class Encoder(nn.Module):
         return rounded((x / unit).clamp(max=MAX_VALUE)) * unit
 
     @torch.no_grad()
-    def settle(self, xs: Tensor, geometry: Geometry) -> None:
+    def scale_output(self, xs: Tensor, geometry: Geometry) -> None:
         """Scale the last layer so that these samples' latents have START_DEVIATION."""
         latents = self(xs, geometry)
         last = self.layers[-1]
@@ -115,7 +115,7 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def compress(self, share: float) -> None:
-        """Keep this share of the hidden channels: those whose weights in and out have the largest norms.
+        """Keep this share of the hidden channels: those whose incoming and outgoing weights have the largest norms.
 
         Structured pruning by magnitude (Li et al. 2017, section 3.1, with the next layer's norms as well).
         """
@@ -131,10 +131,10 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def integers(self, spec_is_image: bool, max_magnitude: float) -> IntegerEncoder:
-        """The encoder that the device runs: pruned channels cut out, weights and values whole numbers."""
+        """Return the encoder for the device: pruned channels removed, weights and values as integers."""
         layers = [layer for layer in self.layers if isinstance(layer, nn.Conv2d)]
-        fan = layers[0].weight[0].numel()
-        limit = 255.0 if spec_is_image else float(max(255, min(32_767, EXACT // (MAX_WEIGHT * fan) - 1)))
+        fan_in = layers[0].weight[0].numel()
+        limit = 255.0 if spec_is_image else float(max(255, min(32_767, EXACT // (MAX_WEIGHT * fan_in) - 1)))
         grid = 255.0 if spec_is_image else limit / max_magnitude if 1e-30 < max_magnitude < 1e30 else 1.0
         found: list[IntegerLayer] = []
         unit_in, kept_in = torch.tensor(1.0 / grid), torch.ones(layers[0].weight.shape[1])
@@ -146,7 +146,7 @@ class Encoder(nn.Module):
             unit = _weight_unit(weight)
             integers = torch.round(weight / unit)[kept > 0][:, kept_in > 0]
             unit, bias = unit.reshape(-1)[kept > 0], bias[kept > 0]
-            if i == 0:  # the mean goes to the bias, but not where padding is: there a zero is the mean
+            if i == 0:  # the mean is subtracted from the input, so that zeros of the padding stand for the mean
                 unit = unit / self.deviation
             unit_out = (self.get_buffer(f"peak{i}") / MAX_VALUE).clamp(min=1e-12) if hidden else torch.tensor(1.0)
             factor = unit * unit_in / unit_out
@@ -165,13 +165,13 @@ class Encoder(nn.Module):
 
 
 def _weight_unit(weight: Tensor) -> Tensor:
-    """The unit in which the largest weight of an output channel is MAX_WEIGHT, (out, 1, 1, 1)."""
+    """Return the unit in which the largest weight of an output channel is MAX_WEIGHT, (out, 1, 1, 1)."""
     return (weight.detach().abs().amax((1, 2, 3), keepdim=True) / MAX_WEIGHT).clamp(min=1e-12)
 
 
 @dataclass
 class IntegerLayer:
-    """A convolution of whole numbers: `weight` to 127, `offset`, and the `factor` that goes to the next grid."""
+    """A convolution of integers: `weight` up to 127, `offset`, and the `factor` to the next layer's unit."""
 
     weight: Tensor
     offset: Tensor
@@ -181,7 +181,7 @@ class IntegerLayer:
 
 
 class IntegerEncoder(nn.Module):
-    """The encoder in whole numbers. Sums are exact, so its symbols depend on neither batch, threads nor machine."""
+    """The encoder in integers. Sums are exact, so its symbols do not depend on batch, threads or machine."""
 
     def __init__(self, layers: Sequence[IntegerLayer], grid: float, limit: float, mean: float) -> None:
         super().__init__()
@@ -192,29 +192,33 @@ class IntegerEncoder(nn.Module):
         self.factors = nn.ParameterList(nn.Parameter(layer.factor, requires_grad=False) for layer in layers)
 
     def forward(self, xs: Tensor, geometry: Geometry, image: bool) -> Tensor:
-        """Samples (n, *shape) to symbols (n, latents, height, width). Raises ValueError for values not finite."""
+        """Return symbols (n, latents, height, width) of samples (n, *shape).
+
+        Raises ValueError for values not finite.
+        """
         if not bool(torch.isfinite(xs).all()):
             raise ValueError("the tensor holds values that are not finite; they cannot be quantised")
         integers = torch.round(xs.double() * self.grid).clamp(0 if image else -self.limit, self.limit)
         x = geometry.planes((integers - self.mean).float())
-        reach = self.limit + abs(self.mean)
+        max_input = self.limit + abs(self.mean)
         for i, (stride, padding) in enumerate(self.plan):
             weight, offset = self.weights[i], self.offsets[i]
-            fan = weight[0].numel()
-            exact = fan * MAX_WEIGHT * reach <= EXACT
+            fan_in = weight[0].numel()
+            exact = fan_in * MAX_WEIGHT * max_input <= EXACT
             kind = torch.float32 if exact else torch.float64
             y = F.conv2d(x.to(kind), weight.to(kind), None, stride, padding) + offset.to(kind)[:, None, None]
             y = y.float() * self.factors[i][:, None, None]
             x = y if i == len(self.plan) - 1 else torch.round(y).clamp(0, MAX_VALUE)
-            reach = MAX_VALUE
+            max_input = MAX_VALUE
         return quantise_dead_zone(x)
 
     @torch.no_grad()
     def trainable(self, geometry: Geometry, deviation: float) -> Encoder:
-        """An encoder of about these `integers`: compressed already, without the channels that were cut out.
+        """Return a trainable encoder with about these integers: compressed already, without the removed channels.
 
-        `deviation` is that of the training values. What a hidden value's unit was is lost, and any would do: each is
-        such that the weights before it are as large as those of a layer that starts (He et al. 2015, section 2.2).
+        `deviation` is that of the training values. The unit of a hidden value is not stored, and any unit gives the
+        same function. Each is chosen so that the weights before it are as large as those of a new layer (He et al.
+        2015, section 2.2).
         """
         channels = [self.weights[0].shape[1], *(len(weight) for weight in self.weights)]
         encoder = Encoder(geometry, channels, self.mean / self.grid, deviation)
@@ -238,7 +242,7 @@ class IntegerEncoder(nn.Module):
         return encoder
 
     def tensors(self) -> dict[str, Tensor]:
-        """Tensors that `from_tensors` takes."""
+        """Return the tensors that `from_tensors` takes."""
         numbers = [self.grid, self.limit, self.mean, *(float(n) for s, p in self.plan for n in (*s, p))]
         found = {"numbers": torch.tensor(numbers, dtype=torch.float64)}
         for i in range(len(self.plan)):
@@ -249,7 +253,7 @@ class IntegerEncoder(nn.Module):
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> IntegerEncoder:
-        """The inverse of `tensors`. Raises KeyError where one is missing."""
+        """Return the encoder of these tensors; the inverse of `tensors`. Raises KeyError if one is missing."""
         grid, limit, mean, *rest = tensors["numbers"].tolist()
         layers = [
             IntegerLayer(
@@ -262,7 +266,7 @@ class IntegerEncoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The encoder's mirror image: strided transposed convolutions with ReLU between, unpruned.
+    """The mirrored encoder: strided transposed convolutions with ReLU between, unpruned.
 
     `mean` and `deviation` are those of the training values.
     """
@@ -284,7 +288,7 @@ class Decoder(nn.Module):
         self.register_buffer("deviation", torch.tensor(deviation))
 
     def forward(self, grid: Tensor, geometry: Geometry) -> tuple[Tensor, None]:
-        """Symbols to samples; this decoder has no copy of the tail whose output would come with them."""
+        """Return the samples of symbols, and None, because this decoder has no copy of the tail."""
         x = grid.contiguous(memory_format=torch.channels_last)
         for i, layer in enumerate(self.layers):
             x = layer(x if i == 0 else F.relu(x))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from codecbench_plugins.cs_generative.generator import Reconstruction
 
 MAX_VALUES = 4096
-"""Values of the largest image: the edge holds a dense matrix of measurements by values."""
+"""The largest image, in values: the edge holds a dense matrix (measurements, values)."""
 
 DECODE_CHUNK, BATCH = 128, 100
 
@@ -34,15 +34,17 @@ DECODE_CHUNK, BATCH = 128, 100
 class CsGenerative(Codec):
     """Signed, shuffled Hadamard measurements of an image; Adam over the latent of a generator of DCT coefficients.
 
-    The device sends `measurements` random products of length 1 with the image less the mean picture, in steps of `step`
-    grey levels, entropy-coded by one trained prior. The generator is a network with a hidden layer and a linear path
-    beside it, from a latent to the COEFFICIENTS DCT coefficients that vary most. It starts as the principal components,
-    and is trained as the decoder of a variational autoencoder, which also learns the variance of what it misses.
+    The device sends `measurements` products of the image less the mean picture with random vectors of length 1, in
+    steps of `step` grey levels, entropy-coded with one trained prior. The generator is a network with a hidden layer
+    and a parallel linear path, from a latent to the COEFFICIENTS DCT coefficients of largest variance. It starts as the
+    principal components and is trained as the decoder of a variational autoencoder, which also learns the variance of
+    its error.
 
-    `variant="faithful"` is the method as published: the picture is G(z), and no better than the generator.
-    `variant="best"` lets it miss coefficients as it did on held-out pictures, independent and normal, where Sparse-Gen
-    (Dhar, Grover and Ermon 2018, section 3) has a sparse miss. ||y - E G(z)||^2 is weighted by the inverse covariance
-    of y - E G(z), to which the miss and the quantiser add, and the expected miss, given y - E G(z), is added to G(z).
+    `variant="faithful"` is the published method: the picture is G(z), and no better than the generator.
+    `variant="best"` models the generator's error in each coefficient as independent and normal, with the variance on
+    held-out pictures; Sparse-Gen (Dhar, Grover and Ermon 2018, section 3) models a sparse error. ||y - E G(z)||^2 is
+    weighted by the inverse covariance of y - E G(z), which includes that error and the quantisation error. The expected
+    error, given y - E G(z), is added to G(z).
     """
 
     name = "cs-generative"
@@ -61,7 +63,7 @@ class CsGenerative(Codec):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """A twelfth to two thirds of the values as measurements, finer steps where there are more of them."""
+        """Return points with 1/12 to 2/3 of the values as measurements; more measurements have finer steps."""
         if not spec.image:
             return cls.points
         values = math.prod(spec.max_shape)
@@ -72,12 +74,12 @@ class CsGenerative(Codec):
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """The finest."""
+        """Return the finest point."""
         return cls.points_for(spec)[-1:]
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
-        """Needs an image, not too large, and settings that make sense for it."""
+        """Return why this point cannot run: not an image, too large, or an invalid setting."""
         if not spec.image:
             return "needs an image"
         values = math.prod(spec.max_shape)
@@ -111,14 +113,14 @@ class CsGenerative(Codec):
         self._state["prior"] = np.frombuffer(prior.to_bytes(), np.uint8)
 
     def export(self, side: Side) -> bytes:
-        """The mean picture and the prior; on the edge, the generator and the variances of what it misses as well."""
+        """Return the mean picture and the prior; for the edge also the generator and the variances of its error."""
         from safetensors.numpy import save
 
         names = ("mean", "prior") if side == "device" else tuple(self._state)
         return save({name: self._state[name] for name in names}) if self._state else b""
 
     def restore(self, side: Side, state: bytes) -> None:
-        """Take a state of `export`."""
+        """Load a state made by `export`."""
         from safetensors.numpy import load
 
         self._state = load(state) if state else {}
@@ -145,7 +147,10 @@ class CsGenerative(Codec):
         )  # fmt: skip
 
     def _quantised(self, picture: NDArray[Any]) -> NDArray[np.float64]:
-        """Flat symbols of a picture of grey levels; the sums behind them are of integers, and exact."""
+        """Return the flat symbols of a picture of grey levels.
+
+        The sums before rounding are exact, because they are of integers.
+        """
         import numpy as np
 
         sums = self._measuring.sums(picture - self._state["mean"].astype(np.float64))
@@ -155,19 +160,19 @@ class CsGenerative(Codec):
         return self._prior.clip(self._quantised(to_pixels(x.numpy()))[None])
 
     def encode(self, x: Tensor) -> bytes:
-        """The measurements' symbols under the prior, and nothing else."""
+        """Return the measurements' symbols as coded by the prior."""
         return self._prior.encode(self._symbols(x))
 
     def bound_bytes(self, x: Tensor) -> float:
-        """The bound of the symbols under the prior."""
+        """Return the Shannon bound of the symbols under the prior, in bytes."""
         return self._prior.bound_bytes(self._symbols(x))
 
     def decode(self, payload: bytes) -> Tensor:
-        """The picture whose latent explains the measurements best."""
+        """Return the picture of the latent that fits the measurements best."""
         return self.decode_batch([payload])[0]
 
     def decode_batch(self, payloads: Sequence[bytes]) -> list[Tensor]:
-        """All latents of a chunk are searched for together; each takes the same steps as alone."""
+        """Return all pictures; the latents of a chunk are searched together, each with the same steps as alone."""
         import numpy as np
         import torch
 

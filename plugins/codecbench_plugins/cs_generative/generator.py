@@ -1,4 +1,4 @@
-"""The generator, the search for the latent that explains measurements best, and what is restored from both.
+"""The generator, the search for the latent that fits the measurements best, and the reconstruction from both.
 
 Importing this module imports torch, so the codec imports it inside methods.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 from codecbench_plugins.cs_generative.measuring import SEED, Basis
 
 STARTS, DESCENT_STEPS, DESCENT_RATE, SPREAD = 2, 40, 0.2, 1.0
-"""Of the search for a latent. Further starts are normal about the first one with a standard deviation of SPREAD."""
+"""Settings of the search for a latent. Further starts are normal around the first with standard deviation SPREAD."""
 
 FIRST_BETA, SECOND_BETA, EPSILON = 0.9, 0.999, 1e-8
 
@@ -29,33 +29,34 @@ class Generator:
     offset: Tensor
 
     def __call__(self, latents: Tensor) -> Tensor:
-        """Coefficients."""
+        """Return the coefficients of latents."""
         return self.output(latents, self.hidden(latents))
 
     def hidden(self, latents: Tensor) -> Tensor:
-        """Values of the hidden layer, (count, width)."""
+        """Return the values of the hidden layer, (count, width)."""
         return (latents @ self.inner + self.bias).tanh()
 
     def output(self, latents: Tensor, hidden: Tensor) -> Tensor:
-        """Coefficients of latents and their hidden values."""
+        """Return the coefficients of latents and their hidden values."""
         return latents @ self.linear + hidden @ self.outer + self.offset
 
-    def pulled_back(self, slope: Tensor, hidden: Tensor) -> Tensor:
-        """The gradient in the latents of a loss whose gradient in the coefficients is `slope`."""
+    def latent_gradient(self, slope: Tensor, hidden: Tensor) -> Tensor:
+        """Return the gradient in the latents of a loss whose gradient in the coefficients is `slope`."""
         return slope @ self.linear.T + (slope @ self.outer.T * (1 - hidden * hidden)) @ self.inner.T
 
-    def seen_from(self, change: Tensor) -> Generator:
-        """The generator of v, where z = v `change`."""
-        return replace(self, linear=change @ self.linear, inner=change @ self.inner)
+    def in_basis(self, basis: Tensor) -> Generator:
+        """Return the generator as a function of v, where z = v `basis`."""
+        return replace(self, linear=basis @ self.linear, inner=basis @ self.inner)
 
 
 class Search:
     """argmin over z of 1/2 (y - E G(z))^T S^-1 (y - E G(z)) + 1/2 ||z||^2, for a batch of y.
 
-    `gram` is E^T S^-1 E, (K, K), E and G being in coefficients, so that no step costs a product with E. Adam works on
-    v = z C with C C^T the Hessian at z = 0, the curvature of the hidden layer left out: there the linear part of the
-    problem is a sphere. The search begins at its centre, and at STARTS - 1 points about it, and takes a fixed number of
-    steps; the lowest objective counts. All is in float64, so that rounding, which differs between batches, stays small.
+    `gram` is E^T S^-1 E, (K, K), with E and G in coefficients, so that no step needs a product with E. Adam works on v
+    = z C with C C^T the Hessian at z = 0, without the curvature of the hidden layer: in v the linear part of the
+    problem has spherical level sets. The search starts at their centre and at STARTS - 1 points around it, and takes a
+    fixed number of steps; the result with the lowest objective is used. All is in float64, so that rounding, which
+    differs between batches, stays small.
     """
 
     def __init__(self, generator: Generator, gram: Tensor) -> None:
@@ -64,45 +65,47 @@ class Search:
         origin = torch.zeros_like(identity[:1])
         slopes = generator.linear + (generator.inner * (1 - generator.hidden(origin) ** 2)) @ generator.outer
         factor = torch.linalg.cholesky(identity + slopes @ gram @ slopes.T)
-        self._change = torch.linalg.solve_triangular(factor, identity, upper=False)
-        self._generator = generator.seen_from(self._change)
+        self._latent_basis = torch.linalg.solve_triangular(factor, identity, upper=False)
+        self._generator = generator.in_basis(self._latent_basis)
         random = torch.Generator().manual_seed(SEED)
         self._offsets = SPREAD * torch.randn(STARTS, len(identity), generator=random, dtype=torch.float64)
         self._offsets[0] = 0
 
-    def coefficients(self, pull: Tensor) -> Tensor:
-        """G of the best latents, (count, K), for `pull` = E^T S^-1 y, (count, K)."""
-        count = len(pull)
-        pull = pull.repeat(STARTS, 1)
-        positions = pull.new_zeros(len(pull), len(self._change))
-        # In these coordinates a step as long as the gradient goes to the centre.
-        positions -= self._gradient(positions, pull)
+    def coefficients(self, back_projection: Tensor) -> Tensor:
+        """Return G of the best latents, (count, K), for `back_projection` = E^T S^-1 y, (count, K)."""
+        count = len(back_projection)
+        back_projection = back_projection.repeat(STARTS, 1)
+        positions = back_projection.new_zeros(len(back_projection), len(self._latent_basis))
+        # In these coordinates one gradient step of size 1 leads to the centre.
+        positions -= self._gradient(positions, back_projection)
         positions += self._offsets.repeat_interleave(count, 0)
         adam = _Adam(positions)
         for step in range(DESCENT_STEPS):
-            adam.step(self._gradient(positions, pull), DESCENT_RATE * (1 - step / DESCENT_STEPS))
+            adam.step(self._gradient(positions, back_projection), DESCENT_RATE * (1 - step / DESCENT_STEPS))
         generated = self._generator(positions)
-        loss = self._objective(positions, generated, pull).reshape(STARTS, count)
+        loss = self._objective(positions, generated, back_projection).reshape(STARTS, count)
         return generated.reshape(STARTS, count, -1)[loss.argmin(0), torch.arange(count)]
 
-    def _gradient(self, positions: Tensor, pull: Tensor) -> Tensor:
+    def _gradient(self, positions: Tensor, back_projection: Tensor) -> Tensor:
         hidden = self._generator.hidden(positions)
-        slope = self._generator.output(positions, hidden) @ self._gram - pull
-        gradient: Tensor = self._generator.pulled_back(slope, hidden) + positions @ self._change @ self._change.T
+        slope = self._generator.output(positions, hidden) @ self._gram - back_projection
+        gradient: Tensor = (
+            self._generator.latent_gradient(slope, hidden) + positions @ self._latent_basis @ self._latent_basis.T
+        )
         return gradient
 
-    def _objective(self, positions: Tensor, generated: Tensor, pull: Tensor) -> Tensor:
-        """Less 1/2 y^T S^-1 y, which all starts share; (count,)."""
-        data = (generated * (generated @ self._gram / 2 - pull)).sum(1)
-        objective: Tensor = data + (positions @ self._change).square().sum(1) / 2
+    def _objective(self, positions: Tensor, generated: Tensor, back_projection: Tensor) -> Tensor:
+        """Return the objective less 1/2 y^T S^-1 y, which is the same for all starts, (count,)."""
+        data = (generated * (generated @ self._gram / 2 - back_projection)).sum(1)
+        objective: Tensor = data + (positions @ self._latent_basis).square().sum(1) / 2
         return objective
 
 
 class _Adam:
     """Adam (Kingma and Ba 2015, algorithm 1) on one tensor, in place, with a rate for each step.
 
-    A codec's own, not `torch.optim`: its steps decide what a payload decodes to, so they may change with no version of
-    torch.
+    This replaces `torch.optim`, because its steps decide what a payload decodes to: they must not change with the
+    version of torch.
     """
 
     def __init__(self, positions: Tensor) -> None:
@@ -111,7 +114,7 @@ class _Adam:
         self._steps = 0
 
     def step(self, gradient: Tensor, rate: float) -> None:
-        """One step down the gradient."""
+        """Take one step down the gradient."""
         self._steps += 1
         self._mean.lerp_(gradient, 1 - FIRST_BETA)
         self._square.mul_(SECOND_BETA).addcmul_(gradient, gradient, value=1 - SECOND_BETA)
@@ -120,33 +123,33 @@ class _Adam:
 
 
 class Reconstruction:
-    """Measurements to pictures. `variances`, (n,), are those of what the generator misses of each coefficient."""
+    """Measurements to pictures; `variances`, (n,), are those of the generator's error in each coefficient."""
 
     def __init__(
         self, generator: Generator, order: Tensor, variances: Tensor, mean: Tensor, basis: Basis, measuring: Tensor,
         step: float, *, corrected: bool,
     ) -> None:  # fmt: skip
         self._order, self._mean, self._basis = order, mean, basis
-        seen = basis.coefficients(measuring)
-        self._seen = seen[:, order]
+        matrix = basis.coefficients(measuring)
+        self._generated_matrix = matrix[:, order]
         noise = step * step / 12
         if corrected:
-            self._missed = seen * variances
-            covariance = self._missed @ seen.T
+            self._cross_covariance = matrix * variances
+            covariance = self._cross_covariance @ matrix.T
             covariance.diagonal().add_(noise)
             self._factor = torch.linalg.cholesky(covariance)
-            self._weighted = torch.cholesky_solve(self._seen, self._factor)
+            self._weighted = torch.cholesky_solve(self._generated_matrix, self._factor)
         else:
             self._factor = None
-            self._weighted = self._seen / (variances.mean() + noise)
-        self._search = Search(generator, self._seen.T @ self._weighted)
+            self._weighted = self._generated_matrix / (variances.mean() + noise)
+        self._search = Search(generator, self._generated_matrix.T @ self._weighted)
 
     def pictures(self, measured: Tensor) -> Tensor:
-        """Pictures with values from 0 to 1, (count, *shape), of measurements (count, m)."""
+        """Return pictures with values from 0 to 1, (count, *shape), for measurements (count, m)."""
         generated = self._search.coefficients(measured @ self._weighted)
         coefficients = measured.new_zeros(len(measured), len(self._mean.reshape(-1)))
         if self._factor is not None:
-            unexplained = measured - generated @ self._seen.T
-            coefficients = torch.cholesky_solve(unexplained.T, self._factor).T @ self._missed
+            unexplained = measured - generated @ self._generated_matrix.T
+            coefficients = torch.cholesky_solve(unexplained.T, self._factor).T @ self._cross_covariance
         coefficients[:, self._order] += generated
         return (self._mean + self._basis.values(coefficients)).clamp_(0, 1)

@@ -1,4 +1,4 @@
-"""Random Hadamard measurements of a picture, and the cosine transform in which pictures are generated."""
+"""Random Hadamard measurements of a picture, and the DCT whose coefficients the generator makes."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SEED = 2017
-"""The seed of the measurements and of the search's starts; the same on both sides, and for all fits."""
+"""The seed of the measurements and of the search's starts; the same on both sides and for all fits."""
 
 
 class Measuring:
-    """Rows of a Hadamard matrix at random, its columns shuffled and with random signs; `length` columns are used.
+    """Random rows of a Hadamard matrix whose columns are shuffled and have random signs; `length` columns are used.
 
-    The matrix is of the next power of two (Sylvester): rows are orthogonal where that is the length, else nearly so. It
-    is never formed to measure: as a Kronecker product of two of about the root of its size it takes two small products.
-    Its entries are 1 and -1, so that sums of integers are exact in float64.
+    The size of the matrix is the next power of two (Sylvester's construction): rows are orthogonal if `length` is a
+    power of two, otherwise nearly so. The matrix is not formed to measure: as a Kronecker product of two matrices of
+    about the root of its size, it needs only two small products. Its entries are 1 and -1, so sums of integers are
+    exact in float64.
     """
 
     def __init__(self, length: int, count: int) -> None:
         import numpy as np
 
         bits = (length - 1).bit_length()
-        # The legacy generator, because its streams are frozen: both sides may have other versions of numpy.
+        # The legacy generator, because its streams are frozen: the two sides may have different versions of numpy.
         random = np.random.RandomState(SEED)
         self.columns = random.permutation(1 << bits)[:length]
         self.signs = random.randint(0, 2, length) * 2.0 - 1
@@ -37,7 +38,7 @@ class Measuring:
         self._factors = [_hadamard(bits - bits // 2), _hadamard(bits // 2)]
 
     def sums(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """The measurements, (count,), of `length` values, not scaled: sums of the values with their signs."""
+        """Return the measurements of `length` values, (count,), unscaled: sums of the values with their signs."""
         import torch
 
         left, right = self._factors
@@ -48,7 +49,7 @@ class Measuring:
         return measured
 
     def matrix(self) -> Tensor:
-        """E, (count, length), with rows of length 1."""
+        """Return E, (count, length), with rows of length 1."""
         import torch
 
         left, right = self._factors
@@ -59,7 +60,7 @@ class Measuring:
 
 
 def _hadamard(bits: int) -> Tensor:
-    """Sylvester's matrix of order 2^bits."""
+    """Return Sylvester's matrix of order 2^bits."""
     import torch
 
     matrix = torch.ones(1, 1, dtype=torch.float64)
@@ -78,14 +79,14 @@ class Basis:
         self._axes = [torch.from_numpy(dct_basis((extent,))) for extent in shape]
 
     def coefficients(self, pictures: Tensor) -> Tensor:
-        """Flat coefficients, (count, n), of pictures in any shape."""
+        """Return flat coefficients, (count, n), of pictures in any shape."""
         import torch
 
         axes = [axis.to(pictures) for axis in self._axes]
         return torch.einsum("nchw,ca,hb,wd->nabd", pictures.reshape(-1, *self.shape), *axes).flatten(1)
 
     def values(self, coefficients: Tensor) -> Tensor:
-        """The inverse: pictures, (count, *shape)."""
+        """Return pictures, (count, *shape), from coefficients; the inverse of `coefficients`."""
         import torch
 
         axes = [axis.to(coefficients) for axis in self._axes]

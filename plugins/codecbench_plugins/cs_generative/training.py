@@ -1,4 +1,4 @@
-"""The training of the generator, as the decoder of a variational autoencoder.
+"""Training of the generator as the decoder of a variational autoencoder.
 
 Importing this module imports torch, so the codec imports it inside methods.
 """
@@ -22,18 +22,18 @@ from codecbench_plugins.cs_generative.measuring import Basis
 
 LATENTS, HIDDEN, COEFFICIENTS = 192, 192, 384
 PICTURES_PER_LATENT = 16
-"""A latent for so many training pictures at most, so that few pictures make a small generator."""
+"""At least this number of training pictures for each latent, so that few pictures give a small generator."""
 
 FIT_PICTURES = 10_000
 TRAINING_STEPS, TRAINING_BATCH, LEARNING_RATE = 3000, 128, 1e-3
 ENCODER_WIDTH = 256
 MIN_VARIANCE = 1e-8
 SHIFT = 3
-"""Training pictures are mirrored at random, and moved by up to so many pixels."""
+"""Training pictures are mirrored at random and shifted by up to 3 pixels."""
 
 
 def all_pictures(batches: Iterator[tuple[Tensor | list[Tensor], list[Any]]]) -> NDArray[np.uint8]:
-    """Training pictures as grey levels, FIT_PICTURES of them at most."""
+    """Return training pictures as grey levels, at most about FIT_PICTURES of them."""
     found: list[NDArray[np.uint8]] = []
     for xs, _ in batches:
         found += [to_pixels(x.numpy()) for x in xs]
@@ -45,9 +45,9 @@ def all_pictures(batches: Iterator[tuple[Tensor | list[Tensor], list[Any]]]) -> 
 class Training:
     """A variational autoencoder (Kingma and Welling 2014) of DCT coefficients, whose decoder is the generator.
 
-    `pictures` are centred, (count, *shape). The likelihood is normal with a variance for each coefficient: the mean
-    square error of late. Encoder and decoder start as the principal components, with a hidden layer beside them.
-    Coefficients have variance 1 in here.
+    `pictures` are centred, (count, *shape). The likelihood is normal, with a variance for each coefficient: a running
+    mean of its squared error. Encoder and decoder start as the principal components, with a parallel hidden layer.
+    Inside this class, coefficients are scaled to variance 1.
     """
 
     def __init__(self, pictures: Tensor, basis: Basis, seed: int) -> None:
@@ -58,7 +58,7 @@ class Training:
         self._order = self._variances.argsort(descending=True, stable=True)[:COEFFICIENTS]
         self._scale = self._variances[self._order].sqrt().clamp(min=1e-6)
         self._weights = self._start(coefficients[:, self._order])
-        self._missed = torch.ones(len(self._order))
+        self._error_variances = torch.ones(len(self._order))
 
     def _start(self, coefficients: Tensor) -> dict[str, Tensor]:
         count, width = coefficients.shape
@@ -84,25 +84,27 @@ class Training:
         return torch.randn(*shape, generator=self._random)
 
     def run(self, remaining_s: Callable[[], float], progress: Callable[[float, str], None]) -> None:
-        """TRAINING_STEPS of Adam, fewer where time is up."""
+        """Take TRAINING_STEPS steps of Adam, fewer if time is up."""
         weights = list(self._weights.values())
         optimizer = torch.optim.Adam(weights)
         for step in range(TRAINING_STEPS):
             if remaining_s() <= 0:
                 break
             errors, divergence = self._pass(self._coefficients(self._batch()))
-            # Less a constant, the negative evidence lower bound of a picture, in nats.
-            loss = ((errors.square() / self._missed).sum(1).mean() + self._missed.log().sum()) / 2 + divergence
+            # Up to a constant, the negative evidence lower bound of a picture, in nats.
+            loss = (
+                (errors.square() / self._error_variances).sum(1).mean() + self._error_variances.log().sum()
+            ) / 2 + divergence
             optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / TRAINING_STEPS)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            self._missed.lerp_(errors.detach().square().mean(0), 0.02)
+            self._error_variances.lerp_(errors.detach().square().mean(0), 0.02)
             if step % 50 == 0:
                 progress(step / TRAINING_STEPS, f"training the generator: {loss.item():.1f} nats a picture")
 
     def _pass(self, coefficients: Tensor) -> tuple[Tensor, Tensor]:
-        """Errors of the decoded coefficients, and the mean divergence of the latents from the normal distribution."""
+        """Return the errors of the decoded coefficients, and the mean KL divergence of the latents from N(0, 1)."""
         weights = self._weights
         mean = coefficients @ weights["to_mean"] + silu(coefficients @ weights["to_hidden"]) @ weights["from_hidden"]
         log_variance = weights["log_variance"]
@@ -116,7 +118,10 @@ class Training:
         return Generator(**{field.name: self._weights[field.name] for field in fields(Generator)})
 
     def _batch(self) -> Tensor:
-        """Pictures at random, half of them mirrored, all moved by the same random offset over repeated edges."""
+        """Return random pictures, each mirrored with probability 1/2, all shifted by one random offset.
+
+        Border values are repeated.
+        """
         chosen = torch.randint(len(self._pictures), (TRAINING_BATCH,), generator=self._random)
         pictures = self._pictures[chosen]
         mirrored = torch.rand(TRAINING_BATCH, 1, 1, 1, generator=self._random) < 0.5
@@ -130,7 +135,10 @@ class Training:
         return self._basis.coefficients(pictures)[:, self._order] / self._scale
 
     def state(self, held_out: Tensor) -> dict[str, NDArray[Any]]:
-        """The generator, which coefficients it makes, and the variance of what it misses of each on new pictures."""
+        """Return the generator, the indices of its coefficients, and its error variance in each coefficient.
+
+        The variances are those on held-out pictures.
+        """
         import numpy as np
 
         with torch.no_grad():

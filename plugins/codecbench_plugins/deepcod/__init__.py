@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ThinOrTensorKind: TypeAlias = Literal["thin"] | TensorKind
 
 RATIOS: Mapping[ThinOrTensorKind, float] = {"image": 0.5, "thin": 0.5, "large": 0.12, "middle": 0.08, "small": 0.02}
-"""Output channels of the convolution as shares of the values of a block. More cost the device more."""
+"""Output channels of the convolution, as shares of the values of a block. More channels cost the device more."""
 
 SAMPLES: Mapping[ThinOrTensorKind, int] = {
     "image": 300_000, "thin": 150_000, "large": 200_000, "middle": 150_000, "small": 150_000,
@@ -31,47 +31,49 @@ SAMPLES: Mapping[ThinOrTensorKind, int] = {
 """Training samples seen in a fit."""
 
 LEVELS, MAX_LEVELS = (8, 32), 64
-"""Centres of a symbol: two points for each kind of tensor, and the most that there may be."""
+"""Numbers of centres of a symbol: those of the two points for each kind of tensor, and the maximum."""
 
 BLOCK_SIDE, BLOCK_VALUES = 4, 1024
-"""Largest side of a block, and how many values one may have before its side is halved: sums of so many are exact in
-float32."""
+"""The largest side of a block, and the number of values above which its side is halved: sums of up to 1024 values are
+exact in float32."""
 
 THIN_BLOCK = 64
-"""Values of a block up to which ratios are those of an image."""
+"""Blocks of up to this number of values use the ratio of an image."""
 
 RATE, BETAS = 2e-3, (0.9, 0.98)
 PRIOR_SAMPLES, PRIOR_SYMBOLS = 4000, 20_000_000
-LIMIT = 3e38
+MAX_VALUE = 3e38
 
 
 class Deepcod(Codec):
     """DeepCOD (Yao et al., SenSys 2020): one strided convolution, learned scalar centres, a decoder with attention.
 
-    As published: the convolution's kernel is its stride, 4 x 4, without bias and activation, with int(values * `ratio`)
-    output channels and at least one; each output is sent as the nearest of `levels` learned scalar centres, trained by
-    a soft assignment whose gradient is taken for that of the hard one; the decoder is a full self-attention, residual
-    blocks of transposed convolutions with a reduced self-attention between, and a last convolution; every kernel is
-    under spectral norm; the loss is 10 times the squared error of the tensor, scaled to [-1, 1], plus that of the
-    model's outputs, whose gradient by the reconstruction has a norm of at most 1. The published sizes are those of
-    `coding` "fixed"; "entropy" sends the same symbols with a prior of training symbols.
+    As published: the convolution's kernel equals its stride, 4 x 4, without bias and activation, with int(values *
+    `ratio`) output channels and at least one. Each output is sent as the nearest of `levels` learned scalar centres,
+    trained by a soft assignment whose gradient replaces that of the hard one. The decoder is a full self-attention,
+    residual blocks of transposed convolutions with a reduced self-attention between, and a last convolution; every
+    kernel is under spectral norm. The loss is 10 times the squared error of the tensor, scaled to [-1, 1], plus that of
+    the model's outputs, whose gradient with respect to the reconstruction has a norm of at most 1. The published sizes
+    are those of `coding` "fixed"; "entropy" codes the same symbols with a prior of training symbols.
 
-    What is other than published, and why:
+    Differences from the published method, with reasons:
 
-    - Tensors of all kinds. Blocks have sides of up to 4 along the axes that `Tiling.of` tiles, smaller ones where a
-      block would be over 1024 values; the decoder has a block for every halving of the side, or one without stride
-      where the side is 1. Features are measured less their mean by channel and over their deviation; the decoder gives
-      them back clipped to the range of training, where pixels go through tanh.
+    - Tensors of all kinds. Blocks have sides of up to 4 along the axes that `Tiling.of` tiles, smaller ones if a block
+      would have more than 1024 values. The decoder has a block for every halving of the side, or one without stride if
+      the side is 1. Features are measured less their mean by channel and divided by their deviation; the decoder's
+      output is clipped to the range of training, while that of an image goes through tanh.
     - The orthogonality penalty of every kernel is part of the loss; the published training never collects it.
     - The measurement starts as the leading principal axes in a random rotation, so that it loses little from the first
       step on and all its outputs have about the same deviation, which one set of centres needs. Centres start evenly
-      from -sqrt(2 ln levels) to sqrt(2 ln levels) of these deviations, about where those of a normal distribution lie
-      (Max 1960, table II); the published interval (-16, 16) is some times wider than what 4 x 4 pixels can give.
-    - The soft assignment has a temperature of a quarter of the squared distance of neighbouring centres
-      (published: 1/21); its gradient vanishes less between the thresholds.
-    - The squared error of features of later stages, in units of their mean square, is added to that of the outputs.
-    - Adam at 2e-3, falling, with momentum, for some hundred thousand samples; published is 1e-4 with beta (0, 0.9), for
-      hours on ImageNet. More levels start from the networks of fewer, other ratios from their decoder.
+      spaced from -sqrt(2 ln levels) to sqrt(2 ln levels) of these deviations, about where those of a normal
+      distribution lie (Max 1960, table II); the published interval (-16, 16) is several times wider than the output of
+      4 x 4 pixels.
+    - The soft assignment has a temperature of a quarter of the squared distance of neighbouring centres (published:
+      1/21), so its gradient vanishes less between the thresholds.
+    - The squared error of features of later stages, relative to their mean square, is added to that of the outputs.
+    - Adam with rate 2e-3, decaying, with momentum, for a few hundred thousand samples; published is 1e-4 with beta (0,
+      0.9) for hours on ImageNet. Points with more levels start from the networks of fewer, other ratios from their
+      decoder.
     - Inputs and weights of the convolution are integers, and symbols come from exact sums.
 
     Payload: the length of a varying axis; the symbols, channel by channel, each of ceil(log2 `levels`) bits, or the
@@ -106,22 +108,22 @@ class Deepcod(Codec):
         self._thresholds: Tensor | None = None
         self._decoder: Decoder | None = None
         self._centres: Tensor | None = None
-        self._limits = (-LIMIT, LIMIT)
+        self._limits = (-MAX_VALUE, MAX_VALUE)
         self._prior: SymbolPrior | None = None
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> Points:
-        """Few levels and more, each at a fixed rate and entropy-coded."""
+        """Return points of few and of more levels, each at a fixed rate and entropy-coded."""
         return cls._points[_kind(spec)]
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> Points:
-        """The more levels in both codings."""
+        """Return the points of more levels, in both codings."""
         return cls.points_for(spec)[2:4]
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
-        """Needs a ratio, 2 to 64 levels, a coding; float32 values, an axis, and at most MAX_CHANNELS channels."""
+        """Return why this point cannot run: a bad ratio, levels or coding, or a tensor that `unsuited` rejects."""
         ratio, levels = point.get("ratio", 1.0), point.get("levels", LEVELS[0])
         coding = point.get("coding", "fixed")
         if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= 1:
@@ -134,7 +136,10 @@ class Deepcod(Codec):
 
     @classmethod
     def starts_from(cls, spec: TensorSpec, **point: Any) -> Mapping[str, Any] | None:
-        """An entropy-coded point from the fixed one, whose networks it has; that from the one of the fewest levels."""
+        """Return the point to start from: for an entropy-coded point the fixed one; for that, the one of fewest levels.
+
+        The fixed point has the networks of the entropy-coded one. The point of fewest levels starts from none.
+        """
         full = {**cls.point_defaults(spec), **point}
         if full["coding"] == "entropy":
             return {**full, "coding": "fixed"}
@@ -142,17 +147,20 @@ class Deepcod(Codec):
         return None if full == coarser else coarser
 
     def fit(self, data: FitData) -> None:
-        """Train, unless an entropy-coded point's `data.start` has its networks; then count symbols for the prior."""
+        """Train the networks, then count symbols for the prior.
+
+        An entropy-coded point takes the networks from `data.start` if they are there.
+        """
         from codecbench.toolbox.learning import Schedule, State, train
         from codecbench_plugins.deepcod.objective import DeepcodObjective, learned_prior
 
-        states = _started(data)
+        states = _start_states(data)
         if self.coding == "fixed" or not states or states["device"].about != self._about():
             objective = DeepcodObjective(data, self._geometry, self._latents(), self.levels, states)
             train(objective, data, Schedule(SAMPLES[_kind(data.spec)], rate=RATE, betas=BETAS))
             states = objective.states()
         for side, state in states.items():
-            self._take(side, state)
+            self._load(side, state)
         prior: dict[str, Tensor] = {}
         if self.coding == "entropy":
             symbols, held_out = self._gathered(data.batches), self._gathered(data.held_out)
@@ -162,17 +170,17 @@ class Deepcod(Codec):
         data.progress(1.0, "fitted")
 
     def export(self, side: Side) -> bytes:
-        """Matrix, thresholds and prior, or decoder, centres and prior; nothing before a fit."""
+        """Return matrix, thresholds and prior, or decoder, centres and prior; empty before a fit."""
         return self._states.get(side, b"")
 
     def restore(self, side: Side, state: bytes) -> None:
-        """Take a state of `export`. Raises ValueError for a state that is none, or of another ratio or levels."""
+        """Load a state made by `export`. Raises ValueError if it is invalid, or has another ratio or other levels."""
         from codecbench.toolbox.learning import State
 
         parsed = State.from_bytes(state)
         if parsed.about != self._about():
             raise ValueError(f"a state of {parsed.about}, not of {self._about()}")
-        self._take(side, parsed)
+        self._load(side, parsed)
         if self.coding == "entropy":
             try:
                 self._prior = SymbolPrior.from_tensors(parsed.tensors, self.levels)
@@ -181,7 +189,7 @@ class Deepcod(Codec):
         self._states[side] = state
 
     def encode(self, x: Tensor) -> bytes:
-        """Shape, and packed or entropy-coded symbols. Raises ValueError for values that are not finite."""
+        """Return shape, and packed or entropy-coded symbols. Raises ValueError for values that are not finite."""
         header = write_shape(self.spec, x.shape)
         if not x.numel():
             return header
@@ -191,7 +199,7 @@ class Deepcod(Codec):
         return header + self._fitted_prior().encode(symbols)
 
     def bound_bytes(self, x: Tensor) -> float | None:
-        """The bound of the symbols under the prior, without the length of a varying axis. None at a fixed rate."""
+        """Return the Shannon bound of the symbols in bytes, without a varying axis's length; None if fixed-rate."""
         if self.coding == "fixed":
             return None
         if not x.numel():
@@ -199,11 +207,11 @@ class Deepcod(Codec):
         return self._fitted_prior().bound_bytes(self._symbols(x))
 
     def decode(self, payload: bytes) -> Tensor:
-        """The sample that the decoder makes of the symbols."""
+        """Return the sample that the decoder makes of the symbols."""
         return self.decode_batch([payload])[0]
 
     def decode_batch(self, payloads: Sequence[bytes]) -> list[Tensor]:
-        """One pass of the decoder for all payloads of equal shape."""
+        """Return the samples of all payloads; the decoder runs once for all payloads of equal shape."""
         import torch
 
         if self._decoder is None or self._centres is None:
@@ -218,14 +226,14 @@ class Deepcod(Codec):
     # --- symbols ------------------------------------------------------------------------------------------------
 
     def _symbols(self, x: Tensor) -> NDArray[np.int32]:
-        """The nearest centre of each component: (latents, height, width), from 0 to levels - 1."""
+        """Return the index of the nearest centre of each component, (latents, height, width), from 0 to levels - 1."""
         if self._transform is None or self._thresholds is None:
             raise RuntimeError(f"{self.name} has to be fitted, or restored, before it encodes")
         components = self._transform.components(x[None], self._geometry(x.shape), self.spec.image)
         return symbols_of(components, self._thresholds)
 
     def _read(self, body: memoryview, shape: Sequence[int]) -> NDArray[np.int64]:
-        """Symbols (latents, height, width) of a payload behind its shape. Raises PayloadError where it is none."""
+        """Return the symbols (latents, height, width) after a payload's shape. Raises PayloadError if invalid."""
         height, width = self._geometry(shape).grid
         count, latents = height * width, self._latents()
         if self.coding == "fixed":
@@ -238,7 +246,7 @@ class Deepcod(Codec):
         return self._prior
 
     def _geometry(self, shape: Sequence[int]) -> Geometry:
-        """The layout of samples behind an axis of one channel, so that an axis is left where all others are tiled."""
+        """Return the layout of samples with a first axis of one channel, so that one axis remains if all are tiled."""
         from codecbench.toolbox.learning import geometry_of
 
         return geometry_of(self._tiling, (1, *shape))
@@ -249,11 +257,11 @@ class Deepcod(Codec):
     # --- states -------------------------------------------------------------------------------------------------
 
     def _about(self) -> dict[str, Any]:
-        """The sizes of the networks; those of other sizes cannot stand for these."""
+        """Return the sizes of the networks; a state with other sizes is of another point."""
         return {"latents": self._latents(), "levels": self.levels}
 
-    def _take(self, side: Side, state: State) -> None:
-        """All but the prior. Raises ValueError where something is missing."""
+    def _load(self, side: Side, state: State) -> None:
+        """Load all of a state but the prior. Raises ValueError if something is missing."""
         from codecbench.toolbox.learning import IntegerTransform, load_halved
         from codecbench_plugins.deepcod.network import decoder_for
 
@@ -265,7 +273,7 @@ class Deepcod(Codec):
                 self._centres = state.tensors["centres"]
                 low, high = state.tensors["limits"].tolist()
                 geometry = self._geometry(self.spec.max_shape)
-                decoder = decoder_for(geometry, self._latents(), bounded=self.spec.image).settle()
+                decoder = decoder_for(geometry, self._latents(), bounded=self.spec.image).fix_norm()
                 load_halved(decoder, state.tensors)
                 self._decoder, self._limits = decoder, (low, high)
         except KeyError as error:
@@ -280,8 +288,8 @@ class Deepcod(Codec):
         return found
 
 
-def _started(data: FitData) -> dict[Side, State]:
-    """The states of the point that a fit starts from, where they can be read."""
+def _start_states(data: FitData) -> dict[Side, State]:
+    """Return the states of the point that a fit starts from; empty if there are none, or they cannot be read."""
     from codecbench.toolbox.learning import State
 
     if data.start is None:
@@ -294,7 +302,7 @@ def _started(data: FitData) -> dict[Side, State]:
 
 
 def rounded_down(thresholds: Tensor, dtype: torch.dtype) -> Tensor:
-    """Thresholds of float64 as another type: whether one of its numbers is greater is the same for both."""
+    """Return float64 thresholds in another type, such that each of its numbers compares with both in the same way."""
     import torch
 
     near = thresholds.to(dtype)
@@ -302,7 +310,7 @@ def rounded_down(thresholds: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def tiling_of(spec: TensorSpec) -> Tiling:
-    """Blocks with sides of BLOCK_SIDE along the axes that `Tiling.of` tiles, halved while over BLOCK_VALUES."""
+    """Return blocks of side BLOCK_SIDE along the axes that `Tiling.of` tiles, halved while over BLOCK_VALUES."""
     axes = Tiling.of(spec).axes
     side, channels = BLOCK_SIDE, Tiling(axes, ()).channels(spec.max_shape)
     while side > 1 and channels * side ** len(axes) > BLOCK_VALUES:

@@ -1,4 +1,4 @@
-"""The codes of `deepcod`'s symbols: at a fixed number of bits each, or under a prior of training symbols."""
+"""The codes of `deepcod`'s symbols: a fixed number of bits each, or a prior of training symbols."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 AnyPrior: TypeAlias = Prior | ContextPrior
 
 MANY_COMPONENTS = 8192
-"""From so many on, comparing all of them with each threshold is quicker than to search for each of them."""
+"""From this number on, comparing all components with each threshold is faster than a search for each component."""
 
 
 def symbols_of(components: Tensor, thresholds: Tensor) -> NDArray[np.int32]:
-    """The number of thresholds, ascending, that lie below each component. Same shape."""
+    """Return the number of thresholds below each component, for ascending thresholds. Same shape."""
     import torch
 
     if components.numel() < MANY_COMPONENTS:
@@ -34,9 +34,9 @@ def symbols_of(components: Tensor, thresholds: Tensor) -> NDArray[np.int32]:
 
 @dataclass(frozen=True, eq=False)
 class SymbolPrior:
-    """A prior, with contexts or without, of symbols (latents, height, width) from 0 to `levels` - 1.
+    """A prior, with or without contexts, of symbols (latents, height, width) from 0 to `levels` - 1.
 
-    It is a prior of differences from the `commonest` symbol of each latent, (latents,).
+    It codes differences from the most frequent symbol of each latent, `commonest`, (latents,).
     """
 
     prior: AnyPrior
@@ -44,15 +44,15 @@ class SymbolPrior:
     levels: int
 
     def encode(self, symbols: NDArray[np.int32]) -> bytes:
-        """The bitstream of symbols."""
+        """Return the bitstream of symbols."""
         return self.prior.encode(self._differences(symbols))
 
     def bound_bytes(self, symbols: NDArray[np.int32]) -> float:
-        """The Shannon bound of symbols, in bytes."""
+        """Return the Shannon bound of symbols, in bytes."""
         return self.prior.bound_bytes(self._differences(symbols))
 
     def decode(self, bitstream: memoryview, shape: tuple[int, int]) -> NDArray[np.int64]:
-        """The inverse of `encode` for a height and width. Raises PayloadError where the bitstream is none."""
+        """Return the symbols for a height and width; the inverse of `encode`. Raises PayloadError if invalid."""
         if isinstance(self.prior, ContextPrior):
             differences = self.prior.decode(bitstream, shape)
         else:
@@ -63,7 +63,7 @@ class SymbolPrior:
         return symbols
 
     def tensors(self) -> dict[str, Tensor]:
-        """Tensors for a state, which `from_tensors` takes."""
+        """Return the tensors for a state, which `from_tensors` takes."""
         import torch
 
         from codecbench.toolbox.learning import bytes_tensor
@@ -76,7 +76,7 @@ class SymbolPrior:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], levels: int) -> SymbolPrior:
-        """The inverse of `tensors`. Raises KeyError where one is missing."""
+        """Return the prior of these tensors; the inverse of `tensors`. Raises KeyError if one is missing."""
         from codecbench.toolbox.learning import tensor_bytes
 
         is_context = bool(tensors["is_context"])
@@ -85,22 +85,25 @@ class SymbolPrior:
         return cls((ContextPrior if is_context else Prior).from_bytes(table), commonest, levels)
 
     def _differences(self, symbols: NDArray[np.int32]) -> NDArray[np.int32]:
-        """From the commonest symbols; a row for each latent where the prior has no contexts."""
+        """Return differences from the most frequent symbols; without contexts as one row for each latent."""
         differences = symbols - self.commonest[:, None, None]
         return differences if isinstance(self.prior, ContextPrior) else differences.reshape(len(differences), -1)
 
 
 def pack(symbols: NDArray[np.int32], levels: int) -> bytes:
-    """Symbols below `levels` at ceil(log2 levels) bits each, the last byte filled with zeros."""
+    """Return symbols below `levels` at ceil(log2 levels) bits each, the last byte padded with zeros."""
     return pack_bits(symbols, (levels - 1).bit_length())
 
 
 def unpack(payload: bytes | memoryview, levels: int, count: int) -> NDArray[np.uint16]:
-    """The inverse of `pack`. Raises PayloadError for another size, a symbol beyond `levels`, and bits at the end."""
+    """Return the symbols; the inverse of `pack`.
+
+    Raises PayloadError for another size, a symbol that is not below `levels`, or nonzero padding bits.
+    """
     width_bits = (levels - 1).bit_length()
     symbols = unpack_bits(payload, width_bits, count)
     if symbols.size and int(symbols.max()) >= levels:
-        raise PayloadError(f"symbol {int(symbols.max())} of {levels}")
+        raise PayloadError(f"symbol {int(symbols.max())} is not below {levels}")
     if payload and payload[-1] & ((1 << -count * width_bits % 8) - 1):
         raise PayloadError("bits behind the last symbol")
     return symbols

@@ -1,4 +1,4 @@
-"""The networks of `deepcod`: a measurement under spectral norm, learned centres, and the decoder (section 4 there).
+"""The networks of `deepcod` (section 4 there): a measurement under spectral norm, learned centres, and the decoder.
 
 Importing this module imports torch, so the codec imports it inside methods.
 """
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from codecbench.toolbox.learning import Geometry
 
 FULL_POOL, REDUCED_POOL = 4, 8
-"""Sides of the windows of which an attention keeps the largest keys and values."""
+"""Sides of the windows over which an attention takes the maximum of keys and values."""
 
 KEY_SHARE, VALUE_SHARE = 8, 4
 """A reduced attention has an eighth of the width for queries and keys, and a quarter for values."""
 
 MIN_WIDTH, MAX_WIDTH = 32, 64
-"""Width of a decoder's last block: as many as the tensor has channels, within these."""
+"""Width of a decoder's last block: the number of the tensor's channels, within these limits."""
 
 FIRST_ITERATIONS = 5
 
@@ -28,8 +28,8 @@ FIRST_ITERATIONS = 5
 class SpectralKernel(nn.Module):
     """A kernel as a matrix (outputs, inputs), divided by its largest singular value.
 
-    That is estimated by one power iteration a step (Miyato et al. 2018, algorithm 1). The matrix starts orthogonal.
-    `settle` divides for good, and ends the iteration.
+    The singular value is estimated by one power iteration a step (Miyato et al. 2018, algorithm 1). The matrix starts
+    orthogonal. `fix_norm` divides permanently and ends the iteration.
     """
 
     direction: Tensor
@@ -41,18 +41,18 @@ class SpectralKernel(nn.Module):
         self.refresh()
 
     def refresh(self) -> None:
-        """Estimate anew, after the matrix was replaced."""
+        """Estimate the singular value anew, after the matrix was replaced."""
         for _ in range(FIRST_ITERATIONS):
             self._iterate()
 
-    def settle(self) -> None:
-        """Divide the matrix by its norm; it stays as it is from now on."""
+    def fix_norm(self) -> None:
+        """Divide the matrix by its norm permanently."""
         with torch.no_grad():
             self.matrix.copy_(self())
         del self._buffers["direction"]
 
     def forward(self) -> Tensor:
-        """The matrix divided by its norm."""
+        """Return the matrix divided by its norm."""
         if "direction" not in self._buffers:
             return self.matrix
         if self.training:
@@ -62,7 +62,7 @@ class SpectralKernel(nn.Module):
         return self.matrix / torch.dot(left, self.matrix @ right).clamp(min=1e-12)
 
     def penalty(self) -> Tensor:
-        """Half of ||W W^T - I||^2; of W^T W where the matrix has more rows than columns."""
+        """Return half of ||W W^T - I||^2, with W^T W instead if the matrix has more rows than columns."""
         rows, columns = self.matrix.shape
         gram = self.matrix @ self.matrix.T if rows <= columns else self.matrix.T @ self.matrix
         return 0.5 * (gram - torch.eye(len(gram), device=gram.device)).square().sum()
@@ -74,7 +74,7 @@ class SpectralKernel(nn.Module):
 
 
 class Convolution(nn.Module):
-    """A convolution under spectral norm, transposed where its stride is over 1. The grid grows by the stride."""
+    """A convolution under spectral norm, transposed if its stride is over 1. The grid grows by the stride."""
 
     def __init__(self, inputs: int, outputs: int, size: tuple[int, int], stride: tuple[int, int] = (1, 1)) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Convolution(nn.Module):
         self._padding = (size[0] // 2, size[1] // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, inputs, h, w) to (n, outputs, h * stride, w * stride)."""
+        """Map (n, inputs, h, w) to (n, outputs, h * stride, w * stride)."""
         weight = self.kernel().view(self._shape)
         if self._stride == (1, 1):
             return F.conv2d(x, weight, self.bias, padding=self._padding)
@@ -94,9 +94,9 @@ class Convolution(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention (Zhang et al. 2019, section 3) to the largest keys and values of windows of `pool` x `pool`.
+    """Self-attention (Zhang et al. 2019, section 3) to max-pooled keys and values, in windows of `pool` x `pool`.
 
-    What it adds starts at nothing. A window is no larger than the grid: on a grid of 1 x 1 it is a convolution.
+    Its contribution starts at zero. A window is no larger than the grid: on a grid of 1 x 1 it is a convolution.
     """
 
     def __init__(self, width: int, pool: int, *, reduced: bool) -> None:
@@ -110,7 +110,7 @@ class Attention(nn.Module):
         self._pool = pool
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same shape."""
+        """Return a tensor of the same shape."""
         keys, values = (self._pooled(part(x)).flatten(2) for part in (self.keys, self.values))
         weights = torch.softmax(self.queries(x).flatten(2).transpose(1, 2) @ keys, -1)
         seen = (values @ weights.transpose(1, 2)).view(len(x), -1, *x.shape[2:])
@@ -123,7 +123,7 @@ class Attention(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Batch normalisation, ReLU and convolution, twice, the first of the stride; and a convolution that skips them."""
+    """Batch normalisation, ReLU and convolution, twice, the first with the stride; plus a skip convolution."""
 
     def __init__(self, inputs: int, outputs: int, size: tuple[int, int], stride: tuple[int, int]) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class UpBlock(nn.Module):
         self.skip = Convolution(inputs, outputs, size, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, inputs, h, w) to (n, outputs, h * stride, w * stride)."""
+        """Map (n, inputs, h, w) to (n, outputs, h * stride, w * stride)."""
         y: Tensor = self.first(F.relu(self.first_norm(x)))
         y = self.second(F.relu(self.second_norm(y)))
         skipped: Tensor = self.skip(x)
@@ -143,9 +143,9 @@ class UpBlock(nn.Module):
 class Decoder(nn.Module):
     """Grids of centres to planes: attention, blocks that double the grid with attention between, and a convolution.
 
-    `strides` are those of the blocks, whose widths halve towards `width`, that of the last; `size` is the side of the
-    convolutions, 1 along an axis that is not there. Planes are `mean` (channels,) and `deviation` times what the
-    network gives, which goes through tanh where the range is `bounded`.
+    `strides` are those of the blocks, whose widths halve down to `width`. `size` is the kernel size of the
+    convolutions, 1 along an axis of length 1. The result is `mean` (channels,) plus `deviation` times the network's
+    output, which goes through tanh if `bounded`.
     """
 
     relative_mean: Tensor
@@ -172,25 +172,25 @@ class Decoder(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.norm = nn.BatchNorm2d(width)
         self.last = Convolution(width, len(mean), size)
-        # Of a size that 16 bits hold, however small the tensor's values are.
+        # Relative, so that float16 holds it however small the tensor's values are.
         self.register_buffer("relative_mean", (mean / deviation)[:, None, None])
         self.register_buffer("deviation", deviation.clone())
         self._bounded = bounded
 
     def forward(self, grid: Tensor) -> Tensor:
-        """(n, latents, h, w) to (n, channels, h * strides, w * strides)."""
-        laid_out = grid.contiguous(memory_format=torch.channels_last)  # in which CPUs convolve faster
-        planes: Tensor = self.last(F.relu(self.norm(self.layers(laid_out))))
+        """Map (n, latents, h, w) to (n, channels, h * strides, w * strides)."""
+        channels_last = grid.contiguous(memory_format=torch.channels_last)  # convolutions on CPUs are faster
+        planes: Tensor = self.last(F.relu(self.norm(self.layers(channels_last))))
         return self.deviation * (self.relative_mean + (torch.tanh(planes) if self._bounded else planes))
 
-    def settle(self) -> Decoder:
-        """End the estimation of all norms."""
+    def fix_norm(self) -> Decoder:
+        """Divide all kernels by their norms permanently, and return the decoder."""
         for kernel in kernels(self):
-            kernel.settle()
+            kernel.fix_norm()
         return self
 
     def start_at(self, weights: Mapping[str, Tensor]) -> None:
-        """Take the weights, by parameter, that fit; others keep their start."""
+        """Load the weights, by parameter name, whose shape fits; other parameters keep their start."""
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 found = weights.get(name)
@@ -204,7 +204,7 @@ class Model(nn.Module):
     """The networks that are trained: the measurement, the centres and the decoder.
 
     Blocks are (n, positions, values). A component is `gain` times the measurement of (block - `mean`) / `deviation`;
-    with the gain, components deviate by about 1 at the start.
+    the gain gives components a deviation of about 1 at the start.
     """
 
     mean: Tensor
@@ -228,24 +228,24 @@ class Model(nn.Module):
         self._temperature = temperature
 
     def components(self, blocks: Tensor) -> Tensor:
-        """Blocks (n, positions, values) to components (n, positions, latents)."""
+        """Map blocks (n, positions, values) to components (n, positions, latents)."""
         measured: Tensor = ((blocks - self.mean) / self.deviation) @ self.measurement().T
         return self.gain * measured
 
     def quantised(self, components: Tensor) -> Tensor:
-        """The nearest centres, with the gradient of the soft assignment."""
+        """Return the nearest centres, with the gradient of the soft assignment."""
         squares = (components[..., None] - self.centres).square()
         soft = torch.softmax(-squares / self._temperature, -1) @ self.centres
         nearest = self.centres[squares.argmin(-1)]
         return soft + (nearest - soft).detach()
 
     def penalty(self) -> Tensor:
-        """The orthogonality penalty of every kernel."""
+        """Return the sum of the orthogonality penalties of all kernels."""
         return torch.stack([kernel.penalty() for kernel in kernels(self)]).sum()
 
     @torch.no_grad()
     def folded(self) -> Tensor:
-        """The measurement of plain values: (latents, values), to be taken of blocks less `mean`."""
+        """Return the measurement with gain and deviation folded in, (latents, values), for blocks less `mean`."""
         measurement: Tensor = self.measurement()
         return measurement * (self.gain / self.deviation)
 
@@ -253,7 +253,10 @@ class Model(nn.Module):
 def decoder_for(
     geometry: Geometry, latents: int, mean: Tensor | None = None, deviation: Tensor | None = None, *, bounded: bool
 ) -> Decoder:
-    """A decoder to planes of this geometry. Mean and deviation come with its weights where they are not given."""
+    """Return a decoder to planes of this geometry.
+
+    If mean and deviation are not given, they are loaded with its weights.
+    """
     rows, columns = geometry.block
     stride = (min(2, rows), min(2, columns))
     doublings = max(rows, columns).bit_length() - 1
@@ -265,12 +268,12 @@ def decoder_for(
 
 
 def kernels(network: nn.Module) -> list[SpectralKernel]:
-    """Every kernel of a network."""
+    """Return every kernel of a network."""
     return [module for module in network.modules() if isinstance(module, SpectralKernel)]
 
 
 def clipped_gradient(x: Tensor, max_norm: float) -> Tensor:
-    """The tensor itself; the gradient that flows back through it has a norm of at most `max_norm`."""
+    """Return the tensor itself; the gradient that flows back through it is clipped to a norm of `max_norm`."""
     branch = x.view_as(x)
     if branch.requires_grad:
         # torch declares no types for it.

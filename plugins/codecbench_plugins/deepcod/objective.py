@@ -1,4 +1,4 @@
-"""Training of `deepcod`: the networks and their loss, and the contexts of its prior.
+"""Training of `deepcod`: the networks and their loss, and the context model of its prior.
 
 Importing this module imports torch, so the codec imports it inside methods.
 """
@@ -34,8 +34,8 @@ from codecbench_plugins.deepcod.network import Model, clipped_gradient, decoder_
 
 TENSOR_WEIGHT, ORTHOGONALITY_WEIGHT, MAX_TASK_GRADIENT = 10.0, 1e-4, 1.0
 SHARE_TENSOR = 0.4
-"""The share of the training in which the tensor's error alone counts: the tail's output for a first decoder's noise
-teaches nothing, and costs most of a step."""
+"""The share of the training in which only the tensor's error counts. The tail's output for the noise of an untrained
+decoder gives no useful gradient and costs most of a step."""
 
 TEMPERATURE = 0.25
 """The temperature of the soft assignment, in squared distances between neighbouring centres at the start."""
@@ -44,14 +44,14 @@ STATISTICS_SAMPLES, STATISTICS_BLOCKS = 1000, 32_000
 CONTEXT_STEPS, CONTEXT_RATE, CONTEXT_SYMBOLS = 200, 0.02, 200_000
 
 GeometryOf: TypeAlias = Callable[[Sequence[int]], Geometry]
-"""The geometry of samples of a shape, to which a first axis of one channel is added."""
+"""Returns the geometry of samples of a shape, to which a first axis of one channel is added."""
 
 
 class DeepcodObjective(Objective):
     """The networks of a fit and their loss.
 
-    They begin at the states `start`: with as many latents, the measurement and centres, of which there may be more; and
-    with those of the decoder's weights that fit.
+    If `start` holds states, the decoder's weights that fit are taken from them. With the same number of latents, the
+    measurement and the centres are taken as well; the number of centres may differ.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class DeepcodObjective(Objective):
         mean, deviation, low, high, covariance = _statistics(data, geometry_of)
         if data.spec.image:  # pixels are scaled to [-1, 1]
             mean, deviation, low, high = torch.full_like(mean, 0.5), torch.tensor(0.5), 0.0, 1.0
-        # The range of features is some twenty deviations; on its scale their errors would hardly count.
+        # The range of features is about twenty deviations; relative to it, their errors would hardly count.
         self._limits, self._half = (low, high), 0.5 if data.spec.image else 2 * float(deviation) or 1.0
         self._tensor_alone, self._share_tensor = False, SHARE_TENSOR
         energies, axes = torch.linalg.eigh(covariance)
@@ -90,8 +90,8 @@ class DeepcodObjective(Objective):
         self._max_magnitude = max(abs(low), abs(high))
 
     def loss(self, xs: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Squared errors of the tensor and of the tail's output, and the orthogonality penalty."""
-        if len(xs) == 1:  # of a single value, batch normalisation has no variance
+        """Return the squared errors of the tensor and of the tail's output, plus the orthogonality penalty."""
+        if len(xs) == 1:  # batch normalisation has no variance for a single value
             xs = torch.cat([xs, xs])
         if self._tensor_alone:
             tensor = ((self._decoded(xs) - xs) / self._half).square().mean()
@@ -105,12 +105,12 @@ class DeepcodObjective(Objective):
         return loss, {name: float(value.detach()) for name, value in figures.items()}
 
     def advance(self, share: float) -> bool:
-        """True where the task comes in."""
+        """Return True when the task's error starts to count."""
         before, self._tensor_alone = self._tensor_alone, share < self._share_tensor
         return before and not self._tensor_alone
 
     def validate(self, batches: Iterator[Tensor]) -> ValidationResult:
-        """The errors, without the penalty."""
+        """Return the errors, without the penalty."""
         count, tensor, task = 0, 0.0, 0.0
         for xs in batches:
             errors = self._errors(xs.to(self._data.torch_device))
@@ -121,7 +121,7 @@ class DeepcodObjective(Objective):
         return ValidationResult.of(TENSOR_WEIGHT * tensor / count + task / count, figures)
 
     def _errors(self, xs: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean squared error of the tensor scaled to [-1, 1], and that of the tail's output."""
+        """Return the mean squared error of the tensor scaled to [-1, 1], and that of the tail's output."""
         decoded = self._decoded(xs)
         with torch.no_grad():
             target = self._teacher(xs)
@@ -136,7 +136,7 @@ class DeepcodObjective(Objective):
         return geometry.samples(self.model.decoder(grid))[:, 0].clamp(*self._limits)
 
     def states(self) -> dict[Side, State]:
-        """The states of both sides, without a prior and without the networks' description."""
+        """Return the states of both sides, without a prior and without the networks' sizes."""
         model = self.model.cpu().eval()
         transform = IntegerTransform.of(model.folded(), model.mean, self._data.spec, self._max_magnitude)
         centres = model.centres.detach().sort().values
@@ -144,12 +144,12 @@ class DeepcodObjective(Objective):
         limits = torch.tensor(self._limits, dtype=torch.float64)
         return {
             "device": State({}, {"thresholds": thresholds, **transform.tensors()}),
-            "edge": State({}, {"centres": centres, "limits": limits, **halved(model.decoder.settle())}),
+            "edge": State({}, {"centres": centres, "limits": limits, **halved(model.decoder.fix_norm())}),
         }
 
 
 def _between(centres: Tensor, levels: int) -> Tensor:
-    """So many centres from the first to the last of these, as dense as they are."""
+    """Return `levels` centres from the first to the last of these, with the same density."""
     positions = np.linspace(0, len(centres) - 1, levels)
     return torch.from_numpy(np.interp(positions, np.arange(len(centres)), centres.numpy())).float()
 
@@ -157,9 +157,9 @@ def _between(centres: Tensor, levels: int) -> Tensor:
 def learned_prior(
     symbols: Sequence[NDArray[np.int32]], held_out: Sequence[NDArray[np.int32]], levels: int, seed: int
 ) -> SymbolPrior:
-    """The prior of training symbols, each (latents, height, width).
+    """Return the prior of training symbols, each (latents, height, width).
 
-    It has contexts where these make held-out symbols smaller.
+    It has contexts if these make held-out symbols smaller.
     """
     rows = np.concatenate([sample.reshape(len(sample), -1) for sample in symbols], 1)
     counts = np.stack([np.bincount(row, minlength=levels) for row in rows])
@@ -173,9 +173,9 @@ def learned_prior(
 
 
 def context_prior(symbols: Sequence[NDArray[np.int32]], levels: int, seed: int) -> ContextPrior:
-    """A prior whose contexts are learned from symbols, each (latents, height, width), by Laplace distributions.
+    """Return a prior whose contexts are learned from symbols, each (latents, height, width), by Laplace distributions.
 
-    Its tables reach to twice `levels`, so that all symbols are within them wherever a mean lies among symbols.
+    Its tables reach to twice `levels`, which holds every symbol for any mean within the range of symbols.
     """
     rows = np.concatenate([sample.reshape(len(sample), -1) for sample in symbols], 1)
     context = ScaleContext(torch.from_numpy(np.sqrt(np.square(rows).mean(1))).float())
@@ -199,7 +199,7 @@ def context_prior(symbols: Sequence[NDArray[np.int32]], levels: int, seed: int) 
 
 
 def _task_error(predicted: TailOutput, target: TailOutput) -> Tensor:
-    """Squared error of outputs, and of features in units of their mean square."""
+    """Return the squared error of outputs, plus that of features relative to their mean square."""
     total = torch.zeros(())
     for a, b in zip(predicted.outputs, target.outputs, strict=True):
         total = total + (a - b).square().mean()
@@ -209,7 +209,7 @@ def _task_error(predicted: TailOutput, target: TailOutput) -> Tensor:
 
 
 def _statistics(data: FitData, geometry_of: GeometryOf) -> tuple[Tensor, Tensor, float, float, Tensor]:
-    """Mean by channel, overall deviation about it, lowest and highest value, and the covariance of blocks."""
+    """Return mean by channel, overall deviation, lowest and highest value, and the covariance of blocks."""
     geometry = geometry_of(data.spec.max_shape)
     values, area = geometry.values, math.prod(geometry.block)
     total, products = torch.zeros(values).double(), torch.zeros(values, values).double()
@@ -217,7 +217,7 @@ def _statistics(data: FitData, geometry_of: GeometryOf) -> tuple[Tensor, Tensor,
     for xs in as_tensors(data.batches(50)):
         geometry = geometry_of(xs.shape[1:])
         planes = geometry.planes(xs.cpu()[:, None])
-        # Every so many, an odd number, so that blocks of all columns come up.
+        # Take every n-th block, with n odd, so that blocks of all columns are included.
         every = -(-math.prod(geometry.grid) * STATISTICS_SAMPLES // STATISTICS_BLOCKS) | 1
         blocks = geometry.blocks(planes).flatten(0, 1)[::every].double()
         total += blocks.sum(0)

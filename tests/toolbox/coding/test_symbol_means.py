@@ -13,7 +13,7 @@ from codecbench.toolbox.coding.symbol_means import (
     CHECKERBOARD_PASSES,
     EARLIER_CHANNELS,
     FACTOR_GRID,
-    MAX_SEEN,
+    MAX_INPUT,
     OWN_CHANNELS,
     QUARTERS,
     MeanPredictor,
@@ -47,7 +47,7 @@ def naive(means: MeanPredictor, symbols: Symbols, channel: int, row: int, column
 
     def at(other: int, down: int, right: int) -> int:
         inside = 0 <= row + down < height and 0 <= column + right < width
-        return int(np.clip(symbols[other, row + down, column + right], -MAX_SEEN, MAX_SEEN)) if inside else 0
+        return int(np.clip(symbols[other, row + down, column + right], -MAX_INPUT, MAX_INPUT)) if inside else 0
 
     total = 0
     for other in range(min(start, EARLIER_CHANNELS)):

@@ -161,7 +161,7 @@ def test_what_is_no_traced_graph_has_no_copy() -> None:
     ids=["operation", "ahead", "negative"],
 )
 def test_steps_that_are_none_are_refused(step: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="step 0 of a tail's copy is none"):
+    with pytest.raises(ValueError, match="step 0 of a tail's copy is invalid"):
         TailCopy.empty({"steps": [step], "kept": [], "shapes": {}})
 
 

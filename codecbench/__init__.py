@@ -1,6 +1,6 @@
 """A benchmark of the codecs that carry a tensor from a device to an edge server in split inference.
 
-The names below are all that a plugin needs. Importing them does not import torch.
+These names are the whole contract of a plugin. Importing them does not import torch.
 """
 
 from codecbench.codec import Codec, FitData, Side, TensorSpec

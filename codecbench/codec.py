@@ -1,18 +1,18 @@
-"""The codec contract: TensorSpec, FitData, Codec and the exceptions.
+"""The codec contract: TensorSpec, FitData and Codec.
 
-A codec carries the tensor that crosses a split point. Its life has four steps, in three processes:
+A codec carries the tensor that crosses a split point. It runs in four steps, in three processes:
 
 1. *fit*, offline, once, on training data: `Codec(spec, **point).fit(data)`. Most codecs need none.
 2. *export* and *restore*: `export("device")` and `export("edge")` give two byte strings, and two fresh instances
-   restore them, one in the device process and one in the edge process. This side state is free on the link and
-   reported in columns of its own.
-3. *encode*, on the device: one activation to one payload. Every byte of it is billed.
-4. *decode*, on the edge, in a process that never saw the sample: the payload back to an activation.
+   restore them, one in the device process and one in the edge process. These states do not count as payload; their
+   sizes are reported in columns of their own.
+3. *encode*, on the device: one activation to one payload. Every byte of the payload counts.
+4. *decode*, on the edge: the payload back to an activation, in a process that has no access to the sample.
 
-Both sides know the `TensorSpec` and the operating point, so neither travels. Nothing else is shared. A codec never sees
-a label outside `fit`, nor a test sample before `encode`.
+Both sides know the `TensorSpec` and the operating point, so neither is sent. Nothing else is shared. A codec gets
+labels in `fit` only, and test samples in `encode` only.
 
-Importing this module does not import torch, and a plugin module must not either: import it inside methods.
+Importing this module does not import torch. A plugin module must not import torch either: import it inside methods.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ DTYPE_BYTES: Mapping[str, int] = {
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """Shape, type and kind of a tensor: known to both sides before the first request, and free on the link.
+    """The shape, dtype and kind of a tensor. Both sides know it before the first request, so it is never sent.
 
-    `shape` is the shape of one sample, without a batch axis. One axis may be None (time in speech, say): its length
-    differs from sample to sample, travels in the payload, and never exceeds `max_length`. `image` says that the
-    tensor is a picture: shape (channels, height, width), float32 values k/255 with k in 0..255.
+    `shape` is the shape of one sample, without a batch axis. One axis may be None (time in speech, for example): its
+    length differs from sample to sample, is part of the payload, and is at most `max_length`. `image` is True for a
+    picture: shape (channels, height, width), float32 values k/255 with k in 0..255.
     """
 
     shape: tuple[int | None, ...]
@@ -66,12 +66,12 @@ class TensorSpec:
 
     @property
     def max_shape(self) -> tuple[int, ...]:
-        """The shape with the None axis at its greatest length."""
+        """The shape with `max_length` in place of None."""
         return tuple(self.max_length or 0 if n is None else n for n in self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the largest tensor of this spec, as plain values: exact where no axis is None."""
+        """Uncompressed bytes of the largest tensor of this spec; of every tensor if no axis is None."""
         return self.shape_bytes(self.max_shape)
 
     def shape_bytes(self, shape: Sequence[int]) -> int:
@@ -79,7 +79,7 @@ class TensorSpec:
         return math.prod(shape) * DTYPE_BYTES[self.dtype]
 
     def mismatch(self, shape: Sequence[int], dtype: str) -> str | None:
-        """The reason why a tensor of this shape and dtype does not fit the spec; None where it fits."""
+        """Return why a tensor of this shape and dtype does not fit the spec, or None if it fits."""
         if dtype != self.dtype:
             return f"dtype is {dtype}, the spec says {self.dtype}"
         fits = len(shape) == self.ndim and all(
@@ -89,10 +89,10 @@ class TensorSpec:
         return None if fits else f"shape is {tuple(shape)}, the spec says {self.shape}"
 
     def from_buffer(self, buffer: bytes | bytearray | memoryview, shape: Sequence[int] | None = None) -> Tensor:
-        """A new tensor from its row-major little-endian values.
+        """Return a new tensor made from its row-major little-endian values.
 
-        Without `shape`, a None axis takes the length that the buffer's size implies. Raises PayloadError where the
-        size fits no tensor of this spec.
+        Without `shape`, the length of a None axis follows from the size of the buffer. Raises PayloadError if the size
+        fits no tensor of this spec.
         """
         import numpy as np
         import torch
@@ -111,7 +111,7 @@ class TensorSpec:
         return tuple(length if n is None else n for n in self.shape)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values from which `from_json` makes an equal spec."""
+        """Return plain JSON values, from which `from_json` makes an equal spec."""
         return {
             "shape": list(self.shape), "dtype": self.dtype, "image": self.image, "max_length": self.max_length,
         }  # fmt: skip
@@ -126,26 +126,26 @@ Batch: TypeAlias = "tuple[Tensor | list[Tensor], list[Any]]"
 
 
 def _keep_nothing(_saved: bytes) -> None:
-    """The default of `FitData.save`: keeps nothing, since nobody could go on with an interrupted fit."""
+    """The default of `FitData.save`: discards the bytes, so an interrupted fit starts again from scratch."""
 
 
 @dataclass(frozen=True)
 class FitData:
     """Training data for `fit`: activations at the split, and the frozen tail behind it.
 
-    `batches(size)` and `held_out(size)` each start a pass and yield (activations, targets): a (size, *shape) tensor,
-    or a list of tensors where an axis is None, with the task's targets (class labels, transcripts). The held-out
-    samples are training samples kept apart for choosing settings; the samples on which the benchmark chooses operating
-    points are neither. `batches` shuffles by the seed, differently on each pass.
+    `batches(size)` and `held_out(size)` each run one epoch and yield (activations, targets): a (size, *shape) tensor,
+    or a list of tensors if an axis is None, and the task's targets (class labels, transcripts). There are `count`
+    training samples in `batches`, shuffled by the seed, differently in each epoch. The `held_out_count` held-out
+    samples are for validation. Neither contains the samples on which the benchmark chooses operating points.
     `tail` maps a batch of activations to the model's output and is differentiable in them. Work on `torch_device`.
-    `progress(fraction, text)` shows how far the fit is; `remaining_s()` counts down from `max_s`, and a fit that stops
+    `progress(fraction, text)` reports progress to the user. `remaining_s()` counts down from `max_s`; a fit that stops
     at zero must leave a usable codec.
 
-    `start` is the fitted state, (device, edge), of the point that `Codec.starts_from` named, or of this point itself
-    where it is fitted further; None where there is none: begin from scratch then. A long fit calls `save` every few
-    minutes with all that it needs to go on; where it is interrupted, the next fit of the same point finds the last of
-    these bytes as `saved`. They are as safe to load as a state. Ignore what cannot be used, of an older layout say.
-    `max_s` and `remaining_s` are of this fit alone, without what an interrupted one has spent.
+    `start` is the fitted state, (device, edge), of the point that `Codec.starts_from` names, or of this same point if
+    it is fitted further. It is None if there is no such state: begin from scratch then. A long fit calls `save` every
+    few minutes with all that it needs to resume; after an interruption the next fit of the same point gets the last
+    saved bytes as `saved`. They are as safe to load as a state. Ignore `saved` if it cannot be used, for example if its
+    layout is older. `max_s` and `remaining_s` count this fit only, not an interrupted one before it.
     """
 
     spec: TensorSpec
@@ -165,30 +165,30 @@ class FitData:
 
 
 class Codec(ABC):
-    """Activation -> bytes on the device; bytes -> activation on the edge.
+    """A codec: `encode` maps an activation to bytes on the device, `decode` maps bytes to an activation on the edge.
 
     `fit` runs once, offline, on training data only. The harness then restores `export("device")` and
-    `export("edge")` into two fresh instances in two processes. Only what `encode` returns crosses.
+    `export("edge")` into two fresh instances in two processes. Only the bytes that `encode` returns are sent.
 
-    A subclass sets the class attributes below, `encode` and `decode`. Its constructor arguments are those of its
-    operating points: `Zlib(spec, level=3)` sets `self.level`; an argument left out takes its value from the first
+    A subclass sets the class attributes below and defines `encode` and `decode`. Its constructor arguments are those of
+    its operating points: `Zlib(spec, level=3)` sets `self.level`; an argument left out takes its value from the first
     point that has it. The repr evaluates back to an equal instance.
     """
 
     name: ClassVar[str]
     """Unique among all loaded codecs; lower case, words joined by hyphens."""
     version: ClassVar[int] = 1
-    """Raised when payloads or accuracy may change. It discards fitted states and golden bitstreams."""
+    """Raised by 1 when payloads or accuracy may change. Older fitted states and golden bitstreams are then ignored."""
     points: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
-    """Operating points: constructor arguments, coarse to fine. Values are JSON scalars."""
+    """Operating points: constructor arguments, from the coarsest to the finest. Values are JSON scalars."""
     tags: ClassVar[frozenset[str]] = frozenset()
-    """"lossless": decode returns the input exactly, and the kit holds it to that. "learned": fit trains a network."""
+    """"lossless": decode returns the input exactly, which the kit checks. "learned": fit trains a network."""
     rows_by: ClassVar[tuple[str, ...]] = ()
-    """Arguments by whose values tables part the points into rows, as in "raw (uint8)"; a row shows one point."""
+    """Arguments whose values divide the points into table rows, as in "raw (uint8)"; each row shows one point."""
     checkpoints: ClassVar[str | None] = None
-    """Package resource folder with shipped fitted states, as "package:folder"."""
+    """The resource folder of shipped fitted states, as "package:folder", or None."""
     fit_samples: ClassVar[int | None] = 4000
-    """Training samples that a fit takes at most, held-out ones included; None takes all there are."""
+    """The most training samples that a fit uses, held-out ones included; None for all."""
 
     def __init__(self, spec: TensorSpec, **point: Any) -> None:
         defaults = self.point_defaults(spec)
@@ -208,12 +208,12 @@ class Codec(ABC):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """Operating points that make sense for this tensor, coarse to fine. Default: `points`."""
+        """Return the operating points that make sense for this tensor, coarse to fine. Default: `points`."""
         return cls.points
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """The two or three points that matter, for the quick preset. Default: the coarsest, middle and finest."""
+        """Return one to three points for the quick preset. Default: the coarsest, middle and finest."""
         points = cls.points_for(spec)
         if len(points) <= 3:
             return points
@@ -221,7 +221,7 @@ class Codec(ABC):
 
     @classmethod
     def point_defaults(cls, spec: TensorSpec) -> dict[str, Any]:
-        """Every constructor argument with its default: the value in the first point that has it."""
+        """Return each constructor argument with its default: the value in the first point that has it."""
         defaults: dict[str, Any] = {}
         for point in (*cls.points_for(spec), *cls.points):
             for key, value in point.items():
@@ -230,66 +230,66 @@ class Codec(ABC):
 
     @classmethod
     def unavailable(cls) -> str | None:
-        """The reason why the codec cannot run here ("needs imagecodecs: pip install ..."), or None where it can."""
+        """Return why the codec cannot run here ("needs imagecodecs: pip install ..."), or None if it can."""
         return None
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
-        """The reason why this point cannot take this tensor ("needs an image, got (64,)"), or None where it can."""
+        """Return why this point cannot take this tensor ("needs an image, got (64,)"), or None if it can."""
         return None
 
     @classmethod
     def needs_fit(cls, spec: TensorSpec, **point: Any) -> bool:
-        """True where this point has to be fitted. Default: where the class overrides `fit`."""
+        """Return True if this point has to be fitted. Default: True if the class overrides `fit`."""
         return cls.fit is not Codec.fit
 
     @classmethod
     def starts_from(cls, spec: TensorSpec, **point: Any) -> Mapping[str, Any] | None:
-        """The point whose fitted state a fit of this point starts from, as `FitData.start`. Default: None, no other.
+        """Return the point whose fitted state a fit of this point starts from (`FitData.start`). Default: None.
 
-        Fits of a codec at a split run in an order in which that point comes first. Where it has no state, it failed
-        say, the fit starts from scratch.
+        The harness fits that point first. If it has no state, for example because its fit failed, this fit starts from
+        scratch.
         """
         return None
 
     def fit(self, data: FitData) -> None:
-        """Learn from training data. Never timed; runs once for a point, in a process of its own. Default: nothing."""
+        """Learn from training data. Runs once for each point, in a process of its own. Default: nothing to learn."""
         return
 
     def export(self, side: Side) -> bytes:
-        """The fitted state that `side` needs, loadable without executing code (safetensors, JSON). Default: none."""
+        """Return the fitted state of one side, loadable without executing code (safetensors, JSON). Default: empty."""
         return b""
 
     def restore(self, side: Side, state: bytes) -> None:
-        """Take the state that `export(side)` gave, in a fresh instance. Default: accepts the empty state only."""
+        """Load the state that `export(side)` returned into a fresh instance. Default: accepts an empty state only."""
         if state:
             raise ValueError(f"{self.name} keeps no state, but was given {len(state)} bytes")
 
     @abstractmethod
     def encode(self, x: Tensor) -> bytes:
-        """One sample, of the spec's shape and dtype, to one payload. Timed on the device. `x` is read-only."""
+        """Return the payload of one sample of the spec's shape and dtype. Timed on the device. `x` is read-only."""
 
     @abstractmethod
     def decode(self, payload: bytes) -> Tensor:
-        """One payload to a new tensor of the spec's shape and dtype. Timed on the edge.
+        """Return the decoded payload as a new tensor of the spec's shape and dtype. Timed on the edge.
 
-        A damaged payload may raise anything; it must not crash, hang, or allocate far beyond a valid decode: check
-        sizes found in the payload before use.
+        A damaged payload may raise any exception. It must not crash, hang, or allocate much more than a valid one:
+        check sizes that are read from the payload before using them.
         """
 
     def bound_bytes(self, x: Tensor) -> float | None:
-        """Shannon bound, in bytes, of what `encode` sends of `x`: the sum of -log2 of its symbols' probabilities.
+        """Return the Shannon bound of the payload of `x` in bytes: the sum of -log2 of its symbols' probabilities.
 
-        For codecs that code their symbols by a prior which both sides hold; what is sent beside the symbols counts in
-        full. Never billed, never timed: it stands beside the payload's bytes and shows how good the entropy coder is.
-        Default: None.
+        For codecs that entropy-code symbols with a prior that both sides hold. Side information counts in full. The
+        bound is reported beside the payload size and shows the overhead of the entropy coder; it is not part of any
+        size or time. Default: None.
         """
         return None
 
     def encode_batch(self, xs: Sequence[Tensor]) -> list[bytes]:
-        """Many samples to their payloads, the same bytes as one by one. Default: a loop; override for speed."""
+        """Return the payloads of many samples, equal to those of `encode`. Default: a loop; override it for speed."""
         return [self.encode(x) for x in xs]
 
     def decode_batch(self, payloads: Sequence[bytes]) -> list[Tensor]:
-        """Many payloads to their tensors, the same as one by one. Default: a loop; override for speed."""
+        """Return the tensors of many payloads, equal to those of `decode`. Default: a loop; override it for speed."""
         return [self.decode(payload) for payload in payloads]

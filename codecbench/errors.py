@@ -7,21 +7,21 @@ from enum import StrEnum
 
 
 class FailureCode(StrEnum):
-    """The kind of a fault in a codec's code, for programs to decide by. An error's text is for people alone."""
+    """The kind of a fault in a codec. Code decides by this value, never by the text of an error."""
 
     RAISED = "raised"
-    """The codec raised an error of its own."""
+    """The codec raised an exception."""
     NO_MEMORY = "no_memory"
     NOT_BYTES = "not_bytes"
     WRONG_COUNT = "wrong_count"
-    """A batch gave another number of results than it was given items."""
+    """A batch method returned more or fewer results than it got items."""
     CHANGED_INPUT = "changed_input"
     WRONG_TENSOR = "wrong_tensor"
     NOT_FINITE = "not_finite"
 
 
 class CodecbenchError(Exception):
-    """Base of every error that is the user's to mend. Its text is one line: what was wrong, what to do."""
+    """The base of all errors that the user can fix. The text is one line: what is wrong and what to do."""
 
 
 class UsageError(CodecbenchError):
@@ -37,7 +37,7 @@ class DataError(CodecbenchError):
 
 
 class PayloadError(CodecbenchError):
-    """A payload that does not decode. A codec may raise anything; core turns it into this."""
+    """A payload that does not decode. Whatever exception a codec's decode raises becomes this one."""
 
     def __init__(self, *args: object, code: FailureCode = FailureCode.RAISED) -> None:
         super().__init__(*args)
@@ -45,11 +45,11 @@ class PayloadError(CodecbenchError):
 
 
 class WorkerError(CodecbenchError):
-    """A failure in a worker process, in one line."""
+    """A failure in a worker process. The text is one line."""
 
 
 class CodecFailure(WorkerError):
-    """The codec raised, or gave something that the contract does not allow. The worker lives on."""
+    """The codec raised, or returned something that the contract does not allow. The worker keeps running."""
 
     def __init__(self, *args: object, code: FailureCode = FailureCode.RAISED) -> None:
         super().__init__(*args)
@@ -61,19 +61,19 @@ class WorkerTimeout(WorkerError):
 
 
 class WorkerDied(WorkerError):
-    """The worker process ended by itself: a crash, or no memory left."""
+    """The worker process ended by itself: it crashed or ran out of memory."""
 
 
 def one_line(error: BaseException | None) -> str:
-    """An error's kind and text in one line of at most 300 characters."""
+    """Return the type and text of an error in one line of at most 300 characters."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__
 
 
 def without_folders(text: str) -> str:
-    """The text with every file named without its folders, for records, which other machines read."""
+    """Return the text with folders removed from absolute paths: records must not name folders of one machine."""
     return _FOLDERS.sub("", text)
 
 
 _FOLDERS = re.compile(r"""(?<![^\s'"(\[=,])/(?:[^\s'"/]+/)+""")
-"""The folders of an absolute path, at the begin of a word or behind a quote or a bracket."""
+"""The folders of an absolute path, at the start of a word or after a quote or a bracket."""

@@ -1,4 +1,4 @@
-"""The hooks that a plugin may implement, and the markers."""
+"""The hooks that a plugin may implement, and the pluggy markers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ hookimpl = HookimplMarker("codecbench")
 
 @hookspec
 def codecbench_register_codecs() -> Iterable[type[Codec]]:
-    """Codec classes to benchmark.
+    """Return the codec classes to benchmark.
 
     @hookimpl
     def codecbench_register_codecs():
@@ -28,7 +28,7 @@ def codecbench_register_codecs() -> Iterable[type[Codec]]:
 
 @hookspec
 def codecbench_register_workloads() -> Iterable[type[Workload]]:
-    """Workload classes: a trained model with its data, metric and split points.
+    """Return workload classes: trained models with their data, metric and split points.
 
     @hookimpl
     def codecbench_register_workloads():
@@ -39,7 +39,7 @@ def codecbench_register_workloads() -> Iterable[type[Workload]]:
 
 @hookspec
 def codecbench_register_links() -> Iterable[Link]:
-    """Network models that turn payload bytes into seconds.
+    """Return links: network models that map payload bytes to seconds.
 
     @hookimpl
     def codecbench_register_links():
@@ -50,7 +50,7 @@ def codecbench_register_links() -> Iterable[Link]:
 
 @hookspec
 def codecbench_register_devices() -> Iterable[DeviceProfile]:
-    """Device profiles, which predict the time of a model's layers and of plain code.
+    """Return device profiles, which predict the time of a model's layers and of plain code.
 
     @hookimpl
     def codecbench_register_devices():

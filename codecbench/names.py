@@ -1,4 +1,4 @@
-"""Finding an entry by name, with a suggestion where there is none."""
+"""Look-up by name, with a suggestion if there is no such name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Named = TypeVar("Named")
 
 
 def pick(catalogue: Mapping[str, Named], name: str, kind: str) -> Named:
-    """The entry called `name`, or a UsageError that suggests the nearest."""
+    """Return the entry of that name. Raises UsageError, with the nearest name, if there is none."""
     if name not in catalogue:
         known = ", ".join(catalogue) or "none"
         raise UsageError(f"no {kind} {name!r}{suggestion(name, catalogue) or f'; there are: {known}'}")
@@ -20,6 +20,6 @@ def pick(catalogue: Mapping[str, Named], name: str, kind: str) -> Named:
 
 
 def suggestion(wrong: str, known: Iterable[str]) -> str:
-    """The nearest known name, as the end of an error line (`; did you mean 'right'?`), or nothing."""
+    """Return the end of an error line with the nearest known name, `; did you mean 'right'?`, or an empty text."""
     near = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,12 +1,12 @@
 """The fixture `codec_benchmark`: pytest-benchmark for codecs (entry point `pytest11`).
 
-A plugin author times encode and decode of his codec in two lines:
+A plugin author times encode and decode in two lines:
 
     def test_speed(codec_benchmark):
         codec_benchmark(MyCodec)
 
-and compares with `pytest --benchmark-only`. Importing this module imports neither torch nor a codec; without
-pytest-benchmark the fixture says what to install, and nothing else changes.
+and compares the times with `pytest --benchmark-only`. Importing this module imports neither torch nor a codec. Without
+pytest-benchmark the fixture raises a UsageError that names the package to install.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ Step = Literal["encode", "decode"]
 
 
 class CodecBenchmark:
-    """Times one step of a codec, single-threaded, and notes what it carried.
+    """Times one step of a codec on one thread, and adds payload size and throughput to the result.
 
     `extra_info` of the result holds codec, version, point, spec, split, step, payload_bytes and throughput_mb_per_s
-    (10^6 bytes of plain tensor a second, by the median). Results are grouped by split and step.
+    (10^6 uncompressed bytes a second, at the median time). Results are grouped by split and step.
     """
 
     def __init__(self, benchmark: Any, step: Step) -> None:
@@ -48,9 +48,10 @@ class CodecBenchmark:
     ) -> None:
         """Time the step on `x`, or on a synthetic sample of `spec`.
 
-        `spec` defaults to a feature map, else to the first of the kit's specs that the codec takes; `point` to the
-        middle one; `split` names the group and defaults to the spec. A point that needs a fit gets one on synthetic
-        data, which is not timed. Skips where the codec gives a reason. Raises UsageError for `x` without its spec.
+        `spec` defaults to FEATURE_MAP if the codec takes it, else to the first of the kit's specs that it takes;
+        `point` to the middle one; `split` names the group and defaults to the spec. A point that needs a fit is fitted
+        on synthetic data first, untimed. Skips the test with the codec's own skip reason. Raises UsageError for `x`
+        without a spec.
         """
         from codecbench.kit.cases import Case
         from codecbench.kit.samples import samples, spec_label
@@ -86,13 +87,13 @@ class CodecBenchmark:
 
 
 FEATURE_MAP = TensorSpec((16, 32, 32))
-"""What is timed unless something else is asked for: 64 KiB, the size of a small network's early features."""
+"""The default spec: 64 KiB, the size of a small network's early features."""
 
 
 def _choose(
     codec: type[Codec], spec: TensorSpec | None, point: Mapping[str, Any] | None
 ) -> tuple[TensorSpec, Mapping[str, Any]]:
-    """The spec and point to time. Skips the test, with the codec's last reason, where it takes none."""
+    """Return the spec and point to time. Skips the test with the codec's last reason if it takes none."""
     from codecbench.kit.samples import DEFAULT_SPECS
 
     reason: str | None = None
@@ -106,7 +107,7 @@ def _choose(
 
 
 def _from_the_middle(points: tuple[Mapping[str, Any], ...]) -> list[Mapping[str, Any]]:
-    """The points by distance from the middle one."""
+    """Return the points in order of their distance from the middle one."""
     middle = len(points) // 2
     return [points[i] for i in sorted(range(len(points)), key=lambda i: abs(i - middle))]
 
@@ -115,12 +116,12 @@ if find_spec("pytest_benchmark"):
 
     @pytest.fixture(params=["encode", "decode"])
     def codec_benchmark(request: pytest.FixtureRequest, benchmark: Any) -> CodecBenchmark:
-        """Time a codec: `codec_benchmark(MyCodec)`. Runs the test twice, once to time encode and once decode."""
+        """Return the callable that times a codec: `codec_benchmark(MyCodec)`. A test runs for encode and for decode."""
         return CodecBenchmark(benchmark, request.param)
 
 else:
 
     @pytest.fixture
     def codec_benchmark() -> CodecBenchmark:
-        """Say what is missing."""
+        """Raise UsageError: pytest-benchmark is not installed."""
         raise UsageError("codec_benchmark needs pytest-benchmark; run: pip install pytest-benchmark")

@@ -1,4 +1,4 @@
-"""Find, load and check plugins: entry points, single files, and the catalogues made from them."""
+"""Finds, loads and checks plugins (entry points and single files), and collects what they register by name."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from codecbench.workload import Workload
 GROUP = "codecbench"
 BESIDE_CONFIG = "codecbench_plugin.py"
 FILE_PREFIX = "codecbench_file_"
-"""How the names of modules begin that were loaded from single files."""
+"""The prefix of the names of modules that are loaded from single files."""
 
 
 def manager(plugin_files: Sequence[Path] = (), *, with_entry_points: bool = True) -> pluggy.PluginManager:
-    """A fresh plugin manager with every installed plugin and these single files loaded and checked.
+    """Return a new plugin manager with all installed plugins and these single files, loaded and checked.
 
-    Raises PluginError where a plugin cannot be imported, misspells a hook, or registers nothing.
+    Raises PluginError if a plugin cannot be imported, misspells a hook, or registers nothing.
     """
     pm = pluggy.PluginManager(GROUP)
     pm.add_hookspecs(hookspecs)
@@ -49,7 +49,7 @@ def manager(plugin_files: Sequence[Path] = (), *, with_entry_points: bool = True
 
 
 def load_file(path: Path) -> ModuleType:
-    """Import one plugin file that belongs to no package. Raises PluginError, naming file and line."""
+    """Import a plugin file that belongs to no package. Raises PluginError with file and line."""
     path = Path(path).resolve()
     if not path.is_file():
         raise PluginError(f"no plugin file {path}; give the path of a .py file")
@@ -70,7 +70,7 @@ def load_file(path: Path) -> ModuleType:
 
 
 def _where(error: BaseException) -> str:
-    """The error in one line, with file and line."""
+    """Return the error in one line, with the file and line where it was raised."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}: {error.msg}"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
@@ -98,7 +98,7 @@ def _register(pm: pluggy.PluginManager, module: ModuleType, label: str) -> None:
 
 
 def codecs(pm: pluggy.PluginManager) -> dict[str, type[Codec]]:
-    """Every registered codec class by name, sorted. Raises PluginError for a name used twice or an unusable class."""
+    """Return the registered codec classes by name, sorted. Raises PluginError for a duplicate name or a bad class."""
     found = _collect(_registered(pm, "codecbench_register_codecs"), "codec", Codec)
     for codec in found.values():
         _check_codec(codec)
@@ -106,12 +106,12 @@ def codecs(pm: pluggy.PluginManager) -> dict[str, type[Codec]]:
 
 
 def workloads(pm: pluggy.PluginManager) -> dict[str, type[Workload]]:
-    """Every registered workload class by name, sorted. Raises PluginError for a name used twice."""
+    """Return the registered workload classes by name, sorted. Raises PluginError for a duplicate name."""
     return _collect(_registered(pm, "codecbench_register_workloads"), "workload", Workload)
 
 
 def links(pm: pluggy.PluginManager) -> dict[str, Link]:
-    """Every registered link by name, sorted. Raises PluginError for a name used twice."""
+    """Return the registered links by name, sorted. Raises PluginError for a duplicate name."""
     found: dict[str, Link] = {}
     for link in _registered(pm, "codecbench_register_links"):
         if not isinstance(link, Link):
@@ -121,7 +121,7 @@ def links(pm: pluggy.PluginManager) -> dict[str, Link]:
 
 
 def devices(pm: pluggy.PluginManager) -> dict[str, DeviceProfile]:
-    """Every registered device profile by name, sorted. Raises PluginError for a name used twice, or reserved."""
+    """Return the registered device profiles by name, sorted. Raises PluginError for a duplicate or reserved name."""
     found: dict[str, DeviceProfile] = {}
     for device in _registered(pm, "codecbench_register_devices"):
         if not isinstance(device, DeviceProfile):
@@ -133,7 +133,7 @@ def devices(pm: pluggy.PluginManager) -> dict[str, DeviceProfile]:
 
 
 def _registered(pm: pluggy.PluginManager, hook: str) -> list[Any]:
-    """Everything that the plugins' implementations of a hook give. Raises PluginError, naming file and line."""
+    """Return the items that all implementations of a hook return. Raises PluginError with file and line."""
     try:
         results = getattr(pm.hook, hook)()
         wrong = [result for result in results if isinstance(result, type) or not isinstance(result, Iterable)]
@@ -164,7 +164,7 @@ def _add(found: dict[str, Any], name: str, item: Any, kind: str) -> None:
 
 
 def class_label(item: Any) -> str:
-    """A class, or an instance's class, as an error names it: with its file where it was loaded from one."""
+    """Return the name of a class, or of an instance's class, for errors: with its file if it is a single file's."""
     kind = item if isinstance(item, type) else type(item)
     module = sys.modules.get(kind.__module__)
     if kind.__module__.startswith(FILE_PREFIX) and module is not None:
@@ -182,7 +182,7 @@ def _check_codec(codec: type[Codec]) -> None:
 
 
 def check_points(codec: type[Codec], points: Any) -> None:
-    """Raise PluginError unless these are operating points: one mapping or more, of names to JSON scalars."""
+    """Raise PluginError unless these are operating points: at least one mapping of names to JSON scalars."""
     if not isinstance(points, (tuple, list)) or not points or not all(isinstance(p, Mapping) for p in points):
         raise PluginError(f'{class_label(codec)}: points is a tuple of mappings like ({{"level": 1}},), not {points!r}')
     for point in points:
@@ -194,7 +194,7 @@ def check_points(codec: type[Codec], points: Any) -> None:
 
 
 def reference(item: type[Any]) -> str:
-    """A text by which another process finds a class: "package.module:Class", or "path/to/file.py:Class"."""
+    """Return a text with which another process finds the class: "package.module:Class" or "path/to/file.py:Class"."""
     path = Path(inspect.getsourcefile(item) or "").resolve()
     try:
         spec = importlib.util.find_spec(item.__module__)
@@ -206,7 +206,7 @@ def reference(item: type[Any]) -> str:
 
 
 def resolve(text: str) -> Any:
-    """The class that `reference` named. Raises PluginError where it is not there."""
+    """Return the class that a text of `reference` names. Raises PluginError if there is none."""
     place, _, qualname = text.rpartition(":")
     try:
         item: Any = load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)

@@ -1,4 +1,4 @@
-"""The conformance kit: what every codec is held to, as pytest ids or as a list of outcomes.
+"""The conformance kit: the checks that every codec must pass, as pytest tests or as a list of outcomes.
 
 A plugin author writes
 
@@ -10,9 +10,9 @@ A plugin author writes
         check()
 
 and gets one test id for each check at each spec and point, such as `zlib[level=3]-(4, 8, 8)-check_same_bytes`.
-`codecbench check` prints the same outcomes. docs/reference/kit.md has what each check asks and what the kit cannot see.
+`codecbench check` prints the same outcomes. docs/reference/kit.md describes each check and the limits of the kit.
 
-A check that builds on another is skipped, with the other's name, where that one fails: one fault gives one failure.
+If a check fails, the checks that depend on it are skipped and name it: one fault gives one failure.
 Importing this module imports neither torch nor pytest.
 """
 
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from codecbench.codec import Codec, TensorSpec
 from codecbench.errors import UsageError
-from codecbench.kit import checks  # noqa: F401 - the checks are known once their module is imported
+from codecbench.kit import checks  # noqa: F401 - importing the module registers the checks
 from codecbench.kit.golden import Golden, golden_change, golden_files, golden_of, golden_path
 from codecbench.kit.runner import CHECKS, Check, CheckFailed, Kit, Outcome, Points, Subject, quick_points, subject_label
 from codecbench.names import pick
@@ -45,11 +45,11 @@ def run_checks(
     update_golden: bool = False,
     on_outcome: Callable[[Outcome], None] = lambda _: None,
 ) -> list[Outcome]:
-    """Every outcome of every check of these codecs; `on_outcome` is told each as it comes.
+    """Run every check of these codecs and return the outcomes; `on_outcome` is called with each as soon as it is known.
 
-    `update_golden` first writes the golden files that are missing or of an older version. `expected_failed_checks`
-    gives, by check, the reason for which a failure is accepted: its status is then `expected`. Raises UsageError for a
-    name in it that is no check.
+    `update_golden` first writes the golden files that are missing or of an older version. `expected_failed_checks` maps
+    names of checks to the reasons why their failure is accepted; its status is then `expected`. Raises UsageError for
+    an unknown name in it.
     """
     expected = _known_checks(expected_failed_checks)
     for codec in _as_list(codecs) if update_golden else ():
@@ -78,11 +78,11 @@ def parametrize_codec(
     points: Points = quick_points,
     expected_failed_checks: Mapping[str, str] | None = None,
 ) -> pytest.MarkDecorator:
-    """Make a pytest decorator: one test for each check of these codecs, given to the test function as `check`.
+    """Return a pytest decorator that runs the test once for each check of these codecs, passed to it as `check`.
 
-    `specs` replaces DEFAULT_SPECS. `points` gives, for a codec and a spec, the points to check in place of the quick
-    ones. `expected_failed_checks` gives, by check, the reason for which a failure is
-    accepted; such a test is marked xfail. Raises UsageError for a name in it that is no check.
+    `specs` replaces DEFAULT_SPECS. `points` maps a codec and a spec to the points to check, by default the quick ones.
+    `expected_failed_checks` maps names of checks to the reasons why their failure is accepted; their tests are marked
+    xfail. Raises UsageError for an unknown name in it.
     """
     import pytest
 
@@ -123,9 +123,9 @@ class _Skip:
 def write_golden(codec: type[Codec], *, specs: Sequence[TensorSpec] | None = None) -> list[Path]:
     """Write the golden files that are missing or of another version, and return their paths.
 
-    Files of the present version are never replaced; those of other versions are removed. A case that does not encode
-    and decode as it should gets none. Raises UsageError where a file of the present version no longer decodes the same:
-    the version has to be raised first.
+    Files of the codec's present version are never replaced; those of other versions are removed. A case that fails
+    `check_decode_gives_tensor` gets no file. Raises UsageError if a file of the present version no longer decodes to
+    the same values: raise the version first.
     """
     found = {path: Golden.read(path) for path in golden_files(codec)}
     present = [path for path, golden in found.items() if golden.version == codec.version]

@@ -1,7 +1,8 @@
 """Workload and Metric: a trained model with its data, its task metric and its split points.
 
-A workload lives in two processes. The device process reads inputs and runs the head; the edge process only calls
-`build_model`. Targets and scores stay in the main process. Importing this module does not import torch.
+A workload is used in several processes. The device process reads inputs and runs the head; the edge process calls
+`build_model` only. Scores, and the targets of scored samples, stay in the main process. Importing this module does not
+import torch.
 """
 
 from __future__ import annotations
@@ -21,16 +22,17 @@ if TYPE_CHECKING:
     from torch import nn
 
 Subset: TypeAlias = Literal["fit", "choice", "test"]
-"""fit: training samples that codecs learn from. choice: training samples, seen by no fit, on which operating points
-are chosen. test: what is reported."""
+"""fit: training samples for fits. choice: training samples that no fit uses, on which operating points are chosen.
+test: samples whose results are reported."""
 
 
 @dataclass(frozen=True)
 class Metric:
     """A task metric as a ratio of sums: value = scale * sum(numerators) / sum(denominators).
 
-    Top-1 in percent: numerator 1 where right, denominator 1, scale 100. Word error rate: edits over words, scale 1.
-    `binary` says that every sample is right or wrong, so that McNemar's test applies. `decimals` is for tables.
+    Top-1 accuracy in percent: numerator 1 if right, else 0; denominator 1, scale 100. Word error rate: edits over
+    words, scale 1. `binary` is True if every sample is right or wrong, so that McNemar's test applies. `decimals` is
+    the number of decimals in tables.
     """
 
     name: str
@@ -44,20 +46,20 @@ class Metric:
 class Workload(ABC):
     """A model, its data, its metric and its split points.
 
-    `data_dir` is where fetched datasets lie, or None for the places that the command line searches. The constructor
-    must be cheap and read no data.
+    `data_dir` is the folder of fetched datasets, or None for those of `data_folders`. The constructor must be cheap and
+    read no data.
     """
 
     name: ClassVar[str]
     metric: ClassVar[Metric]
     default_splits: ClassVar[tuple[str, ...]]
-    """Split points of a normal run, in execution order; `input` first where it counts."""
+    """The split points of a normal run, in execution order; `input` comes first if it is one of them."""
     budget: ClassVar[float]
-    """The usual accepted loss, in the metric's own unit."""
+    """The usual accepted loss, in the metric's unit."""
     dataset: ClassVar[str | None] = None
-    """The name that `codecbench data get` knows, where there is something to fetch."""
+    """The dataset's name for `codecbench data get`, or None if there is nothing to fetch."""
     training_note: ClassVar[str] = ""
-    """How `training_s` was found, in a sentence."""
+    """A sentence that says how `training_s` was measured."""
 
     def __init__(self, data_dir: Path | None = None) -> None:
         self.data_dir = data_dir
@@ -69,63 +71,64 @@ class Workload(ABC):
 
     @abstractmethod
     def build_model(self) -> nn.Module:
-        """The trained model in evaluation mode, on the CPU, from its weights alone: no data is read.
+        """Return the trained model in evaluation mode on the CPU. Reads its weights, but no data.
 
-        It maps a batch (axis 0) of inputs to a tensor, or a tuple, list or dict of tensors, with batch axis 0.
+        The model maps a batch of inputs to a tensor, or to a tuple, list or dict of tensors. Axis 0 is the batch axis.
         """
 
     @abstractmethod
     def weights_sha256(self) -> str:
-        """Hex digest that names the weights; part of every record and of every fitted state's key."""
+        """Return the hex SHA-256 of the weights; part of every record and of every fitted state's key."""
 
     @abstractmethod
     def sample_ids(self, subset: Subset) -> Sequence[int]:
-        """Stable identifiers of all samples of a subset, in the order in which a run takes them.
+        """Return stable identifiers of all samples of a subset, in the order in which a run uses them.
 
-        A run of n samples takes the first n, so the order should be random once and then fixed.
+        A run of n samples uses the first n, so the order should be random but fixed.
         """
 
     def training_ids(self) -> Sequence[int]:
-        """Identifiers of all samples of `fit` when the whole dataset is there, known without it.
+        """Return the identifiers of all `fit` samples of the complete dataset, even if it has not been fetched.
 
-        A fitted state that ships was made from all of them, and is found by users who have fetched nothing. Default:
-        `sample_ids("fit")`, for a dataset that is always there.
+        Shipped fitted states are fitted on all of these and keyed by them, so they are found without the dataset.
+        Default: `sample_ids("fit")`, for a dataset that is always complete.
         """
         return self.sample_ids("fit")
 
     @property
     def training_s(self) -> float | None:
-        """Seconds in which the model itself was trained, or None where that is not known; see `training_note`."""
+        """Seconds of the training of the model itself, or None if unknown; see `training_note`."""
         return None
 
     @abstractmethod
     def inputs(self, subset: Subset, positions: Sequence[int]) -> list[NDArray[Any]]:
-        """The inputs at these positions of `sample_ids(subset)`. Raises DataError where data is missing or damaged."""
+        """Return the inputs at these positions of `sample_ids(subset)`. Raises DataError for bad or missing data."""
 
     @abstractmethod
     def targets(self, subset: Subset, positions: Sequence[int]) -> list[Any]:
-        """The targets at these positions: labels, transcripts."""
+        """Return the targets at these positions: labels or transcripts, for example."""
 
     @abstractmethod
     def score(self, output: tuple[NDArray[Any], ...], target: Any) -> tuple[float, float]:
-        """Numerator and denominator of the metric for one sample, from its output tensors without the batch axis."""
+        """Return the metric's numerator and denominator for one sample, from its outputs without the batch axis."""
 
     @classmethod
     def fetch(cls, data_dir: Path, log: Callable[[str], None]) -> None:
-        """Fetch `dataset` into `data_dir`, checking sums; `say` takes a line for the user. Raises DataError."""
+        """Download `dataset` into `data_dir` and check its checksums; `log` prints a line. Raises DataError."""
         raise UsageError(f"workload {cls.name!r} has nothing to fetch: its data ships with it")
 
 
 def metric_value(metric: Metric, numerators: NDArray[np.float64], denominators: NDArray[np.float64]) -> float:
-    """The metric over samples: scale * sum(numerators) / sum(denominators); nan where the denominators sum to zero."""
+    """Return scale * sum(numerators) / sum(denominators), or nan if the denominators sum to zero."""
     total = float(denominators.sum())
     return metric.scale * float(numerators.sum()) / total if total else float("nan")
 
 
 def data_folders(data_dir: Path | None = None) -> list[Path]:
-    """Where fetched datasets are looked for, first to last: `data_dir`, `CODECBENCH_DATA`, the user cache.
+    """Return the folders that are searched for datasets, in order: `data_dir`, `CODECBENCH_DATA`, the user cache.
 
-    `CODECBENCH_DATA` may name several folders, as PATH does. A fetch writes to the first of all. None need exist.
+    `CODECBENCH_DATA` may name several folders, as PATH does. A download goes to the first folder of the list. The
+    folders need not exist.
     """
     import os
 

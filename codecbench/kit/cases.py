@@ -1,4 +1,4 @@
-"""A codec at one point on one tensor, as the kit's checks see it."""
+"""The case of a check: a codec at one point, for one tensor spec."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DECODE_TOLERANCE = 1e-5
-"""How far two decodes of one payload may differ, as a share of the greatest value: convolutions in a batch or alone,
-here or on another machine, sum in another order. Integers, and whatever a lossless codec decodes, must be equal."""
+"""The tolerated difference between two decodes of one payload, as a share of the largest absolute value: convolutions
+sum in another order in a batch or on another machine. Integers, and all output of a lossless codec, must be equal."""
 
 
 _states: weakref.WeakKeyDictionary[type[Codec], dict[tuple[TensorSpec, str], dict[Side, bytes]]] = (
@@ -28,7 +28,7 @@ _states: weakref.WeakKeyDictionary[type[Codec], dict[tuple[TensorSpec, str], dic
 
 
 class Case:
-    """One codec at one spec and point, with its fitted states, samples and payloads, each made once when needed."""
+    """One codec at one spec and point. Fitted states, payloads and decoded tensors are made once, at first use."""
 
     def __init__(self, codec: type[Codec], spec: TensorSpec, point: Mapping[str, Any]) -> None:
         self.codec = codec
@@ -37,25 +37,25 @@ class Case:
 
     @property
     def label(self) -> str:
-        """`zlib[level=3]-(4, 8, 8)`."""
+        """The case in a test id, such as `zlib[level=3]-(4, 8, 8)`."""
         point = point_label(self.point)
         return f"{self.codec.name}{f'[{point}]' if point else ''}-{spec_label(self.spec)}"
 
     def make(self) -> Codec:
-        """A fresh instance, not restored."""
+        """Return a new instance that is not restored."""
         return self.codec(self.spec, **self.point)
 
     def side(self, side: Side) -> Codec:
-        """A fresh instance, restored from this side's state."""
+        """Return a new instance, restored from this side's state."""
         codec = self.make()
         codec.restore(side, self.states[side])
         return codec
 
     @cached_property
     def states(self) -> dict[Side, bytes]:
-        """The state of each side before the first request; fitted on synthetic data where the point needs it.
+        """The state of each side, fitted on synthetic data if the point needs a fit.
 
-        Fitted once a process, whatever number of kits take the case.
+        Fitted once in a process, even if several kits have the case.
         """
         kept = _states.setdefault(self.codec, {})
         key = (self.spec, point_label(self.point))
@@ -64,11 +64,11 @@ class Case:
         return kept[key]
 
     def fit(self, max_s: float = 5.0) -> dict[Side, bytes]:
-        """Both sides' states after a fresh fit, or of a fresh instance where there is nothing to fit."""
+        """Fit a new instance, if the point needs a fit, and return both sides' states."""
         with _seeded():
             codec = self.make()
             if self.needs_fit:
-                # Before the time of the fit begins.
+                # Not part of the fit's time.
                 warm_optimizers()
                 data = fit_data(self.spec, max_s=max_s)
                 with sealed():
@@ -77,31 +77,32 @@ class Case:
 
     @property
     def needs_fit(self) -> bool:
-        """True where this point is fitted."""
+        """True if this point needs a fit."""
         return self.codec.needs_fit(self.spec, **self.point)
 
     @property
     def samples(self) -> list[Tensor]:
-        """Ordinary samples; new tensors each time, so that no check spoils another's."""
+        """Ordinary samples. New tensors at each access, so that a check cannot change those of another."""
         return samples(self.spec)
 
     @cached_property
     def payloads(self) -> list[bytes]:
-        """The samples' payloads, encoded one by one by one fresh instance."""
+        """The samples' payloads, encoded one by one by one new instance."""
         device = self.side("device")
         return [device.encode(x) for x in self.samples]
 
     @cached_property
     def decoded(self) -> list[Tensor]:
-        """The decoded payloads, one by one, by one fresh instance. Copies: a codec may hold on to its own.
+        """Copies of the payloads' tensors, decoded one by one by one new instance.
 
-        `check_decode_gives_tensor` says whether they are tensors at all.
+        Copies, because a codec may keep and reuse its output. A result that is not a tensor stays as it is;
+        `check_decode_gives_tensor` reports it.
         """
         edge = self.side("edge")
         return [_copy(edge.decode(payload)) for payload in self.payloads]
 
     def close_enough(self, left: Tensor, right: Tensor) -> str | None:
-        """The difference between two decodes of one payload; None where they agree within DECODE_TOLERANCE."""
+        """Return how two decodes of one payload differ, or None if they agree within DECODE_TOLERANCE."""
         import torch
 
         if left.shape != right.shape or left.dtype != right.dtype:
@@ -116,14 +117,14 @@ class Case:
 
 
 def _copy(decoded: Any) -> Any:
-    """A copy of a tensor; anything else as it is."""
+    """Return a copy of a tensor, or any other object unchanged."""
     import torch
 
     return decoded.detach().clone() if isinstance(decoded, torch.Tensor) else decoded
 
 
 def to_tensor(values: Any) -> Tensor:
-    """A new tensor of an array's values, whatever the array's byte order."""
+    """Return a new tensor of an array's values. The array may have any byte order."""
     import torch
 
     return torch.from_numpy(values.astype(values.dtype.newbyteorder("="), copy=True))
@@ -131,7 +132,7 @@ def to_tensor(values: Any) -> Tensor:
 
 @contextlib.contextmanager
 def _seeded() -> Iterator[None]:
-    """The global generators at a fixed seed, as before a real fit, and put back afterwards."""
+    """Seed the global random generators, as before a real fit, and restore them after the with block."""
     import numpy as np
     import torch
 

@@ -1,7 +1,7 @@
-"""What every codec is held to. Each function below is one check; its docstring is what it demands.
+"""The checks of the conformance kit, a function each. A check's docstring is the requirement that it tests.
 
-A check raises CheckFailed, or CheckSkipped where it says nothing about this codec. `needs` names the checks that must
-pass first, so that one fault gives one failure. docs/reference/kit.md is tested against this module.
+A check raises CheckFailed, or CheckSkipped if it does not apply to the codec. `needs` names the checks that must pass
+first, so that one fault gives one failure. docs/reference/kit.md lists these docstrings, which a test compares.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ BATCHES = (slice(None), slice(None, 1, -1), slice(1), slice(0))
 
 @check_of(of_codec=True)
 def check_metadata(_kit: Kit, codec: type[Codec]) -> None:
-    """Class attributes and docstring are in order.
+    """Class attributes and docstring are valid.
 
-    `name` is in lower case with hyphens, the class has a docstring of its own, `version` is an integer from 1 on,
+    `name` is in lower case with hyphens, the class has its own docstring, `version` is an integer of at least 1,
     `points` holds JSON scalars (never null), `tags` is a frozenset of strings, `checkpoints` is "package:folder".
     """
     name, version, folder = codec.name, codec.version, codec.checkpoints
@@ -85,7 +85,7 @@ def _require_constructible(codec: type[Codec], spec: TensorSpec, point: Mapping[
 
 @check_of(of_codec=True, needs=("check_points_constructible",))
 def check_takes_a_spec(kit: Kit, codec: type[Codec]) -> None:
-    """At least one spec is not skipped at every point."""
+    """The codec takes at least one of the specs: not all of its points are skipped there."""
     require(any(case.codec is codec for case in kit.cases), "every spec is skipped; give specs=[...] that it takes")
 
 
@@ -101,7 +101,7 @@ def check_quick_points(kit: Kit, codec: type[Codec]) -> None:
 
 @check_of(of_codec=True, needs=("check_points_constructible",))
 def check_unknown_argument(kit: Kit, codec: type[Codec]) -> None:
-    """An argument that is none of the codec's own raises TypeError instead of being ignored."""
+    """An unknown constructor argument raises TypeError; it is not ignored."""
     case = next((case for case in kit.cases if case.codec is codec), None)
     if case is None:
         raise CheckSkipped("no spec is taken")
@@ -116,9 +116,9 @@ def check_unknown_argument(kit: Kit, codec: type[Codec]) -> None:
 
 @check_of(of_codec=True, needs=("check_points_constructible",))
 def check_golden(kit: Kit, codec: type[Codec]) -> None:
-    """Golden bitstreams beside the source file still decode to the same values, unless `version` was raised.
+    """Golden bitstreams beside the source file decode to the same values as before, unless `version` was raised.
 
-    Skipped, with the command that writes them, where a spec and point has none.
+    If a spec and point has no golden bitstream, the check is skipped and names the command that writes it.
     """
     stale = 0
     found = golden_files(codec)
@@ -140,7 +140,7 @@ def check_golden(kit: Kit, codec: type[Codec]) -> None:
 
 @check_of(needs=("check_points_constructible",), applies=lambda case: case.needs_fit)
 def check_fit_repeats(_kit: Kit, case: Case) -> None:
-    """Two fits with the same seed and data give the same states, with files and sockets out of reach."""
+    """Two fits with the same seed and data, without access to files and sockets, give the same states."""
     again = case.fit()
     for side, state in case.states.items():
         require(isinstance(state, bytes), f"export({side!r}) gives {type(state).__name__}, not bytes")
@@ -149,7 +149,7 @@ def check_fit_repeats(_kit: Kit, case: Case) -> None:
 
 @check_of(needs=("check_fit_repeats",), applies=lambda case: case.needs_fit)
 def check_fit_without_time(_kit: Kit, case: Case) -> None:
-    """A fit whose time is up from the start (`max_s` 0) still leaves a codec that encodes and decodes."""
+    """A fit without any time (`max_s` 0) leaves a codec that encodes and decodes."""
     states = case.fit(max_s=0.0)
     device, edge = case.make(), case.make()
     device.restore("device", states["device"])
@@ -160,7 +160,7 @@ def check_fit_without_time(_kit: Kit, case: Case) -> None:
 
 @check_of(needs=("check_points_constructible", "check_fit_repeats"))
 def check_sealed(_kit: Kit, case: Case) -> None:
-    """Constructing, restoring, encoding and decoding reach for no file, folder, socket, process or shared memory."""
+    """Constructor, `restore`, `encode` and `decode` use no file, folder, socket, process or shared memory."""
     states = case.states
     xs = case.samples
     try:
@@ -176,7 +176,7 @@ def check_sealed(_kit: Kit, case: Case) -> None:
         refused = _refusal(error)
         if refused is not None:
             raise CheckFailed(str(refused)) from error
-        # Anything else that goes wrong has a check of its own.
+        # Other errors have their own checks.
 
 
 @check_of(needs=("check_sealed",))
@@ -190,7 +190,7 @@ def check_encode_gives_bytes(_kit: Kit, case: Case) -> None:
 
 @check_of(needs=("check_encode_gives_bytes",))
 def check_input_unmodified(_kit: Kit, case: Case) -> None:
-    """`encode` and `encode_batch` leave their input as it was."""
+    """`encode` and `encode_batch` do not change their input."""
     import torch
 
     device, xs, originals = case.side("device"), case.samples, case.samples
@@ -203,7 +203,7 @@ def check_input_unmodified(_kit: Kit, case: Case) -> None:
 
 @check_of(needs=("check_input_unmodified",))
 def check_same_bytes(_kit: Kit, case: Case) -> None:
-    """The same sample gives the same bytes: again, from another instance, and in another order."""
+    """The same sample gives the same bytes: a second time, in another instance, and in another order."""
     first, other, xs = case.side("device"), case.side("device"), case.samples
     payloads = [first.encode(x) for x in xs]
     again = [first.encode(x) for x in xs]
@@ -214,7 +214,7 @@ def check_same_bytes(_kit: Kit, case: Case) -> None:
 
 @check_of(needs=("check_same_bytes",))
 def check_repr(_kit: Kit, case: Case) -> None:
-    """The repr, evaluated with the class and TensorSpec at hand, gives an equal repr and an equal payload."""
+    """The repr, evaluated with the class and TensorSpec, gives an instance with the same repr and the same payloads."""
     original = case.make()
     names = {case.codec.__name__: case.codec, "TensorSpec": TensorSpec}
     try:
@@ -229,7 +229,7 @@ def check_repr(_kit: Kit, case: Case) -> None:
 
 @check_of(needs=("check_same_bytes",))
 def check_encode_batch(_kit: Kit, case: Case) -> None:
-    """`encode_batch` gives a list with the same bytes as `encode`, for any batch."""
+    """`encode_batch` returns a list with the same bytes as `encode`, for batches of any size."""
     for pick in BATCHES:
         batch, expected = case.samples[pick], case.payloads[pick]
         payloads = case.side("device").encode_batch(batch)
@@ -263,9 +263,9 @@ def _require_fits(case: Case, decoded: object, x: Tensor) -> None:
     applies=lambda case: case.codec.bound_bytes is not Codec.bound_bytes,
 )
 def check_bound(_kit: Kit, case: Case) -> None:
-    """Where `bound_bytes` gives a Shannon bound, no payload is over it by more than 1 % and 4 bytes.
+    """If `bound_bytes` gives a Shannon bound, no payload exceeds it by more than 1 % and 4 bytes.
 
-    The length of an axis that varies comes on top.
+    The bytes for the length of a None axis are allowed in addition.
     """
     device = case.side("device")
     for x, payload in zip(case.samples, case.payloads, strict=True):
@@ -279,7 +279,7 @@ def check_bound(_kit: Kit, case: Case) -> None:
 
 @check_of(needs=("check_decode_gives_tensor",), applies=lambda case: "lossless" in case.codec.tags)
 def check_lossless(_kit: Kit, case: Case) -> None:
-    """A codec tagged "lossless" decodes every sample to the very same bits, extreme values included."""
+    """A codec tagged "lossless" decodes every sample bit for bit, extreme values included."""
     device, edge = case.side("device"), case.side("edge")
     named = {**{f"sample {i}": x for i, x in enumerate(case.samples)}, **extremes(case.spec)}
     for name, x in named.items():
@@ -290,7 +290,7 @@ def check_lossless(_kit: Kit, case: Case) -> None:
 
 @check_of(needs=("check_decode_gives_tensor",))
 def check_extreme_values(_kit: Kit, case: Case) -> None:
-    """Zeros, constants, one huge value and denormals encode, and decode to finite values of the right shape."""
+    """Zeros, constants, one huge value and denormals can be encoded, and decode to finite values of the right shape."""
     device, edge = case.side("device"), case.side("edge")
     for name, x in extremes(case.spec).items():
         try:
@@ -305,7 +305,7 @@ def check_extreme_values(_kit: Kit, case: Case) -> None:
 
 @check_of(needs=("check_decode_gives_tensor",))
 def check_decode_batch(_kit: Kit, case: Case) -> None:
-    """`decode_batch` gives the same tensors as `decode`, within 1e-5 of the greatest value, for any batch."""
+    """`decode_batch` returns the tensors of `decode`, within 1e-5 of the largest value, for batches of any size."""
     for pick in BATCHES:
         batch, expected = case.payloads[pick], case.decoded[pick]
         together = case.side("edge").decode_batch(batch)
@@ -318,7 +318,7 @@ def check_decode_batch(_kit: Kit, case: Case) -> None:
 
 @check_of(needs=("check_decode_gives_tensor",))
 def check_decode_gives_new_tensor(_kit: Kit, case: Case) -> None:
-    """Decoding a payload again gives the same tensor, though the first was overwritten meanwhile."""
+    """Decoding a payload again gives the same tensor, even if the first one was overwritten meanwhile."""
     edge = case.side("edge")
     payload = bytes(bytearray(case.payloads[0]))
     first = edge.decode(payload).detach()
@@ -330,7 +330,7 @@ def check_decode_gives_new_tensor(_kit: Kit, case: Case) -> None:
 
 @check_of(needs=("check_same_bytes", "check_decode_gives_tensor"))
 def check_state(_kit: Kit, case: Case) -> None:
-    """A restored instance exports the same state again, and one restored from that works alike."""
+    """A restored instance exports the same state, and an instance restored from that state works the same."""
     for side in ("device", "edge"):
         again = case.side(side).export(side)
         require(again == case.states[side], f"an instance restored from export({side!r}) exports another state")
@@ -342,40 +342,40 @@ def check_state(_kit: Kit, case: Case) -> None:
 
 @check_of(needs=("check_same_bytes", "check_decode_gives_tensor"))
 def check_other_process(kit: Kit, case: Case) -> None:
-    """Payloads decode in another process from bytes alone.
+    """Payloads decode in another process, from their bytes alone.
 
-    They come from a device process that has ended. The edge process holds them and its own state, has another home,
-    temporary and working folder, and decodes them in shuffled order to the tensors that they give here.
+    A device process encodes them and ends. An edge process, with its own state and other home, temporary and working
+    folders, decodes them in shuffled order to the same tensors as in this process.
     """
-    result = kit.elsewhere(case)
+    result = kit.in_other_processes(case)
     if isinstance(result.payloads, str):
         raise CheckFailed(f"in a device process: {result.payloads}")
     require(result.payloads == case.payloads, "another process gives other bytes for the same samples")
-    for index, here in enumerate(case.decoded):
+    for index, expected in enumerate(case.decoded):
         decoded = result.decoded[index]
         if isinstance(decoded, str):
             raise CheckFailed(f"in an edge process that has only the payload: {decoded}")
-        difference = case.close_enough(decoded, here)
+        difference = case.close_enough(decoded, expected)
         require(not difference, f"an edge process that has only the payload gives another tensor: {difference}")
 
 
 @check_of(needs=("check_other_process",))
 def check_damaged_payloads(kit: Kit, case: Case) -> None:
-    """Truncated, altered, random and inflating payloads raise, or decode to a tensor that fits the spec.
+    """Damaged payloads (cut, altered, random, inflating) raise an error or decode to a tensor that fits the spec.
 
-    They never crash the process, compute for over 3 times a valid decode and 2 s, or allocate over 1.5 times what a
-    valid decode does and 16 times the tensor (and 64 MiB: allocators take memory from the system in large steps).
+    They never crash the process. Processor time is at most 3 times that of a valid decode, plus 2 s. Memory is at most
+    1.5 times that of a valid decode, plus 16 times the tensor, plus 64 MiB (allocators reserve in large steps).
     """
     trial = Trial(kit.edge(), case)
-    for what, payload in damaged(case.payloads):
+    for damage, payload in damaged(case.payloads):
         fault = trial.fault(payload)
-        require(fault is None, f"{what}: {fault}")
+        require(fault is None, f"{damage}: {fault}")
     if not trial.sees_memory:
         raise CheckSkipped("no crash and no hang; this system does not tell how much memory a process took")
 
 
 def _refusal(error: BaseException | None) -> GuardError | None:
-    """The guard's refusal behind an error, however a library wrapped it."""
+    """Return the GuardError among an error and its causes, or None: a library may have wrapped it."""
     while error is not None:
         if isinstance(error, GuardError):
             return error

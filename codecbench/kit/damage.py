@@ -1,4 +1,4 @@
-"""Payloads that no encoder made: cut short, altered, random, with huge sizes in them, or inflating without end."""
+"""Damaged payloads: cut, altered, random, with huge sizes in them, or inflating to a huge size."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 BOMB_BYTES = 128 << 20
-"""What a compressed payload of zeros would inflate to."""
+"""The size to which a compressed payload of zeros inflates."""
 
 
 HEADER_BYTES = 16
-"""Half of all edits fall in here, where sizes, ranges and the choice of tables are."""
+"""Half of all edits start in these first bytes, where a payload has sizes, ranges and the choice of tables."""
 
 
 def damaged(payloads: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:
-    """Named payloads that no encoder made, from valid ones: the same for the same payloads."""
+    """Yield (description, payload) of damaged versions of valid payloads. Deterministic."""
     rng = random.Random(0)  # noqa: S311 - repeatable damage, not a secret
     valid = max(payloads, key=len)
     for length in sorted({n for n in (0, 1, len(valid) // 2, len(valid) - 1) if 0 <= n < len(valid)}):
@@ -30,7 +30,7 @@ def damaged(payloads: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:
     for length in (4, 64, max(1, len(valid))):
         yield f"of {length} random bytes", rng.randbytes(length)
     for start in range(min(4, len(valid))):
-        # A size read from here, in whatever byte order or coding, is about as large as it can be.
+        # A size that is read from here, in any byte order or coding, is close to its maximum.
         yield f"with 8 bytes of 0xff at {start}", valid[:start] + b"\xff" * 8 + valid[start + 8 :]
         yield f"with a size of 2^62 at {start}", valid[:start] + b"\xff" * 8 + b"\x3f" + valid[start + 9 :]
     for start in (0, 1, 4):
@@ -38,14 +38,14 @@ def damaged(payloads: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:
 
 
 def _positions(rng: random.Random, length: int) -> list[int]:
-    """The first bytes, where headers are, and some of the rest."""
+    """Return the positions of the first bytes, where headers are, and of some of the rest."""
     first = list(range(min(8, length)))
     return first + [rng.randrange(8, length) for _ in range(6) if length > 8]
 
 
 @lru_cache(maxsize=1)
 def _bomb() -> bytes:
-    """A zlib stream (RFC 1950) of zeros: one mebibyte's deflate blocks, flushed to a byte boundary, over and over."""
+    """Return a zlib stream (RFC 1950) of zeros: the deflate blocks of 1 MiB, flushed to a byte boundary, repeated."""
     chunk = bytes(1 << 20)
     packer = zlib.compressobj(9)
     header = packer.flush(zlib.Z_FULL_FLUSH)
@@ -56,9 +56,9 @@ def _bomb() -> bytes:
 
 
 def mutated(payloads: Sequence[bytes], seed: int) -> Iterator[bytes]:
-    """Payloads without end that no encoder made: valid ones with one to four random edits, and random bytes.
+    """Yield damaged payloads without end: valid ones with one to four random edits, and random bytes.
 
-    The same for the same payloads and seed. None is one of the valid payloads; apart from that, they may repeat.
+    Deterministic for a seed. None of them equals a valid payload. They may repeat.
     """
     rng = random.Random(seed)  # noqa: S311 - repeatable damage, not a secret
     valid = set(payloads)
@@ -70,68 +70,68 @@ def mutated(payloads: Sequence[bytes], seed: int) -> Iterator[bytes]:
             yield payload
 
 
-def _place(rng: random.Random, payload: bytes) -> int:
-    """Somewhere from the payload's first byte to behind its last."""
+def _edit_start(rng: random.Random, payload: bytes) -> int:
+    """Return a random position, from the payload's first byte to the end."""
     return rng.randint(0, min(len(payload), HEADER_BYTES) if rng.random() < 0.5 else len(payload))
 
 
-def _some(rng: random.Random) -> int:
-    """A number of bytes: mostly few."""
+def _edit_length(rng: random.Random) -> int:
+    """Return a random number of bytes, mostly a small one."""
     return rng.choice((1, 1, 2, 4, 8, rng.randint(1, 64)))
 
 
 def _flip_bit(rng: random.Random, payload: bytes, _other: bytes) -> bytes:
-    flipped, start = bytearray(payload), _place(rng, payload)
+    flipped, start = bytearray(payload), _edit_start(rng, payload)
     if start < len(payload):
         flipped[start] ^= 1 << rng.randrange(8)
     return bytes(flipped)
 
 
 def _overwrite(rng: random.Random, payload: bytes, _other: bytes) -> bytes:
-    start, count = _place(rng, payload), min(_some(rng), len(payload))
+    start, count = _edit_start(rng, payload), min(_edit_length(rng), len(payload))
     filling = rng.choice((bytes(count), b"\xff" * count, b"\x80" * count, rng.randbytes(count)))
     return (payload[:start] + filling + payload[start + count :])[: len(payload)]
 
 
 def _write_number(rng: random.Random, payload: bytes, _other: bytes) -> bytes:
-    """A number near a power of two, where a size may stand: of fixed width or as a varint."""
+    """Write a number near a power of two, of fixed width or as a varint: it may be read as a size."""
     number = (1 << rng.randrange(1, 64)) + rng.randint(-1, 1)
     groups = [number >> shift & 127 for shift in range(0, max(number.bit_length(), 1), 7)]
     varint = bytes([group | 128 for group in groups[:-1]] + groups[-1:])
     width = rng.choice((2, 4, 8))
     fixed = (number & (1 << 8 * width) - 1).to_bytes(width, rng.choice(("little", "big")))
-    start, written = _place(rng, payload), rng.choice((varint, fixed))
+    start, written = _edit_start(rng, payload), rng.choice((varint, fixed))
     return payload[:start] + written + payload[start + len(written) :]
 
 
 def _cut(rng: random.Random, payload: bytes, _other: bytes) -> bytes:
-    return payload[: _place(rng, payload)]
+    return payload[: _edit_start(rng, payload)]
 
 
 def _extend(rng: random.Random, payload: bytes, other: bytes) -> bytes:
-    count = _some(rng)
+    count = _edit_length(rng)
     return payload + rng.choice((bytes(count), b"\xff" * count, rng.randbytes(count), other))
 
 
 def _delete(rng: random.Random, payload: bytes, _other: bytes) -> bytes:
-    start = _place(rng, payload)
-    return payload[:start] + payload[start + _some(rng) :]
+    start = _edit_start(rng, payload)
+    return payload[:start] + payload[start + _edit_length(rng) :]
 
 
 def _insert(rng: random.Random, payload: bytes, other: bytes) -> bytes:
-    start, source, count = _place(rng, payload), _place(rng, other), _some(rng)
+    start, source, count = _edit_start(rng, payload), _edit_start(rng, other), _edit_length(rng)
     filling = rng.choice((rng.randbytes(count), other[source : source + count]))
     return payload[:start] + filling + payload[start:]
 
 
 def _duplicate(rng: random.Random, payload: bytes, _other: bytes) -> bytes:
-    start = _place(rng, payload)
-    end = start + _some(rng)
+    start = _edit_start(rng, payload)
+    end = start + _edit_length(rng)
     return payload[:end] + payload[start:]
 
 
 def _splice(rng: random.Random, payload: bytes, other: bytes) -> bytes:
-    return payload[: _place(rng, payload)] + other[_place(rng, other) :]
+    return payload[: _edit_start(rng, payload)] + other[_edit_start(rng, other) :]
 
 
 def _replace(rng: random.Random, payload: bytes, _other: bytes) -> bytes:
@@ -142,4 +142,4 @@ _EDITS: tuple[Callable[[random.Random, bytes, bytes], bytes], ...] = (
     _flip_bit, _flip_bit, _flip_bit, _overwrite, _overwrite, _write_number, _cut, _extend, _delete, _insert, _duplicate,
     _splice, _replace,
 )  # fmt: skip
-"""What an edit may be; those that leave most of a payload as it was come up more often."""
+"""The edits, all equally likely to be drawn; small ones are listed several times."""

@@ -1,8 +1,8 @@
-"""Golden bitstreams: payloads kept in files, with what they decoded to, so that a change of format is noticed.
+"""Golden bitstreams: files of payloads and their decoded values, by which a change of format is noticed.
 
-One JSON file a spec and point, `golden/<codec>/<spec>-<point>.json`, beside the source file of the codec. As long as
-the codec's `version` stays the same, every one of them has to decode to the same values. Importing this module does not
-import torch.
+Each spec and point has one JSON file, `golden/<codec>/<spec>-<point>.json`, beside the source file of the codec. As
+long as the codec's `version` stays the same, each payload must decode to the same values. Importing this module does
+not import torch.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, eq=False)
 class Golden:
-    """One payload, the edge's state that goes with it, and the values that it decoded to."""
+    """One payload, the edge's state that decodes it, and the decoded values."""
 
     codec: str
     version: int
@@ -41,7 +41,7 @@ class Golden:
     values: NDArray[Any]
 
     def write(self, path: Path) -> None:
-        """Write the file, and its folder where there is none."""
+        """Write the file, and create its folder if needed."""
         fields = {
             "format": FORMAT,
             "codec": self.codec,
@@ -58,7 +58,7 @@ class Golden:
 
     @classmethod
     def read(cls, path: Path) -> Golden:
-        """The file's content. Raises DataError where it is damaged or of another format."""
+        """Read a file. Raises DataError if it is damaged or of another format."""
         import numpy as np
 
         try:
@@ -76,7 +76,7 @@ class Golden:
 
 
 def golden_folder(codec: type[Codec]) -> Path:
-    """Where a codec's golden files lie. Raises PluginError for a class without a source file."""
+    """Return the folder of a codec's golden files. Raises PluginError for a class without a source file."""
     try:
         source = inspect.getsourcefile(codec)
     except TypeError:
@@ -87,19 +87,19 @@ def golden_folder(codec: type[Codec]) -> Path:
 
 
 def golden_path(codec: type[Codec], spec: TensorSpec, point: Mapping[str, Any]) -> Path:
-    """The file of one spec and point."""
+    """Return the path of the golden file of one spec and point."""
     axes = "x".join("n" if n is None else str(n) for n in spec.shape)
     kind = "image" if spec.image else spec.dtype
     return golden_folder(codec) / f"{kind}-{axes}-{slug(point_label(point) or 'default')}.json"
 
 
 def golden_files(codec: type[Codec]) -> list[Path]:
-    """Every golden file of a codec, sorted."""
+    """Return the paths of all golden files of a codec, sorted."""
     return sorted(golden_folder(codec).glob("*.json"))
 
 
 def golden_of(case: Case) -> Golden:
-    """Returns a golden bitstream of the case's first sample."""
+    """Return a golden bitstream of the case's first sample."""
     values = case.side("edge").decode(case.payloads[0]).detach().numpy()
     return Golden(
         case.codec.name, case.codec.version, case.spec, case.point, case.states["edge"], case.payloads[0], values
@@ -107,7 +107,7 @@ def golden_of(case: Case) -> Golden:
 
 
 def golden_change(codec: type[Codec], golden: Golden) -> str | None:
-    """Returns how the decoding of a golden payload has changed, or None."""
+    """Return how the decoding of a golden payload has changed, or None if it has not."""
     try:
         edge = codec(golden.spec, **golden.point)
         edge.restore("edge", golden.edge_state)

@@ -1,6 +1,6 @@
-"""The machinery of the conformance kit: cases, checks, outcomes, and the processes that the checks share.
+"""Runs the conformance kit: cases, checks, outcomes, and the processes that the checks share.
 
-`codecbench.kit.checks` has the checks themselves, `codecbench.testing` what a plugin author calls. Importing this
+`codecbench.kit.checks` has the checks, `codecbench.testing` the functions for plugin authors. Importing this
 module does not import torch.
 """
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 
 Status: TypeAlias = Literal["passed", "failed", "skipped", "expected"]
-"""`expected` is a failure that `expected_failed_checks` announced."""
+"""`expected` is a failure that `expected_failed_checks` accepts."""
 
 
 class CheckFailed(AssertionError):
-    """The codec breaks the contract. The text says how, and where to look."""
+    """The codec breaks the contract. The text says how and where."""
 
 
 class CheckSkipped(Exception):
-    """The check says nothing about this codec. The text says why."""
+    """The check does not apply to this codec. The text says why."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of one check of one subject. `reason` is empty where it passed; `error` is what the check raised."""
+    """The outcome of a check of a subject. `reason` is empty if it passed; `error` is the exception of the check."""
 
     subject: str
     check: str
@@ -47,27 +47,24 @@ class Outcome:
 
     @property
     def id(self) -> str:
-        """Subject and check as in a pytest id."""
+        """The subject and the check, as in a pytest id."""
         return f"{self.subject}-{self.check}"
 
     def line(self) -> str:
-        """Status, id and reason as `codecbench check` prints them."""
+        """Return status, id and reason as `codecbench check` prints them."""
         return f"{self.status:<8} {self.id}{f': {self.reason}' if self.reason else ''}"
 
 
-_states: weakref.WeakKeyDictionary[type[Codec], dict[tuple[TensorSpec, str], dict[Side, bytes]]]
-
-
 Subject: TypeAlias = "type[Codec] | Case"
-"""What a check looks at: a codec as a whole, or one case."""
+"""The subject of a check: a codec, or one case."""
 
 Points: TypeAlias = Callable[[type[Codec], TensorSpec], Sequence[Mapping[str, Any]]]
-"""Which points of a codec are checked at a spec."""
+"""Returns the points of a codec to check at a spec."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One demand on a codec. `needs` names the checks without which it would say nothing new."""
+    """One requirement of the contract. `needs` names the checks that must pass before it is run."""
 
     name: str
     run: Callable[[Kit, Any], None]
@@ -77,18 +74,18 @@ class Check:
 
     @property
     def says(self) -> str:
-        """The demand on a codec, in a paragraph."""
+        """The requirement, in a paragraph."""
         return " ".join((self.run.__doc__ or "").split())
 
 
 CHECKS: dict[str, Check] = {}
-"""Every check by name, in the order in which they run."""
+"""All checks by name, in the order of execution."""
 
 
 def check_of(
     *, needs: tuple[str, ...] = (), of_codec: bool = False, applies: Callable[[Any], bool] = lambda _: True
 ) -> Callable[[Callable[[Kit, Any], None]], Callable[[Kit, Any], None]]:
-    """Decorate a function as a check: of a case, or with `of_codec` of a codec. Its docstring is what it demands."""
+    """Return a decorator that registers a function as a check of a case, or with `of_codec` of a codec."""
 
     def add(run: Callable[[Kit, Any], None]) -> Callable[[Kit, Any], None]:
         CHECKS[run.__name__] = Check(run.__name__, run, of_codec, needs, applies)
@@ -98,20 +95,20 @@ def check_of(
 
 
 def require(condition: object, text: str) -> None:
-    """Raise CheckFailed with the text unless the condition holds."""
+    """Raise CheckFailed with the text unless the condition is true."""
     if not condition:
         raise CheckFailed(text)
 
 
 def quick_points(codec: type[Codec], spec: TensorSpec) -> Sequence[Mapping[str, Any]]:
-    """The codec's own quick points for the spec."""
+    """Return the codec's quick points for the spec."""
     return codec.quick_points_for(spec)
 
 
 class Kit:
     """The cases of one or more codecs, the outcomes so far, and the processes that the checks share.
 
-    `specs` defaults to DEFAULT_SPECS. `points` gives the points at which a codec is checked at a spec.
+    `specs` defaults to DEFAULT_SPECS. `points` maps a codec and a spec to the points to check.
     """
 
     def __init__(
@@ -125,7 +122,7 @@ class Kit:
         for codec in self.codecs:
             self._plan(codec)
         self._outcomes: dict[tuple[int, str], Outcome] = {}
-        self._elsewhere: dict[int, Elsewhere] | None = None
+        self._other_process_results: dict[int, OtherProcessResult] | None = None
         self._edge: EdgeClient | None = None
 
     def _plan(self, codec: type[Codec]) -> None:
@@ -142,14 +139,14 @@ class Kit:
                     self.cases.append(case)
 
     def _points_with_reasons(self, codec: type[Codec], spec: TensorSpec) -> list[tuple[Mapping[str, Any], str | None]]:
-        """The points to check, each with the reason for which it is skipped."""
+        """Return the points to check, each with its skip reason or None."""
         try:
             return [(point, codec.skip_reason(spec, **point)) for point in self._points(codec, spec)]
-        except Exception:  # check_points_constructible asks the same again, and reports it
+        except Exception:  # check_points_constructible makes the same calls and reports the error
             return []
 
     def subjects(self) -> Iterator[tuple[Check, Subject]]:
-        """Every check with what it looks at, codec by codec."""
+        """Yield every check with its subject, codec by codec."""
         for codec in self.codecs:
             if codec.unavailable():
                 continue
@@ -163,7 +160,7 @@ class Kit:
                             yield check, case
 
     def outcome(self, check: Check, subject: Subject) -> Outcome:
-        """The outcome of a check; it and the checks that it needs run at most once."""
+        """Return the outcome of a check. It and the checks that it needs run at most once."""
         key = (id(subject), check.name)
         if key not in self._outcomes:
             self._outcomes[key] = self._run(check, subject)
@@ -174,14 +171,14 @@ class Kit:
         for name in check.needs:
             needed = CHECKS[name]
             if needed.of_codec and isinstance(subject, Case):
-                below = self.outcome(needed, subject.codec)
+                prerequisite = self.outcome(needed, subject.codec)
             elif needed.applies(subject):
-                below = self.outcome(needed, subject)
+                prerequisite = self.outcome(needed, subject)
             else:
                 continue
-            if below.status != "passed":
-                # The root of a chain is named, not its last link.
-                root = below.reason if below.status == "skipped" else f"needs {name}, which fails"
+            if prerequisite.status != "passed":
+                # In a chain of checks, the first one that failed is named.
+                root = prerequisite.reason if prerequisite.status == "skipped" else f"needs {name}, which fails"
                 return Outcome(label, check.name, "skipped", root)
         try:
             check.run(self, subject)
@@ -193,22 +190,24 @@ class Kit:
             return Outcome(label, check.name, "failed", f"the codec raised {one_line(error)}", error)
         return Outcome(label, check.name, "passed")
 
-    def elsewhere(self, case: Case) -> Elsewhere:
-        """The results of a case in other processes; all cases go through them together, at the first use."""
-        if self._elsewhere is None:
-            self.edge()  # it starts up while the device process works
+    def in_other_processes(self, case: Case) -> OtherProcessResult:
+        """Return the result of a case in other processes. The first call runs all cases together."""
+        if self._other_process_results is None:
+            self.edge()  # starts while the device process works
             ready = [c for c in self.cases if self._is_ready(c)]
-            encoded = {id(c): encoded for c, encoded in _encode_elsewhere(ready)}
-            self._elsewhere = self._decode_shuffled(ready, encoded)
-        return self._elsewhere[id(case)]
+            encoded = {id(c): encoded for c, encoded in _encode_in_device_processes(ready)}
+            self._other_process_results = self._decode_in_edge_process(ready, encoded)
+        return self._other_process_results[id(case)]
 
     def _is_ready(self, case: Case) -> bool:
         needs = (CHECKS[name] for name in CHECKS["check_other_process"].needs)
         return all(self.outcome(check, case).status == "passed" for check in needs if check.applies(case))
 
-    def _decode_shuffled(self, cases: Sequence[Case], encoded: Mapping[int, list[bytes] | str]) -> dict[int, Elsewhere]:
-        """Decode every payload in an edge process, samples and cases in no order."""
-        results = {id(case): Elsewhere(encoded[id(case)], {}) for case in cases}
+    def _decode_in_edge_process(
+        self, cases: Sequence[Case], encoded: Mapping[int, list[bytes] | str]
+    ) -> dict[int, OtherProcessResult]:
+        """Decode every payload in an edge process, with samples and cases in shuffled order."""
+        results = {id(case): OtherProcessResult(encoded[id(case)], {}) for case in cases}
         jobs = [(c, i) for c in cases if isinstance(encoded[id(c)], list) for i in range(len(encoded[id(c)]))]
         random.Random(0).shuffle(jobs)  # noqa: S311 - an order, not a secret
         handles: dict[int, int] = {}
@@ -226,7 +225,7 @@ class Kit:
         return results
 
     def edge(self, on_new: Callable[[], object] = lambda: None) -> EdgeClient:
-        """The edge process that the checks share; a new one where the last has ended, after a call of `on_new`."""
+        """Return the edge process that the checks share. If it has ended, start a new one and call `on_new`."""
         if self._edge is None or self._edge.closed:
             self._edge = EdgeClient()
             weakref.finalize(self, self._edge.close)
@@ -234,21 +233,21 @@ class Kit:
         return self._edge
 
     def close(self) -> None:
-        """End the process that the checks share."""
+        """Close the process that the checks share."""
         if self._edge is not None:
             self._edge.close()
 
 
 @dataclass(frozen=True)
-class Elsewhere:
-    """A case in other processes: payloads, or why there are none; and by sample the tensor, or why there is none."""
+class OtherProcessResult:
+    """A case's result in other processes: the payloads and, by sample, the decoded tensors; a text is an error."""
 
     payloads: list[bytes] | str
     decoded: dict[int, Tensor | str]
 
 
-def _encode_elsewhere(cases: Sequence[Case]) -> Iterator[tuple[Case, list[bytes] | str]]:
-    """Encode every case's samples in a device process, which has ended when this is through."""
+def _encode_in_device_processes(cases: Sequence[Case]) -> Iterator[tuple[Case, list[bytes] | str]]:
+    """Encode every case's samples in a device process, and close it."""
     device = DeviceClient() if cases else None
     try:
         for case in cases:
@@ -265,10 +264,10 @@ def _encode_elsewhere(cases: Sequence[Case]) -> Iterator[tuple[Case, list[bytes]
 
 
 def open_side(client: CodecClient, case: Case, side: Side) -> int:
-    """A handle to a fresh instance of the case in a worker."""
+    """Open an instance of the case in a worker, restored for one side; return its handle."""
     return client.open_codec(reference(case.codec), case.spec, case.point, side, case.states[side])
 
 
 def subject_label(subject: Subject) -> str:
-    """A codec's name, or a case's label."""
+    """Return a codec's name, or a case's label."""
     return subject.label if isinstance(subject, Case) else subject.name

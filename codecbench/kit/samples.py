@@ -1,4 +1,4 @@
-"""Inputs of the conformance kit: specs, seeded samples, extreme values and training data. No file is fetched.
+"""The inputs of the conformance kit: specs, seeded samples, extreme values and training data. Downloads nothing.
 
 Importing this module does not import torch.
 """
@@ -24,28 +24,28 @@ DEFAULT_SPECS: tuple[TensorSpec, ...] = (
     TensorSpec((3, 32, 32), image=True),
     TensorSpec((None, 6), max_length=20),
 )
-"""One of each kind of tensor that crosses a split: logits, a matrix, a feature map, a picture, a sequence."""
+"""One spec of each kind of tensor at a split: logits, a matrix, a feature map, a picture, a sequence."""
 
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
-"""Files that ship inside scikit-image's wheel."""
+"""Files in scikit-image's wheel."""
 
 FIT_SAMPLES = 48
 HELD_OUT_SAMPLES = 16
 CLASSES = 4
 VIRTUAL_TICK_S = 0.05
-"""Seconds that a fit's clock moves on each batch and each look at it."""
+"""Seconds by which a fit's virtual clock advances on each batch and each call of `remaining_s`."""
 
 
 def spec_label(spec: TensorSpec) -> str:
-    """A spec as a test id shows it: `(4, 8, 8)`, `(3, 32, 32) image`, `(10,) int8`."""
+    """Return a spec as in test ids: `(4, 8, 8)`, `(3, 32, 32) image`, `(10,) int8`."""
     return f"{spec.shape}{' image' if spec.image else ''}{'' if spec.dtype == 'float32' else f' {spec.dtype}'}"
 
 
 def samples(spec: TensorSpec, count: int = 4, seed: int = 0) -> list[Tensor]:
-    """Ordinary samples, the same for the same arguments.
+    """Return ordinary samples, the same for the same arguments.
 
-    Photographs at an image, else smooth noise, rectified as behind a ReLU in every other sample. Where an axis
-    varies, the lengths differ, the first being the greatest.
+    Photographs for an image spec, else smooth noise, rectified as after a ReLU in every other sample. If an axis
+    varies, the lengths differ, and the first sample has `max_length`.
     """
     import torch
 
@@ -53,7 +53,7 @@ def samples(spec: TensorSpec, count: int = 4, seed: int = 0) -> list[Tensor]:
 
 
 def extremes(spec: TensorSpec) -> dict[str, Tensor]:
-    """Samples at the edge of what the spec allows, by name. All values are finite."""
+    """Return samples with extreme values, by name. All values are finite."""
     import numpy as np
     import torch
 
@@ -84,9 +84,9 @@ def extremes(spec: TensorSpec) -> dict[str, Tensor]:
 
 
 def fit_data(spec: TensorSpec, *, seed: int = 0, max_s: float = 5.0) -> FitData:
-    """Synthetic training data with a frozen linear tail. Its clock is virtual, so a fit repeats exactly.
+    """Return synthetic training data with a frozen linear tail. Its clock is virtual, so a fit repeats exactly.
 
-    `remaining_s` falls by VIRTUAL_TICK_S on every batch and on every look at it, whatever the machine does.
+    `remaining_s` falls by VIRTUAL_TICK_S on each batch and each call, at any speed of the machine.
     """
     xs = samples(spec, FIT_SAMPLES + HELD_OUT_SAMPLES, seed + 1)
     tail = _linear_tail(spec, seed)
@@ -132,7 +132,10 @@ class _VirtualClock:
 
 
 def _linear_tail(spec: TensorSpec, seed: int) -> nn.Module:
-    """A frozen layer from the values (averaged over a varying axis) to CLASSES scores. Takes a batch or a list."""
+    """Return a frozen linear layer from the values, averaged over a None axis, to CLASSES scores.
+
+    It takes a batch or a list of tensors.
+    """
     import torch
     from torch import nn
 
@@ -151,7 +154,7 @@ def _linear_tail(spec: TensorSpec, seed: int) -> nn.Module:
 
 @lru_cache(maxsize=512)
 def _sample(spec: TensorSpec, index: int, seed: int) -> NDArray[Any]:
-    """One sample's values, kept: the checks of a case ask for them some thirty times."""
+    """Return one sample's values. Cached: the checks of a case use them about thirty times."""
     import numpy as np
 
     shape = tuple(_length(spec, index) if n is None else n for n in spec.shape)
@@ -175,7 +178,7 @@ def _length(spec: TensorSpec, index: int) -> int:
 
 
 def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each value averaged with its neighbour along the last two axes, as features of neighbouring places agree."""
+    """Return values averaged with their neighbours along the last two axes: neighbouring features are correlated."""
     import numpy as np
 
     for axis in range(max(0, values.ndim - 2), values.ndim):
@@ -184,7 +187,7 @@ def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _value_range(spec: TensorSpec) -> tuple[float, float]:
-    """Least and greatest value of the extreme samples. A float32 stays far enough below overflow to be summed."""
+    """Return the lowest and highest value of extreme samples. Floats stay far enough below overflow to be summed."""
     import numpy as np
 
     if spec.image:
@@ -197,7 +200,7 @@ def _value_range(spec: TensorSpec) -> tuple[float, float]:
 
 
 def _photograph(shape: tuple[int, ...], index: int) -> NDArray[np.float32]:
-    """A photograph scaled to (channels, height, width), values k/255."""
+    """Return a photograph scaled to (channels, height, width), with values k/255."""
     import numpy as np
 
     channels, height, width = shape
@@ -209,7 +212,7 @@ def _photograph(shape: tuple[int, ...], index: int) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=256)
 def _scaled_photograph(name: str, height: int, width: int, crop: int) -> NDArray[np.uint8]:
-    """The photograph without `crop` eighths of its left and upper edge, so that one file gives several pictures."""
+    """Return a scaled crop of a photograph; each `crop` number cuts other parts off at the left and the top."""
     import numpy as np
     import skimage.data
     from PIL import Image

@@ -1,7 +1,7 @@
-"""The trial of a payload that no encoder made: what it does to a decoder in a process of its own, within the limits.
+"""Tries damaged payloads on a decoder in a worker process, and finds crashes, hangs and excessive memory.
 
-The limits are those of the contract, set by what the decoder does with valid payloads. `codecbench.kit.damage` makes
-the payloads. Importing this module does not import torch.
+The limits of time and memory follow from decoding valid payloads. `codecbench.kit.damage` makes the damaged ones.
+Importing this module does not import torch.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ IDLE_FACTOR = 20.0
 MEMORY_FACTOR = 1.5
 MEMORY_TENSORS = 16
 MEMORY_SLACK_BYTES = 64 << 20
-"""What a process's address space may grow by whatever a codec does: allocators reserve in steps of this order."""
+"""The growth of the address space that any codec may have: allocators reserve in steps of this order."""
 
 
 class Trial:
-    """Tries payloads on a fresh instance of a case's codec, in an edge process.
+    """Tries payloads on a new instance of a case's codec, in an edge process.
 
-    The instance first decodes the case's own payloads, one by one; that sets the limits. Processor time: HANG_FACTOR
-    times a valid decode and HANG_SLACK_S. Address space, over all payloads tried: MEMORY_FACTOR times what the valid
-    ones take, MEMORY_TENSORS times the tensor and MEMORY_SLACK_BYTES.
+    The instance first decodes the case's valid payloads, one by one, which sets the limits. Processor time:
+    HANG_FACTOR times that of a valid decode, plus HANG_SLACK_S. Growth of the address space, over all payloads tried:
+    MEMORY_FACTOR times that of the valid ones, plus MEMORY_TENSORS times the tensor, plus MEMORY_SLACK_BYTES.
     """
 
     def __init__(self, edge: EdgeClient, case: Case) -> None:
@@ -45,14 +45,14 @@ class Trial:
 
     @property
     def sees_memory(self) -> bool:
-        """Whether this system tells how much memory a process took."""
+        """True if this system can measure the memory of a process."""
         return self._limit_bytes is not None
 
     def fault(self, payload: bytes) -> str | None:
-        """What is wrong with how the payload was taken, or None. It may be refused, or decode to a fitting tensor.
+        """Return the fault that a payload causes, or None if the codec rejects it or decodes it to a fitting tensor.
 
-        Closes the process after a hang and where memory went over the limit: a peak stays, so the next trial needs a
-        process that nothing has swollen. After a crash it has ended by itself.
+        Closes the process after a hang, and if memory exceeds its limit: the peak would count for the next payload,
+        too. After a crash the process has ended by itself.
         """
         fault = self._answer_fault(payload)
         if fault is not None or self._limit_bytes is None:
@@ -74,16 +74,16 @@ class Trial:
             no_memory = error.code == FailureCode.NO_MEMORY
             return f"decode asks for more memory than there is ({error})" if no_memory else None
         except CodecFailure as error:
-            # Altered float32 values may be NaN in a tensor that is else as it should be.
+            # A damaged payload of plain float32 values may contain NaN: no fault of the codec.
             return None if error.code == FailureCode.NOT_FINITE else str(error)
         except WorkerDied as error:
             return f"decode ends the process: {error}"
         return None
 
     def _hangs(self) -> bool:
-        """Whether the answer takes more processor time than the limit, or IDLE_FACTOR times that on the clock.
+        """True if the reply takes more processor time than the limit, or IDLE_FACTOR times the limit on the clock.
 
-        Processor time is what counts: a busy machine makes no codec hang. The clock catches one that sleeps.
+        Processor time does not depend on the load of the machine. The clock finds a codec that sleeps.
         """
         if self.edge.has_answer(0.05):
             return False

@@ -1,4 +1,4 @@
-"""The only core file that reads a clock, counts FLOPs or tracks memory. Torch is imported when it is needed."""
+"""Clocks, FLOP counts and memory measurements; no other core file makes any. Torch is imported when needed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 
 
 def timed(step: Callable[[], Result]) -> tuple[Result, float]:
-    """The step's result and the seconds it took, garbage collection held off meanwhile."""
+    """Return a step's result and the seconds it took. Garbage collection is off meanwhile."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -34,10 +34,10 @@ def timed(step: Callable[[], Result]) -> tuple[Result, float]:
 def timed_in_turns(
     steps: Sequence[tuple[Callable[[], Any], Callable[[], Any]]], rounds: int, warm_up: int = 2
 ) -> list[list[float]]:
-    """Seconds of each step in each round. All steps take their turn in a round, each right after its preparation.
+    """Return the seconds of each step in each round. A round runs every (prepare, step) once; only the step is timed.
 
-    So what a step needs again was driven from the caches by the others, as between the layers of a model, but for what
-    its preparation touched.
+    Between two runs of a step the other steps evict its data from the caches, as other layers do in a model. Only the
+    data that its preparation has just touched is cached.
     """
     seconds: list[list[float]] = [[] for _ in steps]
     for turn in range(warm_up + rounds):
@@ -50,35 +50,35 @@ def timed_in_turns(
 
 
 class Deadline:
-    """A moment some seconds ahead."""
+    """A time limit that starts now."""
 
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
         self._end = time.monotonic() + limit_s
 
     def remaining_s(self) -> float:
-        """Seconds left; 0 once it has passed."""
+        """Return the seconds left, 0 once the limit has passed."""
         return max(0.0, self._end - time.monotonic())
 
 
 class Stopwatch:
-    """Seconds since it was made."""
+    """Measures the seconds since it was created."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
 
     def elapsed_s(self) -> float:
-        """Seconds until now."""
+        """Return the seconds since creation."""
         return time.monotonic() - self._began
 
 
 def utc_now() -> str:
-    """The time of day as ISO 8601 in UTC, to the second."""
+    """Return the current time as ISO 8601 in UTC, to the second."""
     return datetime.now(UTC).replace(microsecond=0).isoformat()
 
 
 def count_flop(step: Callable[[], Any]) -> int:
-    """Floating-point operations (2 a multiply-add) of the torch operators that a step calls."""
+    """Return the FLOPs of the torch operators that a step calls; a multiply-add counts as 2."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
@@ -88,7 +88,7 @@ def count_flop(step: Callable[[], Any]) -> int:
 
 @lru_cache(maxsize=1)
 def warm_flop_counter() -> None:
-    """Let the counter import what it needs (seconds, and files), so that it can be used where files are refused."""
+    """Make the FLOP counter load its modules now (it takes seconds and reads files), for use inside a seal."""
     import torch
 
     count_flop(lambda: torch.zeros(1) + 1)
@@ -96,9 +96,9 @@ def warm_flop_counter() -> None:
 
 @lru_cache(maxsize=1)
 def warm_optimizers() -> None:
-    """Let torch's optimisers import what they need (seconds, and a temporary folder), for use where files are refused.
+    """Make torch's optimisers load their modules now (it takes seconds and a temporary folder), for use inside a seal.
 
-    The first step of any of them imports it for all.
+    The modules load at the first step of any optimiser.
     """
     import torch
 
@@ -110,17 +110,18 @@ def warm_optimizers() -> None:
 
 
 @lru_cache(maxsize=1)
-def settle_collector() -> None:
-    """Take what is alive now out of the garbage collector's sight, once.
+def freeze_collector() -> None:
+    """Exclude all objects that exist now from later garbage collections. Runs once.
 
-    A collection in a forked child would touch, and so copy, the page of every object: half a second with torch loaded.
+    A collection in a forked child would write to, and so copy, every memory page with an object on it: half a second
+    with torch loaded.
     """
     gc.collect()
     gc.freeze()
 
 
 def tensor_peak_bytes(step: Callable[[], Any]) -> int:
-    """The greatest sum of live storages that torch operators created during a step, in bytes."""
+    """Return the peak of the live tensor storage that torch operators create during a step, in bytes."""
     import weakref
 
     import torch
@@ -149,9 +150,9 @@ def tensor_peak_bytes(step: Callable[[], Any]) -> int:
 
 
 def process_growth_bytes(step: Callable[[], Any]) -> int | None:
-    """By how much a step raises this process's resident memory at its highest, or None where the system cannot tell.
+    """Return the growth of this process's peak resident memory during a step, or None if the system cannot measure it.
 
-    Meaningful in a process that has done little else: memory freed earlier and kept by the allocator is used again
+    Run it in a process that has done little else: memory that was freed earlier and kept by the allocator is reused
     without growth.
     """
     before = _reset_peak()
@@ -179,7 +180,7 @@ def _trim() -> None:
 
 
 def process_status_bytes(field: str, pid: int | str = "self") -> int | None:
-    """A size that the kernel keeps of a process (VmRSS, VmHWM, VmSize, VmPeak), or None where it tells none."""
+    """Return a size from /proc/PID/status in bytes (VmRSS, VmHWM, VmSize, VmPeak), or None if there is none."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -191,7 +192,7 @@ def process_status_bytes(field: str, pid: int | str = "self") -> int | None:
 
 
 def process_cpu_s(pid: int) -> float:
-    """Seconds that a process has computed, in its own code and in the kernel; 0 once it has ended."""
+    """Return the processor seconds that a process has used, user and system; 0 once it has ended."""
     import psutil
 
     try:
@@ -201,15 +202,15 @@ def process_cpu_s(pid: int) -> float:
     return float(times.user + times.system)
 
 
-class Bystanders:
-    """Measures how busy other programs keep the machine; one process and this one do not count."""
+class BackgroundLoad:
+    """Measures the processor load of other programs: all but this process and the process `pid`."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self._last = self._now()
 
     def busy_cores(self) -> float:
-        """Cores that others used, on average, since the last call. Time that a hypervisor took counts as theirs."""
+        """Return the mean number of cores that others used since the last call, a hypervisor's stolen time included."""
         wall_s, busy_s = self._now()
         before_wall_s, before_busy_s = self._last
         self._last = wall_s, busy_s
@@ -225,9 +226,9 @@ class Bystanders:
 
 
 def in_fresh_process(step: Callable[[], int | None], timeout_s: float = 60.0) -> int | None:
-    """The step's number, computed in a forked child that then ends; None where it fails or the system cannot fork.
+    """Return a step's number, computed in a forked child; None if it fails, times out, or the system cannot fork.
 
-    The caller must hold no threads whose locks the child could need: a worker with one torch thread.
+    The caller must have no threads whose locks the child could need, as in a worker with one torch thread.
     """
     if not hasattr(os, "fork"):
         return None
@@ -256,7 +257,7 @@ def in_fresh_process(step: Callable[[], int | None], timeout_s: float = 60.0) ->
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Torch's intra-operator thread count, for the length of a block."""
+    """Set torch's intra-operator thread count within a with block."""
     import torch
 
     before = torch.get_num_threads()
@@ -268,25 +269,25 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 def cores() -> int:
-    """Processors that this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory_bytes() -> int:
-    """Physical memory of the machine."""
+    """Return the physical memory of the machine in bytes."""
     import psutil
 
     return int(psutil.virtual_memory().total)
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The value below which `share` of the values lie, nearest rank."""
+    """Return the nearest-rank percentile of the values; `share` is 0 to 1."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, max(0, math.ceil(share * len(ordered)) - 1))]
 
 
 def limit_memory(limit_bytes: int) -> None:
-    """Let no allocation bring this process's private memory above the limit: it gets a MemoryError instead."""
+    """Limit this process's private memory; an allocation beyond the limit raises MemoryError."""
     if sys.platform == "win32":
         return
     import resource

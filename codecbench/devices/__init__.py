@@ -1,1 +1,1 @@
-"""Device profiles: a model's layers, the seconds that a profile predicts for them, and its fitting."""
+"""Device profiles: a model's layers, the seconds that a profile predicts for them, and the fit of a profile."""

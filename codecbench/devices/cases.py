@@ -1,4 +1,4 @@
-"""The layers that a device is measured with: random shapes of the kinds that models are made of."""
+"""The random layers on which a device is measured, of the kinds and shapes of common models."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 BLOCK = 48
-"""Layers that are drawn together."""
+"""The number of layers of a block."""
 
 MAX_FLOP = 1_000_000_000
 MAX_ELEMENTS = 1 << 22
-"""Bounds of a drawn layer: its arithmetic, and the values of each of its tensors."""
+"""Limits of a random layer: its FLOPs, and the number of values of each of its tensors."""
 
 SIDES = (1, 2, 4, 7, 8, 14, 16, 28, 32, 56, 64, 112, 128, 224)
 CHANNELS = (3, 8, 12, 16, 24, 32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 512, 576, 768, 960, 1024, 1280, 2048)
@@ -30,22 +30,23 @@ KINDS = {
     "mean": 3, "activation": 4, "softmax": 2, "norm": 3, "copy": 3, "matmul": 3, "attention": 2, "lstm": 4, "gru": 4,
     "conv1d": 5, "view": 2, "conv_transpose": 2, "embedding": 1,
 }  # fmt: skip
-"""How often each kind is drawn."""
+"""The relative frequency of each kind."""
 
 
-SPARE = 64
-"""Values by which free memory has to exceed what an aligned tensor needs, so that an allocator takes it."""
+SPARE_ELEMENTS = 64
+"""Extra values of a freed block of memory, so that the allocator uses it for an aligned tensor."""
 
 
 class LayerCase:
-    """One call to be timed: a module or a function on inputs of these shapes, and further arguments.
+    """A call to be timed: a module or function on inputs of these shapes, and further arguments.
 
-    In a model, inputs and outputs pass through the same few buffers, which are in the caches, while each layer's
-    parameters were last used a request ago. So inputs are written just before a call and let go after it, and the
-    memory that the output will take is written, too; what drives the parameters out is that other cases take turns.
+    Caches should be as in a model. There, inputs and outputs use the same few buffers, which are cached, but the
+    parameters of a layer were last used in the request before and are not. So inputs are written just before a call
+    and freed after it, and the memory of the future output is written, too. Other cases, which run in turn, evict the
+    parameters.
 
-    `branches` says that what is computed branches on values: these are then drawn anew for each call, since a
-    processor foresees the branches of values that it has met before, and takes half as long.
+    `branches` is True if the code branches on the values. New values are then drawn for each call: a processor predicts
+    the branches of values that it has seen before, and takes half as long.
     """
 
     def __init__(
@@ -59,18 +60,18 @@ class LayerCase:
         self._out_elements = 0
 
     def prepare(self) -> None:
-        """Write the inputs, as the layer before would, and the memory that is free for the output."""
-        free_soon = _noise((self._out_elements + SPARE,))
-        self._inputs = [_drawn(shape) if self.branches else _noise(shape) for shape in self.shapes]
-        del free_soon
+        """Write the inputs, as the layer before would do, and the memory that the output will use."""
+        freed_for_output = _repeated_noise((self._out_elements + SPARE_ELEMENTS,))
+        self._inputs = [_fresh_noise(shape) if self.branches else _repeated_noise(shape) for shape in self.shapes]
+        del freed_for_output
 
     def run(self) -> Any:
-        """Call it, once for each `prepare`."""
+        """Run the call; `prepare` must come before each run."""
         inputs, self._inputs = self._inputs, []
         return self.target(*inputs, *self.arguments)
 
     def layer(self) -> Layer:
-        """The layer that the case computes, found by running it once."""
+        """Run the case once and return the layer that it computes."""
         self.prepare()
         inputs = [*self._inputs, *self.arguments]
         kept: list[Any] = []
@@ -80,11 +81,11 @@ class LayerCase:
         return layer
 
 
-def _noise(shape: tuple[int, ...]) -> Tensor:
-    """A fresh tensor of normal values, the same ones over and over, so that filling it needs little of the caches."""
+def _repeated_noise(shape: tuple[int, ...]) -> Tensor:
+    """Return a new tensor of normal values. They repeat, so that writing them takes little of the caches."""
     import torch
 
-    source = _source()
+    source = _noise_values()
     filled = torch.empty(shape)
     flat = filled.view(-1)
     full_length = len(flat) // len(source) * len(source)
@@ -93,22 +94,22 @@ def _noise(shape: tuple[int, ...]) -> Tensor:
     return filled
 
 
-def _drawn(shape: tuple[int, ...]) -> Tensor:
-    """A fresh tensor of normal values."""
+def _fresh_noise(shape: tuple[int, ...]) -> Tensor:
+    """Return a new tensor of newly drawn normal values."""
     import torch
 
     return torch.randn(shape)
 
 
 @lru_cache(maxsize=1)
-def _source() -> Tensor:
+def _noise_values() -> Tensor:
     import torch
 
     return torch.randn(1 << 14, generator=torch.Generator().manual_seed(0))
 
 
 def draw(seed: int, block: int) -> Iterator[LayerCase]:
-    """The cases of one block, always the same ones. Imports torch."""
+    """Yield the random cases of a block, the same for the same arguments. Imports torch."""
     import numpy as np
     import torch
 
@@ -120,7 +121,7 @@ def draw(seed: int, block: int) -> Iterator[LayerCase]:
 
 
 def _side(rng: np.random.Generator, limit: int = 224) -> int:
-    """A side of a picture: one of the usual ones, or any."""
+    """Return a random side of a picture: usually one of SIDES, otherwise any."""
     usual = [side for side in SIDES if side <= limit]
     return int(rng.choice(usual)) if rng.random() < 0.7 else _between(rng, 1, limit)
 
@@ -131,12 +132,12 @@ def _channels(rng: np.random.Generator, limit: int = 2048) -> int:
 
 
 def _between(rng: np.random.Generator, low: int, high: int) -> int:
-    """A whole number, every size of it alike: uniform in the logarithm."""
+    """Return a random whole number, uniform in its logarithm."""
     return round(math.exp(rng.uniform(math.log(low), math.log(high))))
 
 
 def _picture(rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """The shape of a feature map within bounds."""
+    """Return the random shape of a feature map within the limits."""
     while True:
         channels, side = _channels(rng), _side(rng)
         if channels * side * side <= MAX_ELEMENTS // 4:
@@ -146,7 +147,7 @@ def _picture(rng: np.random.Generator) -> tuple[int, int, int, int]:
 def _conv(rng: np.random.Generator) -> LayerCase:
     from torch import nn
 
-    # The work is drawn first, so that small and large layers are equally many; shapes that come to it follow.
+    # The FLOPs are drawn first, uniform in their logarithm; then shapes until one has about these FLOPs.
     target = math.exp(rng.uniform(math.log(1e5), math.log(MAX_FLOP)))
     while True:
         kernel = int(rng.choice([1, 3, 5, 7, 11], p=[0.38, 0.42, 0.08, 0.09, 0.03]))
@@ -240,7 +241,7 @@ def _norm(rng: np.random.Generator) -> LayerCase:
 def _add(rng: np.random.Generator) -> LayerCase:
     shape = _picture(rng)
     target = operator.mul if rng.random() < 0.2 else operator.add
-    # Less often by a value a channel, as in a normalisation or a gate.
+    # Sometimes the second operand has one value for each channel, as in a normalisation or a gate.
     return LayerCase(target, shape, (1, shape[1], 1, 1) if rng.random() < 0.3 else shape)
 
 
@@ -250,7 +251,7 @@ def _copy(rng: np.random.Generator) -> LayerCase:
 
 
 def cat(x: Tensor, other: Tensor) -> Tensor:
-    """Concatenates along the channels, as a model does."""
+    """Concatenate along the channels, as models do."""
     import torch
 
     return torch.cat([x, other], 1)
@@ -335,4 +336,4 @@ DRAW: Mapping[str, Callable[[np.random.Generator], LayerCase]] = {
     "norm": _norm, "copy": _copy, "matmul": _matmul, "attention": _attention, "lstm": _lstm, "gru": _gru,
     "conv1d": _conv1d, "view": _view, "conv_transpose": _conv_transpose, "embedding": _embedding,
 }  # fmt: skip
-"""How a case of each kind is drawn."""
+"""The function that draws a case of each kind."""

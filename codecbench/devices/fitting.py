@@ -1,8 +1,9 @@
-"""Fit a tree-structured linear regression to measured layers: what makes a device profile.
+"""Fits the tree-structured linear regression of a device profile to measured layers.
 
-The method of FastDeepIoT (Yao et al., SenSys 2018): a tree parts the layers where one linear model does not hold for
-all (another algorithm for another shape, say), and each leaf has a linear model of non-negative coefficients. Trees
-grow greedily by the relative error of both sides' models, and are cut back where held-out layers gain nothing.
+The method of FastDeepIoT (Yao et al., SenSys 2018). Each node of a tree asks a yes/no question about a layer, which
+separates layers that need different linear models (for example because another shape uses another algorithm). Each leaf
+has a linear model with non-negative coefficients. A tree grows greedily by the relative error of both sides' models,
+and is pruned where a question does not reduce the error on held-out layers.
 """
 
 from __future__ import annotations
@@ -20,26 +21,29 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MIN_LAYERS = 20
-"""Layers in a leaf, at the least."""
+"""The fewest layers in a leaf."""
 
 DEPTH = 9
-"""Questions on the way to a leaf, at the most."""
+"""The most questions on the way to a leaf."""
 
 GAIN = 0.02
-"""The share of the held-out error that a question has to take away, or it is cut."""
+"""The share by which a question must reduce the held-out error; otherwise it is pruned."""
 
 THRESHOLDS = 15
-"""Places at which a feature may part a node: quantiles of its values there."""
+"""The number of thresholds that are tried for a feature at a node: quantiles of its values there."""
+
+MIN_PROFILE_LAYERS = 4 * MIN_LAYERS
+"""The fewest layers that a profile is fitted to."""
 
 LONG_S = 1e-4
-"""Layers of at least so long are what the errors of a profile are stated for; a head's time is theirs."""
+"""A profile's errors are stated for layers of at least this many seconds, since they dominate a head's time."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A tree and its relative errors on the layers that were held out.
+    """A tree and its relative errors on held-out layers.
 
-    `errors` has, over held-out layers of at least 0.1 ms: `median`, `p90`, `count`; and `median_all` over all of them.
+    `errors` has `median`, `p90` and `count` over held-out layers of at least 0.1 ms, and `median_all` over all of them.
     """
 
     tree: Tree
@@ -47,15 +51,15 @@ class Fitted:
 
 
 def fit(measured: Sequence[tuple[Layer, float]], *, held_out: float = 0.2, seed: int = 0) -> Fitted:
-    """Fit to layers and their seconds; a share of them, drawn by the seed, only gives the errors.
+    """Fit a tree to layers and their seconds. A random share `held_out` of them is used for the errors only.
 
-    The same layers and seed give the same tree. Raises DataError where there are too few layers.
+    The same layers and seed give the same tree. Raises DataError for fewer than MIN_PROFILE_LAYERS layers.
     """
     import numpy as np
 
-    if len(measured) < 4 * MIN_LAYERS:
+    if len(measured) < MIN_PROFILE_LAYERS:
         raise DataError(
-            f"{len(measured)} layers were measured, at least {4 * MIN_LAYERS} are needed; give more --minutes"
+            f"{len(measured)} layers were measured, at least {MIN_PROFILE_LAYERS} are needed; give more --minutes"
         )
     order = np.random.default_rng(seed).permutation(len(measured))
     cut = round(len(measured) * (1 - held_out))
@@ -64,7 +68,7 @@ def fit(measured: Sequence[tuple[Layer, float]], *, held_out: float = 0.2, seed:
 
 
 def errors(tree: Tree, measured: Sequence[tuple[Layer, float]]) -> dict[str, float]:
-    """Relative errors |predicted / measured - 1| of layers that the tree was not fitted to."""
+    """Return the relative errors |predicted / measured - 1| of held-out layers; see `Fitted`."""
     import numpy as np
 
     relative = np.array([abs(tree.predict_s(layer) / seconds - 1) for layer, seconds in measured])
@@ -76,10 +80,10 @@ def errors(tree: Tree, measured: Sequence[tuple[Layer, float]]) -> dict[str, flo
 
 
 def fit_tree(measured: Sequence[tuple[Layer, float]], *, seed: int = 0) -> Tree:
-    """A tree for each kind of layer that was measured often enough; what remains has the tree of all layers.
+    """Return a tree with a subtree for each kind that has enough layers; other kinds use the tree of all layers.
 
-    Recurrent layers do the same work and share one. A tree is grown on four fifths of its layers, cut back by the rest,
-    and its leaves are fitted to all of them.
+    Recurrent kinds share a subtree, since their work is the same. A tree is grown on four fifths of its layers and
+    pruned on the rest, and its leaves are fitted to all of them.
     """
     import numpy as np
 
@@ -103,7 +107,7 @@ def _tree_of(data: _Data, shuffled: NDArray[np.int64]) -> Tree:
 
 
 class _Data:
-    """Measured layers as arrays. A row of `relative` is a layer's terms over its seconds: 1 is to be predicted."""
+    """Measured layers as arrays. A row of `relative` is a layer's terms divided by its seconds: a model predicts 1."""
 
     def __init__(self, measured: Sequence[tuple[Layer, float]]) -> None:
         import numpy as np
@@ -117,12 +121,12 @@ class _Data:
         }
         terms = np.array([[term(layer) for _, term in TERMS.values()] for layer in self.layers], dtype=np.float64)
         relative = terms / self.seconds[:, None]
-        # Columns of one size, so that a solver's tolerance means the same for a second and for a second a byte.
+        # Columns are scaled to equal size, so that the solver's tolerance fits seconds as well as seconds per byte.
         self.scale = np.maximum(np.sqrt((relative**2).mean(axis=0)), 1e-30)
         self.relative = relative / self.scale
 
     def holds(self, question: _Question, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of these layers answer yes."""
+        """Return for each of these layers whether it answers the question with yes."""
         import numpy as np
 
         if question.kind:
@@ -132,6 +136,8 @@ class _Data:
 
 @dataclass(frozen=True)
 class _Question:
+    """The question of a node: is the layer of this kind, or without a kind, is the feature at most a threshold."""
+
     kind: str = ""
     feature: str = ""
     at_most: float = 0.0
@@ -139,7 +145,7 @@ class _Question:
 
 @dataclass(frozen=True)
 class _Node:
-    """A node while the tree is being made: its coefficients, and its question and children unless it is a leaf."""
+    """A node of a tree during the fit: its coefficients, and its question and children unless it is a leaf."""
 
     weights: NDArray[np.float64]
     question: _Question | None = None
@@ -157,7 +163,7 @@ def _grow(data: _Data, rows: NDArray[np.int64], depth: int) -> _Node:
 
 
 def _best_question(data: _Data, rows: NDArray[np.int64]) -> _Question | None:
-    """The question whose two models together leave the least squared relative error, if it is less than one model's."""
+    """Return the question with the smallest squared relative error of its two models, if it beats a single model."""
     import numpy as np
 
     relative = data.relative[rows]
@@ -189,7 +195,7 @@ def _best_question(data: _Data, rows: NDArray[np.int64]) -> _Question | None:
 
 
 def _cuts(ordered: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Candidate sizes of the lower side of a cut through ordered values: near quantiles, between unequal values."""
+    """Return candidate counts of layers below a threshold in ordered values: near quantiles, between unequal values."""
     import numpy as np
 
     positions = np.flatnonzero(np.diff(ordered) > 0) + 1
@@ -201,13 +207,13 @@ def _cuts(ordered: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _loss(gram: NDArray[np.float64], total: NDArray[np.float64], count: int) -> float:
-    """The sum of squared relative errors of the best model of non-negative coefficients."""
+    """Return the sum of squared relative errors of the best model with non-negative coefficients."""
     weights = _nnls(gram, total)
     return max(0.0, float(count - 2 * total @ weights + weights @ gram @ weights))
 
 
 def _nnls(gram: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Minimise |A w - 1|, w >= 0, from A'A and A'1."""
+    """Minimise |A w - 1| over w >= 0, given A'A and A'1."""
     import numpy as np
     from scipy.optimize import nnls
 
@@ -218,7 +224,10 @@ def _nnls(gram: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.f
 
 
 def _robust(relative: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Coefficients of least absolute relative error, nearly: reweighted least squares; then no bias at the median."""
+    """Return coefficients of almost the smallest absolute relative error, without bias at the median.
+
+    Iteratively reweighted least squares, then scaled so that the median prediction is exact.
+    """
     import numpy as np
 
     importance = np.ones(len(relative))
@@ -233,7 +242,7 @@ def _robust(relative: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _prune(data: _Data, node: _Node, rows: NDArray[np.int64]) -> tuple[_Node, float]:
-    """Make a leaf of each node whose questions do not lessen the error of these layers, and give the error left."""
+    """Return the node with useless questions removed, and its error on these held-out layers."""
     import numpy as np
 
     error = float(np.minimum(np.abs(data.relative[rows] @ node.weights - 1), 1.0).sum())
@@ -262,7 +271,7 @@ def _refit(data: _Data, node: _Node, rows: NDArray[np.int64]) -> Tree:
 
 
 def lines(tree: Tree, indent: str = "") -> Iterator[str]:
-    """The tree as text, a line a question or a leaf."""
+    """Yield the tree as text, a line for each question and each leaf."""
     if isinstance(tree, Leaf):
         terms = ", ".join(f"{_scaled(name, value)}" for name, value in tree.seconds.items())
         yield f"{indent}{terms or '0'}  ({tree.count} layers, {tree.error:.0%})"

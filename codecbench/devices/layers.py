@@ -1,7 +1,7 @@
-"""A model layer by layer: the arithmetic and the bytes of each node of its traced graph.
+"""The layers of a model: FLOPs and bytes of each node of its traced graph.
 
-A device profile (`codecbench.devices.profile`) turns these into seconds. `describe` makes them from a traced model;
-everything else here is plain data and imports no torch.
+A device profile (`codecbench.devices.profile`) predicts their seconds. `describe` and `layer_of` make layers and import
+torch; the rest is plain data.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, fx
 
 SCHEMA = 1
-"""Raised when the JSON form changes."""
+"""The version of the JSON form."""
 
 KINDS: Mapping[str, tuple[str, ...]] = {
     "conv2d": ("Conv2d", "conv2d"),
@@ -55,7 +55,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
         "view", "permute", "transpose", "squeeze", "unsqueeze", "getitem", "chunk", "split", "expand", "detach", "t",
     ),
 }  # fmt: skip
-"""Kinds of layers, and the modules and functions of each. A view moves no bytes; what is not here is "other"."""
+"""The kinds of layers, and the modules and functions of each. A view moves no bytes. All others are "other"."""
 
 RECURRENT = ("lstm", "gru", "rnn")
 POOLS = ("max_pool", "avg_pool")
@@ -67,10 +67,10 @@ _KIND_OF = {name: kind for kind, names in KINDS.items() for name in names}
 class Layer:
     """One node of a traced model that computes a tensor, on one sample (batch 1).
 
-    `flop` counts 2 a multiply-add; `moved_bytes` is inputs, outputs and parameters, each once, and 0 for a view.
-    `kernel` and `stride` are the longer side of a window, 1 where there is none. `in_channels` and `out_channels` are
-    the features of a linear layer. `out_elements` is the number of values of the output. A recurrent layer has no
-    window: its `kernel` is how many times it walks the sequence, its layers times its directions.
+    `flop` counts 2 for a multiply-add. `moved_bytes` counts inputs, outputs and parameters once each, and is 0 for a
+    view. `kernel` and `stride` are those of the longer side of a window, 1 without a window. `in_channels` and
+    `out_channels` of a linear layer are its features. `out_elements` is the number of output values. The `kernel` of a
+    recurrent layer, which has no window, is its number of passes over the sequence: layers times directions.
     """
 
     name: str
@@ -90,10 +90,10 @@ _FIELDS = tuple(f.name for f in dataclasses.fields(Layer))
 
 @dataclass(frozen=True)
 class ModelLayers:
-    """The layers of an uncut model in the order of execution.
+    """The layers of a full model in the order of execution.
 
-    `before` says for each split point how many of them are its head; the rest are its tail. `weights_sha256` tells of
-    which weights they are.
+    `before` is the number of layers of the head at each split point; the rest are the tail. `weights_sha256` is the
+    hash of the model's weights.
     """
 
     layers: tuple[Layer, ...]
@@ -101,11 +101,11 @@ class ModelLayers:
     weights_sha256: str = field(default="", kw_only=True)
 
     def head(self, split: str) -> tuple[Layer, ...]:
-        """The layers that run on the device. Raises DataError for a split that is not here."""
+        """Return the layers that run on the device. Raises DataError for an unknown split."""
         return self.layers[: self._count(split)]
 
     def tail(self, split: str) -> tuple[Layer, ...]:
-        """The layers that run on the edge. Raises DataError for a split that is not here."""
+        """Return the layers that run on the edge. Raises DataError for an unknown split."""
         return self.layers[self._count(split) :]
 
     def _count(self, split: str) -> int:
@@ -116,7 +116,7 @@ class ModelLayers:
         return self.before[split]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: the layers as rows under their column names."""
+        """Return plain JSON values: column names, and a row for each layer."""
         return {
             "schema": SCHEMA, "weights_sha256": self.weights_sha256, "before": dict(self.before),
             "columns": list(_FIELDS),
@@ -125,7 +125,7 @@ class ModelLayers:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ModelLayers:
-        """Undo `to_json`. Raises DataError where the values are something else."""
+        """The inverse of `to_json`. Raises DataError for other values."""
         try:
             if values["schema"] != SCHEMA:
                 raise DataError(f"schema {values['schema']!r} of a model's layers is not {SCHEMA}")
@@ -139,11 +139,11 @@ class ModelLayers:
 def describe(
     traced: fx.GraphModule, cuts: Mapping[str, fx.Node], sample: Tensor, *, weights_sha256: str = ""
 ) -> ModelLayers:
-    """The layers of a traced model on one sample, by running its graph node by node.
+    """Return the layers of a traced model on one sample, by running its graph node by node.
 
-    `cuts` has the node that crosses at each split point: the head is everything up to it. `sample` has a batch axis of
-    length 1. FLOPs are those that `torch.utils.flop_counter` counts, so that a head's sum is the `head_flop` of a
-    record; but recurrent layers and fused attention, of which it counts none, have those of their matrix products.
+    `cuts` has the node of the crossing tensor at each split point: the head ends with it. `sample` has a batch axis of
+    length 1. FLOPs are those that `torch.utils.flop_counter` counts, so that the sum of a head is the `head_flop` of a
+    record. For recurrent layers and fused attention it counts none; theirs are those of their matrix products.
     """
     import torch
     from torch import fx
@@ -157,7 +157,7 @@ def describe(
                 result = super().run_node(n)
             else:
                 args, kwargs = self.fetch_args_kwargs_from_env(n)
-                # In place, an operation may write what it reads; sizes are all that is needed of it.
+                # An in-place operation may write to its inputs. Only their sizes are needed.
                 inputs = _tensors((args, kwargs))
                 kept: list[Any] = []
                 flop = count_flop(lambda: kept.append(super(Describer, self).run_node(n)))
@@ -184,7 +184,7 @@ def layer_of(
     result: Any,
     flop: int,
 ) -> Layer:
-    """Describe one call: a module, a function or a method's name, with what went in, what came out and its FLOPs."""
+    """Return the layer of one call, of a module, a function or a method name, from its inputs, result and FLOPs."""
     from torch import nn
 
     module: Any = target if isinstance(target, nn.Module) else None
@@ -195,7 +195,9 @@ def layer_of(
     parameters = [*module.parameters(), *module.buffers()] if module is not None else []
     moved_bytes = sum(t.numel() * t.element_size() for t in [*inputs, *outputs, *parameters])
     if kind == "embedding":
-        moved_bytes = 2 * sum(t.numel() * t.element_size() for t in outputs)  # the rows that are read, not the table
+        moved_bytes = 2 * sum(
+            t.numel() * t.element_size() for t in outputs
+        )  # only rows that are read, not the whole table
     first = inputs[0] if inputs else outputs[0]
     axis = -1 if kind in ("linear", "matmul", "attention", "norm", "softmax", *RECURRENT) else 1
     in_channels, out_channels = _length(first, axis), _length(outputs[0], axis)
@@ -214,7 +216,7 @@ def layer_of(
         flop = max(flop, _recurrent_flop(module, first))
         kernel = module.num_layers * (2 if module.bidirectional else 1) if module is not None else 1
     elif kind == "attention" and module is None:
-        # Two products of every query with every key's width.
+        # Two matrix products: queries with keys, and weights with values.
         flop = max(flop, 4 * first.numel() * inputs[1].shape[-2])
     return Layer(
         name, kind, int(flop), 0 if kind == "view" else int(moved_bytes), kernel, stride, groups, in_channels,
@@ -223,7 +225,7 @@ def layer_of(
 
 
 def _recurrent_flop(module: Any, inputs: Tensor) -> int:
-    """2 a multiply-add of the products with both weight matrices at each step of one sequence."""
+    """Return the FLOPs of the products with all weight matrices at each step of one sequence."""
     weights = sum(p.numel() for name, p in module.named_parameters() if name.startswith("weight"))
     steps = inputs.numel() // inputs.shape[-1]
     return int(2 * steps * weights)
@@ -238,7 +240,7 @@ def _longest(value: Any) -> int:
 
 
 def _length(tensor: Tensor, axis: int) -> int:
-    """The length of an axis; the number of values where there is no such axis."""
+    """Return the length of an axis, or the number of values if there is only one axis."""
     return int(tensor.shape[axis]) if tensor.ndim > 1 else math.prod(tensor.shape)
 
 

@@ -1,15 +1,14 @@
-"""Device profiles: how long a device takes for the layers of a model, and for plain code.
+"""Device profiles: predict the seconds that a device takes for the layers of a model, and for plain code.
 
-A profile is a small decision tree over what a layer is (its kind, kernel, groups, channels, size), with a linear model
-of non-negative coefficients in each leaf: seconds a layer, a floating-point operation, a moved byte. That is the
-tree-structured linear regression of FastDeepIoT (Yao et al., SenSys 2018). `codecbench device measure` fits one to a
-machine (`codecbench.devices.timing`, `codecbench.devices.fitting`); a scaled profile has another one's coefficients
-multiplied by ratios of published figures. What a profile gives is a prediction, never a measurement.
+A profile is a small decision tree over the features of a layer (kind, kernel, groups, channels, size). Each leaf has a
+linear model with non-negative coefficients: seconds per layer, per floating-point operation, per moved byte. This is
+the tree-structured linear regression of FastDeepIoT (Yao et al., SenSys 2018). `codecbench device measure` fits a
+profile to a machine (`codecbench.devices.timing`, `codecbench.devices.fitting`). A scaled profile multiplies the
+coefficients of another one by ratios of published figures. A profile predicts; it is never a measurement.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,21 +17,22 @@ from typing import Any, Literal, TypeAlias
 
 from codecbench.devices.layers import POOLS, RECURRENT, Layer
 from codecbench.errors import DataError, UsageError
+from codecbench.names import suggestion
 
 HOST = "host"
-"""The reserved name of the machine that the records come from: its times are measured, so it has no profile."""
+"""The reserved name of the machine of the records: its times are measured, so it has no profile."""
 
 SCHEMA = 1
-"""Raised when the JSON form changes."""
+"""The version of the JSON form."""
 
 Kind: TypeAlias = Literal["measured", "scaled"]
 Resource: TypeAlias = Literal["compute", "memory", "overhead"]
 
 
 def weight_bytes(layer: Layer) -> int:
-    """Bytes of a layer's parameters, as far as its description tells: float32, no biases."""
+    """Return the bytes of a layer's weights, estimated from its description: float32, no biases."""
     if layer.kind.startswith("conv"):
-        # From the FLOPs, so that a window of unequal sides counts what it holds.
+        # From the FLOPs, so that windows with unequal sides count correctly.
         positions = max(1, layer.out_elements // max(1, layer.out_channels))
         return 2 * layer.flop // positions
     if layer.kind == "linear":
@@ -41,7 +41,7 @@ def weight_bytes(layer: Layer) -> int:
 
 
 def window_elements(layer: Layer) -> float:
-    """Values in all windows: what a pool reads, and what a convolution by matrix product copies first."""
+    """Return the number of values in all windows: a pool reads them, a convolution by matrix product copies them."""
     if layer.kind in POOLS:
         return layer.out_elements * layer.kernel**2
     if layer.kind.startswith("conv") and layer.kernel > 1:
@@ -54,22 +54,22 @@ def _positions(layer: Layer) -> float:
 
 
 def steps(layer: Layer) -> float:
-    """Steps that a recurrent layer computes in turn, over all its directions and layers; 0 for any other."""
+    """Return the number of sequential steps of a recurrent layer, over its directions and layers; 0 for other kinds."""
     return _positions(layer) * layer.kernel if layer.kind in RECURRENT else 0.0
 
 
 def state_values(layer: Layer) -> float:
-    """Values of its state's matrices that a recurrent layer reads, which it does anew at each step; 0 for any other."""
+    """Return how many values of state matrices a recurrent layer reads, again at each step; 0 for other kinds."""
     return GATES.get(layer.kind, 0) * steps(layer) * layer.out_channels**2
 
 
 def in_elements(layer: Layer) -> int:
-    """Number of float32 values that a layer reads, parameters aside."""
+    """Return the number of float32 values that a layer reads, without parameters."""
     return max(0, (layer.moved_bytes - weight_bytes(layer)) // 4 - layer.out_elements)
 
 
 GATES: Mapping[str, int] = {"lstm": 4, "gru": 3, "rnn": 1}
-"""Matrices that a recurrent layer has for its state, and as many for its input."""
+"""The number of matrices of a recurrent layer for its state; it has the same number for its input."""
 
 FEATURES: Mapping[str, Callable[[Layer], float]] = {
     "kernel": lambda layer: layer.kernel,
@@ -86,7 +86,7 @@ FEATURES: Mapping[str, Callable[[Layer], float]] = {
     "flop": lambda layer: layer.flop,
     "flop_a_byte": lambda layer: layer.flop / max(1, layer.moved_bytes),
 }
-"""What a branch of the tree may ask of a layer, beside its kind. `places` are the output's positions in a channel."""
+"""The features that a branch may compare with a threshold. `places` is the number of output positions in a channel."""
 
 TERMS: Mapping[str, tuple[Resource, Callable[[Layer], float]]] = {
     "per_layer": ("overhead", lambda _: 1.0),
@@ -98,32 +98,32 @@ TERMS: Mapping[str, tuple[Resource, Callable[[Layer], float]]] = {
     "per_step": ("overhead", steps),
     "per_state_value": ("memory", state_values),
 }
-"""What a leaf sums, and which resource of a device it uses."""
+"""The terms of a leaf's linear model, each with the device resource that it depends on."""
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """Seconds by term, all non-negative. `count` layers were fitted, with this median relative error."""
+    """A linear model: non-negative seconds by term, fitted to `count` layers with the median relative `error`."""
 
     seconds: Mapping[str, float]
     count: int = 0
     error: float = 0.0
 
     def predict_s(self, layer: Layer) -> float:
-        """Seconds of one layer."""
+        """Return the predicted seconds of one layer."""
         return sum(value * TERMS[name][1](layer) for name, value in self.seconds.items())
 
     def scaled(self, factors: Mapping[str, float]) -> Leaf:
-        """Each term multiplied by its resource's factor."""
+        """Return the leaf with each term multiplied by the factor of its resource."""
         seconds = {name: value * factors[TERMS[name][0]] for name, value in self.seconds.items()}
         return Leaf(seconds, self.count, self.error)
 
     def leaves(self) -> Iterator[Leaf]:
-        """This one."""
+        """Yield this leaf."""
         yield self
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain JSON values."""
         return {
             "seconds": {name: float(f"{v:.4g}") for name, v in self.seconds.items()}, "count": self.count,
             "error": round(self.error, 4),
@@ -132,7 +132,7 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Branch:
-    """Asks whether the kind is one of `kinds`, or where that is empty, whether a feature is at most a threshold."""
+    """A yes/no question: is the kind one of `kinds`, or if that is empty, is `feature` at most `at_most`."""
 
     yes: Leaf | Branch
     no: Leaf | Branch
@@ -141,24 +141,24 @@ class Branch:
     at_most: float = 0.0
 
     def holds(self, layer: Layer) -> bool:
-        """True where a layer goes to `yes`."""
+        """True if the answer for a layer is yes."""
         return layer.kind in self.kinds if self.kinds else FEATURES[self.feature](layer) <= self.at_most
 
     def predict_s(self, layer: Layer) -> float:
-        """Seconds of one layer."""
+        """Return the predicted seconds of one layer."""
         return (self.yes if self.holds(layer) else self.no).predict_s(layer)
 
     def scaled(self, factors: Mapping[str, float]) -> Branch:
-        """Each leaf scaled."""
+        """Return the branch with all leaves scaled."""
         return Branch(self.yes.scaled(factors), self.no.scaled(factors), self.kinds, self.feature, self.at_most)
 
     def leaves(self) -> Iterator[Leaf]:
-        """Every leaf below."""
+        """Yield all leaves below."""
         yield from self.yes.leaves()
         yield from self.no.leaves()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain JSON values."""
         question = {"kinds": list(self.kinds)} if self.kinds else {"feature": self.feature, "at_most": self.at_most}
         return {**question, "yes": self.yes.to_json(), "no": self.no.to_json()}
 
@@ -167,7 +167,7 @@ Tree: TypeAlias = Leaf | Branch
 
 
 def tree_from_json(values: Mapping[str, Any]) -> Tree:
-    """Undo `to_json` of a leaf or a branch. Raises DataError for an unknown term or feature."""
+    """The inverse of `to_json` of a leaf or a branch. Raises DataError for an unknown term or feature."""
     if "seconds" in values:
         seconds = {str(name): float(value) for name, value in values["seconds"].items()}
         for name, value in seconds.items():
@@ -188,9 +188,9 @@ def tree_from_json(values: Mapping[str, Any]) -> Tree:
 class DeviceProfile:
     """Predicts the seconds of a model's layers and of plain code on one device, batch 1, one thread.
 
-    `source` says where its numbers come from. `general_factor` is how much longer plain code takes than on the
-    machine of the reference records. `errors` are the regression's relative errors on layers that it was not fitted
-    to, and `machine` says what was measured; a scaled profile has `factors` in place of `errors`.
+    `source` states where its numbers come from. `general_factor` is the time of plain code, as a multiple of that on
+    the machine of the reference records. `errors` are the regression's relative errors on held-out layers, and
+    `machine` describes the measurement. A scaled profile has `factors` in place of `errors`.
     """
 
     name: str
@@ -206,15 +206,15 @@ class DeviceProfile:
     machine: Mapping[str, Any] = field(default_factory=dict)
 
     def layer_s(self, layer: Layer) -> float:
-        """Predicted seconds of one layer."""
+        """Return the predicted seconds of one layer."""
         return self.tree.predict_s(layer)
 
     def model_s(self, layers: Sequence[Layer]) -> float:
-        """Predicted seconds of running these layers one after the other, batch 1, one thread. 0 for none."""
+        """Return the predicted seconds of running these layers, batch 1, one thread; 0 without layers."""
         return self.call_s + sum(self.layer_s(layer) for layer in layers) if layers else 0.0
 
     def general_s(self, seconds_on_reference: float) -> float:
-        """Predicted seconds of plain code, an encoder say, that took so long on the machine of the records."""
+        """Return the predicted seconds of plain code (an encoder) from its seconds on the machine of the records."""
         return seconds_on_reference * self.general_factor
 
     def scaled(
@@ -228,7 +228,7 @@ class DeviceProfile:
         overhead: float,
         general: float,
     ) -> DeviceProfile:
-        """A profile whose terms take so many times as long: arithmetic, moved bytes, cost a layer, and plain code."""
+        """Return a profile with times multiplied: of arithmetic, moved bytes, overhead of layers, and plain code."""
         factors = {"compute": compute, "memory": memory, "overhead": overhead, "general": general}
         return DeviceProfile(
             name, description, source, "scaled", self.tree.scaled(factors), self.general_factor * general,
@@ -237,7 +237,7 @@ class DeviceProfile:
         )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, in an order that reads well."""
+        """Return plain JSON values, in a readable order."""
         return {
             "schema": SCHEMA, "name": self.name, "kind": self.kind, "description": self.description,
             "source": self.source, "machine": dict(self.machine), "factors": dict(self.factors),
@@ -247,7 +247,7 @@ class DeviceProfile:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> DeviceProfile:
-        """Undo `to_json`. Raises DataError where the values are something else."""
+        """The inverse of `to_json`. Raises DataError for other values."""
         try:
             if values["schema"] != SCHEMA:
                 raise DataError(f"schema {values['schema']!r} of a device profile is not {SCHEMA}; measure it again")
@@ -269,7 +269,7 @@ class DeviceProfile:
 
     @classmethod
     def load(cls, path: Path) -> DeviceProfile:
-        """Read a profile's file. Raises UsageError where there is none, DataError where it is something else."""
+        """Read a profile from its file. Raises UsageError if it cannot be read, DataError if it is no profile."""
         try:
             values = json.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
@@ -282,7 +282,7 @@ class DeviceProfile:
             raise DataError(f"{path}: {error}") from error
 
     def to_text(self) -> str:
-        """The JSON of a profile's file."""
+        """Return the JSON text of a profile's file."""
         return json.dumps(self.to_json(), indent=1) + "\n"
 
 
@@ -291,9 +291,9 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def pick_device(text: str, registered: Mapping[str, DeviceProfile]) -> DeviceProfile | None:
-    """A registered profile by its name, or the one in a `.json` file; None for `host`.
+    """Return the registered profile of a name, or that of a `.json` file; None for `host`.
 
-    Raises UsageError for a name that is not registered, with the nearest.
+    Raises UsageError, with the nearest name, for an unknown name.
     """
     if text == HOST:
         return None
@@ -302,6 +302,5 @@ def pick_device(text: str, registered: Mapping[str, DeviceProfile]) -> DevicePro
     if text.endswith(".json"):
         return DeviceProfile.load(Path(text))
     known = [HOST, *registered]
-    near = difflib.get_close_matches(text, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}, or a profile's .json file"
-    raise UsageError(f"no device {text!r}; {hint}")
+    hint = suggestion(text, known) or f"; there are: {', '.join(known)}, or a profile's .json file"
+    raise UsageError(f"no device {text!r}{hint}")

@@ -1,8 +1,9 @@
-"""Measure a machine for its device profile: single layers over a wide range of shapes, and a few kernels of plain code.
+"""Measures a machine for its device profile: single layers over a wide range of shapes, and kernels of plain code.
 
-The layers are drawn at random from a seed, block after block, until the time is over, so that a slow machine measures
-fewer of them and not other ones. Each finds its input, its output's memory and its parameters as near as in a model
-(`codecbench.devices.cases`). All of it runs in a worker process with one thread, set up like the one that runs heads.
+The layers are drawn at random from a seed, block after block, until the time is over: a slow machine measures fewer
+layers, but from the same sequence. Their inputs, outputs and parameters are cached as in a model, as far as possible
+(`codecbench.devices.cases`). All measurements run in a worker process with one thread, set up like the one that runs
+heads.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from codecbench import measure
 from codecbench.devices.cases import draw
 from codecbench.devices.layers import Layer
 
-TURNS = 8
-"""Layers of a block that take turns: those that move about as many bytes. What a layer finds in the caches of its
-parameters is then what it would find in a model of such layers."""
+GROUP_LAYERS = 8
+"""The number of layers that are timed in turns, grouped by moved bytes. The parameters of a layer are then in the
+caches as far as in a model of similar layers."""
 
 PASSES, ROUNDS = 3, 5
-"""Times that a block of layers is gone through, seconds apart, and times that each layer is timed in each. The median
-of all counts: a moment in which others slow the machine down is then in one pass of three."""
+"""The number of passes over a block, seconds apart, and of timings of each layer in a pass. The result is the median of
+all: if other programs slow the machine down for a moment, that affects only one pass of three."""
 
 
 def measure_block(seed: int, block: int) -> list[tuple[Layer, float]]:
-    """The layers of one block and the median seconds of each. Imports torch; one thread is the caller's to set."""
+    """Return the layers of one block and the median seconds of each. Imports torch; the caller sets one thread."""
     import torch
 
     with torch.inference_mode():
@@ -35,8 +36,8 @@ def measure_block(seed: int, block: int) -> list[tuple[Layer, float]]:
         order = sorted(range(len(cases)), key=lambda i: layers[i].moved_bytes)
         times: list[list[float]] = [[] for _ in cases]
         for _ in range(PASSES):
-            for start in range(0, len(order), TURNS):
-                group = order[start : start + TURNS]
+            for start in range(0, len(order), GROUP_LAYERS):
+                group = order[start : start + GROUP_LAYERS]
                 found = measure.timed_in_turns([(cases[i].prepare, cases[i].run) for i in group], ROUNDS)
                 for i, seconds in zip(group, found, strict=True):
                     times[i] += seconds
@@ -44,14 +45,14 @@ def measure_block(seed: int, block: int) -> list[tuple[Layer, float]]:
 
 
 def measure_general() -> dict[str, float]:
-    """Median seconds of kernels of plain code, such as encoders are made of, by name."""
+    """Return the median seconds of plain-code kernels, typical of encoders, by name."""
     kernels = _general_kernels()
-    turns = measure.timed_in_turns([(lambda: None, kernel) for kernel in kernels.values()], rounds=25)
-    return {name: measure.percentile(times, 0.5) for name, times in zip(kernels, turns, strict=True)}
+    times_of_kernels = measure.timed_in_turns([(lambda: None, kernel) for kernel in kernels.values()], rounds=25)
+    return {name: measure.percentile(times, 0.5) for name, times in zip(kernels, times_of_kernels, strict=True)}
 
 
 def measure_call() -> float:
-    """Median seconds of calling a traced model that computes nothing: what a head costs beside its layers."""
+    """Return the median seconds of calling an empty traced model: the cost of a head in addition to its layers."""
     import torch
     from torch import nn
 
@@ -63,9 +64,9 @@ def measure_call() -> float:
 
 
 def measure_rates() -> dict[str, float]:
-    """Rates that the machine attains in large steps: a product of two 1,024 x 1,024 matrices, a copy of 32 MiB.
+    """Return the machine's rates in large steps: a product of two 1,024 x 1,024 matrices, and a copy of 32 MiB.
 
-    Scaled profiles start from these. A copy's bytes are those read and those written.
+    Scaled profiles are based on them. The bytes of a copy are those read plus those written.
     """
     import torch
 

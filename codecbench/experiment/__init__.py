@@ -1,1 +1,1 @@
-"""The configuration of a run and the cells that follow from it."""
+"""The configuration of a run, and the cells that it plans."""

@@ -1,4 +1,4 @@
-"""The cells of a run, how runs and fits end, and where they report what they do."""
+"""The planned cells of a run, the summaries of runs and fits, and the interface for progress reports."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ SCORED: tuple[Subset, ...] = ("test", "choice")
 
 
 class Reporter(Protocol):
-    """Where a run says what it does."""
+    """Receives the progress of a run."""
 
     def plan(self, cells: int) -> None:
-        """So many cells will be worked on."""
+        """`cells` cells will run."""
 
     def stage(self, text: str) -> None:
-        """A stage begins, for a whole split."""
+        """A stage of a whole split begins."""
 
     def update(self, text: str) -> None:
-        """One cell is being worked on now."""
+        """The current cell, or its current step, has changed."""
 
     def finish(self, status: str, text: str) -> None:
-        """One cell has ended."""
+        """One cell is finished."""
 
     def log(self, line: str) -> None:
-        """A line for the user."""
+        """Show a line to the user."""
 
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell with what is needed to run it. `fault` is what the codec raised when it was asked about this tensor."""
+    """A cell with all that is needed to run it. `fault` is an error that the codec raised during planning."""
 
     key: CellKey
     codec: type[Codec]
@@ -44,13 +44,13 @@ class PlannedCell:
 
     @property
     def label(self) -> str:
-        """`split codec point`, for people."""
+        """The text `split codec point`, for people."""
         return " ".join(filter(None, (self.key.split, self.key.codec, point_label(self.key.point))))
 
 
 @dataclass
 class Summary:
-    """The counts of a run: cells by status, those that were there already, and those measured again as stale."""
+    """The counts of a run: cells by status, `present` ones with a current record, and `stale` ones measured again."""
 
     ok: int = 0
     skipped: int = 0
@@ -62,7 +62,7 @@ class Summary:
 
 @dataclass
 class FitSummary:
-    """The counts of fits: those made, those that were there already, and what failed."""
+    """The counts of fits: fitted now, present already, and a line for each failure."""
 
     fitted: int = 0
     present: int = 0

@@ -17,11 +17,11 @@ from codecbench.registry import BESIDE_CONFIG
 DEFAULT_WORKLOAD = "cifar10-resnet20"
 QUICK_SAMPLES = 500
 QUICK_CHOICE_SAMPLES = 200
-"""The quick preset has one or two points a codec, so there is little to choose."""
+"""Fewer than test samples: the quick preset has few points a codec to choose from."""
 
 
 class RunConfig(BaseModel):
-    """One run. Empty `codec` and `split` mean all; `samples` of None means the preset's."""
+    """One run. Empty `codec` and `split` mean all of them; `samples` None means the preset's number."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -42,26 +42,26 @@ class RunConfig(BaseModel):
 
     @property
     def sample_limit(self) -> int | None:
-        """Test samples to take, or None for all there are."""
+        """The number of test samples, or None for all."""
         if self.samples is None:
             return QUICK_SAMPLES if self.preset == "quick" else None
         return None if self.samples == "all" else self.samples
 
-    def choice_samples(self, test: int, there: int) -> int:
-        """Choice samples to take: as many as test samples, where there are so many and the preset allows it."""
-        return min(test, there, QUICK_CHOICE_SAMPLES if self.preset == "quick" else there)
+    def choice_samples(self, test: int, available: int) -> int:
+        """Return the number of choice samples: that of test samples, limited by those available and by the preset."""
+        return min(test, available, QUICK_CHOICE_SAMPLES if self.preset == "quick" else available)
 
     @property
     def timing_samples(self) -> int:
-        """Samples of the timing pass."""
+        """The number of samples of the timing pass."""
         return 24 if self.preset == "quick" else 64
 
 
 def load(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
-    """A run from a TOML file (or none) with the command line's options over it.
+    """Return the configuration of a run. Options of the command line override the TOML file, if there is one.
 
-    Paths in the file count from its folder; a `codecbench_plugin.py` beside it is loaded too. Raises UsageError that
-    names the file, the key and the allowed ones.
+    Paths in the file are relative to its folder; a `codecbench_plugin.py` beside it is loaded too. Raises UsageError
+    with the file, the key and the allowed keys.
     """
     values: dict[str, Any] = {}
     if path is not None:
@@ -84,7 +84,7 @@ def load(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
 
 
 def _is_set(option: Any) -> bool:
-    """True where an option was used. By identity: a seed of 0 is one; a time limit of 0 is refused, not passed over."""
+    """True if an option was used. Compares by identity: 0 is a valid seed, and a time limit of 0 must be refused."""
     return option is not None and option is not False and option != []
 
 
@@ -99,7 +99,7 @@ def _from_folder(values: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _explain(error: ValidationError, path: Path | None, used: Mapping[str, Any]) -> str:
-    """The first thing wrong, with the option or the file's key that it is wrong in."""
+    """Return the first error, with the name of the option or of the file's key."""
     first = error.errors()[0]
     key = str(first["loc"][0])
     allowed = list(RunConfig.model_fields)
@@ -110,7 +110,7 @@ def _explain(error: ValidationError, path: Path | None, used: Mapping[str, Any])
 
 
 def parse_codec(text: str) -> tuple[str, dict[str, Any]]:
-    """`NAME` or `NAME:key=value,key=value` as a name and constructor arguments; values are JSON scalars or text."""
+    """Parse `NAME` or `NAME:key=value,key=value` into a name and constructor arguments: JSON scalars or text."""
     name, _, arguments = text.partition(":")
     point: dict[str, Any] = {}
     for part in filter(None, arguments.split(",")):

@@ -1,4 +1,4 @@
-"""The grid of a run: which codecs, splits, operating points and samples its configuration asks for."""
+"""The grid of a run: the codecs, splits, operating points and samples of its configuration."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Point = dict[str, Any]
 
 
 class Grid:
-    """The cells of a configuration. It starts no process and reads no data.
+    """The cells of a configuration. Starts no process and reads no data.
 
-    `asked` are codec classes with the one point asked for, or None for the preset's points; `sample_ids` are those of
-    all samples that are there. Raises UsageError where more samples are wanted.
+    `codecs` are classes, each with the requested point, or None for the preset's points. `sample_ids` are those of all
+    available samples. Raises UsageError if the configuration wants more samples.
     """
 
     def __init__(
@@ -37,21 +37,21 @@ class Grid:
         self.workload = workload
         self.codecs = codecs
         self.counts = self._counts(sample_ids)
-        """Samples that are scored, by subset."""
+        """The number of scored samples, by subset."""
         self.sample_ids = {subset: list(sample_ids[subset][:count]) for subset, count in self.counts.items()}
-        """Their identifiers."""
+        """The identifiers of the scored samples, by subset."""
         self.sample_sets = {subset: sample_set_id(subset, ids) for subset, ids in self.sample_ids.items()}
 
     def cells(self, cuts: Mapping[str, TensorSpec]) -> list[PlannedCell]:
-        """Every cell, in the order in which it will run. `cuts` are the tensors at the model's split points."""
+        """Return every cell, in the order of execution. `cuts` has the tensor spec at each split point of the model."""
         return [cell for split in self._splits(cuts) for cell in self._cells(split, cuts[split])]
 
     def _counts(self, sample_ids: Mapping[Subset, Sequence[int]]) -> dict[Subset, int]:
-        limit, there = self.config.sample_limit, len(sample_ids["test"])
-        if limit is not None and limit > there:
+        limit, available = self.config.sample_limit, len(sample_ids["test"])
+        if limit is not None and limit > available:
             fetch = f"; run 'codecbench data get {self.workload.dataset}' for more" if self.workload.dataset else ""
-            raise UsageError(f"--samples {limit}: workload {self.workload.name!r} has {there} test samples{fetch}")
-        test = there if limit is None else limit
+            raise UsageError(f"--samples {limit}: workload {self.workload.name!r} has {available} test samples{fetch}")
+        test = available if limit is None else limit
         choice = self.config.choice_samples(test, len(sample_ids["choice"]))
         return dict(zip(SCORED, (test, choice), strict=True))
 
@@ -92,9 +92,9 @@ class Grid:
 
 
 def chosen_codecs(config: RunConfig, available: Mapping[str, type[Codec]]) -> list[tuple[type[Codec], Point | None]]:
-    """The codec classes of a configuration, each with the one point asked for, or None for the preset's points.
+    """Return the codec classes of a configuration, each with the requested point, or None for the preset's points.
 
-    Raises UsageError for a name that is not available.
+    Raises UsageError for an unknown name.
     """
     if not config.codec:
         return [(codec, None) for codec in available.values()]
@@ -102,13 +102,13 @@ def chosen_codecs(config: RunConfig, available: Mapping[str, type[Codec]]) -> li
     return [(pick(available, name, "codec"), point or None) for name, point in chosen]
 
 
-def ask_codec(question: Callable[..., Value], *about: Any, **point: Any) -> tuple[Value | None, str | None]:
-    """The reply of a codec's class to a question about a tensor, or what it raised, in one line.
+def ask_codec(method: Callable[..., Value], /, *args: Any, **point: Any) -> tuple[Value | None, str | None]:
+    """Call a method of a codec class; return its result and None, or None and its error in one line.
 
-    Errors of the user and of the contract pass through; any other costs the codec's own cells only.
+    A CodecbenchError is raised again. Any other error makes only the codec's own cells fail.
     """
     try:
-        return question(*about, **point), None
+        return method(*args, **point), None
     except CodecbenchError:
         raise
     except Exception as error:
@@ -116,9 +116,9 @@ def ask_codec(question: Callable[..., Value], *about: Any, **point: Any) -> tupl
 
 
 def neighbour(cell: PlannedCell) -> PlannedCell | None:
-    """The cell, planned or not, whose state a fit of this one starts from; see `Codec.starts_from`.
+    """Return the cell, planned or not, whose fitted state this cell's fit starts from; None if from scratch.
 
-    Raises CodecFailure where the codec cannot say.
+    See `Codec.starts_from`. Raises CodecFailure if that raises, or names an argument that the codec lacks.
     """
     point, fault = ask_codec(cell.codec.starts_from, cell.spec, **cell.key.point)
     if fault is not None:
@@ -133,15 +133,17 @@ def neighbour(cell: PlannedCell) -> PlannedCell | None:
 
 
 def neighbours_first(cells: Sequence[PlannedCell]) -> list[PlannedCell]:
-    """The cells of a split, each behind the one that its fit starts from; the order is kept where it may be."""
+    """Return the cells of a split, each after the cell that its fit starts from; otherwise the order is kept."""
     by_key = {cell.key.cell: cell for cell in cells}
     ordered: dict[str, PlannedCell] = {}
     for cell in cells:
         chain: list[PlannedCell] = []
-        at: PlannedCell | None = cell
-        while at is not None and at.key.cell not in ordered and at not in chain:  # a circle is cut where it closes
-            chain.append(at)
-            at = by_key.get(_neighbour_key(at))
+        current: PlannedCell | None = cell
+        while (
+            current is not None and current.key.cell not in ordered and current not in chain
+        ):  # stops at the end of a cycle
+            chain.append(current)
+            current = by_key.get(_neighbour_key(current))
         ordered.update((found.key.cell, found) for found in reversed(chain))
     return list(ordered.values())
 
@@ -162,10 +164,10 @@ def _skip_reason(codec: type[Codec], spec: TensorSpec, point: Mapping[str, Any])
 
 
 def _completed(point: Mapping[str, Any], defaults: Mapping[str, Any]) -> Point:
-    """The point with every argument, those not given at their defaults."""
+    """Return the point with all arguments; those left out take their defaults."""
     return {**defaults, **{key: _like(defaults[key], value) for key, value in point.items()}}
 
 
 def _like(default: Any, value: Any) -> Any:
-    """A whole number given where a point has a fraction is the same operating point: 1 is 1.0."""
+    """Return the value as a float if the default is a float: 1 and 1.0 are the same operating point."""
     return float(value) if type(default) is float and type(value) is int else value

@@ -1,1 +1,1 @@
-"""Fitted states: where they are kept, and the processes that fit codecs."""
+"""Fits codecs in worker processes, and keeps their fitted states."""

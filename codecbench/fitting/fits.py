@@ -1,4 +1,4 @@
-"""The fitted states of planned cells: their keys, where they are found, and the fits that make them."""
+"""The fitted states of planned cells: finds them by key, or makes them by fits."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from codecbench.workload import Workload
 class Fits:
     """Finds and makes the fitted states of cells.
 
-    `fit_ids` are the training samples that are here. `pair` exports the states of codecs that need no fit, `fitter`
-    runs the fits.
+    `fit_ids` are the training samples that are available. `pair` exports the states of codecs that need no fit,
+    `fitter` runs the fits.
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class Fits:
         self._missing_logged = False
 
     def state_of(self, cell: PlannedCell) -> FittedState:
-        """The cell's fitted state: found, or fitted now in a process of its own.
+        """Return the cell's fitted state. If there is none, fit the codec now, in the process of the fitter.
 
-        Raises CodecFailure where the codec cannot say whether it needs a fit, and what a fit or an export raises.
+        Raises CodecFailure if `needs_fit` raises, and any error of the fit or the export.
         """
         needed, fault = ask_codec(cell.codec.needs_fit, cell.spec, **cell.key.point)
         if fault is not None:
@@ -64,12 +64,12 @@ class Fits:
         return self._fit(cell)
 
     def fit_all(self, cells: Sequence[PlannedCell], into: Path | None = None, *, further: bool = False) -> FitSummary:
-        """Fit every cell that needs it and has no state yet.
+        """Fit every cell that needs a fit and has no state yet.
 
-        States go to the user cache, or to `into`/<codec>, from where a package can ship them. Those that are there are
-        left alone, unless the configuration says `fresh`; or `further` is asked for and the codec's fits start from
-        states at all (`Codec.starts_from`): then they are where the next fit starts. A fit that fails is counted, and
-        the others go on. Raises DataError where a state cannot be written or training data is missing.
+        States go to the user cache, or to `into`/<codec>, from where a package can ship them. Existing states are kept,
+        with two exceptions. With `fresh` in the configuration, the cell is fitted again. With `further`, the cell is
+        fitted further, from its existing state, if its codec overrides `Codec.starts_from`. A failed fit is counted and
+        the others go on. Raises DataError if a state cannot be written or training data is missing.
         """
         summary = FitSummary()
         fitted = [cell for cell in cells if _takes_fit(cell)]
@@ -86,10 +86,10 @@ class Fits:
         return summary
 
     def fit_sets(self, codec: type[Codec]) -> tuple[str, ...]:
-        """The sample sets under which a fitted state of this codec is looked for, in turn; a fit is made on the last.
+        """Return the sample sets whose fitted states of this codec are accepted, in order of preference.
 
-        The first is what the codec would be fitted on with the whole dataset there: states that ship are of that one.
-        The last is what can be fitted on here. They are one where nothing is missing.
+        The first set is the codec's training samples in the complete dataset: shipped states belong to it. The last is
+        the samples that are available here, on which new fits run. If nothing is missing, they are one and the same.
         """
         limit = codec.fit_samples
         if limit not in self._fit_sets:
@@ -98,17 +98,17 @@ class Fits:
         return self._fit_sets[limit]
 
     def fit_key(self, cell: PlannedCell, fit_set: str) -> str:
-        """The name of the cell's fitted state on one of `fit_sets`."""
+        """Return the key of the cell's fitted state on one of `fit_sets`."""
         key = cell.key
         return states.fit_key(self.weights_sha256, fit_set, key.split, cell.codec, dict(key.point), key.seed)
 
     def find(self, cell: PlannedCell) -> FittedState | None:
-        """The cell's state from the user cache or among those that ship; None where there is none."""
+        """Return the cell's state from the user cache or from the shipped ones, or None."""
         found = (states.find(cell.codec, self.fit_key(cell, fit_set)) for fit_set in self.fit_sets(cell.codec))
         return next((state for state in found if state is not None), None)
 
     def read(self, cell: PlannedCell, folder: Path) -> FittedState | None:
-        """The cell's state from a folder; None where there is none."""
+        """Return the cell's state from a folder, or None."""
         found = (states.read(folder, self.fit_key(cell, fit_set)) for fit_set in self.fit_sets(cell.codec))
         return next((state for state in found if state is not None), None)
 
@@ -120,10 +120,10 @@ class Fits:
 
     def _fit_into(self, cell: PlannedCell, into: Path | None, summary: FitSummary, *, further: bool) -> None:
         folder = into / cell.codec.name if into is not None else None
-        there = self.read(cell, folder) if folder is not None else self.find(cell)
+        present = self.read(cell, folder) if folder is not None else self.find(cell)
         own, default = (inspect.getattr_static(kind, "starts_from") for kind in (cell.codec, Codec))
-        before = (there or self.find(cell)) if further and own is not default else None
-        if there is not None and before is None and not self.config.fresh:
+        before = (present or self.find(cell)) if further and own is not default else None
+        if present is not None and before is None and not self.config.fresh:
             summary.present += 1
             self.reporter.finish("ok", f"{cell.label}: there already")
             return
@@ -133,20 +133,20 @@ class Fits:
         self.reporter.finish("ok", f"{cell.label}: fitted in {state.fit_s:.1f} s, {sizes}")
 
     def _fit(self, cell: PlannedCell, folder: Path | None = None, before: FittedState | None = None) -> FittedState:
-        """Fit one cell on the samples that are here, and keep its state in a folder, the user cache by default.
+        """Fit one cell on the available samples, and write its state to a folder, by default the user cache.
 
-        It starts from the state `before`, whose seconds count, or else from its neighbour's where there is one, and
-        goes on from where an earlier fit was interrupted.
+        The fit starts from the state `before`, whose seconds are added, or else from the neighbour's state if there is
+        one. It resumes an interrupted fit.
         """
         key, fit_set = cell.key, self.fit_sets(cell.codec)[-1]
         fit_key = self.fit_key(cell, fit_set)
         if self.config.fresh:
             states.drop_partial(fit_key)
         self._log_missing_samples(cell.codec)
-        nearest = neighbour(cell)
+        neighbour_cell = neighbour(cell)
         start = before
-        if before is None and nearest is not None:
-            start = (self.read(nearest, folder) if folder is not None else None) or self.find(nearest)
+        if before is None and neighbour_cell is not None:
+            start = (self.read(neighbour_cell, folder) if folder is not None else None) or self.find(neighbour_cell)
         fitted = self.fitter.fit(
             cell.codec, cell.spec, key.split, key.point, key.seed, count=len(self.fit_ids[: cell.codec.fit_samples]),
             max_s=self.config.max_fit_s, timeout_s=1.5 * self.config.max_fit_s + self.config.timeout_s,
@@ -158,14 +158,14 @@ class Fits:
             started_from = before.about.get("starts_from")
             fitted = replace(fitted, fit_s=(fitted.fit_s or 0.0) + (before.fit_s or 0.0))
         else:
-            started_from = dict(nearest.key.point) if nearest is not None and start is not None else None
+            started_from = dict(neighbour_cell.key.point) if neighbour_cell is not None and start is not None else None
         state = replace(fitted, about={**key.to_json(), "sample_set": fit_set, "starts_from": started_from})
         states.keep(fit_key, state, folder)
         states.drop_partial(fit_key)
         return state
 
     def _log_missing_samples(self, codec: type[Codec]) -> None:
-        """Log once that a fit takes fewer samples than with the whole dataset."""
+        """Log once that a fit uses fewer samples than with the complete dataset."""
         here, every = (len(ids[: codec.fit_samples]) for ids in (self.fit_ids, self.workload.training_ids()))
         if here < every and not self._missing_logged:
             self._missing_logged = True
@@ -174,7 +174,7 @@ class Fits:
 
 
 def _takes_fit(cell: PlannedCell) -> bool:
-    """True where the codec takes the tensor and has something to learn."""
+    """True if the codec takes the tensor and needs a fit."""
     if cell.fault is not None or cell.skip_reason is not None:
         return False
     return bool(ask_codec(cell.codec.needs_fit, cell.spec, **cell.key.point)[0])

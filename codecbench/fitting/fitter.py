@@ -1,4 +1,4 @@
-"""Fits in processes of their own: one process for the points of a codec at a split, so that its head runs once."""
+"""Runs fits in a worker process: one for all points of a codec at a split, so that the head runs once."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from codecbench.workers.pair import WorkloadRef, chunks, run_heads
 class Fitter:
     """Fits codecs on a workload's training samples. A context manager; `close` ends its process.
 
-    The process is kept for further points of the same codec at the same split, and replaced for any other, or when a
-    fit has failed.
+    The process stays for further points of the same codec at the same split. It is replaced for another codec or split,
+    and after a failed fit.
     """
 
     def __init__(self, workload: WorkloadRef) -> None:
@@ -61,11 +61,12 @@ class Fitter:
         on_progress: Callable[[float, str], None] = lambda _share, _text: None,
         on_saved: Callable[[PartialFit], None] = lambda _partial: None,
     ) -> FittedState:
-        """Both sides' states, fitted on the first `count` training samples.
+        """Return both sides' states, fitted on the first `count` training samples.
 
-        `max_s` is what the codec is told, `timeout_s` when the process is ended. The fit begins at `start`, another
-        point's state, and goes on from `partial`; `on_saved` is given what it saves meanwhile. The state's `fit_s`
-        counts what `partial` had spent. Raises CodecFailure, WorkerTimeout or WorkerDied where the fit fails.
+        `max_s` is the codec's own limit (`FitData.max_s`); the process is ended after `timeout_s`. The fit starts from
+        `start`, a fitted state, and resumes `partial`. `on_saved` is called with what it saves meanwhile. The `fit_s`
+        of the result includes the seconds of `partial`. Raises CodecFailure, WorkerTimeout or WorkerDied if the fit
+        fails.
         """
         spent_s = partial.spent_s if partial is not None else 0.0
         try:

@@ -1,8 +1,8 @@
-"""Fitted codec states: found in the user cache, then in a plugin's checkpoints, else made by a fit.
+"""Files of fitted states, in the user cache and in the checkpoints that plugins ship.
 
 A state is one zip file, `<key>.zip`, with `device.state`, `edge.state` and `info.json`; the key is the fit key. Equal
-states are equal files. Beside it in the cache, while a fit is under way or was interrupted, lies `<key>.part`: what the
-fit saved last.
+states are equal files. While a fit runs, and after an interruption, the cache also has `<key>.part` with the last bytes
+that the fit saved.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _SPENT = struct.Struct("<d")
 
 @dataclass(frozen=True)
 class FittedState:
-    """The states that both sides restore, and the seconds that the fit took (None where nothing was fitted).
+    """The states that the two sides restore, and the seconds of the fit (None if nothing was fitted).
 
-    `about` says for readers what the key stands for: workload, split, codec, version, point and seed.
+    `about` describes the state for people: workload, split, codec, version, point, seed, and more.
     """
 
     device: bytes = b""
@@ -42,26 +42,26 @@ class FittedState:
 
 @dataclass(frozen=True)
 class PartialFit:
-    """The last save of an unfinished fit, and the seconds that it had spent by then, those of earlier ones included."""
+    """The last save of an unfinished fit, and the seconds spent until then, all interrupted fits included."""
 
     saved: bytes
     spent_s: float
 
 
 def fit_key(weights_sha256: str, fit_set: str, split: str, codec: type[Codec], point: dict[str, Any], seed: int) -> str:
-    """The name of a fitted state: workload weights, training data, split, codec, version, point and seed."""
+    """Return the key of a fitted state: a hash of weights, training data, split, codec, version, point and seed."""
     return digest([weights_sha256, fit_set, split, codec.name, codec.version, point, seed])[:32]
 
 
 def cache_folder() -> Path:
-    """Where fitted states are kept for this user."""
+    """Return the folder of this user's fitted states."""
     import platformdirs
 
     return platformdirs.user_cache_path("codecbench") / "states"
 
 
 def find(codec: type[Codec], key: str) -> FittedState | None:
-    """The state of that key from the user cache or the codec's shipped checkpoints; None where neither has it whole."""
+    """Return the intact state of a key from the user cache or else from the codec's checkpoints, or None."""
     cached = read(cache_folder(), key)
     if cached is not None or codec.checkpoints is None:
         return cached
@@ -73,22 +73,22 @@ def find(codec: type[Codec], key: str) -> FittedState | None:
 
 
 def keep(key: str, state: FittedState, folder: Path | None = None) -> Path:
-    """Put a state into a folder, the user cache by default, whole or not at all. Raises DataError where it cannot."""
+    """Write a state to a folder, by default the user cache, atomically. Raises DataError if it cannot be written."""
     path = (cache_folder() if folder is None else folder) / f"{key}.zip"
     _write(path, _packed(state))
     return path
 
 
 def keep_partial(key: str, partial: PartialFit) -> None:
-    """Put what a fit saved into the user cache, whole or not at all, for the next fit of that key.
+    """Write what a fit saved to the user cache, atomically, for the next fit of that key.
 
-    Raises DataError where it cannot.
+    Raises DataError if it cannot be written.
     """
     _write(_partial_path(key), _SPENT.pack(partial.spent_s) + partial.saved)
 
 
 def read_partial(key: str) -> PartialFit | None:
-    """The last save of an unfinished fit of that key; None where there is nothing."""
+    """Return the last save of an unfinished fit of that key, or None."""
     try:
         content = _partial_path(key).read_bytes()
         (spent_s,) = _SPENT.unpack_from(content)
@@ -98,7 +98,7 @@ def read_partial(key: str) -> PartialFit | None:
 
 
 def drop_partial(key: str) -> None:
-    """Remove what a fit of that key saved, if anything."""
+    """Remove the save of an unfinished fit of that key, if there is one."""
     _partial_path(key).unlink(missing_ok=True)
 
 
@@ -120,12 +120,12 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def read(folder: Path, key: str) -> FittedState | None:
-    """The state of that key in a folder; None where it is not there or is damaged."""
+    """Return the state of that key in a folder, or None if it is missing or damaged."""
     try:
         with zipfile.ZipFile(folder / f"{key}.zip") as packed:
             device, edge, text = (packed.read(name) for name in _MEMBERS)
         info = json.loads(text)
-    except Exception:  # zipfile meets a damaged file with whatever comes: zlib.error, EOFError, RuntimeError, ...
+    except Exception:  # a damaged file makes zipfile raise zlib.error, EOFError, RuntimeError and others
         return None
     intact = isinstance(info, dict) and info.get("sha256") == _sum(device, edge)
     return FittedState(device, edge, info.get("fit_s"), info.get("about") or {}) if intact else None
@@ -137,7 +137,7 @@ def _packed(state: FittedState) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as packed:
         for name, content in zip(_MEMBERS, contents, strict=True):
-            # ZipInfo by name alone has a fixed date, so that equal states are equal files.
+            # A ZipInfo made from a name has a fixed date, so that equal states are equal files.
             packed.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     return file.getvalue()
 

@@ -1,1 +1,1 @@
-"""Running an experiment: accuracy pass, timing pass, records."""
+"""Runs an experiment: accuracy pass, timing pass, records."""

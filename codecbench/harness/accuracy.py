@@ -1,4 +1,4 @@
-"""The accuracy pass: every sample through head, encoder, decoder and tail, scored beside the full model."""
+"""The accuracy pass: runs every sample through head, encoder, decoder and tail, and scores it like the full model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from codecbench.workload import Subset, Workload
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Per-sample outcomes of a subset."""
+    """The metric's numerator and denominator for each sample of a subset."""
 
     numerators: NDArray[np.float64]
     denominators: NDArray[np.float64]
@@ -29,7 +29,7 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The targets of the samples that are scored, and the outcomes of the full model on them."""
+    """The targets of the scored samples, and the full model's outcomes on them."""
 
     targets: Mapping[Subset, Sequence[Any]]
     outcomes: Mapping[Subset, Outcomes]
@@ -37,7 +37,7 @@ class Baseline:
 
 @dataclass
 class _Decoded:
-    """The results of a subset's samples, in order; `quality` holds PSNR and SSIM of each chunk of pictures."""
+    """The results of a subset's samples, in order. `quality` has a (PSNR, SSIM) pair of arrays for each chunk."""
 
     payload_bytes: list[int] = field(default_factory=list)
     bounds: list[float | None] = field(default_factory=list)
@@ -46,7 +46,7 @@ class _Decoded:
 
 
 def run_full_model(pair: Pair, subset: Subset, count: int) -> tuple[list[ModelOutputs], float]:
-    """Outputs of the full model on a subset's first samples, and the seconds of its batched forward passes alone."""
+    """Return the full model's outputs on a subset's first samples, and the seconds of its batched forward passes."""
     outputs: list[ModelOutputs] = []
     forward_s = 0.0
     device = pair.device
@@ -59,7 +59,7 @@ def run_full_model(pair: Pair, subset: Subset, count: int) -> tuple[list[ModelOu
 
 
 def score_full_model(pair: Pair, workload: Workload, counts: Mapping[Subset, int]) -> Baseline:
-    """The baseline of a run: the full model on the same samples in the same chunks."""
+    """Return the baseline of a run: the full model on the same samples in the same chunks."""
     targets: dict[Subset, Sequence[Any]] = {}
     outcomes: dict[Subset, Outcomes] = {}
     for subset in SCORED:
@@ -70,10 +70,10 @@ def score_full_model(pair: Pair, workload: Workload, counts: Mapping[Subset, int
 
 
 class AccuracyPass:
-    """Runs every sample of the scored subsets through a cell's codec, and scores what comes out.
+    """Runs every sample of the scored subsets through a cell's codec, and scores the model's outputs.
 
-    `sample_ids` are the identifiers of the samples that are scored. `pair` is set up for the cells' split. A pass that
-    fails may leave a request under way: the pair has to be replaced then.
+    `sample_ids` are the identifiers of the scored samples. `pair` must be set up for the cells' split. After a pass
+    that raises, a request may still be running: replace the pair then.
     """
 
     def __init__(
@@ -85,20 +85,20 @@ class AccuracyPass:
         self.baseline = baseline
 
     def measure(self, opened: OpenedCell, deadline: Deadline) -> dict[str, NDArray[Any]]:
-        """The per-sample columns of all scored subsets; see `Store.samples`. Raises WorkerError where a step fails."""
+        """Return the per-sample columns of all scored subsets (`Store.samples`). Raises WorkerError if a step fails."""
         parts = [self.measure_subset(opened, subset, deadline) for subset in SCORED]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def measure_subset(self, opened: OpenedCell, subset: Subset, deadline: Deadline) -> dict[str, NDArray[Any]]:
-        """The columns of one subset."""
+        """Return the per-sample columns of one subset."""
         return self._columns(opened.cell, subset, self._run(opened, subset, deadline))
 
     def _run(self, opened: OpenedCell, subset: Subset, deadline: Deadline) -> _Decoded:
-        """Encode, carry, decode and run the tail. The device encodes the next chunk while the edge decodes the last."""
+        """Encode, decode and run the tail by chunks. The device encodes a chunk while the edge decodes the last one."""
         handles = opened.handles(deadline)
         device, edge = self.pair.device, self.pair.edge
         keep = _keeps_pictures(opened.cell, subset)
-        bounds = _has_bound(opened.cell) and subset == "test"  # a table shows their mean over test samples alone
+        bounds = _has_bound(opened.cell) and subset == "test"  # tables show their mean over the test samples only
         groups = chunks(len(self.sample_ids[subset]))
         found = _Decoded()
 
@@ -128,14 +128,14 @@ class AccuracyPass:
             "numerator": scores.numerators, "denominator": scores.denominators,
             "uncompressed_numerator": full_model.numerators, "uncompressed_denominator": full_model.denominators,
         }  # fmt: skip
-        # Seven digits are more than these are good for, and half as large on disk.
+        # float32: seven digits are enough for these, and take half the space on disk.
         if _has_bound(cell):
             columns["bound_bytes"] = np.array([np.nan if b is None else b for b in found.bounds], dtype=np.float32)
         if cell.spec.image:
             keep = _keeps_pictures(cell, subset)
             missing = np.full(count, np.nan, dtype=np.float32)
-            for at, name in enumerate(("psnr_db", "ssim")):
-                columns[name] = np.concatenate([q[at] for q in found.quality]).astype(np.float32) if keep else missing
+            for i, name in enumerate(("psnr_db", "ssim")):
+                columns[name] = np.concatenate([q[i] for q in found.quality]).astype(np.float32) if keep else missing
         return columns
 
 

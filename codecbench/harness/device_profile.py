@@ -1,4 +1,4 @@
-"""Measuring the profile of this machine."""
+"""Measures the device profile of this machine."""
 
 from __future__ import annotations
 
@@ -8,35 +8,31 @@ from dataclasses import dataclass
 
 from codecbench import measure
 from codecbench.devices.cases import BLOCK
-from codecbench.devices.fitting import MIN_LAYERS, fit
+from codecbench.devices.fitting import MIN_PROFILE_LAYERS, fit
 from codecbench.devices.layers import Layer
 from codecbench.devices.profile import DeviceProfile
 from codecbench.errors import UsageError
 from codecbench.harness import provenance
 from codecbench.workers.client import DeviceClient
 
-ALONE_CORES = 0.05
-"""What others may use of a core while a machine still counts as left alone."""
-
-
-MIN_PROFILE_LAYERS = 4 * MIN_LAYERS
-"""What a fit takes at the least."""
+QUIET_CORES = 0.05
+"""Cores that other programs may use during a block that counts as quiet."""
 
 
 @dataclass(frozen=True)
-class Block:
-    """Layers with their seconds, and how many cores other programs used meanwhile."""
+class MeasuredBlock:
+    """The layers of a block with the seconds of each, and the cores that other programs used meanwhile."""
 
     measured: list[tuple[Layer, float]]
     busy_cores: float
 
 
-def calm(blocks: Sequence[Block]) -> list[Block]:
-    """The blocks during which the machine was left alone: nearly so, or else the calmer half, or what a fit needs."""
-    by_calm = sorted(blocks, key=lambda block: block.busy_cores)
-    alone = sum(block.busy_cores <= ALONE_CORES for block in blocks)
-    needed = max(alone, (len(blocks) + 1) // 2, math.ceil(MIN_PROFILE_LAYERS / BLOCK))
-    return by_calm[:needed]
+def quiet_blocks(blocks: Sequence[MeasuredBlock]) -> list[MeasuredBlock]:
+    """Return the quiet blocks; at least the quieter half of all blocks, and at least as many as a fit needs."""
+    by_load = sorted(blocks, key=lambda block: block.busy_cores)
+    quiet = sum(block.busy_cores <= QUIET_CORES for block in blocks)
+    needed = max(quiet, (len(blocks) + 1) // 2, math.ceil(MIN_PROFILE_LAYERS / BLOCK))
+    return by_load[:needed]
 
 
 def measure_profile(
@@ -47,24 +43,23 @@ def measure_profile(
     seed: int = 0,
     log: Callable[[float, str], None] = lambda _share, _text: None,
 ) -> tuple[DeviceProfile, list[tuple[Layer, float]]]:
-    """Measure this machine for so many minutes and fit its profile; with the layers it was made of.
+    """Measure this machine for the given minutes; return its fitted profile, and the layers that it was fitted to.
 
-    `reference` is the profile of the machine of the records, against which plain code is compared; without one the
-    factor is 1. `say` hears the share of the time that has passed, and what is going on. Raises UsageError for a time
-    out of bounds.
+    `reference` is the profile of the machine of the records; `general_factor` is relative to it, and 1 without it.
+    `log` gets the share of the time that has passed, and a text. Raises UsageError if `minutes` is out of bounds.
     """
     if not 0.05 <= minutes <= 120:
         raise UsageError(f"--minutes {minutes:g}: give 0.05 to 120; 3 is enough on a fast machine")
     deadline = measure.Deadline(minutes * 60)
-    blocks: list[Block] = []
+    blocks: list[MeasuredBlock] = []
     with DeviceClient(threads=1) as device:
         general = device.measure_general()
-        bystanders = measure.Bystanders(device.pid)
+        background = measure.BackgroundLoad(device.pid)
         while len(blocks) * BLOCK < MIN_PROFILE_LAYERS or deadline.remaining_s() > 0:
             log(1 - deadline.remaining_s() / deadline.limit_s, f"{len(blocks) * BLOCK} layers")
             measured = device.measure_layers(seed, len(blocks))
-            blocks.append(Block(measured, bystanders.busy_cores()))
-    kept = calm(blocks)
+            blocks.append(MeasuredBlock(measured, background.busy_cores()))
+    kept = quiet_blocks(blocks)
     measured = [pair for block in kept for pair in block.measured]
     log(1.0, f"{len(measured)} layers kept, of {len(blocks) * BLOCK}; fitting")
     fitted = fit(measured, seed=seed)
@@ -83,7 +78,7 @@ def measure_profile(
 
 
 def general_factor(kernels_s: Mapping[str, float], reference: DeviceProfile | None) -> float:
-    """The factor by which plain code is slower than on the reference: a geometric mean over common kernels."""
+    """Return how many times slower plain code is than on the reference: the geometric mean over the common kernels."""
     base = reference.general_kernels_s if reference is not None else kernels_s
     ratios = [math.log(kernels_s[name] / base[name]) for name in kernels_s if name in base]
     factor = math.exp(sum(ratios) / len(ratios)) if ratios else 1.0

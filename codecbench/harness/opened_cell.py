@@ -1,4 +1,4 @@
-"""A planned cell whose codec is open in the device and the edge process."""
+"""A planned cell with instances of its codec in the device process and in the edge process."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from codecbench.workers.pair import Pair
 
 
 class Handles(NamedTuple):
-    """Where a codec's instances are found in the two processes."""
+    """The handles of a codec's instances in the two processes."""
 
     device: int
     edge: int
 
 
 class OpenedCell:
-    """A cell with its fitted state. Its codec is opened when first needed, and again where a process was replaced."""
+    """A cell with its fitted state. Its codec is opened at first use, and again after a process has been replaced."""
 
     def __init__(self, pair: Pair, cell: PlannedCell, state: FittedState) -> None:
         self.pair = pair
@@ -30,11 +30,11 @@ class OpenedCell:
 
     @property
     def id(self) -> str:
-        """The hash of the cell's key."""
+        """The cell's identifier, a hash of its key."""
         return self.cell.key.cell
 
     def handles(self, deadline: measure.Deadline) -> Handles:
-        """Handles to the codec's instances, restored from the state. Raises WorkerError where one cannot be made."""
+        """Return the handles of the codec's restored instances. Raises WorkerError if one cannot be created."""
         if self._generation != self.pair.generation:
             self._handles = self._open(deadline)
             self._generation = self.pair.generation
@@ -50,6 +50,6 @@ class OpenedCell:
 
 
 def start_deadline(pair: Pair, limit_s: float) -> measure.Deadline:
-    """A cell's time limit, from when both processes stand ready: that they had to start anew is not its fault."""
+    """Return a cell's time limit. It starts once both processes are ready, so a restart does not count."""
     _ = pair.device, pair.edge
     return measure.Deadline(limit_s)

@@ -1,9 +1,9 @@
-"""The validation of a plan: the fastest codec and split run for real, request by request, over a path that is shaped.
+"""Validates a plan: runs the planned codec and split, request by request, over a path of limited rate and added delay.
 
 The device process runs head and encoder, the payload crosses TCP through a relay of known rate and delay, the edge
-process decodes and runs the tail, and its outputs come back the same way. Seconds are counted from the input to the
-answer. The plan knows nothing of this: its link is fitted to a probe of the same path, its other steps are those of the
-records.
+process decodes and runs the tail, and its outputs come back the same way. The seconds of a request run from the input
+to the answer. The plan does not use these times: its link is fitted to a probe of the same path, and its other steps
+come from the records.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from codecbench.workload import Subset
 PROBE_SIZES = (1, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 PROBE_REPEATS = 15
 WARM_UP = 5
-RETIMED = 40
+RETIMED_SAMPLES = 40
 TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)
 class PathShape:
-    """The shape that the relay gives the path: bits a second, and seconds of delay in each direction."""
+    """The rate of the path in bit/s, and its delay in seconds in each direction."""
 
     rate_bit_per_s: float
     delay_s: float
@@ -52,10 +52,11 @@ class PathShape:
 
 @dataclass(frozen=True, eq=False)
 class PlanValidation:
-    """The choice planned over the fitted link, and the seconds of each request that was made.
+    """The planned choice over the fitted link, and the measured seconds of each request.
 
-    `retimed_s` is the plan's median with steps timed anew, one by one, in the processes that then served the requests:
-    what is left of the error is the plan's, the rest is that of a machine that is not as fast as when it was measured.
+    `retimed_s` is the plan's median with its steps timed again, one by one, in the processes that served the requests.
+    `retimed_error` is thus the error of the plan itself. The rest of `error` comes from a machine that is faster or
+    slower now than when the records were made.
     """
 
     link: TcpRampLink
@@ -65,22 +66,22 @@ class PlanValidation:
 
     @property
     def median_s(self) -> float:
-        """The median of the requests made."""
+        """The median of the measured requests, in seconds."""
         return measure.percentile(list(self.measured_s), 0.5)
 
     @property
     def p95_s(self) -> float:
-        """The 95th percentile of the requests made."""
+        """The 95th percentile of the measured requests, in seconds."""
         return measure.percentile(list(self.measured_s), 0.95)
 
     @property
     def error(self) -> float:
-        """The distance of the plan's median from the measured one, as a share of the measured."""
+        """The relative error of the plan's median: planned / measured - 1."""
         return self.planned.latency.median_s / self.median_s - 1
 
     @property
     def retimed_error(self) -> float:
-        """The same with the steps timed anew."""
+        """The relative error of `retimed_s`: retimed / measured - 1."""
         return self.retimed_s / self.median_s - 1
 
 
@@ -92,10 +93,10 @@ def validate_plan(
     requests: int,
     reporter: Reporter,
 ) -> PlanValidation:
-    """Probe the path, plan on the host over it, and make so many requests of what was planned.
+    """Probe the path, plan on the host over it, and time `requests` requests with the planned codec and split.
 
-    `records` are of one workload. `config` says where plugins and data lie; its codec and split are the plan's.
-    Raises UsageError where nothing that offloads is feasible.
+    `records` are those of one workload. `config` gives plugins, data folder and time limits; its codec and split are
+    replaced by the planned ones. Raises UsageError if no codec is feasible.
     """
     reporter.stage("probing the path")
     link = fitted_link(path)
@@ -107,9 +108,9 @@ def validate_plan(
                   and point_label(r.key.point) == planned.point)  # fmt: skip
     samples = min(requests, record.task.n if record.task else requests)
     with (
-        _ready(config, record, samples, reporter) as (pair, handles),
+        _open_pair(config, record, samples, reporter) as (pair, handles),
         pair.single_threaded(),
-        _reached(pair.edge, handles.edge, path) as address,
+        _reachable_edge(pair.edge, handles.edge, path) as address,
     ):
         reporter.stage(f"{requests} requests over {path.rate_bit_per_s / 1e6:g} Mbit/s")
         pair.device.load_inputs("test", range(samples))
@@ -119,8 +120,8 @@ def validate_plan(
 
 
 @contextmanager
-def _ready(config: RunConfig, record: Record, samples: int, reporter: Reporter) -> Iterator[tuple[Pair, Handles]]:
-    """The two processes, set up for a record's cell with so many test samples."""
+def _open_pair(config: RunConfig, record: Record, samples: int, reporter: Reporter) -> Iterator[tuple[Pair, Handles]]:
+    """Yield the two processes, set up for a record's cell with `samples` test samples, and the codec's handles."""
     key = record.key
     narrowed = config.model_copy(update={"split": [key.split], "seed": key.seed, "samples": samples})
     pm = manager(config.plugin)
@@ -131,7 +132,7 @@ def _ready(config: RunConfig, record: Record, samples: int, reporter: Reporter) 
     grid = Grid(narrowed, workload_class, [(codec, dict(key.point))], ids)
     ref = WorkloadRef(reference(workload_class), config.data_dir, config.torch_device)
     with Pair(ref, grid.counts) as pair, Fitter(ref) as fitter:
-        _ = pair.device  # once it has started, the cuts are known
+        _ = pair.device  # its start fills `pair.cuts`
         (cell,) = grid.cells(pair.cuts)
         reporter.stage(f"setting up {cell.label}")
         pair.use_split(key.split)
@@ -140,11 +141,11 @@ def _ready(config: RunConfig, record: Record, samples: int, reporter: Reporter) 
 
 
 def fitted_link(path: PathShape) -> TcpRampLink:
-    """A link fitted to a probe of this path between two processes, as requests have them on its ends."""
+    """Return a link fitted to a probe of this path, between a device and an edge process as in the requests."""
     with (
         DeviceClient(threads=1) as device,
         EdgeClient(threads=1) as edge,
-        _reached(edge, None, path) as address,
+        _reachable_edge(edge, None, path) as address,
     ):
         pairs = device.probe(address, PROBE_SIZES, PROBE_REPEATS, timeout_s=TIMEOUT_S)
     sizes, ms = zip(*pairs, strict=True)
@@ -152,9 +153,9 @@ def fitted_link(path: PathShape) -> TcpRampLink:
 
 
 def _retimed_s(pair: Pair, handles: Handles, link: Link, count: int) -> float:
-    """The median of head, encode, network, decode and tail of samples whose steps are timed one by one."""
+    """Return the median seconds of head, encode, network, decode and tail, with the steps timed one by one."""
     totals = []
-    for turn in range(min(count, RETIMED) + WARM_UP):
+    for turn in range(min(count, RETIMED_SAMPLES) + WARM_UP):
         position = turn % count
         head_s = pair.device.time_head("test", position)
         encoded = pair.device.time_encode(handles.device, "test", position)
@@ -165,7 +166,9 @@ def _retimed_s(pair: Pair, handles: Handles, link: Link, count: int) -> float:
 
 
 @contextmanager
-def _reached(edge: EdgeClient, handle: int | None, path: PathShape) -> Iterator[Address]:
-    """The address by which the edge process is reached over the path: a codec of its, or else its link server."""
-    with relay(edge.listen(handle), rate_bit_per_s=path.rate_bit_per_s, delay_s=path.delay_s).running() as near:
-        yield near
+def _reachable_edge(edge: EdgeClient, handle: int | None, path: PathShape) -> Iterator[Address]:
+    """Yield an address that leads over the path to the edge process: to a codec, or to a link server if None."""
+    with relay(
+        edge.listen(handle), rate_bit_per_s=path.rate_bit_per_s, delay_s=path.delay_s
+    ).running() as relay_address:
+        yield relay_address

@@ -1,4 +1,4 @@
-"""Progress of a run: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a run: a bar on a terminal, plain lines otherwise."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ if TYPE_CHECKING:
 
 
 class Lines:
-    """One line for each cell that ends."""
+    """Prints one line for each finished cell."""
 
     def __init__(self) -> None:
         self.total = 0
         self.ended = 0
 
     def plan(self, cells: int) -> None:
-        """Remember how many there will be."""
+        """Set the number of cells."""
         self.total = cells
 
     def stage(self, text: str) -> None:
-        """A line for what takes a while and is not one cell."""
+        """Print a line for a longer stage of the run."""
         self.log(text)
 
     def update(self, text: str) -> None:
-        """Say nothing: cells have a line when they have ended."""
+        """Print nothing: a cell gets its line when it is finished."""
 
     def finish(self, status: str, text: str) -> None:
-        """`[3/50] ok input raw`."""
+        """Print a line such as `[3/50] ok input raw`."""
         self.ended += 1
         self.log(f"[{self.ended}/{self.total}] {status} {text}")
 
     def log(self, line: str) -> None:
-        """The line itself."""
+        """Print the line."""
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
 
 
 class Bar:
-    """A bar with the cell at work; skipped and failed cells leave a line above it."""
+    """Shows a bar with the current cell; skipped and failed cells leave a line above it."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -60,19 +60,19 @@ class Bar:
         self.progress.update(self.task, description=text)
 
     def finish(self, status: str, text: str) -> None:
-        """Move the bar."""
+        """Advance the bar by one cell."""
         if status != "ok":
             self.log(f"{status} {text}")
         self.progress.advance(self.task)
 
     def log(self, line: str) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         self.progress.console.print(line, markup=False, highlight=False)
 
 
 @contextmanager
 def reporter() -> Iterator[Lines | Bar]:
-    """A reporter for this run's standard error."""
+    """Yield a reporter that writes to standard error."""
     if not sys.stderr.isatty():
         yield Lines()
         return

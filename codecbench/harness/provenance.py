@@ -1,4 +1,4 @@
-"""The provenance of records: machine, software, sources, and the command that makes them again."""
+"""The provenance of records: machine, software, source hashes, and the command that repeats the measurement."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PACKAGES = ("numpy", "pillow", "scikit-image", "torch")
 
 
 class RunProvenance:
-    """Makes the provenance of a run's records, and tells whether earlier results are of the same sources."""
+    """Makes the provenance of a run's records, and compares earlier results with the current sources."""
 
     def __init__(
         self, config: RunConfig, codecs: Iterable[type[Codec]], *, weights_sha256: str, test_samples: int
@@ -36,7 +36,7 @@ class RunProvenance:
         self.source_hashes = {codec: source_sha256(codec) for codec in codecs}
 
     def of(self, cell: PlannedCell) -> Provenance:
-        """The provenance of a cell's record, made now."""
+        """Return the provenance of a record of this cell that is made now."""
         commit, dirty = git_state()
         return Provenance(
             codecbench=codecbench.__version__, plugin=_plugin_label(cell.codec),
@@ -46,15 +46,15 @@ class RunProvenance:
         )  # fmt: skip
 
     def sources(self, cell: PlannedCell) -> dict[str, str]:
-        """The hashes by which results are known as current, as plain values."""
+        """Return the hashes that `is_current` compares, as plain values."""
         return {"source_hash": self.source_hashes[cell.codec], "weights_hash": self.weights_sha256}
 
     def is_current(self, cell: PlannedCell, source_hash: str, weights_hash: str) -> bool:
-        """True where results with these hashes are of the codec's source and the weights of today."""
+        """True if results with these hashes come from the codec's current source and the current weights."""
         return source_hash == self.source_hashes[cell.codec] and weights_hash == self.weights_sha256
 
     def _command(self, cell: PlannedCell) -> str:
-        """The command that makes this cell again. Plugin files are named without their folders."""
+        """Return the command that repeats this cell. Plugin files are named without their folders."""
         key = cell.key
         codec = f"{key.codec}:{point_label(key.point)}" if key.point else key.codec
         parts = ["codecbench run", f"--workload {key.workload}", f"--codec {codec}", f"--split {key.split}"]
@@ -66,7 +66,7 @@ class RunProvenance:
 
 @lru_cache(maxsize=1)
 def cpu_name() -> str:
-    """The processor's name as the system gives it."""
+    """Return the processor's name as the system states it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -78,7 +78,7 @@ def cpu_name() -> str:
 
 @lru_cache(maxsize=1)
 def machine() -> dict[str, Any]:
-    """The provenance fields that describe machine and software: no host name, no user, no path."""
+    """Return the provenance fields of machine and software: no host name, no user name, no path."""
     packages = {}
     for name in PACKAGES:
         try:
@@ -93,7 +93,7 @@ def machine() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def git_state() -> tuple[str | None, bool | None]:
-    """Commit and dirtiness of the checkout that codecbench runs from, or (None, None) outside one."""
+    """Return the commit of codecbench's checkout and whether it has changes, or (None, None) outside a checkout."""
     here = Path(codecbench.__file__).resolve().parent
 
     def git(*arguments: str) -> str | None:
@@ -109,7 +109,7 @@ def git_state() -> tuple[str | None, bool | None]:
             return None
         return completed.stdout.strip()
 
-    # An installed copy inside somebody else's repository must not borrow its commit.
+    # A copy that is installed inside another repository must not report that repository's commit.
     if git("ls-files", "--error-unmatch", "__init__.py") is None:
         return None, None
     commit, changes = (
@@ -121,7 +121,7 @@ def git_state() -> tuple[str | None, bool | None]:
 
 @lru_cache
 def _plugin_label(codec: type[Codec]) -> str:
-    """Distribution and version of the codec's package, or the name of its single file."""
+    """Return the distribution, version and module of the codec, or the name of its single file."""
     top = codec.__module__.partition(".")[0]
     names = packages_distributions().get(top)
     if names:

@@ -1,4 +1,4 @@
-"""PSNR and SSIM of decoded pictures, many at once."""
+"""PSNR and SSIM of batches of decoded pictures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ K1, K2 = 0.01, 0.03
 
 
 def psnr_db(originals: NDArray[np.float32], decoded: NDArray[np.float32]) -> NDArray[np.float64]:
-    """PSNR of each picture, (count, channels, height, width) with values 0 to 1: decibels, infinite where equal."""
+    """Return the PSNR of each picture in dB, infinite if equal. (count, channels, height, width), values 0 to 1."""
     import numpy as np
 
     squares = (originals.astype(np.float64) - decoded) ** 2
@@ -23,10 +23,10 @@ def psnr_db(originals: NDArray[np.float32], decoded: NDArray[np.float32]) -> NDA
 
 
 def ssim(originals: NDArray[np.float32], decoded: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Mean SSIM of each picture, shapes and values as for `psnr_db` (Wang et al. 2004, equation 13).
+    """Return the mean SSIM of each picture (Wang et al. 2004, equation 13). Shapes and values as in `psnr_db`.
 
-    What `skimage.metrics.structural_similarity` gives with its defaults, for all pictures in one pass: a uniform window
-    of 7 pixels (less in a smaller picture), sample covariances, borders left out, averaged over the channels.
+    Equals `skimage.metrics.structural_similarity` with its defaults, but for all pictures in one pass: a uniform window
+    of 7 pixels (smaller in a smaller picture), sample covariances, no borders, the mean over the channels.
     """
     import numpy as np
     from scipy.ndimage import uniform_filter

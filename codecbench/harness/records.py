@@ -1,4 +1,4 @@
-"""The records of a run: one for each cell, written when the cell has ended."""
+"""Writes the records of a run: one for each cell, when the cell is finished."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OUTCOMES = ("numerator", "denominator", "uncompressed_numerator", "uncompressed_
 
 
 class RecordWriter:
-    """Writes the records of cells and counts them in `summary`."""
+    """Writes the records of cells, reports them, and counts them in `summary`."""
 
     def __init__(
         self,
@@ -43,13 +43,13 @@ class RecordWriter:
         self.choice_set = choice_set
 
     def skipped(self, cell: PlannedCell, reason: str) -> None:
-        """Record that the codec does not take this tensor."""
+        """Write the record of a cell that is skipped: its codec does not take this tensor."""
         self._write_unmeasured(cell, "skipped", reason)
         self.summary.skipped += 1
         self._finish("skipped", cell, reason)
 
     def failed(self, cell: PlannedCell, reason: str) -> None:
-        """Record that the cell could not be measured."""
+        """Write the record of a cell that could not be measured."""
         self._write_unmeasured(cell, "failed", reason)
         self.summary.failed += 1
         self.summary.failures.append(f"{cell.label}: {reason}")
@@ -65,7 +65,7 @@ class RecordWriter:
         *,
         raw_bytes: float,
     ) -> None:
-        """Record a measured cell. `raw_bytes` is the mean size of its tensor without a codec."""
+        """Write the record of a measured cell. `raw_bytes` is the mean size of its tensor without a codec."""
         test, choice = (_rows(columns, subset) for subset in SCORED)
         steps = timings.seconds()
         record = Record(
@@ -122,12 +122,12 @@ def _seconds(values: list[float]) -> Seconds:
 
 
 def _rounded(seconds: list[float]) -> list[float]:
-    """To ten nanoseconds, below which a clock tells nothing of a step."""
+    """Return the values rounded to 10 ns: a clock does not resolve less."""
     return [round(value, 8) for value in seconds]
 
 
 def _mean_bound(test: Mapping[str, NDArray[Any]]) -> float | None:
-    """The mean Shannon bound of the payloads, or None where the codec gave none for some."""
+    """Return the mean Shannon bound of the payloads, or None if a payload has none."""
     bounds = test.get("bound_bytes")
     return None if bounds is None or np.isnan(bounds).any() else float(bounds.mean(dtype=np.float64))
 

@@ -1,4 +1,4 @@
-"""The results of earlier runs in the same folder: which cells have a record that still holds."""
+"""Results of earlier runs in the same folder: finds the cells that have a current record."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from codecbench.results.store import Store
 
 
 class EarlierResults:
-    """Tells which cells are still to be measured, and removes results that no longer hold.
+    """Finds the cells that have to be measured, and removes outdated results.
 
-    `choice_samples` are wanted of a record, `fresh` says that none is good enough.
+    A record needs at least `choice_samples` choice samples to be current. With `fresh` no record is current.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class EarlierResults:
         self.fresh = fresh
 
     def missing(self, cells: Sequence[PlannedCell]) -> tuple[list[PlannedCell], Summary]:
-        """The cells without a current record, and a summary that counts the others.
+        """Return the cells without a current record, and a summary that counts the others.
 
         Raises NewerSchemaError for a record of a later version.
         """
@@ -38,7 +38,7 @@ class EarlierResults:
         return [cell for cell in cells if not self._is_present(cell, summary)], summary
 
     def accuracy(self, cell: PlannedCell) -> tuple[Mapping[str, NDArray[Any]], Samples] | None:
-        """Columns and file of a finished accuracy pass whose timing is missing; None where it has to be done."""
+        """Return the columns and file of a finished accuracy pass without timing, or None if the pass has to run."""
         kept = self.store.partial(cell.key)
         if kept is None:
             return None
@@ -66,14 +66,14 @@ class EarlierResults:
             self.store.discard(cell.key)
             return False
         if record.status == "skipped" and cell.skip_reason is None:
-            return False  # what was missing then, an optional package say, is there now
+            return False  # what was missing then, such as an optional package, is available now
         summary.present += 1
         if record.status == "failed":
             summary.failures.append(f"{cell.label}: {record.reason} (in an earlier run; --fresh tries again)")
         return True
 
     def _found(self, cell: PlannedCell) -> Record | None:
-        """The cell's record; None, and nothing left of it, where it is damaged."""
+        """Return the cell's record or None. A damaged record is removed."""
         try:
             return self.store.find(cell.key)
         except NewerSchemaError:

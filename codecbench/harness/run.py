@@ -1,7 +1,8 @@
-"""A run: what is there already is left alone, the other cells are fitted, measured and recorded.
+"""A run: fits, measures and records all cells of a configuration that have no current record.
 
-For each split: the heads run once; every cell's accuracy pass runs on the test samples and on the choice samples; then
-one timing pass goes through all cells of the split sample by sample, so that drift of the machine hits all alike.
+For each split, the head runs once on all samples. The accuracy pass of every cell runs on the test samples and on the
+choice samples. Then one timing pass runs through all cells of the split, sample by sample, so that drift of the machine
+affects all cells equally.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from codecbench.workload import Subset
 
 @dataclass(frozen=True)
 class _Scored:
-    """A cell behind its accuracy pass."""
+    """A cell whose accuracy pass is done."""
 
     opened: OpenedCell
     columns: Mapping[str, NDArray[Any]]
@@ -70,12 +71,12 @@ class Run:
         self._baseline: Baseline | None = None
 
     def plan(self) -> list[PlannedCell]:
-        """Every cell of this configuration, in the order in which it will run."""
-        _ = self.pair.device  # once it has started, the cuts are known
+        """Return every cell of this configuration, in the order of execution."""
+        _ = self.pair.device  # its start fills `pair.cuts`
         return self.grid.cells(self.pair.cuts)
 
     def estimate_s(self, cells: Sequence[PlannedCell]) -> float:
-        """A rough time for these cells, from one forward pass of the model and a second of work around each cell."""
+        """Return the estimated seconds of these cells: from one forward pass of the model, and 1 s of overhead each."""
         count = min(32, self.grid.counts["test"])
         sample_s = self.pair.device.run_full_model("test", range(count)).forward_s / count
         samples = sum(self.grid.counts.values())
@@ -83,7 +84,7 @@ class Run:
         return len(running) * (1.0 + sample_s * (samples + 2 * self.config.timing_samples)) + 6.0
 
     def execute(self) -> Summary:
-        """Measure every cell that has no current record. Raises CodecbenchError where the run cannot go on."""
+        """Measure every cell that has no current record. Raises CodecbenchError if the run cannot continue."""
         with self.store.locked(), self.pair, self.fitter:
             todo, summary = self.earlier.missing(self.plan())
             self.reporter.plan(len(todo))
@@ -100,9 +101,9 @@ class Run:
         return summary
 
     def fit(self, into: Path | None = None, *, further: bool = False) -> FitSummary:
-        """Fit every point of this configuration that needs it and has no state yet, and measure nothing.
+        """Fit every point of this configuration that needs a fit and has no state yet. Measures nothing.
 
-        See `Fits.fit_all` for where states go and what is fitted again.
+        See `Fits.fit_all` for the folder of the states and for repeated fits.
         """
         if further and self.config.fresh:
             raise UsageError("--fresh forgets the states that are there and --further starts from them; take one")
@@ -110,7 +111,7 @@ class Run:
             return self.fits.fit_all(self.plan(), into, further=further)
 
     def prepare(self, split: str) -> AccuracyPass:
-        """The accuracy pass of a split. Scores the full model, once, and then sets both processes up for the split."""
+        """Return the accuracy pass of a split. Scores the full model at the first call; sets both processes up."""
         if self._baseline is None:
             self._baseline = score_full_model(self.pair, self.workload, self.grid.counts)
         self.pair.use_split(split)
@@ -148,7 +149,7 @@ class Run:
         try:
             columns = accuracy.measure(opened, start_deadline(self.pair, self.config.timeout_s))
         except CodecbenchError:
-            # Whatever the codec left in the processes, memory above all, must not meet the next cell.
+            # What the codec has left in the processes, memory above all, must not affect the next cell.
             self.pair.replace()
             raise
         return _Scored(opened, columns, self.store.write_samples(cell.key, columns, self.provenance.sources(cell)))
@@ -173,7 +174,7 @@ class Run:
                 writer.ok(cell, item.opened.state, item.columns, item.samples, timings, raw_bytes=raw_bytes)
 
     def _describe_layers(self) -> None:
-        """Keep what the full model computes, so that device profiles can be applied to it later without torch."""
+        """Write the layers of the full model, so that device profiles can be applied to it later without torch."""
         try:
             found = self.store.layers(self.workload.name)
         except DataError as error:

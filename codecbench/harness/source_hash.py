@@ -1,4 +1,4 @@
-"""The hash of a codec's source, by which a record says whether it is current."""
+"""The hash of a codec's source code. A record with another hash is outdated."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from codecbench.registry import class_label
 
 CORE = "codecbench"
 HELPERS = "codecbench.toolbox"
-"""The part of codecbench that codecs are made of. The rest is the contract and the harness."""
+"""The part of codecbench that belongs to a codec's source. The rest is the contract and the harness."""
 
 
 class Module(NamedTuple):
-    """A module by its dotted name, the package in which its relative imports are resolved, and its file."""
+    """A module: its dotted name, the package that its relative imports refer to, and its file."""
 
     name: str
     package: str
@@ -34,7 +34,7 @@ class Module(NamedTuple):
 
 
 class Import(NamedTuple):
-    """One name that a module imports: `module` alone, or `name` out of `module`, bound to `bound`."""
+    """One imported name: `module` itself, or `name` from `module`, bound to `bound`. `level` counts leading dots."""
 
     module: str
     level: int
@@ -50,13 +50,13 @@ class Source(NamedTuple):
 
 
 def source_sha256(item: type[Any]) -> str:
-    """Hex digest of the source that a codec class is made of. Comments, docstrings and blank lines do not count.
+    """Return the hex SHA-256 of a codec's source. Comments, docstrings and blank lines do not count.
 
-    It covers the module that defines the class, all modules of its folder where that module is a package, and every
-    module that these import, directly or not, as long as it is the author's: of the same top-level package, or
-    installed nowhere (beside a plugin file, say), or of `codecbench.toolbox`. The contract and libraries are left
-    out; a record names their versions. Imports are read from the source text, so one that is computed at run time is
-    not seen. Raises PluginError where the class has no source file.
+    It covers the module that defines the class, all modules of its folder if that module is a package, and every
+    module that these import, directly or indirectly, if it is in the same top-level package, not installed (a file
+    beside a plugin file, for example), or in `codecbench.toolbox`. The contract and libraries are not covered; a record
+    names their versions. Imports are read from the source text, so imports at run time by a computed name are missed.
+    Raises PluginError if the class has no source file.
     """
     path = inspect.getsourcefile(item)
     if path is None:
@@ -66,20 +66,20 @@ def source_sha256(item: type[Any]) -> str:
     top = item.__module__.partition(".")[0]
     sources = {module.path: read_source(module.path.read_bytes()) for module in own}
     helpers: dict[str, Path] = {}
-    waiting = [(module, entry) for module in own for entry in sources[module.path].imports]
-    while waiting:
-        importer, entry = waiting.pop()
-        for found in _modules_of(importer, entry, top):
-            if found.path not in sources and _counts(found.name):
+    pending = [(module, entry) for module in own for entry in sources[module.path].imports]
+    while pending:
+        importer, entry = pending.pop()
+        for found in _imported_modules(importer, entry, top):
+            if found.path not in sources and _is_hashed(found.name):
                 helpers[found.name] = found.path
                 sources[found.path] = read_source(found.path.read_bytes())
-                waiting += [(found, further) for further in sources[found.path].imports]
+                pending += [(found, imported) for imported in sources[found.path].imports]
     paths = [*(module.path for module in own), *(helpers[name] for name in sorted(helpers))]
     return hashlib.sha256(b"".join(hashlib.sha256(sources[path].code).digest() for path in paths)).hexdigest()
 
 
 def _package_modules(module: Module) -> list[Module]:
-    """The module itself; where it is a package's `__init__.py`, all modules below it, too."""
+    """Return the module, and if it is a package's `__init__.py` all modules below it."""
     if module.path.name != "__init__.py":
         return [module]
     folder = module.path.parent
@@ -91,45 +91,45 @@ def _package_modules(module: Module) -> list[Module]:
     return found
 
 
-def _modules_of(importer: Module, entry: Import, top: str) -> Iterator[Module]:
-    """The modules that one import takes in: those it names, and the packages they lie in."""
+def _imported_modules(importer: Module, entry: Import, top: str) -> Iterator[Module]:
+    """Yield the modules that one import runs: the module it names, and the packages around it."""
     base = entry.module
     if entry.level:
         parts = importer.package.split(".")
         base = ".".join([*parts[: len(parts) - entry.level + 1], *([base] if base else [])])
-    named = _find(f"{base}.{entry.name}", top) if entry.name is not None else None
-    module = named if named is not None else _find(base, top)
+    named = _find_module(f"{base}.{entry.name}", top) if entry.name is not None else None
+    module = named if named is not None else _find_module(base, top)
     if module is None:
         return
-    if named is None and entry.name is not None and _only_collects(module):
-        # The package passes the name on: what counts is where it comes from, not all else that it collects.
-        for passed in read_source(module.path.read_bytes()).imports:
-            if entry.name == passed.bound:
-                yield from _modules_of(module, passed, top)
+    if named is None and entry.name is not None and _only_reexports(module):
+        # The package re-exports the name: only the module that defines it counts, not all that the package imports.
+        for exported in read_source(module.path.read_bytes()).imports:
+            if entry.name == exported.bound:
+                yield from _imported_modules(module, exported, top)
         return
     yield module
-    around = module.name.rpartition(".")[0]
-    while around:  # importing a module runs the __init__.py of each package around it
-        package = _find(around, top)
-        if package is not None and not _only_collects(package):
+    enclosing = module.name.rpartition(".")[0]
+    while enclosing:  # importing a module runs the __init__.py of each package around it
+        package = _find_module(enclosing, top)
+        if package is not None and not _only_reexports(package):
             yield package
-        around = around.rpartition(".")[0]
+        enclosing = enclosing.rpartition(".")[0]
 
 
-def _only_collects(module: Module) -> bool:
-    """True for a package of codecbench, whose `__init__.py` does no more than collect names."""
+def _only_reexports(module: Module) -> bool:
+    """True for a package of codecbench: its `__init__.py` only re-exports names."""
     return module.path.name == "__init__.py" and module.name.partition(".")[0] == CORE
 
 
-def _find(name: str, top: str) -> Module | None:
-    """The source file of a module by its dotted name, or None where there is none or where it is no part of a codec.
+def _find_module(name: str, top: str) -> Module | None:
+    """Return the module of a dotted name, or None if it has no source file or belongs to a library.
 
-    Nothing is imported, the packages around the module neither.
+    Nothing is imported, not even the packages around the module.
     """
     first, *inner = name.split(".")
     try:
         spec = importlib.util.find_spec(first)
-    except ValueError:  # a module made by hand
+    except ValueError:  # a module object made at run time, without a spec
         return None
     if first not in (CORE, top) and (spec is None or _is_library(spec)):
         return None
@@ -145,30 +145,30 @@ def _find(name: str, top: str) -> Module | None:
 
 
 def _is_library(spec: ModuleSpec) -> bool:
-    """True for what is part of Python or installed among its packages."""
+    """True for a module of Python's own library or of an installed package."""
     folders = [spec.origin] if spec.origin is not None else list(spec.submodule_search_locations or ())
     files = [Path(place).resolve() for place in folders if Path(place).is_absolute()]
     return not files or any(file.is_relative_to(folder) for file in files for folder in _library_folders())
 
 
-def _counts(name: str) -> bool:
-    """True but for modules of codecbench that are no helpers."""
+def _is_hashed(name: str) -> bool:
+    """True for all modules except those of codecbench outside the toolbox."""
     return name.partition(".")[0] != CORE or f"{name}.".startswith(f"{HELPERS}.")
 
 
 @lru_cache
 def _library_folders() -> frozenset[Path]:
-    """Where Python's own library and installed packages lie."""
+    """Return the folders of Python's own library and of installed packages."""
     paths = [sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
     return frozenset(Path(path).resolve() for path in [*paths, *site.getsitepackages(), site.getusersitepackages()])
 
 
 @lru_cache(maxsize=4096)
 def read_source(source: bytes) -> Source:
-    """A module's code with comments, docstrings and blank lines cut out by position, and its imports.
+    """Return a module's code without comments, docstrings and blank lines, and its imports.
 
-    The text of what is left is never changed or printed anew, so it is the same on every Python. Raises SyntaxError
-    where the text is no Python.
+    They are cut out by position. The remaining text is not reformatted, so it is the same on every Python version.
+    Raises SyntaxError if the text is not Python.
     """
     tree = ast.parse(source)
     imports: list[Import] = []
@@ -184,7 +184,7 @@ def read_source(source: bytes) -> Source:
 
 
 def _code(text: str, tree: ast.Module) -> bytes:
-    """The text without comments, docstrings, blank lines and spaces at the ends of lines. Strings stay as they are."""
+    """Return the text without comments, docstrings, blank lines and trailing spaces. Strings stay unchanged."""
     lines = [line.encode() for line in text.split("\n")]  # positions in the tree count UTF-8 bytes
     cuts = list(_docstrings(tree))
     inside: set[int] = set()  # lines that end within a string
@@ -197,7 +197,7 @@ def _code(text: str, tree: ast.Module) -> bytes:
             cuts.append((row, len(chars[:column].encode()), end_row, len(chars[:end_column].encode())))
         elif kind == "STRING":
             inside.update(range(row, end_row))
-        elif kind in ("FSTRING_START", "TSTRING_START"):  # from Python 3.12 on a string of several tokens
+        elif kind in ("FSTRING_START", "TSTRING_START"):  # since Python 3.12 such a string is several tokens
             opened.append(row)
         elif kind in ("FSTRING_END", "TSTRING_END"):
             inside.update(range(opened.pop(), end_row))
@@ -210,7 +210,7 @@ def _code(text: str, tree: ast.Module) -> bytes:
 
 
 def _docstrings(tree: ast.Module) -> Iterator[tuple[int, int, int, int]]:
-    """Where docstrings start and end: line, column in UTF-8 bytes, and the same of the end."""
+    """Yield the position of each docstring: line and column of the start, then of the end; columns in UTF-8 bytes."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
             first = node.body[0]

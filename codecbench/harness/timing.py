@@ -1,4 +1,4 @@
-"""The timing pass: head, encode, decode and tail of the cells of a split, one sample at a time."""
+"""The timing pass: times head, encode, decode and tail of the cells of a split, one sample at a time."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from codecbench.workers.pair import Pair
 Result = TypeVar("Result")
 
 WARM_UP = 3
-"""Samples that go through every cell before timing starts."""
+"""Untimed samples that run through every cell before timing starts."""
 
 
 @dataclass(frozen=True)
 class Steps:
-    """The steps of one sample behind the head, in seconds, and its payload's size."""
+    """The seconds of one sample's steps after the head, and the size of its payload."""
 
     encode_s: float
     decode_s: float
@@ -37,7 +37,7 @@ class Timings:
     cost: Cost
 
     def seconds(self) -> dict[str, list[float]]:
-        """The seconds of each step but the head, by its name in a record."""
+        """Return the seconds of each step except the head, under the step's name in a record."""
         return {
             "encode_s": [step.encode_s for step in self.steps],
             "decode_s": [step.decode_s for step in self.steps],
@@ -54,17 +54,17 @@ class Failure:
 
 @dataclass
 class _Running:
-    """A cell that is being timed."""
+    """The cost and the timed steps so far of a cell."""
 
     cost: Cost
     steps: list[Steps] = field(default_factory=list)
 
 
 class TimingPass:
-    """Times cells, one sample at a time, the cells taking turns, so that drift of the machine hits all alike.
+    """Times cells in turns, one sample at a time, so that drift of the machine affects all cells equally.
 
-    `test_samples` is how many there are, `timing_samples` how many are timed, `timeout_s` the limit of each step.
-    `pair` is set up for the cells' split.
+    `test_samples` is the number of test samples, `timing_samples` the number that is timed, `timeout_s` the limit of
+    each step. `pair` must be set up for the cells' split.
     """
 
     def __init__(self, pair: Pair, *, test_samples: int, timing_samples: int, timeout_s: float) -> None:
@@ -74,9 +74,9 @@ class TimingPass:
         self.timeout_s = timeout_s
 
     def measure(self, cells: Sequence[OpenedCell]) -> dict[str, Timings | Failure]:
-        """Timings of each cell, or its failure, by the cell's id. A cell that fails costs no other.
+        """Return the timings or the failure of each cell, by the cell's id. A failed cell does not affect the others.
 
-        Raises WorkerError where the head itself fails.
+        Raises WorkerError if the head fails.
         """
         if not cells:
             return {}
@@ -94,7 +94,7 @@ class TimingPass:
     def _time_turn(
         self, turn: int, cells: Sequence[OpenedCell], running: dict[str, _Running | Failure], head_s: list[float]
     ) -> None:
-        """One sample through the head and through every cell. Each turn starts with another cell."""
+        """Time one sample through the head and through every cell. Each turn starts with the next cell."""
         keep, position = turn >= WARM_UP, turn % self.test_samples
         seconds = self.pair.device.time_head("test", position)
         if keep:

@@ -1,1 +1,1 @@
-"""Models of networks, their files, and the measuring of real paths."""
+"""Models of networks, their files, and measurements of real paths."""

@@ -1,4 +1,4 @@
-"""Files of links: a link as JSON, Mahimahi traces, measured pairs; and the choice of a link by name or by file."""
+"""Files of links: links as JSON, Mahimahi traces and measured pairs. Finds a link by name or file."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ KINDS: dict[str, type[Any]] = {
 }  # fmt: skip
 TRACE_ENDINGS = (".trace", ".mahimahi")
 BYTES_COLUMNS = {"bytes": 1, "payload_bytes": 1, "kib": 1024, "payload_kib": 1024}
-"""Columns that hold a message's size, and the bytes in their unit."""
+"""Names of columns with message sizes, and the bytes of their unit."""
 MS_COLUMNS = ("ms", "network_ms")
 
 
 def to_json(link: Link) -> str:
-    """A link of this package as a JSON object: its kind and its fields. Raises UsageError for a plugin's own class."""
+    """Return a link of this package as JSON: its kind and its fields. Raises UsageError for a class of a plugin."""
     return json.dumps(_plain(link), indent=1) + "\n"
 
 
 def from_json(text: str, label: str = "link") -> Link:
-    """The link that `to_json` wrote. Raises DataError, beginning with the label, for anything else."""
+    """Return the link that `to_json` wrote. Raises DataError, starting with the label, for any other text."""
     try:
         document = json.loads(text)
     except ValueError as error:
@@ -38,7 +38,7 @@ def from_json(text: str, label: str = "link") -> Link:
 
 
 def load_link(path: Path) -> Link:
-    """A link from a file: JSON, or a Mahimahi trace by its ending. Raises DataError, naming the file."""
+    """Read a link from a file, a Mahimahi trace by its ending or else JSON. Raises DataError with the file's name."""
     if path.suffix in TRACE_ENDINGS:
         return TraceLink.read(path)
     try:
@@ -50,9 +50,9 @@ def load_link(path: Path) -> Link:
 
 
 def pick_link(text: str, registered: Mapping[str, Link]) -> Link:
-    """The registered link of this name, or that of a file: .json, .trace or .mahimahi.
+    """Return the registered link of this name, or the link of a file: .json, .trace or .mahimahi.
 
-    Raises UsageError, with the nearest name, where there is none; DataError for a file that holds none.
+    Raises UsageError, with the nearest name, if there is no such link; DataError if the file is not a link.
     """
     if text not in registered and text.endswith((".json", *TRACE_ENDINGS)):
         return load_link(Path(text))
@@ -60,10 +60,10 @@ def pick_link(text: str, registered: Mapping[str, Link]) -> Link:
 
 
 def read_pairs(path: Path) -> tuple[list[float], list[float]]:
-    """Payload bytes and milliseconds from a CSV file whose header names both; other columns are left alone.
+    """Read payload bytes and milliseconds from a CSV file with a header; other columns are ignored.
 
-    Sizes stand under `bytes` or `payload_bytes`, or in KiB under `kib` or `payload_kib`; times under `ms` or
-    `network_ms`. Raises DataError, naming the line, for what is no number.
+    Sizes are in the column `bytes` or `payload_bytes`, or in KiB in `kib` or `payload_kib`; times in `ms` or
+    `network_ms`. Raises DataError, with the line, for invalid numbers.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -90,13 +90,13 @@ def read_pairs(path: Path) -> tuple[list[float], list[float]]:
 
 
 def write_pairs(path: Path, payload_bytes: Sequence[int], ms: Sequence[float]) -> None:
-    """Pairs as a CSV file that `read_pairs` reads. Raises UsageError where it cannot be written."""
+    """Write pairs as a CSV file for `read_pairs`. Raises UsageError if it cannot be written."""
     lines = ["bytes,ms", *(f"{size},{time:.4f}" for size, time in zip(payload_bytes, ms, strict=True))]
     write_text(path, "\n".join(lines) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a link's file. Raises UsageError where it cannot be written."""
+    """Write a text file. Raises UsageError if it cannot be written."""
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A link from measured pairs of message size and time, with its error on sizes that it was not fitted to."""
+"""Fits a link to measured pairs of message size and time, and states its error on held-out sizes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 INITIAL_WINDOWS_BYTES = tuple(segments * SEGMENT_BYTES for segments in (10, 4, 3, 2, 1))
-"""Initial windows that TCP has had: RFC 6928 (10 segments), RFC 3390 (3 or 4), RFC 2581 (2) and RFC 2001 (1)."""
+"""Initial windows of TCP's standards: RFC 6928 (10 segments), RFC 3390 (3 or 4), RFC 2581 (2) and RFC 2001 (1)."""
 MIN_SIZES = 5
-"""Different sizes that a fit needs: three constants, and something to check them by."""
+"""The number of different sizes that a fit needs: three for the constants, two more to check them."""
 FOLDS = 10
 NEAR_BEST = (1.02, 0.002)
-"""Of ramps whose error is at most this factor of the least and this much more, the one with the fewest stalls wins."""
+"""Among ramps with an error up to this factor times the smallest, plus this offset, the fewest stalls win."""
 DIGITS = 3
 FASTEST_BIT_PER_S = 1e12
-"""A bandwidth that no path has: where a fit comes to it, times do not grow with size."""
+"""The upper bound of fitted bandwidths. A fit that reaches it means that times do not grow with size."""
 
 
 @dataclass(frozen=True)
 class LinkFit:
-    """A fitted link, and its relative errors over all pairs: those it was fitted to, and held out by size."""
+    """A fitted link, and its mean and median relative errors: on the fitted pairs, and on sizes held out of the fit."""
 
     link: TcpRampLink
     pairs: int
@@ -45,16 +45,17 @@ def fit_pairs(
     description: str = "",
     handshake_round_trips: float = 0.0,
 ) -> LinkFit:
-    """The TCP ramp of least mean relative error over these pairs, its constants rounded to three digits.
+    """Return the TCP ramp of the smallest mean relative error over these pairs, constants rounded to three digits.
 
-    For each initial window that TCP has had, and each number of windows that stall, base, round trip and time per bit
-    enter linearly. So the least sum of absolute relative errors is a linear program (Charnes, Cooper and Ferguson,
-    Optimal Estimation of Executive Compensation by Linear Programming, Management Science 1955), and the best of these
-    optima is the best of all ramps: nothing is drawn at random and nothing depends on a start. Pairs of one size enter
-    as their median, with their number as its weight.
+    For a given initial window and a given number of windows that stall, the time is linear in base, round trip and time
+    per bit. So the smallest sum of absolute relative errors is a linear program (Charnes, Cooper and Ferguson, Optimal
+    Estimation of Executive Compensation by Linear Programming, Management Science 1955). The best solution over all
+    INITIAL_WINDOWS_BYTES and all numbers of stalls is the optimum: the fit uses no random numbers and no start values.
+    Pairs of one size enter as their median, weighted by their number.
 
-    Errors are of single pairs. Those held out come from ten folds (fewer where there are fewer sizes) of whole sizes.
-    Raises UsageError for fewer than five sizes, times that are not above 0, and times that do not grow with size.
+    Errors are those of single pairs. Held-out errors come from ten-fold cross-validation (fewer folds for fewer sizes)
+    in which a fold has all pairs of its sizes. Raises UsageError for fewer than five sizes, for times that are not
+    above 0, and for times that do not grow with size.
     """
     import numpy as np
 
@@ -82,20 +83,20 @@ def fit_pairs(
 
 
 def check_sizes(sizes: Sequence[float]) -> None:
-    """Raise UsageError where there are too few different sizes for a fit."""
+    """Raise UsageError if there are too few different sizes for a fit."""
     if len(set(sizes)) < MIN_SIZES:
         raise UsageError(f"{len(set(sizes))} different sizes are too few for a fit; give at least {MIN_SIZES}")
 
 
 def _best(base: TcpRampLink, size: NDArray[Any], seconds: NDArray[Any]) -> TcpRampLink:
-    """The best ramp over all initial windows and numbers of stalls, constants rounded."""
+    """Return the best ramp over all initial windows and numbers of stalls, constants rounded."""
     import numpy as np
 
     sizes, at, count = np.unique(size, return_inverse=True, return_counts=True)
     medians = np.array([np.median(seconds[at == i]) for i in range(len(sizes))])
     candidates = []
     for window in INITIAL_WINDOWS_BYTES:
-        # Without a stall a ramp is a line, whatever its window.
+        # Without a stall a ramp is a straight line for any window, so one window is enough.
         stalls = 0 if window == INITIAL_WINDOWS_BYTES[0] else 1
         while window * (2**stalls - 1) < sizes[-1]:
             found = _ramp(replace(base, initial_window_bytes=window), stalls, sizes, medians, count)
@@ -111,13 +112,13 @@ def _best(base: TcpRampLink, size: NDArray[Any], seconds: NDArray[Any]) -> TcpRa
 def _ramp(
     base: TcpRampLink, stalls: int, sizes: NDArray[Any], seconds: NDArray[Any], count: NDArray[Any]
 ) -> tuple[float, TcpRampLink] | None:
-    """Mean relative error and constants of the best ramp in which so many windows stall; None where there is none."""
+    """Return the mean relative error and the best ramp with this number of stalls, or None if there is none."""
     import numpy as np
     from scipy.optimize import linprog
 
     windows = base.initial_window_bytes * 2.0 ** np.arange(stalls + 1)
     waits = sizes[:, None] > np.cumsum(windows)[:stalls]
-    # Columns: base, round trip, microseconds per bit. A stall is a round trip less its own window's bits.
+    # Columns: base, round trip, microseconds per bit. A stall takes a round trip minus the time of its window's bits.
     columns = np.stack(
         [
             np.ones_like(sizes),
@@ -127,9 +128,11 @@ def _ramp(
         axis=1,
     )
     relative, slack, none = columns / seconds[:, None], np.eye(len(sizes)), np.zeros(len(sizes))
-    limits = [np.array([0.0, 1.0, -8e-6 * windows[stalls], *none])]  # the next window fills the path
+    limits = [
+        np.array([0.0, 1.0, -8e-6 * windows[stalls], *none])
+    ]  # the first window that does not stall fills the path
     if stalls:
-        limits.append(np.array([0.0, -1.0, 8e-6 * windows[stalls - 1], *none]))  # the last that stalls does not
+        limits.append(np.array([0.0, -1.0, 8e-6 * windows[stalls - 1], *none]))  # the last window that stalls does not
     solved = linprog(
         np.concatenate([np.zeros(3), count / count.sum()]),
         A_ub=np.vstack([np.hstack([relative, -slack]), np.hstack([-relative, -slack]), *limits]),
@@ -138,10 +141,10 @@ def _ramp(
     )  # fmt: skip
     if solved.status != 0:
         return None
-    # A solver keeps to bounds within its tolerance.
+    # The solver's values may be below 0 by its tolerance.
     base_s, round_trip_s, us_per_bit = (max(0.0, float(value)) for value in solved.x[:3])
     if not stalls and not base.handshake_round_trips:
-        round_trip_s = 0.0  # any that no window stalls for would do
+        round_trip_s = 0.0  # no time depends on it
     link = replace(
         base,
         base_s=_rounded(base_s),

@@ -1,6 +1,6 @@
-"""Pure models of networks: payload bytes to seconds. No clock, no state, vectorised over numpy arrays.
+"""Models of networks: pure functions from payload bytes to seconds, vectorised over numpy arrays.
 
-Bandwidths are what a payload sees (goodput): no link adds the bytes of packet headers.
+Bandwidths are goodput: links do not add the bytes of packet headers to a payload.
 """
 
 from __future__ import annotations
@@ -21,49 +21,49 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 PACKET_BYTES = 1_500
-"""A full packet: the payload of an Ethernet frame (RFC 894), and of a delivery opportunity in a Mahimahi trace."""
+"""A full packet: the payload of an Ethernet frame (RFC 894), or of a delivery opportunity in a Mahimahi trace."""
 SEGMENT_BYTES = 1_460
-"""What TCP carries in a full packet: without 20 bytes of IPv4 header and 20 of its own."""
+"""TCP's payload in a full packet: without 20 bytes of IPv4 header and 20 bytes of TCP header."""
 TIMEOUT_FLOOR_S = 0.2
-"""What Linux adds at least to the round trip in its retransmission timeout (RFC 6298 asks for a second in all)."""
+"""The least that Linux adds to the round trip for its retransmission timeout (RFC 6298: at least 1 s in total)."""
 DUPLICATES_FOR_RETRANSMIT = 3
-"""Segments that must arrive behind a lost one before it is sent again at once (RFC 5681 section 3.2)."""
+"""Segments that must arrive after a lost one to trigger its fast retransmit (RFC 5681 section 3.2)."""
 
 
 class Link(ABC):
-    """A network path from device to edge, as a function of size alone."""
+    """A network path from device to edge. Its time depends on the message size only."""
 
     name: str
     description: str
     bandwidth_bit_per_s: float | None = None
-    """What the path carries when it is full; None where no one number says it."""
+    """The bandwidth of the saturated path in bit/s; None if no single number describes it."""
 
     @abstractmethod
     def seconds(self, payload_bytes: ArrayLike) -> NDArray[np.float64]:
-        """Seconds that each message takes. Shape follows `payload_bytes`.
+        """Return the seconds that each message takes, in the shape of `payload_bytes`.
 
-        The registered links and what `codecbench link probe` fits count the way back of a short answer, too.
+        For the registered links and those that `codecbench link probe` fits, they include the return of a short answer.
         """
 
     def with_bandwidth(self, bandwidth_bit_per_s: float) -> Link:
-        """The same path at another bandwidth, never slower at a greater one. Raises UsageError where it cannot tell."""
+        """Return the same path at another bandwidth; more is never slower. Raises UsageError if that is undefined."""
         raise UsageError(f"link {self.name!r} has no bandwidth that could be changed; define with_bandwidth() in it")
 
     def with_delay(self, delay_s: float) -> Link:
-        """The same path with every packet to the edge this much later. Raises UsageError where it cannot tell."""
+        """Return the same path with packets to the edge delayed. Raises UsageError if that is undefined."""
         raise UsageError(f"link {self.name!r} cannot delay its packets; define with_delay() in it")
 
     def with_background(self, share: float) -> Link:
-        """The same path while others take this share of its capacity, 0 <= share < 1: see `BackgroundLink`.
+        """Return the same path with background traffic of this share of its capacity, 0 <= share < 1.
 
-        Raises UsageError for another share, and for a link that has no bandwidth.
+        See `BackgroundLink`. Raises UsageError for a share out of bounds, and for a link without a bandwidth.
         """
         return self if share == 0 else BackgroundLink(self, share)
 
 
 @dataclass(frozen=True)
 class FixedRateLink(Link):
-    """A constant latency and a constant rate: latency + bytes / bandwidth. No protocol."""
+    """A link of constant latency and rate, without a protocol: latency + 8 * bytes / bandwidth."""
 
     name: str
     bandwidth_bit_per_s: float = field()
@@ -74,17 +74,17 @@ class FixedRateLink(Link):
         _check(self, above_zero=("bandwidth_bit_per_s",), from_zero=("latency_s",))
 
     def seconds(self, payload_bytes: ArrayLike) -> NDArray[np.float64]:
-        """Seconds of latency and serialisation."""
+        """Return the seconds of latency and serialisation."""
         import numpy as np
 
         return self.latency_s + np.asarray(payload_bytes, dtype=np.float64) * 8 / self.bandwidth_bit_per_s
 
     def with_bandwidth(self, bandwidth_bit_per_s: float) -> FixedRateLink:
-        """The same latency at another rate."""
+        """Return a link of the same latency at another rate."""
         return replace(self, bandwidth_bit_per_s=bandwidth_bit_per_s)
 
     def with_delay(self, delay_s: float) -> FixedRateLink:
-        """A longer latency at the same rate."""
+        """Return a link of a longer latency at the same rate."""
         return replace(self, latency_s=self.latency_s + delay_s)
 
 
@@ -92,20 +92,20 @@ class FixedRateLink(Link):
 class TcpRampLink(Link):
     """A TCP connection whose window doubles each round trip until it reaches the bandwidth.
 
-    A message that fits the initial window takes base + bytes / bandwidth. A larger one waits a round trip for each
-    doubling that it needs (slow start, RFC 5681 section 3.1, initial window of RFC 6928), until a window holds as much
-    as the path carries in a round trip; from then on the bandwidth alone counts.
+    A message that fits the initial window takes base + 8 * bytes / bandwidth. A larger one stalls after each window
+    until the first acknowledgement (slow start, RFC 5681 section 3.1; initial window of RFC 6928), until a window holds
+    as much as the path carries in a round trip. From then on only the bandwidth counts.
 
-    The connection is open and idle, as between two requests: its window is the initial one again (RFC 5681 section
-    4.1). A fresh one adds `handshake_round_trips`: 1 for TCP (RFC 9293), 2 with TLS 1.3 (RFC 8446).
+    The connection is open and idle before a message, so its window is the initial one again (RFC 5681 section 4.1). A
+    new connection adds `handshake_round_trips`: 1 for TCP (RFC 9293), 2 with TLS 1.3 (RFC 8446).
 
-    `loss` is the share of packets that are lost, each by itself. The expected time then has three parts, in the manner
-    of Cardwell, Savage and Anderson, Modeling TCP Latency, INFOCOM 2000: (1) slow start carries what is expected to be
-    sent up to the first loss; (2) the rest goes at the steady rate of Mathis et al., The
-    Macroscopic Behavior of the TCP Congestion Avoidance Algorithm, CCR 1997: segment / round trip * sqrt(3 / (2 loss)),
-    or at the bandwidth where that is less; (3) a loss anywhere costs a round trip, and one among the last three
-    segments, which have too few behind them for a fast retransmit, a timeout. Parts 1 and 2 never take less than
-    the message would without a loss.
+    `loss` is the share of packets that are lost, independently of each other. The expected time then has three parts,
+    after Cardwell, Savage and Anderson, Modeling TCP Latency, INFOCOM 2000: (1) slow start sends the bytes expected
+    before the first loss; (2) the rest is sent at the steady rate of Mathis et al., The Macroscopic Behavior of the TCP
+    Congestion Avoidance Algorithm, CCR 1997, which is segment / round trip * sqrt(3 / (2 loss)), or at the bandwidth if
+    that is lower; (3) any loss costs a round trip, and a loss among the last three segments, which have too few
+    segments after them for a fast retransmit, costs a timeout. Parts 1 and 2 together never take less than the message
+    without loss.
     """
 
     name: str
@@ -124,18 +124,18 @@ class TcpRampLink(Link):
         )  # fmt: skip
 
     def seconds(self, payload_bytes: ArrayLike) -> NDArray[np.float64]:
-        """Seconds until the last byte has arrived: base, handshake, round trips of the ramp, serialisation, losses."""
+        """Return the seconds until the last byte arrives: base, handshake, stalls, serialisation, losses."""
         import numpy as np
 
         payload: NDArray[Any] = np.array(payload_bytes, dtype=np.float64, copy=True)
-        # In one axis even where there is a single number, whose powers would else differ in the last bit.
+        # One axis even for a scalar: numpy's powers of scalars and arrays differ in the last bit.
         in_row = payload.reshape(-1)
         fixed_s = self.base_s + self.handshake_round_trips * self.round_trip_s
         seconds = fixed_s + (self._lossy_s(in_row) if self.loss else self._ramp_s(in_row))
         return seconds.reshape(payload.shape)
 
     def _lossy_s(self, payload: NDArray[Any]) -> NDArray[np.float64]:
-        """The three parts of the class's text."""
+        """Return the sum of the three parts that the class describes, without base and handshake."""
         import numpy as np
 
         kept = 1 - self.loss
@@ -145,7 +145,7 @@ class TcpRampLink(Link):
         recovery_s = (1 - kept**segments) * self.round_trip_s
         tail = np.minimum(segments, DUPLICATES_FOR_RETRANSMIT)
         timeout_s = (1 - kept**tail) * (self.round_trip_s + TIMEOUT_FLOOR_S)
-        # An early loss ends slow start, and with it stalls that the steady rate does not pay for: hence the maximum.
+        # An early loss ends slow start without its later stalls, so parts 1 and 2 may be too small: hence the maximum.
         seconds: NDArray[np.float64] = np.maximum(self._ramp_s(payload), self._ramp_s(ramp_bytes) + steady_s)
         return seconds + recovery_s + timeout_s
 
@@ -170,26 +170,26 @@ class TcpRampLink(Link):
         return min(self.bandwidth_bit_per_s, mathis)
 
     def with_bandwidth(self, bandwidth_bit_per_s: float) -> TcpRampLink:
-        """The same round trip, window and loss at another bandwidth."""
+        """Return a link of the same round trip, window and loss at another bandwidth."""
         return replace(self, bandwidth_bit_per_s=bandwidth_bit_per_s)
 
     def with_delay(self, delay_s: float) -> TcpRampLink:
-        """The same path with the delay once in its base and once in each round trip."""
+        """Return the same path with the delay added to its base and to its round trip."""
         return replace(self, base_s=self.base_s + delay_s, round_trip_s=self.round_trip_s + delay_s)
 
     def on_fresh_connections(self, handshake_round_trips: float = 1.0) -> TcpRampLink:
-        """The same path where each message opens a connection: 1 round trip for TCP, 2 with TLS 1.3."""
+        """Return the same path with a new connection for each message: 1 round trip for TCP, 2 with TLS 1.3."""
         return replace(self, handshake_round_trips=handshake_round_trips)
 
 
 @dataclass(frozen=True)
 class BackgroundLink(Link):
-    """A path of whose capacity others take a share: what they leave, and the wait in the queue behind their packets.
+    """A link with background traffic: the remaining bandwidth, and a wait in the queue behind packets of others.
 
     The link runs at (1 - share) of its bandwidth, and each packet to the edge waits as in an M/D/1 queue: packets of
-    others arrive at random (Poisson) and take a constant time D each, that of 1,500 bytes at the whole bandwidth. The
+    others arrive at random (Poisson) and take a constant time D each, that of 1,500 bytes at the full bandwidth. The
     mean wait is share / (2 (1 - share)) * D (Pollaczek and Khinchine; Kleinrock, Queueing Systems, volume 1, 1975,
-    chapter 5). Others do not slow down for this message, as TCP would.
+    chapter 5). Unlike TCP, the background traffic does not slow down for this message.
 
     Raises UsageError for a share outside [0, 1), and for a link without a bandwidth.
     """
@@ -213,39 +213,39 @@ class BackgroundLink(Link):
 
     @property
     def waiting_s(self) -> float:
-        """Mean seconds that a packet waits in the queue."""
+        """The mean wait of a packet in the queue, in seconds."""
         return self.share / (2 * (1 - self.share)) * PACKET_BYTES * 8 / self.bandwidth_bit_per_s
 
     def seconds(self, payload_bytes: ArrayLike) -> NDArray[np.float64]:
-        """Seconds over the link at its residual bandwidth, behind the queue."""
+        """Return the seconds over the link at its remaining bandwidth, plus the wait in the queue."""
         if self.share == 0:
             return self.link.seconds(payload_bytes)
         left = self.link.with_bandwidth((1 - self.share) * self.bandwidth_bit_per_s)
         return left.with_delay(self.waiting_s).seconds(payload_bytes)
 
     def with_bandwidth(self, bandwidth_bit_per_s: float) -> BackgroundLink:
-        """The same share of another bandwidth: that of the whole path, not of what is left."""
+        """Return a link with the same share of another bandwidth: that of the full path, not the remaining one."""
         return BackgroundLink(self.link.with_bandwidth(bandwidth_bit_per_s), self.share)
 
     def with_delay(self, delay_s: float) -> BackgroundLink:
-        """The same background on a path with a longer delay."""
+        """Return a link with the same background traffic and a longer delay."""
         return BackgroundLink(self.link.with_delay(delay_s), self.share)
 
     def with_background(self, share: float) -> Link:
-        """More background: the share is of what was left so far."""
+        """Return a link with more background traffic: `share` is of the capacity that remained."""
         return self if share == 0 else BackgroundLink(self.link, 1 - (1 - self.share) * (1 - share))
 
 
 @dataclass(frozen=True)
 class TraceLink(Link):
-    """A recorded path, replayed: each line of a Mahimahi trace is a millisecond at which 1,500 bytes can be delivered.
+    """A replayed trace: each line of a Mahimahi trace is a millisecond at which 1,500 bytes can be delivered.
 
     A message takes one opportunity for each 1,500 bytes, and waits until the last of them. The trace repeats at its
-    end. `seconds` is the mean over all starting times, exactly: each stretch between two opportunities counts by its
-    length. The format and the replay are those of mm-link: Netravali et al., Mahimahi, USENIX ATC 2015. Bytes that
-    are sent are billed; acknowledgements, windows and headers are not modelled.
+    end. `seconds` is the exact mean over all starting times: each gap between two opportunities is weighted by its
+    length. The format and the replay are those of mm-link: Netravali et al., Mahimahi, USENIX ATC 2015.
+    Acknowledgements, windows and headers are not modelled.
 
-    Raises UsageError for times that are none, negative, not in order, or all 0.
+    Raises UsageError for times that are missing, negative, not in order, or all 0.
     """
 
     name: str
@@ -270,7 +270,7 @@ class TraceLink(Link):
 
     @classmethod
     def read(cls, path: Path, *, name: str | None = None, latency_s: float = 0.0) -> TraceLink:
-        """A Mahimahi trace file. Raises DataError, naming the line, for one that is missing or damaged."""
+        """Read a Mahimahi trace file. Raises DataError, with the line, if it is missing or damaged."""
         try:
             lines = path.read_text(encoding="ascii").splitlines()
         except (OSError, UnicodeDecodeError) as error:
@@ -290,10 +290,10 @@ class TraceLink(Link):
 
     @cached_property
     def _mean_ms(self) -> NDArray[np.float64]:
-        """For 1 to all opportunities of one pass: mean ms from a starting time to the last of so many.
+        """The mean milliseconds from a starting time to the m-th opportunity, for m = 1 to all of one pass.
 
         A start in gap j ends at opportunity j + m - 1, so the mean over starts is a circular correlation of gaps and
-        times. All terms are whole numbers; rounding takes the error of the transform away.
+        times. All terms are whole numbers, so rounding removes the error of the Fourier transform.
         """
         import numpy as np
 
@@ -307,7 +307,7 @@ class TraceLink(Link):
         return mean
 
     def seconds(self, payload_bytes: ArrayLike) -> NDArray[np.float64]:
-        """Mean seconds over all starting times until the last byte has been delivered."""
+        """Return the seconds until the last byte is delivered, averaged over all starting times."""
         import numpy as np
 
         payload = np.asarray(payload_bytes, dtype=np.float64)
@@ -317,12 +317,12 @@ class TraceLink(Link):
         return self.latency_s + waited_ms / 1e3
 
     def with_bandwidth(self, bandwidth_bit_per_s: float) -> TraceLink:
-        """The same opportunities, each of so many bytes that the mean is this bandwidth."""
+        """Return a link with the same opportunities, their bytes scaled to this mean bandwidth."""
         scale = bandwidth_bit_per_s / self.bandwidth_bit_per_s
         return replace(self, opportunity_bytes=self.opportunity_bytes * scale)
 
     def with_delay(self, delay_s: float) -> TraceLink:
-        """The same trace behind a longer latency."""
+        """Return the same trace with a longer latency."""
         return replace(self, latency_s=self.latency_s + delay_s)
 
 

@@ -1,7 +1,7 @@
-"""Measure a real path: a server that takes messages and answers shortly, and a client that times them.
+"""Measures a real path: a server that receives messages and sends short answers, and a client that times them.
 
-A message is a header (four magic bytes, its length, the length of the wanted answer) and so many bytes; the answer is
-the magic bytes, its length, and so many bytes. Nothing that comes in is interpreted or kept.
+A message is a header (four magic bytes, the message length, the requested answer length) and the message bytes. The
+answer is the magic bytes, its length, and its bytes. The server does not interpret or store the message bytes.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from contextlib import contextmanager
 
 from codecbench import measure
 from codecbench.errors import UsageError
-from codecbench.links.tcp import IDLE_S, TIMEOUT_S, Address, Listener, received
+from codecbench.links.tcp import IDLE_S, TIMEOUT_S, Address, Listener, receive_exactly
 
 DEFAULT_SIZES = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000)
 DEFAULT_REPLY_BYTES = 64
-"""The length of an answer: a class, a few scores."""
+"""The default answer length, as for a class and a few scores."""
 MAX_MESSAGE_BYTES = 1 << 26
 MAX_REPLY_BYTES = 1 << 20
 START = "start a server there: codecbench link serve"
@@ -32,7 +32,7 @@ _READ_BYTES = 1 << 18
 
 
 def link_server(host: str = "127.0.0.1", port: int = 0) -> Listener:
-    """The server of `codecbench link serve`: takes messages, answers each with as many bytes as it asks for.
+    """Return the server of `codecbench link serve`: it answers each message with the requested number of bytes.
 
     It closes a connection that sends anything else, more than 64 MiB, or nothing for a minute.
     """
@@ -43,7 +43,7 @@ def _answer(connection: socket.socket) -> None:
     connection.settimeout(IDLE_S)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     buffer = memoryview(bytearray(_READ_BYTES))
-    while (header := received(connection, _REQUEST.size)) is not None:
+    while (header := receive_exactly(connection, _REQUEST.size)) is not None:
         magic, left, reply_bytes = _REQUEST.unpack(header)
         if magic != _MAGIC or left > MAX_MESSAGE_BYTES or reply_bytes > MAX_REPLY_BYTES:
             return
@@ -56,9 +56,9 @@ def _answer(connection: socket.socket) -> None:
 
 
 class LinkClient:
-    """A client of `link_server`: sends messages over one connection, or each over a fresh one.
+    """A client of `link_server`: sends messages over one connection, or with `fresh` each over a new one.
 
-    A context manager. Every trouble of the network is a UsageError of one line.
+    A context manager. All network errors are UsageErrors of one line.
     """
 
     def __init__(self, address: Address, *, fresh: bool = False, timeout_s: float = TIMEOUT_S) -> None:
@@ -72,13 +72,13 @@ class LinkClient:
         self.close()
 
     def close(self) -> None:
-        """End the connection, if there is one."""
+        """Close the connection, if there is one."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def send(self, payload: bytes, reply_bytes: int = DEFAULT_REPLY_BYTES) -> float:
-        """Seconds from the first byte sent to the last of the answer; with `fresh`, from before connecting."""
+        """Return the seconds from the first byte sent to the last one received; with `fresh` from before connecting."""
         if len(payload) > MAX_MESSAGE_BYTES or reply_bytes > MAX_REPLY_BYTES:
             raise UsageError(f"messages are at most {MAX_MESSAGE_BYTES:,} bytes, answers {MAX_REPLY_BYTES:,}")
         message = _REQUEST.pack(_MAGIC, len(payload), reply_bytes) + payload
@@ -93,10 +93,10 @@ class LinkClient:
     def _exchange(self, message: bytes, reply_bytes: int) -> None:
         connection = self._connection or self._connect()
         connection.sendall(message)
-        header = received(connection, _ANSWER.size)
+        header = receive_exactly(connection, _ANSWER.size)
         if header is None:
             raise UsageError(f"{self.address} ended the connection without an answer; {START}")
-        if header != _ANSWER.pack(_MAGIC, reply_bytes) or received(connection, reply_bytes) is None:
+        if header != _ANSWER.pack(_MAGIC, reply_bytes) or receive_exactly(connection, reply_bytes) is None:
             raise UsageError(f"what listens at {self.address} is no link server; {START}")
 
     def _connect(self) -> socket.socket:
@@ -129,21 +129,21 @@ def probe(
     pause_s: float = 0.0,
     reply_bytes: int = DEFAULT_REPLY_BYTES,
 ) -> list[tuple[int, float]]:
-    """Pairs of message size and milliseconds, so many of each size, taken in rounds so that drift hits all alike.
+    """Return `repeats` pairs (bytes, milliseconds) of each size, in rounds, so that drift affects all sizes equally.
 
-    Messages are random bytes, which nothing on the way can compress. One message before the first is not counted.
-    With a pause of many of the sender's timeouts (0.2 s and a round trip on Linux), slow start begins anew each time.
-    Raises UsageError where the server cannot be reached or is none.
+    Messages are random bytes, which cannot be compressed on the way. One untimed message is sent first. If `pause_s` is
+    much longer than the sender's retransmission timeout (0.2 s and a round trip on Linux), each message begins with
+    slow start. Raises UsageError if the server cannot be reached or is no link server.
     """
     if not sizes or min(sizes) < 0 or repeats < 1:
         raise UsageError("a probe needs sizes from 0 on and at least one repeat")
     payloads = {size: os.urandom(size) for size in sizes}
-    never = threading.Event()
+    never_set = threading.Event()  # its wait() sleeps
     client.send(b"", reply_bytes)
     pairs = []
     for _ in range(repeats):
         for size, payload in payloads.items():
             if pause_s:
-                never.wait(pause_s)
+                never_set.wait(pause_s)
             pairs.append((size, client.send(payload, reply_bytes) * 1e3))
     return pairs

@@ -1,4 +1,4 @@
-"""A relay that makes a path slow: bytes pass at a rate and after a delay. It needs no rights and no other program."""
+"""A relay that limits the rate of a path and adds a delay, without special rights or other programs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from codecbench.links.tcp import IDLE_S, TIMEOUT_S, Address, Listener
 
 CHUNK_BYTES = 1 << 16
 MIN_QUEUE = 64
-"""Chunks that a direction holds at least, before the sender has to wait."""
+"""The smallest queue of a direction, in chunks; a sender waits while the queue is full."""
 UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 
 
 def parse_rate(text: str) -> float:
-    """Bits a second of a text like 20Mbit, 512kbit, 1.5Gbit or 9600. Raises UsageError for another text."""
+    """Parse a rate like 20Mbit, 512kbit, 1.5Gbit or 9600 into bit/s. Raises UsageError for any other text."""
     matched = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([kmg]?)bit(?:/s)?)?", text.strip().lower())
     rate = float(matched[1]) * UNITS[matched[2] or ""] if matched else 0.0
     if rate <= 0:
@@ -33,8 +33,7 @@ def parse_rate(text: str) -> float:
 class Shaper:
     """One direction of a path: bytes leave one after another at a rate, and arrive a delay later.
 
-    A token bucket without a bucket: nothing may leave faster than the rate, after however long a silence. All
-    connections share it, as they would share a wire.
+    Unlike a token bucket, it allows no burst after an idle time. All connections share it, as they share a cable.
     """
 
     def __init__(self, rate_bit_per_s: float, delay_s: float) -> None:
@@ -42,36 +41,42 @@ class Shaper:
         self._watch, self._lock, self._free_s = measure.Stopwatch(), threading.Lock(), 0.0
 
     def due_s(self, count_bytes: int) -> float:
-        """When bytes that are here now have arrived, on this shaper's own watch."""
+        """Send bytes now; return the time at which they arrive, in seconds since the shaper's creation."""
         with self._lock:
             self._free_s = max(self._free_s, self._watch.elapsed_s()) + count_bytes * 8 / self.rate_bit_per_s
             return self._free_s + self.delay_s
 
     def remaining_s(self, due_s: float) -> float:
-        """Seconds until then; 0 or less when it has passed."""
+        """Return the seconds until a time of `due_s`; 0 or less once it has passed."""
         return due_s - self._watch.elapsed_s()
 
 
 def relay(
     target: Address, *, rate_bit_per_s: float, delay_s: float = 0.0, host: str = "127.0.0.1", port: int = 0
 ) -> Listener:
-    """A listener whose connections lead to the target, at this rate and with this delay in each direction.
+    """Return a listener that forwards connections to the target, with this rate and delay in each direction.
 
-    It ends TCP on both sides: what it shapes is the stream, so there is no slow start over its delay and no loss. Each
-    message takes two delays and its bytes at the rate. A connection is closed where the target cannot be reached.
-    Raises UsageError for a rate or a delay that is none, and for an address that cannot be had.
+    The relay has a TCP connection of its own on each side and shapes the byte stream between them, so its delay causes
+    no slow start, and there is no loss. A request and its answer take two delays, plus their bytes at the rate. If the
+    target cannot be reached, the connection is closed. Raises UsageError for an invalid rate or delay, and if the
+    listener cannot use its address.
     """
     if not (0 < rate_bit_per_s < math.inf and 0 <= delay_s < math.inf):
         raise UsageError(f"a relay needs a rate above 0 and a delay from 0, not {rate_bit_per_s!r} and {delay_s!r}")
-    there, back = (Shaper(rate_bit_per_s, delay_s) for _ in range(2))
+    to_target, to_client = (Shaper(rate_bit_per_s, delay_s) for _ in range(2))
     depth = max(MIN_QUEUE, math.ceil(2 * rate_bit_per_s * delay_s / 8 / PACKET_BYTES))
 
-    def serve(near: socket.socket) -> None:
-        with socket.create_connection(target, timeout=TIMEOUT_S) as edge_socket:
-            for end in (near, edge_socket):
+    def serve(client_socket: socket.socket) -> None:
+        with socket.create_connection(target, timeout=TIMEOUT_S) as target_socket:
+            for end in (client_socket, target_socket):
                 end.settimeout(IDLE_S)
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _run_all([*_pump(near, edge_socket, there, depth), *_pump(edge_socket, near, back, depth)])
+            _run_all(
+                [
+                    *_pump(client_socket, target_socket, to_target, depth),
+                    *_pump(target_socket, client_socket, to_client, depth),
+                ]
+            )
 
     return Listener(host, port, serve)
 
@@ -85,27 +90,27 @@ def _run_all(threads: Iterable[threading.Thread]) -> None:
 
 
 def _pump(source: socket.socket, sink: socket.socket, shaper: Shaper, depth: int) -> list[threading.Thread]:
-    """The two threads of one direction: one notes when bytes came, the other passes them on when they are due."""
-    waiting: queue.Queue[tuple[float, bytes]] = queue.Queue(depth)
-    never = threading.Event()
+    """Return the two threads of one direction: one reads bytes and queues them, the other forwards them when due."""
+    pending: queue.Queue[tuple[float, bytes]] = queue.Queue(depth)
+    never_set = threading.Event()  # its wait() sleeps
 
-    def take() -> None:
-        with suppress(OSError):  # an end as good as any
+    def read() -> None:
+        with suppress(OSError):  # a broken connection ends the stream, too
             while data := source.recv(CHUNK_BYTES):
-                waiting.put((shaper.due_s(len(data)), data))
-        waiting.put((0.0, b""))
+                pending.put((shaper.due_s(len(data)), data))
+        pending.put((0.0, b""))
 
-    def give() -> None:
+    def write() -> None:
         broken = False
         while True:
-            due_s, data = waiting.get()
+            due_s, data = pending.get()
             if not data:
                 break
             if broken:
-                continue  # so that the other thread is not held up for ever
+                continue  # empty the queue, so that the reading thread does not block
             remaining_s = shaper.remaining_s(due_s)
             if remaining_s > 0:
-                never.wait(remaining_s)
+                never_set.wait(remaining_s)
             try:
                 sink.sendall(data)
             except OSError:
@@ -113,9 +118,9 @@ def _pump(source: socket.socket, sink: socket.socket, shaper: Shaper, depth: int
                 _shut(source, socket.SHUT_RD)
         _shut(sink, socket.SHUT_WR)
 
-    return [threading.Thread(target=work, daemon=True) for work in (take, give)]
+    return [threading.Thread(target=work, daemon=True) for work in (read, write)]
 
 
 def _shut(end: socket.socket, how: int) -> None:
-    with suppress(OSError):  # where it has ended by itself
+    with suppress(OSError):  # the connection may be closed already
         end.shutdown(how)

@@ -1,4 +1,4 @@
-"""A TCP listener, addresses, and exact reads."""
+"""TCP addresses, a listener, and reads of an exact length."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_CONNECTIONS = 32
 
 
 IDLE_S = 60.0
-"""Seconds without a byte after which the server closes a connection."""
+"""Seconds without data after which the server closes a connection."""
 
 
 TIMEOUT_S = 10.0
@@ -33,7 +33,7 @@ class Address(NamedTuple):
 
 
 def parse_address(text: str) -> Address:
-    """The host and port of a text like pi.local:7413 or [::1]:7413. Raises UsageError for another text."""
+    """Parse an address like pi.local:7413 or [::1]:7413. Raises UsageError for any other text."""
     matched = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^:\[\]\s]+)):(\d{1,5})", text)
     if matched is None or not 0 < int(matched[3]) < 1 << 16:
         raise UsageError(f"{text!r} is no address; write HOST:PORT, like localhost:7413")
@@ -41,10 +41,10 @@ def parse_address(text: str) -> Address:
 
 
 class Listener(socketserver.ThreadingTCPServer):
-    """A TCP server that serves a bounded number of connections, one thread each, and survives what comes in.
+    """A TCP server with a thread for each connection, at most MAX_CONNECTIONS at a time.
 
-    Port 0 takes any free port; `address` tells it. Use as a context manager, or call `server_close`. Raises UsageError
-    for an address that cannot be had.
+    An OSError in `serve` ends only its connection. Port 0 means any free port; see `address`. Use it as a context
+    manager, or call `server_close`. Raises UsageError if it cannot listen at the address.
     """
 
     allow_reuse_address = True
@@ -66,11 +66,11 @@ class Listener(socketserver.ThreadingTCPServer):
 
     @property
     def address(self) -> Address:
-        """Where it listens."""
+        """The address at which it listens."""
         return Address(*self.server_address[:2])  # type: ignore[arg-type]
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection in a thread of its own, or close it where there are too many."""
+        """Serve a connection in a thread of its own, or close it if there are too many."""
         if self._free.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
@@ -81,13 +81,13 @@ class Listener(socketserver.ThreadingTCPServer):
         try:
             self._serve(request)
         except OSError:
-            pass  # the other side has gone, or was silent for too long
+            pass  # the other side has closed the connection, or sent nothing for too long
         finally:
             self._free.release()
 
     @contextmanager
     def running(self) -> Iterator[Address]:
-        """Listen in a thread for the length of a block."""
+        """Listen in a thread within a with block; yield the address."""
         thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:
@@ -98,8 +98,8 @@ class Listener(socketserver.ThreadingTCPServer):
             self.server_close()
 
 
-def received(connection: socket.socket, count: int) -> bytes | None:
-    """Exactly so many bytes, or None where the other side ends before."""
+def receive_exactly(connection: socket.socket, count: int) -> bytes | None:
+    """Receive exactly `count` bytes; return None if the other side closes the connection before."""
     parts = []
     while count:
         part = connection.recv(count)

@@ -1,1 +1,1 @@
-"""Records of measured cells, the folder they lie in, and their statistics."""
+"""Records of measured cells, the results folder, and statistics."""

@@ -1,4 +1,4 @@
-"""All records as one flat table, a row a cell, in CSV or Parquet."""
+"""Exports records as one flat table, a row for each cell, in CSV or Parquet."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ ENDINGS = (".csv", ".parquet")
 
 
 def columns() -> dict[str, type]:
-    """Every column with its type: the record's fields, nested names joined by an underscore.
+    """Return each column with its type: the record's fields, nested names joined by an underscore.
 
-    The columns do not depend on the records. What is neither a number, a truth value nor a text (the operating point,
-    the shape, the packages) is a text in JSON.
+    The columns do not depend on the records. Other values than numbers, booleans and texts (operating point, shape,
+    packages) are JSON texts.
     """
     return dict(_fields(Record, ""))
 
 
 def export(records: Sequence[Record], path: Path) -> int:
-    """Write the records to `path`, replacing it, and return how many rows it has.
+    """Write the records to `path`, replacing it, and return the number of rows.
 
-    The ending tells the format. Raises UsageError for any other ending or where the file cannot be written.
+    The ending is the format. Raises UsageError for any other ending, and if the file cannot be written.
     """
     ending = path.suffix.lower()
     if ending not in ENDINGS:
@@ -53,7 +53,7 @@ def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, type]]:
 
 
 def _without_none(annotation: Any) -> Any:
-    """The type of a field that may be null; of a Literal, the type of its values."""
+    """Return the type of a field that may be null, or str for a Literal."""
     if get_origin(annotation) in (Union, types.UnionType):
         annotation = next(kind for kind in get_args(annotation) if kind is not type(None))
     return str if get_origin(annotation) is Literal else annotation

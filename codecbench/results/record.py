@@ -1,4 +1,4 @@
-"""The versioned record of one cell, as stored in one JSON file beside its per-sample Parquet columns."""
+"""The versioned record of one cell: a JSON file, beside a Parquet file with per-sample columns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from codecbench.errors import DataError
 SCHEMA = 2
 
 _NUMBERS = re.compile(r"\[\n\s*((?:[-+.\deE]+,\s*)*[-+.\deE]+)\s*\]")
-"""A list of numbers as `json.dumps` indents it. (A string holds no line break.)"""
+"""A list of numbers as `json.dumps` indents it. (JSON strings contain no line breaks, so none can match.)"""
 
 
 class NewerSchemaError(DataError):
@@ -25,7 +25,7 @@ class _Group(BaseModel):
 
 
 class Key(_Group):
-    """The name of the cell; see `codecbench.results.cell.CellKey`."""
+    """The key of the cell; see `codecbench.results.cell.CellKey`."""
 
     workload: str
     split: str
@@ -37,7 +37,7 @@ class Key(_Group):
 
 
 class TensorGroup(_Group):
-    """The tensor that crosses. An axis of None varies; `raw_bytes` is then the mean over the test samples."""
+    """The tensor that the codec carries. If an axis varies (None), `raw_bytes` is the mean over the test samples."""
 
     shape: list[int | None]
     dtype: str
@@ -45,7 +45,7 @@ class TensorGroup(_Group):
 
 
 class PayloadBytes(_Group):
-    """Bytes of one message over the test samples."""
+    """Statistics of the payload sizes in bytes, over the test samples."""
 
     mean: float
     median: float
@@ -55,9 +55,9 @@ class PayloadBytes(_Group):
 
 
 class Size(_Group):
-    """Bytes that cross (`payload_bytes`), and bytes that both sides hold beforehand.
+    """Bytes that are sent (`payload_bytes`), and bytes of the states that both sides have before.
 
-    `estimated_bytes` is the mean Shannon bound of the payloads, where the codec gives one: a yardstick, never a size.
+    `estimated_bytes` is the mean Shannon bound of the payloads, if the codec gives one: for comparison, never a size.
     """
 
     payload_bytes: PayloadBytes
@@ -67,7 +67,7 @@ class Size(_Group):
 
 
 class Seconds(_Group):
-    """Seconds of one step over n samples, one at a time."""
+    """Seconds of one step for one sample: median and 95th percentile over n samples."""
 
     median: float
     p95: float
@@ -75,7 +75,7 @@ class Seconds(_Group):
 
 
 class Time(_Group):
-    """Seconds a sample, on one thread unless provenance says otherwise; `fit_s` once, null where nothing is fitted."""
+    """Seconds for one sample, on the threads that `provenance` states; `fit_s` of the whole fit, null without a fit."""
 
     head_s: Seconds
     encode_s: Seconds
@@ -85,7 +85,7 @@ class Time(_Group):
 
 
 class Timed(_Group):
-    """The timing pass, sample by sample: all lists are in the same order, so a sample's own steps can be summed."""
+    """The timing pass, sample by sample. All lists are in the same order, so the steps of a sample can be summed."""
 
     payload_bytes: list[int]
     head_s: list[float]
@@ -95,10 +95,10 @@ class Timed(_Group):
 
 
 class Cost(_Group):
-    """On-device cost of one sample. Null means not countable, never zero.
+    """The cost on the device for one sample. Null means not countable, never zero.
 
-    `head_peak_bytes` is the greatest sum of live tensor storage while the head runs, `encoder_peak_bytes` the growth
-    of a fresh process while it encodes once more, `device_peak_bytes` the greater of the two.
+    `head_peak_bytes` is the peak of the live tensor storage while the head runs, `encoder_peak_bytes` the memory growth
+    of a forked process during its second encode, `device_peak_bytes` the larger of the two.
     """
 
     head_flop: int | None
@@ -110,12 +110,12 @@ class Cost(_Group):
 
 
 class Task(_Group):
-    """The metric on the test samples, beside the uncompressed model on the same samples.
+    """The metric on the test samples, with and without compression.
 
-    `value` is scale * sum(numerators) / sum(denominators) over the per-sample columns; `decimals` is for tables.
-    `low` and `high` bound the value, `change_low` and `change_high` its paired change (value - uncompressed): 95 %
-    bootstrap intervals. `p_value` tests that change against none: McNemar's exact test where the metric is right or
-    wrong, else a paired bootstrap.
+    `value` is scale * sum(numerators) / sum(denominators) over the per-sample columns; `uncompressed` is the same for
+    the full model. `decimals` is for tables. `low` and `high` are the 95 % bootstrap interval of the value,
+    `change_low` and `change_high` that of the paired change (value - uncompressed). `p_value` is for the hypothesis of
+    no change: McNemar's exact test for a binary metric, else a paired bootstrap.
     """
 
     metric: str
@@ -136,7 +136,7 @@ class Task(_Group):
 
 
 class Choice(_Group):
-    """The same metric on the held-out training samples, on which an operating point is chosen for a budget."""
+    """The metric on the choice samples: training samples that no fit uses, on which operating points are chosen."""
 
     sample_set: str
     payload_mean_bytes: float
@@ -149,9 +149,9 @@ class Choice(_Group):
 
 
 class Quality(_Group):
-    """Means over the test images at an image input, by scikit-image.
+    """Mean PSNR and SSIM over the test images, for codecs of an image input, as scikit-image defines them.
 
-    `psnr_db` leaves out images that came through exactly, and is null where all did.
+    `psnr_db` excludes images that are reproduced exactly, and is null if all are.
     """
 
     psnr_db: float | None
@@ -159,7 +159,7 @@ class Quality(_Group):
 
 
 class Samples(_Group):
-    """The per-sample columns: a Parquet file beside the record, its checksum and its rows."""
+    """The Parquet file of the per-sample columns, beside the record, with its checksum and number of rows."""
 
     file: str
     sha256: str
@@ -167,7 +167,7 @@ class Samples(_Group):
 
 
 class Provenance(_Group):
-    """The facts needed to make the record again. Never a host name, a user name or an absolute path."""
+    """The facts that are needed to reproduce the record. Never a host name, a user name or an absolute path."""
 
     codecbench: str
     plugin: str
@@ -187,10 +187,10 @@ class Provenance(_Group):
 
 
 class Record(_Group):
-    """One cell's outcome. `ok` carries every measured group; `skipped` and `failed` carry a reason.
+    """The record of one cell. With status `ok` it has all measured groups; with `skipped` and `failed` a reason.
 
-    `row` is the row of a table in which the cell's point competes; see `codecbench.results.cell.row_label`. `timed` is
-    null where the record was made under schema 1.
+    `row` is the table row of the cell's point; see `codecbench.results.cell.row_label`. `timed` is null if the record
+    was written with schema 1.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -213,15 +213,15 @@ class Record(_Group):
     provenance: Provenance
 
     def to_text(self) -> str:
-        """The record as JSON text, one field a line, ending in a newline."""
+        """Return the record as JSON text, one field on each line, with a newline at the end."""
         text = json.dumps(self.model_dump(mode="json", by_alias=True), indent=1)
         return _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
 
 
 def parse(text: str, label: str) -> Record:
-    """A record from its JSON text, upgraded where its schema is older. `label` names it in errors.
+    """Parse the JSON text of a record, and upgrade an older schema. `label` names the record in errors.
 
-    Raises DataError for a newer schema, or text that is no record.
+    Raises NewerSchemaError for a newer schema, and DataError if the text is not a record.
     """
     try:
         values: Any = json.loads(text)
@@ -245,7 +245,7 @@ def parse(text: str, label: str) -> Record:
 
 
 def _from_1(values: dict[str, Any]) -> dict[str, Any]:
-    """Schema 1 kept medians and 95th percentiles of the times, not each sample's."""
+    """Upgrade from schema 1, which had medians and 95th percentiles of the times, but not those of each sample."""
     return {**values, "schema": 2, "timed": None}
 
 

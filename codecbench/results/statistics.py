@@ -1,8 +1,8 @@
-"""Intervals and paired tests from per-sample outcomes, by numpy alone; every random draw is seeded.
+"""Confidence intervals and paired tests from per-sample outcomes, with numpy only; all random draws are seeded.
 
 A metric is a ratio of sums over samples (see `codecbench.workload.Metric`), so the bootstrap resamples whole samples:
-numerator, denominator and their uncompressed partners stay together. Intervals are percentile intervals (Efron and
-Tibshirani, *An Introduction to the Bootstrap*, chapter 13). An outcome that never varies has an interval of no width.
+numerator, denominator and those of the uncompressed model stay together. Intervals are percentile intervals (Efron and
+Tibshirani, *An Introduction to the Bootstrap*, chapter 13). Outcomes that are all equal have an interval of width zero.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ LEVEL = 0.95
 RESAMPLES = 2000
 
 _DISTINCT_SHARE = 16
-"""Samples per distinct row from which drawing counts of distinct rows beats drawing samples."""
+"""Samples for each distinct row from which drawing counts of distinct rows is faster than drawing samples."""
 _CHUNK_DRAWS = 1 << 17
-"""Draws held at once, so that they stay in the processor's cache."""
+"""Draws in memory at once, so that they stay in the processor's cache."""
 
 
 def bootstrap_interval(
@@ -35,7 +35,7 @@ def bootstrap_interval(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval (low, high) of metric_scale * sum(numerators) / sum(denominators)."""
+    """Return the percentile bootstrap interval (low, high) of metric_scale * sum(numerators) / sum(denominators)."""
     sums = _resampled_sums(_columns(numerators, denominators), resamples, seed)
     return _interval(_ratio(metric_scale, sums[:, 0], sums[:, 1]), level)
 
@@ -50,9 +50,9 @@ def paired_change(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float, float]:
-    """The metric's change from the other outcomes to these (value - other), with its interval: (change, low, high).
+    """Return the change of the metric (value - other value) with its bootstrap interval: (change, low, high).
 
-    All four columns are over the same samples in the same order; both values are taken on the same resamples.
+    All four columns are over the same samples in the same order. Both values are computed on the same resamples.
     """
     columns = _columns(numerators, denominators, other_numerators, other_denominators)
     change = float(_changes(metric_scale, columns.sum(axis=0, keepdims=True))[0])
@@ -69,7 +69,7 @@ def paired_bootstrap_p(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> float:
-    """Two-sided p-value that the paired change is none: the level at which its bootstrap interval just touches zero.
+    """Return the two-sided p-value of no paired change: the level at which the bootstrap interval just touches zero.
 
     Never below 2 / (resamples + 1), since the observed sample counts as one resample (Davison and Hinkley, *Bootstrap
     Methods and their Application*, section 4.2).
@@ -79,10 +79,10 @@ def paired_bootstrap_p(
 
 
 def mcnemar_p(right_a: ArrayLike, right_b: ArrayLike) -> float:
-    """McNemar's exact two-sided p-value that A and B are right equally often on the same samples.
+    """Return McNemar's exact two-sided p-value of A and B being right equally often on the same samples.
 
-    Of the samples on which just one of them is right, the count won by A is binomial with probability 1/2 (McNemar,
-    Psychometrika 12, 1947, in its exact form).
+    Of the samples on which exactly one of them is right, the count for A is binomial with probability 1/2 (McNemar,
+    Psychometrika 12, 1947, in its exact form). Raises ValueError for different shapes.
     """
     a, b = np.asarray(right_a, dtype=bool), np.asarray(right_b, dtype=bool)
     if a.shape != b.shape:
@@ -98,7 +98,7 @@ def mcnemar_p(right_a: ArrayLike, right_b: ArrayLike) -> float:
 
 
 def payload_summary(payload_bytes: ArrayLike) -> PayloadBytes:
-    """Mean, median, 95th percentile and extremes of the messages' sizes."""
+    """Return mean, median, 95th percentile, minimum and maximum of payload sizes. Raises ValueError for none."""
     sizes: Floats = np.asarray(payload_bytes, dtype=np.float64)
     if not sizes.size:
         raise ValueError("no payload to summarise")
@@ -118,7 +118,7 @@ def summarise_task(
     uncompressed_numerators: ArrayLike,
     uncompressed_denominators: ArrayLike,
 ) -> Task:
-    """The record's `task` group from per-sample outcomes on the test samples, all in the same order."""
+    """Return the record's `task` group from per-sample outcomes on the test samples, all in the same order."""
     columns = _columns(numerators, denominators, uncompressed_numerators, uncompressed_denominators)
     sums = _resampled_sums(columns, RESAMPLES, seed=0)
     low, high = _interval(_ratio(metric.scale, sums[:, 0], sums[:, 1]), LEVEL)
@@ -154,7 +154,7 @@ def summarise_choice(
     uncompressed_numerators: ArrayLike,
     uncompressed_denominators: ArrayLike,
 ) -> Choice:
-    """The record's `choice` group from per-sample payloads and outcomes on the samples kept for choosing."""
+    """Return the record's `choice` group from per-sample payload sizes and outcomes on the choice samples."""
     columns = _columns(numerators, denominators, uncompressed_numerators, uncompressed_denominators)
     change_low, change_high = _interval(_changes(metric.scale, _resampled_sums(columns, RESAMPLES, seed=0)), LEVEL)
     value = metric_value(metric, columns[:, 0], columns[:, 1])
@@ -172,7 +172,7 @@ def summarise_choice(
 
 
 def _columns(*columns: ArrayLike) -> Floats:
-    """The columns side by side: (samples, columns)."""
+    """Stack columns into an array of shape (samples, columns). Raises ValueError for unequal or zero lengths."""
     arrays = [np.asarray(column, dtype=np.float64) for column in columns]
     lengths = {array.shape for array in arrays}
     if len(lengths) != 1 or arrays[0].ndim != 1 or not arrays[0].size:
@@ -181,9 +181,9 @@ def _columns(*columns: ArrayLike) -> Floats:
 
 
 def _resampled_sums(columns: Floats, resamples: int, seed: int) -> Floats:
-    """Column sums of `resamples` draws of all samples with replacement: (resamples, columns).
+    """Return column sums over bootstrap resamples, of shape (resamples, columns).
 
-    Equal rows are drawn together by their multinomial count: right-or-wrong outcomes have at most four kinds of row.
+    Few distinct rows are drawn by multinomial counts: outcomes of a binary metric have at most four distinct rows.
     """
     rng = np.random.default_rng(seed)
     count = len(columns)
@@ -198,7 +198,7 @@ def _resampled_sums(columns: Floats, resamples: int, seed: int) -> Floats:
 
 
 def _draw_counts(rng: np.random.Generator, count: int, resamples: int) -> Floats:
-    """Number of times that each sample is drawn in each resample: (resamples, count)."""
+    """Return how often each sample is drawn in each resample, of shape (resamples, count)."""
     counts = np.empty((resamples, count))
     picks = rng.integers(0, count, size=(resamples, count), dtype=np.uint32)  # drawn three times as fast as int64
     for row, picked in zip(counts, picks, strict=True):
@@ -207,7 +207,7 @@ def _draw_counts(rng: np.random.Generator, count: int, resamples: int) -> Floats
 
 
 def _ratio(metric_scale: float, numerators: Floats, denominators: Floats) -> Floats:
-    """The metric from sums; nan where the denominators sum to zero."""
+    """Return the metric from sums; nan where a sum of denominators is zero."""
     ratio = np.full(len(numerators), math.nan)
     np.divide(numerators, denominators, out=ratio, where=denominators != 0)
     return metric_scale * ratio
@@ -218,7 +218,7 @@ def _changes(metric_scale: float, sums: Floats) -> Floats:
 
 
 def _interval(values: Floats, level: float) -> tuple[float, float]:
-    """Central percentile interval of the resampled values that exist; nan where none does."""
+    """Return the central percentile interval of the values that are not nan; (nan, nan) if all are."""
     values = values[~np.isnan(values)]
     if not values.size:
         return math.nan, math.nan
@@ -227,6 +227,6 @@ def _interval(values: Floats, level: float) -> tuple[float, float]:
 
 
 def _sign_p(changes: Floats) -> float:
-    """Two-sided p-value from resampled changes: twice the smaller tail beyond zero."""
+    """Return the two-sided p-value of resampled changes: twice the smaller tail beyond zero."""
     smaller = min(int((changes <= 0).sum()), int((changes >= 0).sum()))
     return min(1.0, 2 * (1 + smaller) / (len(changes) + 1))

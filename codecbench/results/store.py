@@ -1,8 +1,8 @@
-"""Records on disk: `<out>/<workload>/<split>/<codec>-<point>-<hash>.json` and a Parquet file of the same stem.
+"""The results folder: `<out>/<workload>/<split>/<codec>-<point>-<hash>.json`, and a Parquet file of the same stem.
 
-The Parquet file with the per-sample columns is written first; the JSON, written atomically with the Parquet file's
-checksum, is the commit. A Parquet file without its JSON is an accuracy pass whose timing is still missing; it carries
-what a later run needs to go on from there.
+The Parquet file with the per-sample columns is written first. The JSON file, written atomically with the checksum of
+the Parquet file, completes the record. A Parquet file without a JSON file is a finished accuracy pass without timing;
+its metadata has all that a later run needs to continue.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 PARTIAL = b"codecbench"
 
 LAYERS = "layers.json"
-"""The file of a workload's layers, beside the folders of its splits."""
+"""The file name of a workload's layers, beside the folders of its splits."""
 
 _CELL_STEM = re.compile(r"-[0-9a-f]{12}$")
-"""How the name of a record's file ends: with the cell's hash."""
+"""The end of a record's file name without ending: the cell's hash."""
 
 
 class Store:
-    """The results folder `out`. Reading needs no lock; a run that writes holds `locked()`."""
+    """The results folder `out`. Reading needs no lock; a run writes inside `locked()`."""
 
     def __init__(self, out: Path) -> None:
         self.out = Path(out)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for writing, creating it. Raises UsageError where it is not writable or held by another."""
+        """Create and lock the folder within a with block. Raises UsageError if it is read-only or already locked."""
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             lock = (self.out / ".lock").open("w")
@@ -62,16 +62,16 @@ class Store:
             yield
 
     def records(self) -> list[Record]:
-        """Every record by file name; other files may lie beside them. Raises DataError where one cannot be read."""
+        """Return all records, by path. Raises UsageError without a folder, DataError for an unreadable record."""
         if not self.out.is_dir():
             raise UsageError(f"no results in {self.out}; run 'codecbench run --out {self.out}' first")
         paths = sorted(p for p in self.out.glob("*/*/*.json") if _CELL_STEM.search(p.stem))
         return [_read(p) for p in paths]
 
     def find(self, key: CellKey) -> Record | None:
-        """The record of a cell, or None where there is none or it lost its samples.
+        """Return the record of a cell, or None if there is none or its samples are missing.
 
-        Raises DataError where the record is unreadable or its samples are damaged.
+        Raises DataError if the record is unreadable or its samples are damaged.
         """
         path = self._path(key, ".json")
         if not path.exists():
@@ -85,11 +85,11 @@ class Store:
         return record
 
     def samples(self, record: Record) -> dict[str, NDArray[Any]]:
-        """The per-sample columns of a record. Raises DataError where the file is missing or damaged.
+        """Return the per-sample columns of a record. Raises DataError if the file is missing or damaged.
 
         Columns: subset ("test" or "choice"), sample_id, payload_bytes, numerator, denominator,
-        uncompressed_numerator, uncompressed_denominator, bound_bytes where the codec has one, and at image inputs
-        psnr_db and ssim.
+        uncompressed_numerator, uncompressed_denominator, bound_bytes if the codec gives bounds, and psnr_db and ssim
+        for an image input.
         """
         import pyarrow.parquet as pq
 
@@ -103,7 +103,7 @@ class Store:
     def write_samples(
         self, key: CellKey, columns: Mapping[str, NDArray[np.generic]], partial: Mapping[str, Any]
     ) -> Samples:
-        """Write the per-sample columns, with what resuming needs to know in the file's metadata."""
+        """Write the per-sample columns, and the values of `partial` into the file's metadata; see `partial`."""
         import io
 
         import pyarrow as pa
@@ -112,7 +112,7 @@ class Store:
         table = pa.table({name: pa.array(values) for name, values in columns.items()})
         table = table.replace_schema_metadata({PARTIAL: json.dumps(partial, sort_keys=True).encode()})
         buffer = io.BytesIO()
-        # Columns of few values, whatever their type, are dictionaries; these two kinds would only grow by one.
+        # Dictionaries suit columns of few distinct values. They would enlarge float32 columns and sample_id.
         encodings = {field.name: "BYTE_STREAM_SPLIT" for field in table.schema if pa.types.is_float32(field.type)}
         if "sample_id" in columns and pa.types.is_integer(table.schema.field("sample_id").type):
             encodings["sample_id"] = "DELTA_BINARY_PACKED"
@@ -125,7 +125,7 @@ class Store:
         return Samples(file=path.name, sha256=hashlib.sha256(buffer.getvalue()).hexdigest(), rows=table.num_rows)
 
     def partial(self, key: CellKey) -> tuple[dict[str, NDArray[Any]], dict[str, Any], Samples] | None:
-        """Columns and metadata of a finished accuracy pass, or None where there is none or it does not read."""
+        """Return columns and metadata of a finished accuracy pass, or None if it is missing or unreadable."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -140,13 +140,13 @@ class Store:
         return _columns(table), values, Samples(file=path.name, sha256=_sha256(path), rows=table.num_rows)
 
     def write(self, key: CellKey, record: Record) -> None:
-        """Commit a record."""
+        """Write a record, which completes its cell."""
         self._write(self._path(key, ".json"), record.to_text().encode())
 
     def layers(self, workload: str) -> ModelLayers | None:
-        """The layers of a workload's uncut model as a run described them, or None where no run did.
+        """Return the layers of a workload's full model, or None if no run has written them.
 
-        Raises DataError where the file is damaged.
+        Raises DataError if the file is damaged.
         """
         path = self._layers_path(workload)
         if not path.exists():
@@ -157,12 +157,12 @@ class Store:
             raise DataError(f"{path} cannot be read ({error}); delete it and run again") from error
 
     def all_layers(self) -> dict[str, ModelLayers]:
-        """The layers of every workload here that a run described, by name. Raises DataError as `layers` does."""
+        """Return the layers of all workloads that have them, by name. Raises DataError as `layers` does."""
         names = sorted(path.parent.name for path in self.out.glob(f"*/{LAYERS}"))
         return {name: found for name in names if (found := self.layers(name)) is not None}
 
     def write_layers(self, workload: str, layers: ModelLayers) -> None:
-        """Keep the layers of a workload's uncut model beside its splits."""
+        """Write the layers of a workload's full model beside the folders of its splits."""
         rows = layers.to_json()
         described = ",\n".join(json.dumps(row) for row in rows.pop("layers"))
         text = json.dumps(rows, indent=1)[:-2] + f',\n "layers": [\n{described}\n]\n}}\n'
@@ -172,7 +172,7 @@ class Store:
         return self.out / workload / LAYERS
 
     def discard(self, key: CellKey) -> None:
-        """Remove a cell's record and samples, so that it is measured again."""
+        """Remove a cell's record and samples, so that a run measures it again."""
         for ending in (".json", ".parquet"):
             self._path(key, ending).unlink(missing_ok=True)
 

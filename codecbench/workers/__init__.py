@@ -1,1 +1,1 @@
-"""Processes that run models and codecs: the parent's side."""
+"""The worker processes that run models and codecs, as the main process uses them."""

@@ -17,7 +17,7 @@ ModelOutputs = tuple["NDArray[Any]", ...]
 
 @dataclass(frozen=True)
 class BuiltModel:
-    """The cuts of a workload's model by name, in order of execution, and the digest that names its weights."""
+    """The tensor spec of each cut of a workload's model, in order of execution, and the hash of its weights."""
 
     cuts: Mapping[str, TensorSpec]
     weights_sha256: str
@@ -25,7 +25,7 @@ class BuiltModel:
 
 @dataclass(frozen=True, eq=False)
 class FullModelRun:
-    """The full model's outputs for each sample, and the seconds of its forward passes."""
+    """The full model's outputs for each sample, and the seconds of all its forward passes."""
 
     outputs: Sequence[ModelOutputs]
     forward_s: float
@@ -33,7 +33,7 @@ class FullModelRun:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Payloads of a chunk, and their Shannon bounds where they were asked for: None for a payload without one."""
+    """The payloads of a chunk, and if requested their Shannon bounds, each None if the codec gives none."""
 
     payloads: Sequence[bytes]
     bound_bytes: Sequence[float | None] | None
@@ -41,7 +41,7 @@ class Encoded:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """The tail's outputs for each decoded sample of a chunk, and the decoded tensors where they were kept."""
+    """The tail's outputs for each sample of a chunk, and the decoded tensors if requested."""
 
     outputs: Sequence[ModelOutputs]
     tensors: Sequence[NDArray[Any]] | None
@@ -49,7 +49,7 @@ class Decoded:
 
 @dataclass(frozen=True)
 class TimedEncode:
-    """One payload, and the seconds of encoding it."""
+    """A payload, and the seconds of its encoding."""
 
     payload: bytes
     encode_s: float
@@ -57,7 +57,7 @@ class TimedEncode:
 
 @dataclass(frozen=True)
 class TimedDecode:
-    """Seconds of decoding one payload, and of the tail behind it."""
+    """The seconds of decoding one payload, and of running the tail on the result."""
 
     decode_s: float
     tail_s: float
@@ -65,7 +65,7 @@ class TimedDecode:
 
 @dataclass(frozen=True)
 class HeadCost:
-    """FLOPs and peak tensor storage of a head on one sample."""
+    """The FLOPs and the peak tensor storage of a head on one sample."""
 
     flop: int
     peak_bytes: int
@@ -73,7 +73,7 @@ class HeadCost:
 
 @dataclass(frozen=True)
 class EncoderCost:
-    """FLOPs, parameters and memory growth of an encoder on one sample; None where nothing was counted."""
+    """The FLOPs, parameters and memory growth of an encoder on one sample; None if not countable."""
 
     flop: int | None
     parameters: int | None
@@ -82,7 +82,7 @@ class EncoderCost:
 
 @dataclass(frozen=True)
 class GeneralTimes:
-    """Seconds of kernels of plain code by name and of calling an empty model, and the rates of large steps by name."""
+    """Times of plain code: seconds by kernel, seconds of calling an empty model, and the machine's rates by name."""
 
     kernels_s: Mapping[str, float]
     call_s: float
@@ -91,7 +91,7 @@ class GeneralTimes:
 
 @dataclass(frozen=True)
 class FitResult:
-    """Both sides' states after a fit, and the seconds that it took."""
+    """Both sides' states after a fit, and the seconds of the fit."""
 
     device: bytes
     edge: bytes

@@ -1,4 +1,4 @@
-"""A worker process as its parent sees it: requests and answers as frames over a pipe of bytes."""
+"""The main process's connection to a worker: requests and replies as frames."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Client = TypeVar("Client", bound="WorkerClient")
 
 
 class WorkerClient:
-    """One process of a role. Starts at once; `close` it, or use it in a with block.
+    """A worker process of one role. It starts at once; call `close`, or use a with block.
 
-    `threads` is torch's thread count there. `memory_limit_bytes` bounds its private memory (default: half of the
-    machine's). Every call raises WorkerError or one of its kinds; after WorkerTimeout and WorkerDied the worker is
-    closed and a new one has to be made.
+    `threads` is torch's thread count in it. `memory_limit_bytes` limits its private memory (default: half of the
+    machine's memory). All calls raise WorkerError or a subclass. After WorkerTimeout and WorkerDied the worker is
+    closed; create a new one.
     """
 
     role: ClassVar[Role]
@@ -34,17 +34,17 @@ class WorkerClient:
 
     @property
     def pid(self) -> int:
-        """The process's number, for reading what the system tells of it."""
+        """The process id."""
         return self._process.pid
 
     @property
     def folder(self) -> Path:
-        """The process's own folder, removed when it is closed."""
+        """The process's own folder, which `close` removes."""
         return self._process.folder
 
     @property
     def alive(self) -> bool:
-        """True while the process runs: it is not closed and has not ended by itself."""
+        """True while the process runs: not closed, and not ended by itself."""
         return not self.closed and self._process.running
 
     def __enter__(self: Client) -> Client:
@@ -56,7 +56,7 @@ class WorkerClient:
         self.close()
 
     def set_threads(self, threads: int) -> None:
-        """Set torch's thread count."""
+        """Set torch's thread count in the process."""
         self.call("threads", {"threads": threads})
 
     def call(
@@ -69,12 +69,12 @@ class WorkerClient:
         on_progress: Callable[[float, str], None] | None = None,
         on_saved: Callable[[bytes, float], None] | None = None,
     ) -> Reply:
-        """Send one request and wait for its answer."""
+        """Send a request, wait for the reply and return it."""
         self.send(op, fields, blobs)
         return self.receive(timeout_s=timeout_s, on_progress=on_progress, on_saved=on_saved)
 
     def send(self, op: Operation, fields: Mapping[str, Any] | None = None, blobs: Sequence[bytes] = ()) -> None:
-        """Send one request without waiting; `receive` takes its answer. One request may be under way."""
+        """Send a request without waiting; `receive` returns the reply. Only one request may be pending."""
         if self.closed:
             raise WorkerDied(f"the {self.role} process has ended")
         try:
@@ -84,11 +84,11 @@ class WorkerClient:
         self.pending = True
 
     def has_answer(self, wait_s: float) -> bool:
-        """True once there is something to receive, waiting for it up to this long."""
+        """Wait up to `wait_s` seconds for the reply; return True if `receive` has something to read."""
         try:
             return self._process.connection.poll(wait_s)
         except (OSError, EOFError):
-            return True  # `receive` tells why the process ended
+            return True  # `receive` raises the reason why the process ended
 
     def receive(
         self,
@@ -97,10 +97,10 @@ class WorkerClient:
         on_progress: Callable[[float, str], None] | None = None,
         on_saved: Callable[[bytes, float], None] | None = None,
     ) -> Reply:
-        """The answer to the request under way.
+        """Wait for the reply to the pending request and return it.
 
-        Until it comes, a fit tells its progress, a share and a text, and hands over what it wants kept in case that it
-        is interrupted, with the seconds it has taken.
+        Before it, a fit may send progress, for `on_progress(share, text)`, and bytes to resume from after an
+        interruption, for `on_saved(saved, seconds_so_far)`.
         """
         deadline = Deadline(timeout_s)
         while True:
@@ -126,7 +126,7 @@ class WorkerClient:
             return reply
 
     def receive_until(self, deadline: Deadline) -> Reply:
-        """The answer to the request under way, which counts against the limit of a cell."""
+        """Return the reply to the pending request, within a cell's time limit."""
         try:
             return self.receive(timeout_s=deadline.remaining_s())
         except WorkerTimeout as error:
@@ -136,7 +136,7 @@ class WorkerClient:
             ) from error
 
     def close(self) -> None:
-        """End the process at once and remove its folder."""
+        """Kill the process and remove its folder."""
         if not self.closed:
             self.closed = True
             self._process.kill()

@@ -1,12 +1,12 @@
-"""The seal around a codec's own code: while closed, Python code reaches no file, socket, process or shared memory.
+"""The seal around a codec's code: inside it, Python code cannot use files, sockets, processes or shared memory.
 
-Only what `encode` returns may cross from device to edge, so `encode`, `decode`, `fit` and the restoring of a state run
-inside `sealed()`. It works by an audit hook (PEP 578). Such a hook sees what Python's own library does; it does not see
-what native code does by itself, and it is no defence against a codec that sets out to take it apart.
-docs/reference/kit.md says what that leaves open.
+Only the bytes that `encode` returns may get from device to edge, so `encode`, `decode`, `fit` and `restore` run inside
+`sealed()`. It is an audit hook (PEP 578). Such a hook sees the calls of Python's own library. It does not see what
+native code does by itself, and it does not stop a codec that attacks the hook. docs/reference/kit.md states these
+limits.
 """
 
-# The hook sees texts, bytes and descriptors within every open(), and builds no Path objects.
+# The hook runs within every open(), on texts, bytes and descriptors, so it builds no Path objects.
 # ruff: noqa: PTH100, PTH117, PTH120
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final
 
-Judge = Callable[[tuple[Any, ...]], str | None]
-"""Arguments of an audit event to what was reached for, or None where it is allowed."""
+Rule = Callable[[tuple[Any, ...]], str | None]
+"""Maps the arguments of an audit event to a description of the refused object, or to None if it is allowed."""
 
 CODE_SUFFIXES: Final = (".py", ".pyc", ".pyi", ".so", ".pyd", ".dylib")
-"""Endings of the files that an import reads; modules that a codec imports late must still load."""
+"""Endings of the files that an import reads: a codec may import modules inside the seal."""
 METADATA_SUFFIXES: Final = (".dist-info", ".egg-info")
-"""Endings of the folders in which packages describe themselves; some libraries look there when first imported."""
+"""Endings of the folders with the metadata of packages, which some libraries read when they are imported."""
 SYSTEM_FILES: Final = frozenset(
     {
         "/dev/null",
@@ -35,7 +35,7 @@ SYSTEM_FILES: Final = frozenset(
         "/proc/self/status",
     }
 )
-"""Devices and facts about the machine: they carry no sample."""
+"""Devices and facts about the machine, which contain no sample."""
 WRITABLE_FILES: Final = frozenset({"/dev/null"})
 
 REFUSED_FAMILIES: Final = frozenset(
@@ -45,7 +45,7 @@ REFUSED_FAMILIES: Final = frozenset(
         "winreg",
     }
 )  # fmt: skip
-"""Audit events refused by what stands before their first dot: `socket.connect`, `tempfile.mkstemp`, ..."""
+"""Audit events refused by the part before the first dot: `socket.connect`, `tempfile.mkstemp`, ..."""
 REFUSED_EVENTS: Final = frozenset(
     {
         "builtins.input", "os.chdir", "os.chflags", "os.chmod", "os.chown", "os.exec", "os.fork", "os.forkpty",
@@ -54,19 +54,19 @@ REFUSED_EVENTS: Final = frozenset(
         "os.truncate", "os.utime",
     }
 )  # fmt: skip
-"""Audit events refused whatever their arguments."""
+"""Audit events refused with any arguments."""
 
 
 class GuardError(PermissionError):
-    """Sealed code reached for something outside. The text names the audit event and what was reached for."""
+    """Sealed code tried to use something outside. The text names the audit event and its object."""
 
 
 class sealed:  # noqa: N801  (used like a function: `with sealed():`)
-    """Context in which GuardError is raised where Python code opens, writes, connects, starts or shares anything.
+    """Context manager: inside it, code that opens files, connects, starts processes or shares memory gets GuardError.
 
-    The seal holds for the whole process, on every thread, and nests. Allowed are what imports need (reading source,
-    bytecode, extension modules and package metadata, listing folders on the import path) and a few read-only facts
-    about the machine. No bytecode is written while it is closed.
+    The seal holds for all threads of the process. Seals may be nested. Allowed are the reads of imports (source,
+    bytecode, extension modules, package metadata, folders on the import path) and a few read-only facts about the
+    machine (SYSTEM_FILES). No bytecode is written inside.
     """
 
     def __enter__(self) -> None:
@@ -98,8 +98,8 @@ _lock = threading.Lock()
 
 
 def _install() -> None:
-    """Add the hook; a process can never remove it again, so it looks at the depth first."""
-    import ctypes  # noqa: F401  (its import opens the process itself, which the hook would refuse)
+    """Add the audit hook. It cannot be removed again, so it does nothing at depth 0."""
+    import ctypes  # noqa: F401  (its import opens the running program as a library, which the hook would refuse)
 
     _close_posix_shared_memory()
     sys.addaudithook(_hook)
@@ -107,10 +107,10 @@ def _install() -> None:
 
 
 def _close_posix_shared_memory() -> None:
-    """Put a check before `shm_open`, which raises no audit event."""
+    """Wrap `shm_open` in a check, since it raises no audit event."""
     try:
         import _posixshmem  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:  # not a POSIX system; named mappings are refused as mmap.__new__
+    except ImportError:  # not a POSIX system; there the rule for mmap.__new__ refuses named mappings
         return
     unchecked = _posixshmem.shm_open
 
@@ -125,23 +125,23 @@ def _close_posix_shared_memory() -> None:
 def _hook(event: str, args: tuple[Any, ...]) -> None:
     if not _state.depth:
         return
-    judge = _JUDGES.get(event)
-    if judge is not None:
-        reached_for = judge(args)
-        if reached_for is not None:
-            _refuse(event, reached_for)
+    rule = _RULES.get(event)
+    if rule is not None:
+        refused = rule(args)
+        if refused is not None:
+            _refuse(event, refused)
     elif event in REFUSED_EVENTS or event.partition(".")[0] in REFUSED_FAMILIES:
         _refuse(event, ", ".join(repr(a) for a in args)[:200])
 
 
-def _refuse(event: str, reached_for: str) -> None:
+def _refuse(event: str, refused: str) -> None:
     raise GuardError(
-        f"{event} {reached_for}: a codec may reach nothing but its arguments and its restored state; "
+        f"{event} {refused}: a codec may reach nothing but its arguments and its restored state; "
         "put what a side needs into export()"
     )
 
 
-def _judge_open(args: tuple[Any, ...]) -> str | None:
+def _open_rule(args: tuple[Any, ...]) -> str | None:
     path, mode, flags = args
     if isinstance(path, int):
         return f"of file descriptor {path}"
@@ -158,7 +158,7 @@ def _writes(mode: str | None, flags: int | None) -> bool:
     return bool((flags or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND))
 
 
-def _judge_listing(args: tuple[Any, ...]) -> str | None:
+def _listing_rule(args: tuple[Any, ...]) -> str | None:
     path = args[0]
     if isinstance(path, int):
         return f"of file descriptor {path}"
@@ -167,20 +167,20 @@ def _judge_listing(args: tuple[Any, ...]) -> str | None:
 
 
 def _called_by_import() -> bool:
-    """True where the import system itself asks: a package installed for editing lies below no import root."""
+    """True if the import system makes the call: an editable install is below no import root."""
     return sys._getframe(3).f_code.co_filename.startswith("<frozen importlib")
 
 
-def _judge_dlopen(args: tuple[Any, ...]) -> str | None:
-    # A library that a package brought along may be loaded late; the C library, by which anything is reached, may not.
+def _dlopen_rule(args: tuple[Any, ...]) -> str | None:
+    # A package may load its own shared libraries late, but not the C library, which gives access to everything.
     name = args[0]
     if isinstance(name, str | bytes) and os.path.isabs(name) and _is_below_import_root(_absolute(name)):
         return None
     return f"of {name!r}"
 
 
-def _judge_mmap(args: tuple[Any, ...]) -> str | None:
-    # An anonymous mapping is memory like any other; one of a file or of shared memory is not.
+def _mmap_rule(args: tuple[Any, ...]) -> str | None:
+    # An anonymous mapping is ordinary memory; a mapping of a file or of shared memory is refused.
     return None if args[0] == -1 else f"of file descriptor {args[0]}"
 
 
@@ -194,7 +194,7 @@ def _is_metadata(path: str) -> bool:
 
 
 def _import_roots() -> set[str]:
-    """Folders and archives from which modules may be imported at this moment."""
+    """Return the folders and archives from which modules can be imported now."""
     return {os.path.abspath(entry) for entry in (sys.prefix, sys.base_prefix, *sys.path)}
 
 
@@ -202,16 +202,16 @@ def _is_below_import_root(path: str) -> bool:
     return any(path == root or path.startswith(root.rstrip(os.sep) + os.sep) for root in _import_roots())
 
 
-_JUDGES: Final[Mapping[str, Judge]] = {
-    "open": _judge_open,
-    "os.listdir": _judge_listing,
-    "os.scandir": _judge_listing,
-    "os.walk": _judge_listing,
-    "os.fwalk": _judge_listing,
-    "glob.glob": _judge_listing,
-    "glob.glob/2": _judge_listing,
-    "pathlib.Path.glob": _judge_listing,
-    "pathlib.Path.rglob": _judge_listing,
-    "ctypes.dlopen": _judge_dlopen,
-    "mmap.__new__": _judge_mmap,
+_RULES: Final[Mapping[str, Rule]] = {
+    "open": _open_rule,
+    "os.listdir": _listing_rule,
+    "os.scandir": _listing_rule,
+    "os.walk": _listing_rule,
+    "os.fwalk": _listing_rule,
+    "glob.glob": _listing_rule,
+    "glob.glob/2": _listing_rule,
+    "pathlib.Path.glob": _listing_rule,
+    "pathlib.Path.rglob": _listing_rule,
+    "ctypes.dlopen": _dlopen_rule,
+    "mmap.__new__": _mmap_rule,
 }

@@ -1,4 +1,4 @@
-"""Starting and ending a worker process: what it inherits, where it lives, and why it ended."""
+"""Starts and ends a worker process, with its environment and folders, and finds the cause of its end."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from codecbench.workers.protocol import Role
 from codecbench.workload import data_folders
 
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
-"""What tells numpy's matrix products how many threads to take. Torch is told by `torch.set_num_threads`."""
+"""Environment variables for the threads of numpy's matrix products. Torch's are set by `torch.set_num_threads`."""
 
 
 class WorkerProcess:
-    """A process started by exec, in a session, folder, home and temporary folder of its own.
+    """A process started by exec, with its own session, working folder, home and temporary folder.
 
-    `connection` carries frames to it and back. `threads` is torch's thread count there; `memory_limit_bytes` bounds its
+    `connection` exchanges frames with it. `threads` is torch's thread count in it; `memory_limit_bytes` limits its
     private memory.
     """
 
@@ -33,22 +33,22 @@ class WorkerProcess:
         self.folder = Path(tempfile.mkdtemp(prefix=f"codecbench-{role}-"))
         home = self.folder / "home"
         home.mkdir()
-        ours, theirs = socket.socketpair()
+        parent_end, worker_end = socket.socketpair()
         limit_bytes = memory_limit_bytes or memory_bytes() // 2
-        with theirs, (self.folder / "stderr").open("wb") as log:
+        with worker_end, (self.folder / "stderr").open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [
                     sys.executable, "-m", "codecbench.workers.process",
-                    role, str(theirs.fileno()), str(threads), str(limit_bytes), str(os.getpid()),
+                    role, str(worker_end.fileno()), str(threads), str(limit_bytes), str(os.getpid()),
                 ],
-                cwd=home, env=_environment(role, home), pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
+                cwd=home, env=_environment(role, home), pass_fds=[worker_end.fileno()], stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        self.connection: Connection[Any, Any] = Connection(ours.detach())
+        self.connection: Connection[Any, Any] = Connection(parent_end.detach())
 
     @property
     def pid(self) -> int:
-        """The process's number."""
+        """The process id."""
         return self._process.pid
 
     @property
@@ -57,7 +57,7 @@ class WorkerProcess:
         return self._process.poll() is None
 
     def kill(self) -> None:
-        """End the process and what it started at once, and remove its folder."""
+        """Kill the process and its children, and remove its folder."""
         self.connection.close()
         try:
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -67,7 +67,7 @@ class WorkerProcess:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def cause_of_end(self) -> str:
-        """The reason for which the process ended by itself, from its status and the last line of what it printed."""
+        """Return why the process ended by itself: its exit status or signal, and the last line of its output."""
         try:
             status = self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
@@ -83,21 +83,21 @@ class WorkerProcess:
 
 
 def _environment(role: Role, home: Path) -> dict[str, str]:
-    """The parent's environment, with home and temporary folders replaced and modules found where the parent does.
+    """Return the parent's environment with its own home and temporary folder, and with the parent's import path.
 
-    Only the roles that read inputs learn where datasets lie.
+    The edge gets no dataset folders, since it reads no inputs.
     """
     env = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "CODECBENCH_"))}
-    # A codec under test may lie in a folder that only pytest or a script put on the path.
+    # A codec under test may be in a folder that only pytest or a script has put on the path.
     env["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(str(Path(p).resolve()) for p in sys.path))
     if role != "edge":
         env["CODECBENCH_DATA"] = os.pathsep.join(str(place.resolve()) for place in data_folders())
     if role != "fit":
-        # Steps are timed on one thread, and torch is not all that has some: those of numpy's matrix products keep a
-        # core busy for a while after each, which made a tail behind such a decoder half as slow again.
+        # Steps are timed on one thread. Not only torch has threads: those of numpy's matrix products keep a core busy
+        # for a while after each product, which made the tail after such a decoder 1.5 times as slow.
         env.update(dict.fromkeys(BLAS_THREADS, "1"))
-    # The C library would give the memory of large activations back after each layer and fault it in again for the next,
-    # which costs a tail a third of its time. (The names are glibc's; elsewhere they mean nothing.)
+    # By default glibc returns the memory of large activations to the system after each layer, and page faults for the
+    # next layer cost a tail a third of its time. (Other C libraries ignore these variables.)
     env.setdefault("MALLOC_TRIM_THRESHOLD_", str(1 << 30))
     env.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 << 20))
     env.update(HOME=str(home), TMPDIR=str(home), PYTHONUSERBASE=site.getuserbase(), PYTHONDONTWRITEBYTECODE="1")

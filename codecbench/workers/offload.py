@@ -1,7 +1,7 @@
-"""Requests that offload, over TCP: a payload goes to the edge, and what it answers comes back on the same connection.
+"""Offloading requests over TCP: the device sends a payload, the edge answers on the same connection.
 
-A message is its length in four bytes, big endian, and so many bytes. A connection that ends instead of an answer says
-that there is none.
+A message is its length in four bytes, big endian, and that many bytes. If there is no answer, the edge closes the
+connection.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from codecbench.errors import CodecbenchError, DataError
-from codecbench.links.tcp import Address, Listener, received
+from codecbench.links.tcp import Address, Listener, receive_exactly
 
 TIMEOUT_S = 60.0
 
@@ -20,14 +20,14 @@ _LENGTH = struct.Struct(">I")
 
 
 def request_server(answer: Callable[[bytes], bytes]) -> Listener:
-    """A listener at a free port of this machine that answers each payload; an error for users ends the connection."""
+    """Return a listener at a free local port that answers each payload; a CodecbenchError closes the connection."""
 
     def serve(edge_socket: socket.socket) -> None:
         edge_socket.settimeout(TIMEOUT_S)
         edge_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        while (payload := _received(edge_socket)) is not None:
+        while (payload := _receive_message(edge_socket)) is not None:
             try:
-                _send(edge_socket, answer(payload))
+                _send_message(edge_socket, answer(payload))
             except CodecbenchError:
                 return
 
@@ -36,16 +36,16 @@ def request_server(answer: Callable[[bytes], bytes]) -> Listener:
 
 @contextmanager
 def request_client(address: Address) -> Iterator[Callable[[bytes], bytes]]:
-    """A function that carries a payload to a `request_server` over one connection, and gives its answer.
+    """Yield a function that sends a payload to a `request_server` over one connection and returns the answer.
 
-    It raises DataError where none comes.
+    The function raises DataError if there is no answer.
     """
-    with socket.create_connection(address, timeout=TIMEOUT_S) as near:
-        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with socket.create_connection(address, timeout=TIMEOUT_S) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
         def request(payload: bytes) -> bytes:
-            _send(near, payload)
-            answer = _received(near)
+            _send_message(connection, payload)
+            answer = _receive_message(connection)
             if answer is None:
                 raise DataError(
                     "the edge process gave no answer; 'codecbench check' tells what is wrong with the codec"
@@ -55,11 +55,11 @@ def request_client(address: Address) -> Iterator[Callable[[bytes], bytes]]:
         yield request
 
 
-def _send(connection: socket.socket, message: bytes) -> None:
+def _send_message(connection: socket.socket, message: bytes) -> None:
     connection.sendall(_LENGTH.pack(len(message)) + message)
 
 
-def _received(connection: socket.socket) -> bytes | None:
-    """One message, or None where the other side has ended."""
-    header = received(connection, _LENGTH.size)
-    return None if header is None else received(connection, _LENGTH.unpack(header)[0])
+def _receive_message(connection: socket.socket) -> bytes | None:
+    """Return one message, or None if the other side has closed the connection."""
+    header = receive_exactly(connection, _LENGTH.size)
+    return None if header is None else receive_exactly(connection, _LENGTH.unpack(header)[0])

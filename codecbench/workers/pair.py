@@ -1,4 +1,4 @@
-"""A device and an edge process set up for one workload and one split, replaced when a codec kills one."""
+"""A device and an edge process, set up for one workload and one split, and replaced when one has ended."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from codecbench.workers.client import DeviceClient, EdgeClient, HeadClient, Mode
 from codecbench.workload import Subset
 
 CHUNK = 128
-"""Samples that travel and run together. The full model runs in the same chunks, so its outputs compare bit for bit."""
+"""Samples in one request. The full model runs on the same chunks, so its outputs can be compared bit for bit."""
 
 
 @dataclass(frozen=True)
 class WorkloadRef:
-    """What a worker needs to set a workload up. The edge gets no data folder."""
+    """All that a worker needs to set up a workload. The edge gets no data folder."""
 
     reference: str
     data_dir: Path | None
     torch_device: str
 
     def set_up(self, client: ModelClient) -> BuiltModel:
-        """Build the workload's model in a worker."""
+        """Build the workload's model in a worker; return its cuts and the hash of its weights."""
         data_dir = None if client.role == "edge" else self.data_dir
         return client.build_model(self.reference, data_dir, self.torch_device)
 
 
 def chunks(count: int) -> list[list[int]]:
-    """Positions 0 to count - 1 in chunks."""
+    """Return the positions 0 to count - 1 in chunks of CHUNK."""
     return [list(range(start, min(start + CHUNK, count))) for start in range(0, count, CHUNK)]
 
 
 class Pair:
-    """The two processes of a run, with the split they are set up for.
+    """The device and edge processes of a run, set up for one split at a time.
 
-    `counts` says how many samples of each subset the device keeps activations of. `generation` rises whenever a
-    process is replaced, which invalidates codec handles.
+    `counts` is the number of samples of each subset whose activations the device stores. `generation` rises whenever
+    codec handles become invalid: when a process is replaced, or the split changes.
     """
 
     def __init__(self, workload: WorkloadRef, counts: Mapping[Subset, int]) -> None:
@@ -71,24 +71,24 @@ class Pair:
 
     @property
     def device(self) -> DeviceClient:
-        """The device process, with this split's head and activations ready."""
+        """The device process, with the split's head and activations ready; started if it does not run."""
         if self._device is None or not self._device.alive:
-            self._ended(self._device)
+            self._discard(self._device)
             self._device = DeviceClient(threads=1)
             self._set_up(self._device)
         return self._device
 
     @property
     def edge(self) -> EdgeClient:
-        """The edge process, with this split's tail ready."""
+        """The edge process, with the split's tail ready; started if it does not run."""
         if self._edge is None or not self._edge.alive:
-            self._ended(self._edge)
+            self._discard(self._edge)
             self._edge = EdgeClient(threads=self.edge_threads)
             self._set_up(self._edge)
         return self._edge
 
     def use_split(self, split: str) -> None:
-        """Turn both processes to a split; the activations of the one before are removed."""
+        """Set both processes up for a split; the activations of the split before are removed."""
         self._split = split
         self.generation += 1
         for client in (self._device, self._edge):
@@ -96,15 +96,15 @@ class Pair:
                 self._prepare(client, split)
 
     def replace(self) -> None:
-        """End both processes, so that the next use starts fresh ones: nothing a bad codec left behind stays."""
+        """End both processes; the next use starts new ones, so that nothing a codec has left in them stays."""
         self._close()
         self.generation += 1
 
     @contextmanager
     def single_threaded(self) -> Iterator[None]:
-        """One torch thread in both processes for the length of a block; else the edge has one for each core.
+        """Run both processes on one torch thread within a with block. Otherwise the edge uses one for each core.
 
-        The device has one but for heads and full models: it encodes while the edge works.
+        The device encodes on one thread at any time, since the edge works meanwhile; see `all_cores`.
         """
         self.edge_threads = 1
         self.edge.set_threads(1)
@@ -116,7 +116,7 @@ class Pair:
 
     @contextmanager
     def all_cores(self, device: DeviceClient) -> Iterator[None]:
-        """A torch thread for each core in a device process, for the length of a block."""
+        """Run a device process on one torch thread for each core within a with block: for heads and full models."""
         device.set_threads(cores())
         yield
         if not device.closed:
@@ -127,8 +127,8 @@ class Pair:
             if client is not None:
                 client.close()
 
-    def _ended(self, client: DeviceClient | EdgeClient | None) -> None:
-        """Clear up behind a process that has ended; its handles are void."""
+    def _discard(self, client: DeviceClient | EdgeClient | None) -> None:
+        """Close a process that has ended; its handles become invalid."""
         if client is not None:
             client.close()
             self.generation += 1
@@ -152,7 +152,7 @@ class Pair:
 
 
 def run_heads(client: HeadClient, spec: TensorSpec, counts: Mapping[Subset, int], folder: Path) -> dict[str, int]:
-    """Let a worker keep the activations of the first samples of each subset; returns their bytes by subset."""
+    """Make a worker store the activations of the first samples of each subset; return their bytes by subset."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     raw_bytes: dict[str, int] = {}

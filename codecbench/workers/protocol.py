@@ -23,22 +23,22 @@ Operation: TypeAlias = Literal[
     "load_inputs", "request", "listen", "probe",
     "layers", "measure_layers", "measure_general",
 ]  # fmt: skip
-"""What a worker can be asked to do. A role's process has a method `op_...` for each of its operations."""
+"""The operations of workers. The class of a role has a method `op_...` for each of its operations."""
 
 ErrorKind: TypeAlias = Literal["codec", "payload", "data", "harness"]
-"""Whose fault an error is: the codec's, a payload's, the user's (data or options), or the harness's own."""
+"""The origin of an error: the codec, a payload, data or options of the user, or a bug in the harness."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer: its JSON fields and its byte strings."""
+    """An unpacked frame, a request or a reply: its JSON fields and its byte strings."""
 
     fields: dict[str, Any]
     blobs: list[bytes]
 
 
 def pack_frame(fields: Mapping[str, Any], blobs: Sequence[bytes] = ()) -> bytes:
-    """A frame: length of the JSON, the JSON with the lengths of the byte strings, the byte strings."""
+    """Return a frame: length of the JSON, the JSON with the lengths of the byte strings, the byte strings."""
     header = json.dumps({**fields, "blob_bytes": [len(b) for b in blobs]}).encode()
     return b"".join([struct.pack("<I", len(header)), header, *blobs])
 
@@ -55,7 +55,7 @@ def unpack_frame(frame: bytes) -> Reply:
 
 
 def pack_arrays(arrays: Sequence[NDArray[Any]]) -> tuple[list[dict[str, Any]], list[bytes]]:
-    """Headers (dtype and shape) and bytes of arrays."""
+    """Return the headers (dtype and shape) and the bytes of arrays."""
     return [{"dtype": str(a.dtype), "shape": list(a.shape)} for a in arrays], [a.tobytes() for a in arrays]
 
 
@@ -67,7 +67,7 @@ def unpack_arrays(headers: Sequence[Mapping[str, Any]], blobs: Sequence[bytes]) 
 
 
 def pack_error(error: Exception) -> bytes:
-    """The frame that tells the parent of an error: its kind, its text, and the code of a codec's fault."""
+    """Return the frame of an error: its kind, its text, and the code of a codec's fault."""
     kind: ErrorKind = "harness"
     text = one_line(error)
     if isinstance(error, CodecFailure):
@@ -83,7 +83,7 @@ def pack_error(error: Exception) -> bytes:
 
 
 def unpack_error(reply: Reply) -> CodecbenchError | None:
-    """The error that an answer tells of, or None where it is a result."""
+    """Return the error in a reply, or None if it is a result."""
     kind: ErrorKind | None = reply.fields.get("error")
     if kind is None:
         return None
@@ -96,13 +96,13 @@ def unpack_error(reply: Reply) -> CodecbenchError | None:
 
 
 def pack_outputs(outputs: Sequence[tuple[NDArray[Any], ...]]) -> tuple[list[list[dict[str, Any]]], list[bytes]]:
-    """Headers and bytes of the model outputs of each sample."""
+    """Return the headers and the bytes of the model outputs of each sample."""
     packed = [pack_arrays(sample) for sample in outputs]
     return [headers for headers, _ in packed], [blob for _, blobs in packed for blob in blobs]
 
 
 def split_outputs(reply: Reply) -> tuple[list[tuple[Any, ...]], Sequence[bytes]]:
-    """Undo `pack_outputs`: the model outputs of each sample in a reply, and the byte strings behind them."""
+    """Undo `pack_outputs`: return the model outputs of each sample in a reply, and the byte strings after them."""
     outputs, offset = [], 0
     for headers in reply.fields["outputs"]:
         outputs.append(tuple(unpack_arrays(headers, reply.blobs[offset : offset + len(headers)])))

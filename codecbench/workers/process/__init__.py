@@ -1,1 +1,1 @@
-"""The program that a worker process runs."""
+"""The program of a worker process."""

@@ -1,4 +1,4 @@
-"""The program that a worker runs: `python -m codecbench.workers.process ROLE FD THREADS MEMORY_BYTES PARENT`."""
+"""The program of a worker process: `python -m codecbench.workers.process ROLE FD THREADS MEMORY_BYTES PARENT`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from codecbench import measure
 
 
 def _end_with_parent(parent: int) -> None:
-    """Be killed when the parent ends, even while a codec hangs."""
+    """Make this process end with its parent, even while a codec hangs."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     if os.getppid() != parent:
@@ -34,7 +34,7 @@ def main() -> None:
     role, fd, threads, memory_bytes, parent = sys.argv[1:]
     faulthandler.enable()
     _end_with_parent(int(parent))
-    # Torch takes seconds to import; from here on a parent that ends meanwhile ends this process too.
+    # After `_end_with_parent`: the import takes seconds, and the parent may end meanwhile.
     import torch
 
     from codecbench.workers.process.session import Session, process_of

@@ -1,4 +1,4 @@
-"""The activations at one split, in mapped files, and the processes that make them."""
+"""The activations at one split, in memory-mapped files, and the base class of the processes that make them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from codecbench.workers.protocol import Reply
 
 
 class Activations:
-    """The tensors at one split, in a file for each subset that is mapped, never loaded.
+    """The activations at one split, in one memory-mapped file for each subset.
 
-    One file, not one for each chunk: a mapping holds a file open, and a large training set has more chunks than a
-    process may have files.
+    One file, not one for each chunk: a mapping keeps its file open, and a large training set has more chunks than a
+    process may open files.
     """
 
     def __init__(self, folder: Path, spec: TensorSpec) -> None:
@@ -29,27 +29,27 @@ class Activations:
         self._offsets: dict[tuple[str, int], int] = {}
 
     def add(self, subset: str, chunk: int, samples: Sequence[NDArray[Any]]) -> None:
-        """Write one chunk, behind those that are there: the values of its samples, one after the other."""
+        """Append one chunk to the subset's file: the values of its samples, one after another."""
         self._shapes[subset, chunk] = [s.shape for s in samples]
         with self._path(subset).open("ab") as file:
             self._offsets[subset, chunk] = file.tell() // np.dtype(self.spec.dtype).itemsize
             file.write(np.concatenate([s.reshape(-1) for s in samples]).astype(self.spec.dtype, copy=False).data)
 
     def read(self, subset: str, chunk: int) -> list[NDArray[Any]]:
-        """Read-only views of a chunk's samples."""
+        """Return read-only views of a chunk's samples."""
         return self._views(self._mapped(subset), subset, chunk)
 
     def read_all(self, subset: str) -> list[NDArray[Any]]:
-        """Read-only views of all samples of a subset, in order, on one mapping."""
+        """Return read-only views of all samples of a subset, in order, on one mapping."""
         values = self._mapped(subset)
         chunks = sorted(chunk for name, chunk in self._shapes if name == subset)
         return [view for chunk in chunks for view in self._views(values, subset, chunk)]
 
     def _mapped(self, subset: str) -> NDArray[Any]:
         path = self._path(subset)
-        if not path.stat().st_size:  # which cannot be mapped
+        if not path.stat().st_size:  # an empty file cannot be mapped
             return np.empty(0, self.spec.dtype)
-        # As a plain array: slices of a memmap take microseconds each to make.
+        # A plain array, because each slice of a memmap costs microseconds.
         return np.asarray(np.memmap(path, self.spec.dtype, mode="r"))
 
     def _views(self, values: NDArray[Any], subset: str, chunk: int) -> list[NDArray[Any]]:
@@ -61,7 +61,7 @@ class Activations:
         return views
 
     def one(self, subset: str, position: int) -> NDArray[Any]:
-        """One sample by its position in the subset."""
+        """Return a read-only view of one sample. Raises IndexError if there is none at this position."""
         for (name, chunk), shapes in self._shapes.items():
             if name == subset:
                 if position < len(shapes):
@@ -74,7 +74,7 @@ class Activations:
 
 
 class HeadProcess(ModelProcess):
-    """A process that runs heads and keeps their activations."""
+    """A process that runs heads and stores their activations."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,11 +82,11 @@ class HeadProcess(ModelProcess):
 
     @property
     def activations(self) -> Activations:
-        """The activations of this split, once a head ran."""
+        """The activations of this split. Raises RuntimeError before a head has run."""
         return required(self._activations, "no head ran yet")
 
     def op_head(self, request: Reply) -> OperationResult:
-        """Run the head on one chunk of inputs and keep its activations in the folder; returns their bytes."""
+        """Run the head on one chunk of inputs and store its activations in the folder; return their bytes."""
         fields = request.fields
         if fields["first"]:
             self._activations = Activations(Path(fields["folder"]), TensorSpec.from_json(fields["spec"]))

@@ -1,4 +1,4 @@
-"""Instances of codecs in a worker process. Their code runs sealed, and its faults are told from the harness's."""
+"""Codec instances in a worker process. Their code runs sealed, and their errors are marked as the codec's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from codecbench.workers.process.models import ModelProcess, OperationResult, ten
 from codecbench.workers.protocol import Reply, pack_arrays, unpack_arrays
 
 _NO_MEMORY = re.compile(r"can't allocate memory|bad_alloc|MemoryError")
-"""How torch, C++ and Python say that memory is short where it is no MemoryError that comes out."""
+"""Texts of errors by torch, C++ and Python for lack of memory that are not a MemoryError."""
 
 
 class CodecHost:
@@ -31,7 +31,7 @@ class CodecHost:
         self._opened = 0
 
     def open(self, codec_ref: str, spec: TensorSpec, point: Mapping[str, Any], side: Side, state: bytes) -> int:
-        """Make a fresh instance and restore its state; returns its handle."""
+        """Create an instance and restore its state; return its handle. Raises CodecFailure if that fails."""
         with codec_call("restore"):
             codec: Codec = resolve(codec_ref)(spec, **point)
             codec.restore(side, state)
@@ -40,14 +40,14 @@ class CodecHost:
         return self._opened
 
     def close_all(self) -> None:
-        """Forget every instance."""
+        """Remove all instances."""
         self._codecs.clear()
 
     def __getitem__(self, handle: int) -> Codec:
         return self._codecs[handle]
 
     def encode(self, handle: int, samples: Sequence[NDArray[Any]], *, batched: bool) -> list[bytes]:
-        """The samples' payloads. Raises CodecFailure where `encode` breaks its contract."""
+        """Return the samples' payloads. Raises CodecFailure if `encode` breaks its contract."""
         codec = self._codecs[handle]
         xs = tensors(samples)
         with codec_call("encode"):
@@ -60,14 +60,14 @@ class CodecHost:
         return payloads
 
     def bounds(self, handle: int, samples: Sequence[NDArray[Any]]) -> list[float | None]:
-        """The Shannon bound of each sample's payload, None where the codec states none."""
+        """Return the Shannon bound of each sample's payload, or None if the codec gives none."""
         codec = self._codecs[handle]
         with codec_call("bound_bytes"):
             bounds = [codec.bound_bytes(x) for x in tensors(samples)]
         return [None if bound is None else float(bound) for bound in bounds]
 
     def decode(self, handle: int, payloads: Sequence[bytes], *, batched: bool) -> list[Tensor]:
-        """The payloads' tensors. Raises PayloadError for one that does not decode, CodecFailure for a wrong tensor."""
+        """Return the payloads' tensors. Raises PayloadError if `decode` raises, CodecFailure for a wrong tensor."""
         codec = self._codecs[handle]
         with decode_call():
             decoded = codec.decode_batch(payloads) if batched else [codec.decode(p) for p in payloads]
@@ -81,21 +81,21 @@ class CodecHost:
 
 
 class CodecProcess(ModelProcess):
-    """A process that holds instances of codecs."""
+    """A process that holds codec instances."""
 
     def __init__(self) -> None:
         super().__init__()
         self.codecs = CodecHost()
 
     def op_open_codec(self, request: Reply) -> OperationResult:
-        """Make a fresh instance and restore its state."""
+        """Create an instance and restore its state; return its handle."""
         fields = request.fields
         spec = TensorSpec.from_json(fields["spec"])
         handle = self.codecs.open(fields["codec"], spec, fields["point"], fields["side"], request.blobs[0])
         return {"handle": handle}, ()
 
     def op_export(self, request: Reply) -> OperationResult:
-        """Both sides' states of a codec that keeps one without a fit."""
+        """Return both sides' states of a codec that needs no fit."""
         fields = request.fields
         with codec_call("export"):
             codec: Codec = resolve(fields["codec"])(TensorSpec.from_json(fields["spec"]), **fields["point"])
@@ -103,17 +103,17 @@ class CodecProcess(ModelProcess):
         return {}, bytes_only(states, "export")
 
     def op_close_codecs(self, _request: Reply) -> OperationResult:
-        """Forget every instance."""
+        """Remove all instances."""
         self.codecs.close_all()
         return {}, ()
 
     def op_encode_arrays(self, request: Reply) -> OperationResult:
-        """Encode samples that came with the request."""
+        """Encode the samples of the request; return the payloads."""
         samples = unpack_arrays(request.fields["arrays"], request.blobs)
         return {}, self.codecs.encode(request.fields["handle"], samples, batched=request.fields["batched"])
 
     def op_decode_arrays(self, request: Reply) -> OperationResult:
-        """Decode payloads and return the tensors."""
+        """Decode the payloads of the request; return the tensors."""
         decoded = self.codecs.decode(request.fields["handle"], request.blobs, batched=request.fields["batched"])
         headers, blobs = pack_arrays([t.numpy() for t in decoded])
         return {"arrays": headers}, blobs
@@ -121,7 +121,7 @@ class CodecProcess(ModelProcess):
 
 @contextmanager
 def codec_call(step: str) -> Iterator[None]:
-    """Seal the process while a codec runs, and raise its errors as CodecFailure."""
+    """Seal the process within a with block of a codec's code, and raise its errors as CodecFailure."""
     try:
         with sealed():
             yield
@@ -133,7 +133,7 @@ def codec_call(step: str) -> Iterator[None]:
 
 @contextmanager
 def decode_call() -> Iterator[None]:
-    """Seal the process while a codec decodes, and raise its errors as PayloadError: it may refuse a payload."""
+    """Seal the process within a with block of a decode, and raise its errors as PayloadError."""
     try:
         with sealed():
             yield
@@ -144,7 +144,7 @@ def decode_call() -> Iterator[None]:
 
 
 def bytes_only(values: Sequence[Any], step: str) -> Sequence[bytes]:
-    """The values, once all are known to be bytes."""
+    """Return the values if all are bytes. Raises CodecFailure otherwise."""
     wrong = next((v for v in values if not isinstance(v, bytes)), None)
     if wrong is not None:
         raise CodecFailure(f"{step} gave {type(wrong).__name__}, not bytes", code=FailureCode.NOT_BYTES)

@@ -1,4 +1,4 @@
-"""The device process: it reads inputs, runs heads and encodes, times these, and asks the edge over TCP."""
+"""The device process: reads inputs, runs heads, encodes, times these steps, and sends requests to the edge over TCP."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class DeviceProcess(HeadProcess, CodecProcess, LayersProcess):
         self.loaded: list[Tensor] = []
 
     def op_full_model(self, request: Reply) -> OperationResult:
-        """Outputs of the full model on the inputs at these positions, and the seconds that it took."""
+        """Return the full model's outputs on the inputs at these positions, and the seconds of its forward passes."""
         models = self.models
         inputs = models.workload.inputs(request.fields["subset"], request.fields["positions"])
         outputs, seconds = measure.timed(lambda: models.run(models.full_model, tensors(inputs)))
@@ -35,7 +35,7 @@ class DeviceProcess(HeadProcess, CodecProcess, LayersProcess):
         return {"outputs": headers, "forward_s": seconds}, blobs
 
     def op_encode(self, request: Reply) -> OperationResult:
-        """Encode one chunk of the kept activations; with `bounds`, the Shannon bound of each payload is a field."""
+        """Encode one chunk of the stored activations; return the payloads, and with `bounds` their Shannon bounds."""
         handle = request.fields["handle"]
         samples = self.activations.read(request.fields["subset"], request.fields["chunk"])
         payloads = self.codecs.encode(handle, samples, batched=True)
@@ -44,13 +44,16 @@ class DeviceProcess(HeadProcess, CodecProcess, LayersProcess):
     # --- one sample, timed and counted --------------------------------------------------------------------------------
 
     def op_time_head(self, request: Reply) -> OperationResult:
-        """Seconds of the head on one sample, run once before: a tail runs for every cell of a turn, and stays warm."""
+        """Return the seconds of the head on one sample, after one untimed run.
+
+        The tail runs for every cell of a turn and so stays in the caches; the head runs once a turn only.
+        """
         (x,) = self.models.inputs(request.fields["subset"], [request.fields["position"]])
         self.models.time(self.head, x)
         return {"head_s": self.models.time(self.head, x)}, ()
 
     def op_time_encode(self, request: Reply) -> OperationResult:
-        """Seconds of encoding one kept activation, and its payload."""
+        """Return the seconds of encoding one stored activation, and its payload."""
         codec = self.codecs[request.fields["handle"]]
         x = self._activation(request)
         with codec_call("encode"):
@@ -58,7 +61,7 @@ class DeviceProcess(HeadProcess, CodecProcess, LayersProcess):
         return {"encode_s": seconds}, [payload]
 
     def op_head_cost(self, request: Reply) -> OperationResult:
-        """FLOPs and peak tensor storage of the head on one sample."""
+        """Return the FLOPs and the peak tensor storage of the head on one sample."""
         head = self.head
         x = self.models.input_batch(request.fields["subset"], request.fields["position"])
         with torch.inference_mode():
@@ -67,9 +70,9 @@ class DeviceProcess(HeadProcess, CodecProcess, LayersProcess):
         return {"head_flop": flop, "head_peak_bytes": peak}, ()
 
     def op_encoder_cost(self, request: Reply) -> OperationResult:
-        """FLOPs, parameters and memory growth of encoding one kept activation. Null where nothing was counted."""
+        """Return FLOPs, parameters and memory growth of encoding one stored activation; None if not countable."""
         measure.warm_flop_counter()
-        measure.settle_collector()
+        measure.freeze_collector()
         codec = self.codecs[request.fields["handle"]]
         x = self._activation(request)
         with codec_call("encode"):
@@ -82,8 +85,8 @@ class DeviceProcess(HeadProcess, CodecProcess, LayersProcess):
                 codec.encode(x)
 
         def growth() -> int | None:
-            # Once before, so that the program's own pages, which a forked process maps when it first needs them, are
-            # not counted as the codec's: some megabytes.
+            # The first run maps pages of the program itself into the forked process, some megabytes, which must not
+            # count as the codec's.
             encode()
             return measure.process_growth_bytes(encode)
 
@@ -92,18 +95,18 @@ class DeviceProcess(HeadProcess, CodecProcess, LayersProcess):
         return {"encoder_flop": flop or None, "encoder_parameters": parameters, "encoder_peak_bytes": peak}, ()
 
     def _activation(self, request: Reply) -> Tensor:
-        """A fresh tensor of the kept activation that the request names."""
+        """Return a new tensor of the stored activation that the request names."""
         return tensors([self.activations.one(request.fields["subset"], request.fields["position"])])[0]
 
     # --- requests over TCP --------------------------------------------------------------------------------------------
 
     def op_load_inputs(self, request: Reply) -> OperationResult:
-        """Have the inputs at these positions in memory: a device has its sample before a request."""
+        """Load the inputs at these positions into memory: a device has its sample before the request starts."""
         self.loaded = self.models.inputs(request.fields["subset"], request.fields["positions"])
         return {}, ()
 
     def op_request(self, request: Reply) -> OperationResult:
-        """Seconds of so many requests, one after the other: head, encoder, the way to the edge and its answer."""
+        """Return the seconds of each request, one after another: head, encoder, transfer, and the edge's answer."""
         handle, count = request.fields["handle"], len(self.loaded)
         with request_client(Address(*request.fields["address"])) as send:
 
@@ -114,7 +117,7 @@ class DeviceProcess(HeadProcess, CodecProcess, LayersProcess):
         return {"seconds": seconds}, ()
 
     def _payload(self, handle: int, at: int) -> bytes:
-        """The payload of one loaded input, by head and encoder."""
+        """Return the payload of one loaded input, after head and encoder."""
         with torch.inference_mode():
             activation = self.head(self.models.batch_of_one(self.loaded[at]))[0].cpu()
         with codec_call("encode"):
@@ -122,6 +125,6 @@ class DeviceProcess(HeadProcess, CodecProcess, LayersProcess):
         return bytes(bytes_only([payload], "encode")[0])
 
     def op_probe(self, request: Reply) -> OperationResult:
-        """Pairs of bytes and milliseconds on the way to a link server, as `codecbench link probe` measures them."""
+        """Return pairs of message bytes and milliseconds to a link server, measured as by `codecbench link probe`."""
         with LinkClient(Address(*request.fields["address"])) as client:
             return {"pairs": probe(client, request.fields["sizes"], request.fields["repeats"])}, ()

@@ -1,4 +1,4 @@
-"""The edge process: it decodes and runs tails, times these, and answers the device over TCP."""
+"""The edge process: decodes, runs tails, times these steps, and answers the device over TCP."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class EdgeProcess(CodecProcess):
         self.listening = ExitStack()
 
     def op_decode(self, request: Reply) -> OperationResult:
-        """Decode payloads and run the tail; returns the outputs, and with `keep` the decoded tensors behind them."""
+        """Decode payloads and run the tail; return the outputs, and with `keep` the decoded tensors after them."""
         decoded = self.codecs.decode(request.fields["handle"], request.blobs, batched=True)
         headers, blobs = pack_outputs(self.models.run(self.tail, decoded))
         if request.fields["keep"]:
@@ -29,7 +29,7 @@ class EdgeProcess(CodecProcess):
         return {"outputs": headers}, blobs
 
     def op_time_decode(self, request: Reply) -> OperationResult:
-        """Seconds of decoding one payload, and of the tail behind it."""
+        """Return the seconds of decoding one payload, and of running the tail on the result."""
         codec, tail = self.codecs[request.fields["handle"]], self.tail
         (payload,) = request.blobs
         with decode_call():
@@ -37,14 +37,18 @@ class EdgeProcess(CodecProcess):
         return {"decode_s": decode_s, "tail_s": self.models.time(tail, decoded)}, ()
 
     def op_listen(self, request: Reply) -> OperationResult:
-        """Answer over TCP until the process ends: payloads of a codec, or without a handle probes of the link."""
+        """Start to answer payloads of a codec over TCP, or link probes if the handle is None; return the address."""
         handle = request.fields["handle"]
-        server = link_server() if handle is None else request_server(lambda payload: self._served(handle, payload))
+        server = (
+            link_server()
+            if handle is None
+            else request_server(lambda payload: self._outputs_of_payload(handle, payload))
+        )
         self.listening.enter_context(server.running())
         return {"address": list(server.address)}, ()
 
-    def _served(self, handle: int, payload: bytes) -> bytes:
-        """The model's outputs for one payload: decoder and tail, as an edge runs them for a request."""
+    def _outputs_of_payload(self, handle: int, payload: bytes) -> bytes:
+        """Return the bytes of the model's outputs for one payload, after decoder and tail."""
         with decode_call():
             decoded = self.codecs[handle].decode(payload)
         (outputs,) = self.models.run(self.tail, [decoded])

@@ -1,4 +1,4 @@
-"""The fit process: it runs a head over the training samples once, and fits codecs on its activations."""
+"""The fit process: runs a head on the training samples once, and fits codecs on the activations."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from codecbench.workers.protocol import Reply, pack_frame
 
 
 class TrainingSamples:
-    """Training samples with their targets in batches, a part of them held out. The seed decides which, and the order.
+    """Training samples and targets in batches. The seed decides which samples are held out, and the order.
 
-    `static` says that all samples have one shape, so that a batch is one tensor.
+    `static` is True if all samples have one shape, so that a batch is one tensor.
     """
 
     def __init__(self, samples: Sequence[NDArray[Any]], targets: Sequence[Any], seed: int, *, static: bool) -> None:
@@ -36,16 +36,16 @@ class TrainingSamples:
 
     @property
     def held_out_count(self) -> int:
-        """Samples that no batch has."""
+        """The number of held-out samples."""
         return len(self._rows) - self.count
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """One pass over the samples that are not held out, in an order of its own."""
+        """Yield one epoch of the samples that are not held out. Each epoch has its own order."""
         shuffle = np.random.default_rng([self.seed, next(self._passes)])
         return self._walk(shuffle.permutation(self._rows[: self.count]), size)
 
     def held_out(self, size: int) -> Iterator[Batch]:
-        """The samples held out, always in the same order."""
+        """Yield the held-out samples, always in the same order."""
         return self._walk(self._rows[self.count :], size)
 
     def _walk(self, order: NDArray[np.int64], size: int) -> Iterator[Batch]:
@@ -58,21 +58,21 @@ class TrainingSamples:
 
 
 class FitProcess(HeadProcess):
-    """Serves the operations of fits. `send` carries progress and what a fit saves, before the answer."""
+    """Serves the operations of fits. `send` sends progress and saved bytes before the reply."""
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
         super().__init__()
         self.send = send
 
     def op_fit(self, request: Reply) -> OperationResult:
-        """Fit one codec on this split's training activations; returns both sides' states."""
+        """Fit a codec on this split's training activations; return both sides' states and the seconds."""
         fields = request.fields
         measure.warm_optimizers()
         torch.manual_seed(fields["seed"])
         np.random.seed(fields["seed"] % 2**32)
         codec: Codec = resolve(fields["codec"])(self.activations.spec, **fields["point"])
         data = self._fit_data(request)
-        # Not `measure.timed`, which holds garbage collection off: some fits take hours.
+        # Not `measure.timed`, which turns garbage collection off: some fits take hours.
         watch = measure.Stopwatch()
         with codec_call("fit"):
             codec.fit(data)

@@ -1,9 +1,9 @@
-"""Every place where a traced model can be cut so that one tensor crosses, and the head and tail on either side.
+"""Cuts a traced model into head and tail, wherever exactly one tensor crosses the cut.
 
 The model is traced by torch.fx. After each node, the *live* values are those already computed and still needed. Where
-exactly one of them is a tensor that depends on the input, the graph can be cut. Weights and constants live on both
-sides. Shape integers are no tensors: the tail takes them from the crossing tensor, or as constants, or the place is no
-cut.
+exactly one of them is a tensor that depends on the input, the graph can be cut. Weights and constants exist on both
+sides. Live shape integers are not sent: the tail reads them from the shape of the crossing tensor, or has them as
+constants. Where neither is possible, there is no cut.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ INPUT = "input"
 
 @dataclass(frozen=True)
 class Cut:
-    """A split point: its name, the spec of one sample there, and what the tail must know of the shapes.
+    """A split point: its name, the tensor spec of one sample, the node that makes the tensor, and shape values.
 
-    `shapes` says, for each shape value that crosses, how the tail gets it: from an axis of the crossing tensor, or as
-    a constant.
+    `shapes` maps the node of each live shape value to its source in the tail: an axis of the crossing tensor, or a
+    constant.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class _Axis:
-    """Stands for the length of an axis of the crossing tensor."""
+    """The length of an axis of the crossing tensor."""
 
     axis: int
 
@@ -47,8 +47,10 @@ class _Axis:
 class SplitModel:
     """A traced model with its cuts. `model` is put in evaluation mode.
 
-    `probes` are input batches of at least two batch sizes and, where an axis varies, of at least two lengths, the
-    longest among them. They tell which lengths are constants.
+    `probes` are input batches of at least two batch sizes and, if an axis varies, of at least two lengths, the longest
+    among them. Shape values that are equal on all probes are constants.
+
+    Raises PluginError if torch.fx cannot trace the model, or if it does not take exactly one input.
     """
 
     def __init__(self, model: nn.Module, probes: Sequence[Tensor], input_spec: TensorSpec) -> None:
@@ -68,25 +70,26 @@ class SplitModel:
         self.cuts = {cut.name: cut for cut in self._find_cuts()}
 
     def cut(self, name: str) -> Cut:
-        """The cut of that name. Raises UsageError with the nearest name."""
+        """Return the cut of that name. Raises UsageError, with the nearest name, if there is none."""
         if name not in self.cuts:
             raise UsageError(f"no split point {name!r}{suggestion(name, self.cuts) or '; see codecbench list splits'}")
         return self.cuts[name]
 
     def split(self, name: str) -> tuple[nn.Module, nn.Module]:
-        """Head and tail at a cut; they share the model's weights. Raises PluginError unless they equal the model.
+        """Return head and tail at a cut; they share the model's weights.
 
-        `tail(head(x))` is checked to be bit-equal to `model(x)` on the probes. The tail leaves its input as it is.
+        The tail does not change its input. Raises PluginError unless `tail(head(x))` equals `model(x)` bit for bit on
+        the probes.
         """
         cut = self.cut(name)
         head, tail = self._head(cut), self._tail(cut)
-        if self._writes_to_its_input(head, tail):
+        if self._tail_writes_input(head, tail):
             tail = self._tail(cut, copy=True)
         with torch.inference_mode():
             for probe in self.probes:
                 full, parts = _leaves(self.model(probe.clone())), _leaves(tail(head(probe.clone()).clone()))
                 if len(full) != len(parts) or not all(torch.equal(a, b) for a, b in zip(full, parts, strict=True)):
-                    raise PluginError(f"cut at {name!r}: head and tail do not give the whole model's output")
+                    raise PluginError(f"cut at {name!r}: head and tail do not give the full model's output")
         return head, tail
 
     def _find_cuts(self) -> list[Cut]:
@@ -102,9 +105,9 @@ class SplitModel:
             crossing = tensors[0]
             shapes = self._shapes(crossing, [n for n in live if n is not crossing])
             spec = self._spec(crossing)
-            if shapes is None or spec is None or not self._stands_alone(crossing, shapes):
+            if shapes is None or spec is None or not self._tail_is_complete(crossing, shapes):
                 continue
-            name = scopes.get(crossing) or scopes.get(_source_of(crossing)) or _inner_name(crossing)
+            name = scopes.get(crossing) or scopes.get(_producer_of(crossing)) or _inner_name(crossing)
             name = INPUT if crossing.op == "placeholder" else name
             name = name if name not in names else crossing.name
             names.add(name)
@@ -112,25 +115,25 @@ class SplitModel:
         return list(found.values())
 
     def _is_tensor(self, node: fx.Node) -> bool:
-        # A tuple of tensors (what a GRU returns) is no single tensor, but it must not pass for a shape either.
+        # A tuple of tensors, as a GRU returns, counts as one: it is no shape value. `_spec` rejects it as a cut.
         return any(isinstance(leaf, Tensor) for leaf in _leaves(self._values[node][0]))
 
     def _shapes(self, crossing: fx.Node, others: list[fx.Node]) -> dict[fx.Node, Any] | None:
-        """How the tail gets each shape value, or None where it cannot."""
+        """Return the source of each shape value in the tail, or None if one has no source."""
         tensors = self._values[crossing]
         result: dict[fx.Node, Any] = {}
         for node in others:
             values = self._values[node]
             many = isinstance(values[0], (tuple, list))
             columns = list(zip(*values, strict=True)) if many else [tuple(values)]
-            parts = [_source(column, tensors) for column in columns]
+            parts = [_shape_source(column, tensors) for column in columns]
             if any(part is None for part in parts):
                 return None
             result[node] = tuple(parts) if many else parts[0]
         return result
 
     def _spec(self, crossing: fx.Node) -> TensorSpec | None:
-        """One sample's spec, or None where axis 0 is no batch axis or two axes vary."""
+        """Return one sample's spec, or None if axis 0 is no batch axis or two axes vary."""
         tensors = self._values[crossing]
         if not all(isinstance(t, Tensor) for t in tensors):
             return None
@@ -148,27 +151,27 @@ class SplitModel:
         return TensorSpec(shape, dtype, max_length=varying[0] if varying else None)
 
     def _tail_nodes(self, crossing: fx.Node, shapes: dict[fx.Node, Any]) -> list[fx.Node]:
-        """What the tail runs, in execution order: what the output needs, down to the crossing tensor and the shapes.
+        """Return the nodes of the tail in execution order: all that the output needs, from the crossing tensor on.
 
-        Constants computed before the cut are among it. So are nodes that nobody uses but that may write in place.
+        They include constants that are computed before the cut, and unused nodes that may write in place.
         """
         needed: set[fx.Node] = set()
         for node in reversed(self.nodes):
             if node is crossing or node in shapes:
                 continue
-            ours = self._position[node] > self._position[crossing] or node not in self._dependent
-            if node.op == "output" or not needed.isdisjoint(node.users) or (ours and _may_write(node)):
+            in_tail = self._position[node] > self._position[crossing] or node not in self._dependent
+            if node.op == "output" or not needed.isdisjoint(node.users) or (in_tail and _may_write(node)):
                 needed.add(node)
         return [node for node in self.nodes if node in needed]
 
-    def _stands_alone(self, crossing: fx.Node, shapes: dict[fx.Node, Any]) -> bool:
-        """Whether the tail runs without anything that the head computes, but for the crossing tensor and the shapes."""
+    def _tail_is_complete(self, crossing: fx.Node, shapes: dict[fx.Node, Any]) -> bool:
+        """True if the crossing tensor and the shapes are all that the tail needs from the head."""
         tail = self._tail_nodes(crossing, shapes)
         return all(self._position[n] > self._position[crossing] for n in tail if n in self._dependent)
 
-    def _writes_to_its_input(self, head: nn.Module, tail: nn.Module) -> bool:
-        """Whether the tail starts with something like an in-place ReLU, which would change the codec's tensor."""
-        # Inference tensors have no version to compare, and the caller may be in that mode.
+    def _tail_writes_input(self, head: nn.Module, tail: nn.Module) -> bool:
+        """True if the tail writes to its input, the codec's tensor, as an in-place ReLU at its start does."""
+        # Inference tensors have no version counter, and the caller may be in inference mode.
         with torch.inference_mode(mode=False), torch.no_grad():
             crossing = head(self.probes[0].clone()).clone()
             before = crossing._version
@@ -199,7 +202,7 @@ class SplitModel:
         for node, part in cut.shapes.items():
             copies[node] = from_shape(part)
         for node in self._tail_nodes(cut.node, cut.shapes):
-            # Mapping arguments, not whole nodes, lets a constant take the place of a shape node.
+            # Copies arguments one by one, because a constant may replace the node of a shape value.
             copies[node] = _copy(graph, node, lambda n: copies[n])
         return _module(self.traced, graph)
 
@@ -214,7 +217,7 @@ def _copy(graph: fx.Graph, node: fx.Node, get: Callable[[fx.Node], Any]) -> fx.N
 
 
 def _may_write(node: fx.Node) -> bool:
-    """Whether a node may work by changing a tensor in place, so that it counts although nobody uses its result."""
+    """True if a node may write to a tensor in place, so that it is needed even if its result is not used."""
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     in_place = name == "setitem" or (name.endswith("_") and not name.endswith("__"))
     return node.op == "call_module" or in_place or not {"inplace", "out"}.isdisjoint(node.kwargs)
@@ -235,8 +238,8 @@ def _module(traced: fx.GraphModule, graph: fx.Graph) -> nn.Module:
     return fx.GraphModule(traced, graph).eval()
 
 
-def _source(column: tuple[Any, ...], tensors: list[Tensor]) -> Any:
-    """A constant, an axis of the crossing tensor, or None, for one shape value seen on every probe."""
+def _shape_source(column: tuple[Any, ...], tensors: list[Tensor]) -> Any:
+    """Return the source of a shape value, given on each probe: a constant, an axis of the crossing tensor, or None."""
     if not all(isinstance(v, (int, float, bool, str, torch.dtype, torch.device)) for v in column):
         return None
     if len(set(column)) == 1:
@@ -256,10 +259,10 @@ def _dependent_on(start: fx.Node, nodes: list[fx.Node]) -> set[fx.Node]:
 
 
 def _drop_unused_items(traced: fx.GraphModule) -> None:
-    """Erase items that are taken and never used, such as a GRU's last state in `outputs, _ = gru(x)`.
+    """Erase unused `getitem` nodes, such as a GRU's last state in `outputs, _ = gru(x)`.
 
-    A tail would otherwise compute everything before them. Taking an item has no effect of its own, so nothing is lost;
-    other unused nodes may be in-place operations and stay.
+    A tail would otherwise compute all that they depend on. `getitem` has no side effects, so nothing is lost. Other
+    unused nodes stay, because they may be in-place operations.
     """
     for node in reversed(traced.graph.nodes):
         if node.target is operator.getitem and not node.users:
@@ -268,7 +271,7 @@ def _drop_unused_items(traced: fx.GraphModule) -> None:
 
 
 def _last_in_scope(nodes: list[fx.Node]) -> dict[fx.Node, str]:
-    """For each node that is the last of a module call: the path of the outermost such module."""
+    """Map each node that is the last one of a module call to the path of the outermost such module."""
     last: dict[str, fx.Node] = {}
     for node in nodes:
         for scope in node.meta.get("nn_module_stack", {}):
@@ -280,26 +283,26 @@ def _last_in_scope(nodes: list[fx.Node]) -> dict[fx.Node, str]:
     return names
 
 
-def _source_of(node: fx.Node) -> fx.Node:
-    """The node that made the tuple of which this one is an item, or the node itself."""
-    made = node.args[0] if node.target is operator.getitem else node
-    return made if isinstance(made, fx.Node) else node
+def _producer_of(node: fx.Node) -> fx.Node:
+    """Return the node of the tuple that this node is an item of, or the node itself."""
+    producer = node.args[0] if node.target is operator.getitem else node
+    return producer if isinstance(producer, fx.Node) else node
 
 
 def _inner_name(node: fx.Node) -> str:
-    """Module path and node name, for a tensor that ends no module: `stage1.0.add`."""
+    """Return module path and node name, for a tensor that is not a module's output: `stage1.0.add`."""
     path, _kind = next(reversed(node.meta.get("nn_module_stack", {"": ("", None)}).values()))
     return f"{path}.{node.name}" if path else node.name
 
 
 def _node_values(traced: fx.GraphModule, probe: Tensor) -> dict[fx.Node, Any]:
-    """What each node computes on a probe; a tensor keeps its shape only, so memory stays small."""
+    """Return the value of each node on a probe, with meta tensors in place of tensors to save memory."""
     values: dict[fx.Node, Any] = {}
 
     class Recorder(fx.Interpreter):
         def run_node(self, n: fx.Node) -> Any:
             result = super().run_node(n)
-            values[n] = torch.utils._pytree.tree_map(_shadow, result)
+            values[n] = torch.utils._pytree.tree_map(_meta_tensor, result)
             return result
 
     try:
@@ -311,7 +314,7 @@ def _node_values(traced: fx.GraphModule, probe: Tensor) -> dict[fx.Node, Any]:
     return values
 
 
-def _shadow(value: Any) -> Any:
+def _meta_tensor(value: Any) -> Any:
     return torch.empty(value.shape, dtype=value.dtype, device="meta") if isinstance(value, Tensor) else value
 
 

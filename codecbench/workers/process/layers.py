@@ -1,4 +1,4 @@
-"""Layers in a worker process: those of the full model, and those that are measured for a device profile."""
+"""Layers in a worker process: describes those of the full model, and times random ones for a device profile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class LayersProcess(ModelProcess):
     """A process that describes the full model's layers and times single ones."""
 
     def op_layers(self, request: Reply) -> OperationResult:
-        """The layers of the full model on one sample, as `ModelLayers.to_json` gives them."""
+        """Return the layers of the full model on one sample, in the form of `ModelLayers.to_json`."""
         models = self.models
         x = models.input_batch(request.fields["subset"], request.fields["position"])
         cuts = {cut.name: cut.node for cut in models.split_model.cuts.values()}
@@ -20,10 +20,10 @@ class LayersProcess(ModelProcess):
         return {"layers": found.to_json()}, ()
 
     def op_measure_layers(self, request: Reply) -> OperationResult:
-        """Layers of one drawn block, with the seconds of each, for a device profile."""
+        """Return the random layers of one block, with the seconds of each, for a device profile."""
         found = measure_block(request.fields["seed"], request.fields["block"])
         return {"layers": [(vars(layer), seconds) for layer, seconds in found]}, ()
 
     def op_measure_general(self, _request: Reply) -> OperationResult:
-        """Seconds of kernels of plain code and of calling an empty model, and what large steps attain."""
+        """Return the seconds of plain-code kernels and of calling an empty model, and the machine's rates."""
         return {"kernels_s": measure_general(), "call_s": measure_call(), "rates": measure_rates()}, ()

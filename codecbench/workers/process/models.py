@@ -1,4 +1,4 @@
-"""A workload's model in a worker process: cut in two, run on batches of samples, timed."""
+"""A workload's model in a worker process: cut into head and tail, run in batches, timed."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ OperationResult: TypeAlias = tuple[dict[str, Any], Sequence[bytes]]
 """The result of an operation: fields that JSON holds, and byte strings."""
 
 MODEL_BATCH = 32
-"""Samples that a head, a tail or a full model runs at once. Features of more do not stay in a processor's cache: a
-ResNet-20 on CIFAR-10 takes a quarter longer an image in batches of 128."""
+"""The batch size of heads, tails and full models. Features of larger batches do not stay in a processor's cache: a
+ResNet-20 on CIFAR-10 takes a quarter longer for each image in batches of 128."""
 
 Item = TypeVar("Item")
 
 
 class ModelHost:
-    """A workload with its model, traced and cut.
+    """A workload with its traced model and all cuts.
 
-    Reads no data to be made: the probes have random values. Raises UsageError where the device of torch is missing.
+    The constructor reads no data: the probes are random. Raises UsageError if `torch_device` does not exist.
     """
 
     def __init__(self, workload: Workload, torch_device: str) -> None:
@@ -50,20 +50,20 @@ class ModelHost:
         return self.split_model.model
 
     def inputs(self, subset: Subset, positions: Sequence[int]) -> list[Tensor]:
-        """Fresh tensors of the inputs at these positions."""
+        """Return new tensors of the inputs at these positions."""
         return tensors(self.workload.inputs(subset, positions))
 
     def input_batch(self, subset: Subset, position: int) -> Tensor:
-        """One input as a batch of its own, on the device of torch."""
+        """Return one input as a batch of one, on `torch_device`."""
         (sample,) = self.inputs(subset, [position])
         return self.batch_of_one(sample)
 
     def batch_of_one(self, x: Tensor) -> Tensor:
-        """One sample with a batch axis, on the device of torch."""
+        """Return the sample with a batch axis, on `torch_device`."""
         return x.unsqueeze(0).to(self.torch_device)
 
     def run(self, model: nn.Module, xs: Sequence[Tensor]) -> list[tuple[NDArray[Any], ...]]:
-        """A model's output tensors for each sample. Samples of equal shape share a batch, so none is padded."""
+        """Return a model's output tensors for each sample. Only samples of equal shape share a batch: no padding."""
         groups: dict[tuple[int, ...], list[int]] = {}
         for i, x in enumerate(xs):
             groups.setdefault(tuple(x.shape), []).append(i)
@@ -77,7 +77,7 @@ class ModelHost:
         return outputs
 
     def time(self, model: nn.Module, x: Tensor) -> float:
-        """Seconds of a model on one sample."""
+        """Return the seconds of a model on one sample."""
 
         def step() -> None:
             model(self.batch_of_one(x))
@@ -90,7 +90,7 @@ class ModelHost:
 
 
 class ModelProcess:
-    """A process that a model may be built in, and that runs its head or its tail; the base of every role."""
+    """A process that builds a model and runs its head or its tail; the base of all roles."""
 
     def __init__(self) -> None:
         self._models: ModelHost | None = None
@@ -98,17 +98,17 @@ class ModelProcess:
 
     @property
     def models(self) -> ModelHost:
-        """The model, once it was built."""
+        """The model. Raises RuntimeError before it is built."""
         return required(self._models, "no model was built")
 
     @property
     def head(self) -> nn.Module:
-        """The part of the model before the split, once one was chosen."""
+        """The part of the model before the split. Raises RuntimeError before a split is chosen."""
         return required(self._parts, "no split was chosen")[0]
 
     @property
     def tail(self) -> nn.Module:
-        """The part of the model behind the split, once one was chosen."""
+        """The part of the model after the split. Raises RuntimeError before a split is chosen."""
         return required(self._parts, "no split was chosen")[1]
 
     def op_threads(self, request: Reply) -> OperationResult:
@@ -117,7 +117,7 @@ class ModelProcess:
         return {}, ()
 
     def op_workload(self, request: Reply) -> OperationResult:
-        """Build a workload's model and find its cuts; returns their names and specs.
+        """Build a workload's model and find its cuts; return their names and specs, and the hash of the weights.
 
         Reads no data. The edge role is given no data folder.
         """
@@ -134,14 +134,14 @@ class ModelProcess:
 
 
 def required(item: Item | None, missing: str) -> Item:
-    """The item, which a request before this one made. Raises RuntimeError where the parent sent none."""
+    """Return the item, made by an earlier request. Raises RuntimeError with the text `missing` if it is None."""
     if item is None:
         raise RuntimeError(missing)
     return item
 
 
 def tensors(samples: Sequence[NDArray[Any]]) -> list[Tensor]:
-    """Fresh tensors, so that nothing a codec writes reaches the cache."""
+    """Return copies as tensors, so that a codec that writes to them does not change the stored samples."""
     return [torch.from_numpy(np.array(s, copy=True)) for s in samples]
 
 
@@ -152,7 +152,7 @@ def _model_batches(groups: Iterable[list[int]]) -> Iterator[list[int]]:
 
 
 def _probes(spec: TensorSpec) -> list[Tensor]:
-    """Random inputs of two batch sizes and, where an axis varies, of two lengths."""
+    """Return random input batches of two sizes and, if an axis varies, of two lengths."""
     generator = torch.Generator().manual_seed(0)
     dtype = getattr(torch, spec.dtype)
     probes = []

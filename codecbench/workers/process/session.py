@@ -1,4 +1,4 @@
-"""The request loop of a worker process: it dispatches operations to the object of the process's role."""
+"""The request loop of a worker process: calls the operations of the process's role."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from codecbench.workers.protocol import Reply, pack_error, pack_frame, unpack_fr
 
 
 def process_of(role: str, send: Callable[[bytes], None]) -> ModelProcess:
-    """The object that serves a role's operations. `send` carries what it reports before an answer."""
+    """Return the object that serves a role's operations. `send` sends reports before a reply."""
     if role == "fit":
         return FitProcess(send)
     return DeviceProcess() if role == "device" else EdgeProcess()
 
 
 class Session:
-    """Answers requests one after the other, each with a result or an error."""
+    """Answers requests one after another, each with a result or an error."""
 
     def __init__(self, process: ModelProcess, connection: Connection[Any, Any]) -> None:
         self.process = process
@@ -39,7 +39,7 @@ class Session:
             self.connection.send_bytes(self.answer(request))
 
     def answer(self, request: Reply) -> bytes:
-        """Run one operation: the method `op_...` of its name. An error becomes an answer that names its kind."""
+        """Run the method `op_...` of the requested operation; return the frame of its result or its error."""
         try:
             operation: Callable[[Reply], OperationResult] = getattr(self.process, f"op_{request.fields.pop('op')}")
             fields, blobs = operation(request)

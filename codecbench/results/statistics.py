@@ -27,19 +27,6 @@ _CHUNK_DRAWS = 1 << 17
 """Draws in memory at once, so that they stay in the processor's cache."""
 
 
-def bootstrap_interval(
-    metric_scale: float,
-    numerators: ArrayLike,
-    denominators: ArrayLike,
-    level: float = LEVEL,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Return the percentile bootstrap interval (low, high) of metric_scale * sum(numerators) / sum(denominators)."""
-    sums = _resampled_sums(_columns(numerators, denominators), resamples, seed)
-    return _interval(_ratio(metric_scale, sums[:, 0], sums[:, 1]), level)
-
-
 def paired_change(
     metric_scale: float,
     numerators: ArrayLike,

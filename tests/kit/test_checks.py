@@ -1,4 +1,4 @@
-"""The kit on deliberately broken codecs: each fails the check named for it, and nothing else; its twin passes."""
+"""The kit on deliberately broken codecs: each fails the check named for it alone; its valid counterpart passes."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def test_a_broken_codec_fails_the_check_named_for_it_and_no_other(check, codec, 
     assert {outcome.check for outcome in outcomes[codec.name] if outcome.status == "failed"} == {check}
 
 
-@pytest.mark.parametrize("twin", sorted({pair[2] for pair in PAIRS}, key=lambda c: c.name), ids=lambda c: c.name)
-def test_its_sound_twin_passes(twin, outcomes):
-    status = {outcome.id: outcome.status for outcome in outcomes[twin.name]}
+@pytest.mark.parametrize("counterpart", sorted({pair[2] for pair in PAIRS}, key=lambda c: c.name), ids=lambda c: c.name)
+def test_its_valid_counterpart_passes(counterpart, outcomes):
+    status = {outcome.id: outcome.status for outcome in outcomes[counterpart.name]}
     passed = [id_ for id_, status in status.items() if status == "passed"]
     others = [id_ for id_ in status if id_ not in passed]
-    # No twin but one keeps golden files, and one says that a point is not for every tensor.
+    # No counterpart but one keeps golden files, and one says that a point is not for every tensor.
     assert [id_ for id_ in others if not id_.endswith(("-check_golden", "[level=2]-(4, 8, 8)-all_checks"))] == []
     assert len(passed) >= 15
 

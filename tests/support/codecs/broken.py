@@ -1,6 +1,6 @@
-"""Codecs that each break one demand of the kit, and their sound twins, which differ in nothing else.
+"""Codecs that each break one demand of the kit, and their valid counterparts, which differ in nothing else.
 
-`PAIRS` lists them as (check, broken codec, sound twin).
+`PAIRS` lists them as (check, broken codec, valid counterpart).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from codecbench.toolbox.coding.headers import read_shape, write_shape
 PAIRS: list[tuple[str, type[Codec], type[Codec]]] = []
 
 
-def breaks(check: str, twin: type[Codec]):
+def breaks(check: str, counterpart: type[Codec]):
     def add(codec: type[Codec]) -> type[Codec]:
-        PAIRS.append((check, codec, twin))
+        PAIRS.append((check, codec, counterpart))
         return codec
 
     return add

@@ -263,7 +263,7 @@ def _public_name(name: str, item: Any, root: Path, module: str) -> str:
 
 def _signature(item: Any) -> str:
     """Returns the signature without quotes around annotations."""
-    return re.sub(r"'([^']*)'", r"\1", str(inspect.signature(item)))
+    return re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(item)))
 
 
 def _constant_doc(path: Path, name: str) -> str:

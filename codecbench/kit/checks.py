@@ -6,9 +6,11 @@ first, so that one fault gives one failure. docs/reference/kit.md lists these do
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codecbench.codec import Codec, TensorSpec
@@ -19,6 +21,7 @@ from codecbench.kit.golden import Golden, golden_change, golden_files, golden_fo
 from codecbench.kit.runner import CheckFailed, CheckSkipped, Kit, check_of, require
 from codecbench.kit.samples import extremes, spec_label
 from codecbench.kit.trial import Trial
+from codecbench.registry import FILE_PREFIX
 from codecbench.results.cell import point_label
 from codecbench.toolbox.coding.headers import write_shape
 from codecbench.workers.guard import GuardError, sealed
@@ -134,8 +137,13 @@ def check_golden(kit: Kit, codec: type[Codec]) -> None:
         lacking = [f"{missing} missing"] * bool(missing) + [f"{stale} of an older version"] * bool(stale)
         raise CheckSkipped(
             f"golden bitstreams in {golden_folder(codec).name}/: {', '.join(lacking)} of {len(cases)}; "
-            f"write them by: codecbench check {codec.name} --update-golden"
+            f"write them by: codecbench check {_known_as(codec)} --update-golden"
         )
+
+
+def _known_as(codec: type[Codec]) -> str:
+    """Return the name by which `codecbench check` finds the codec: its own, or that of its plugin file."""
+    return Path(inspect.getfile(codec)).name if codec.__module__.startswith(FILE_PREFIX) else codec.name
 
 
 @check_of(needs=("check_points_constructible",), applies=lambda case: case.needs_fit)

@@ -12,7 +12,7 @@ def codecbench_register_links() -> Iterable[Link]:
     """Return one measured and three assumed links, with the source of each number.
 
     `wifi-450` is the paper's WiFi (Yao et al. 2020): `codecbench link fit` on the 30 network times of its Table 1. The
-    mean relative error there is 7 %, the median 4 %. On Table 2, which the fit did not use, they are 20 % and 15 %. It
+    mean relative error there is 7 %, the median 4 %. On Table 2, which the fit did not use, they are 19 % and 15 %. It
     is a 450 Mb/s access point as seen by TCP, so the bandwidth is a fifth of that.
 
     The others are assumptions. Their base is one round trip: half for the message and half for the answer.

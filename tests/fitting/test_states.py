@@ -134,6 +134,12 @@ def test_a_full_disk_is_one_line(cache: Path, monkeypatch: pytest.MonkeyPatch) -
     assert not list(cache.iterdir())
 
 
+def test_a_folder_below_a_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"cannot write to .*file/learned \(Not a directory\)"):
+        states.keep(KEY, STATE, tmp_path / "file" / "learned")
+
+
 def test_what_a_fit_saved_last_is_found_until_it_is_dropped(cache: Path) -> None:
     assert states.read_partial(KEY) is None
     states.drop_partial(KEY)

@@ -232,6 +232,13 @@ def test_a_missing_golden_file_is_skipped_with_the_command(kept):
     assert outcome.reason.endswith("codecbench check kept --update-golden")
 
 
+def test_the_command_names_the_file_of_a_codec_that_is_not_installed(tmp_path):
+    path = tmp_path / "kept.py"
+    path.write_text(PLUGIN.format(version=1, shift=0.0))
+    outcome = golden_outcome(load_file(path).Kept)
+    assert outcome.reason.endswith("codecbench check kept.py --update-golden")
+
+
 def test_golden_files_are_written_once_and_hold(kept, tmp_path):
     written = write_golden(kept(), specs=[FEATURES])
     folder = tmp_path / "golden" / "kept"

@@ -1,0 +1,221 @@
+"""Tables for a budget: what is shown of a choice, and what the table says beside it."""
+
+import csv
+import io
+import re
+
+import pytest
+from support.factories import CPU, LINK, make_record
+from support.tables import build_one, full_grid, jpeg, latex_rows, raw
+
+from codecbench.analysis.latency import Scenario
+from codecbench.analysis.published import published_tables
+from codecbench.errors import DataError, UsageError
+from codecbench.tables import budget
+from codecbench.tables.budget import choice_marks
+
+
+def test_without_a_point_within_the_budget_the_best_is_shown_and_marked() -> None:
+    records = [jpeg("input", 10, 100, -9.0), jpeg("input", 50, 500, -4.0), jpeg("input", 90, 900, -4.5)]
+    built = build_one(records)
+    assert built.entries["jpeg", "input"].point == "quality=50"
+    assert choice_marks(built.entries["jpeg", "input"]) == "†"
+    assert "-4.0 [-4.2, -3.8] †" in built.render("text")
+    assert "† no point is within the budget" in built.render("text")
+
+
+def test_an_interval_that_crosses_the_budget_is_marked() -> None:
+    crossing = build_one([jpeg("input", 10, 100, -0.9, choice_half_width=0.5)])
+    clear = build_one([jpeg("input", 10, 100, -0.4, choice_half_width=0.5)])
+    assert choice_marks(crossing.entries["jpeg", "input"]) == "~"
+    assert choice_marks(clear.entries["jpeg", "input"]) == ""
+    assert "~ the paired interval" in crossing.render("text")
+    assert "~ the paired interval" not in clear.render("text")
+
+
+def test_a_point_over_the_budget_may_be_uncertain_too() -> None:
+    built = build_one([jpeg("input", 10, 100, -1.2, choice_half_width=0.5)])
+    assert choice_marks(built.entries["jpeg", "input"]) == "†~"
+
+
+def test_a_lower_metric_may_be_better() -> None:
+    records = [
+        make_record("input", "quant", {"bits": bits}, payload_bytes=bits, change=change, higher_is_better=False)
+        for bits, change in ((2, 0.09), (4, 0.008), (8, -0.02))
+    ]
+    built = build_one(records, budget=0.01)
+    assert built.entries["quant", "input"].point == "bits=4"
+    assert "WER" in built.title
+    assert built.entries["quant", "input"].uncertain, "an interval of 0.25 either way crosses 0.01"
+
+
+def test_without_choice_samples_the_test_samples_choose_and_the_table_says_so() -> None:
+    records = [jpeg("input", q, q, change, with_choice=False) for q, change in ((10, -3.0), (50, -0.5))]
+    built = build_one(records)
+    assert choice_marks(built.entries["jpeg", "input"]) == "‡"
+    assert "‡ chosen on the test samples" in built.render("text")
+
+
+def test_percentages_are_of_the_raw_tensor_and_times_come_from_the_link() -> None:
+    entry = build_one([jpeg("input", 50, 1_228.8, -0.5)]).entries["jpeg", "input"]
+    assert entry.payload_percent == pytest.approx(10.0)
+    sent, whole = LINK.seconds([1_228.8, 12_288])
+    assert entry.network_ms == pytest.approx(1000 * sent)
+    assert entry.network_percent == pytest.approx(100 * sent / whole)
+
+
+def test_raw_stands_once_as_float32_and_at_the_input_as_uint8() -> None:
+    built = build_one([raw("input"), raw("input", "uint8"), raw("stem")])
+    assert built.rows == ("raw (float32)", "raw (uint8)", "local")
+    assert built.entries["raw (uint8)", "input"].payload_percent == 25.0
+    assert built.entries["raw (uint8)", "stem"].status == "no such point"
+    assert built.entries["raw (float32)", "stem"].payload_percent == 100.0
+
+
+def test_local_sends_nothing_and_keeps_the_uncompressed_accuracy() -> None:
+    built = build_one([raw("input"), jpeg("input", 10, 100, -0.5)])
+    local = built.entries["local", "input"]
+    assert (local.payload_bytes, local.payload_percent, local.network_ms) == (0.0, 0.0, None)
+    assert (local.value, local.change) == (91.0, 0.0)
+    assert (local.low, local.high) == (89.0, 93.0), "the interval of raw, which changed no outcome"
+    assert build_one([jpeg("input", 10, 100, -0.5)]).entries["local", "input"].low is None
+
+
+def test_skipped_and_failed_cells_show_with_their_reason() -> None:
+    text = build_one(full_grid()).render("text", width=None)
+    assert "skipped [1]" in text
+    assert "[1] skipped: needs 100 % of a_tensor & more, #1 {x}" in text
+    assert "failed [2]" in text
+    assert "[2] failed: timed out after 3 s" in text
+
+
+def test_a_point_that_failed_is_named_beside_the_one_that_stands() -> None:
+    built = build_one(full_grid())
+    entry = built.entries["odd_codec", "stage1"]
+    assert (entry.status, entry.point) == ("ok", "bits=4")
+    assert entry.notes == ("bits=2 failed: timed out after 3 s",)
+    assert entry.notes[0] in built.render("text")
+
+
+def test_a_cell_that_was_never_run_says_so() -> None:
+    built = build_one(full_grid())
+    assert built.entries["odd_codec", "stage3"].status == "not run"
+    assert "not run" in built.render("text")
+
+
+def test_equal_reasons_share_a_footnote() -> None:
+    records = [make_record(split, "jpeg", status="skipped", reason="needs an image") for split in ("input", "stem")]
+    text = build_one([*records, raw("input")]).render("text")
+    assert text.count("skipped [1]") == 2
+    assert text.count("needs an image") == 1
+
+
+def test_a_codec_that_only_failed_still_has_a_table() -> None:
+    built = build_one([make_record(status="failed", reason="died")])
+    assert built.rows == ("alpha",)
+    assert "[1] failed: died" in built.render("text")
+
+
+def test_each_workload_has_its_table_and_its_budget() -> None:
+    records = [make_record(workload="b"), make_record(workload="a")]
+    built = budget.build(records, budgets={"a": 1.0, "b": 0.1}, scenario=Scenario(LINK))
+    assert [t.workload for t in built] == ["a", "b"]
+    assert [t.entries["alpha", "input"].over_budget for t in built] == [False, True]
+
+
+def test_bad_budgets_and_no_records_are_refused() -> None:
+    with pytest.raises(UsageError, match="no budget is known for workload 'toy'; give one with --budget"):
+        budget.build([make_record()], budgets={}, scenario=Scenario(LINK))
+    with pytest.raises(UsageError, match="at least 0, not -1"):
+        budget.build([make_record()], budgets=-1.0, scenario=Scenario(LINK))
+    with pytest.raises(UsageError, match="no records"):
+        budget.build([], budgets=1.0, scenario=Scenario(LINK))
+
+
+def test_an_ok_record_without_measurements_is_named() -> None:
+    record = make_record().model_copy(update={"task": None})
+    with pytest.raises(DataError, match=record.cell):
+        build_one([record])
+
+
+def test_an_unknown_format_suggests_the_nearest() -> None:
+    with pytest.raises(UsageError, match="no format 'latx'; did you mean 'latex'"):
+        build_one([make_record()]).render("latx")
+
+
+def test_the_caption_says_what_was_measured() -> None:
+    text = " ".join(build_one(full_grid(), budget=1.1).render("text").split())
+    for part in (
+        "toy",
+        "100 test samples",
+        "1.1 points of top-1",
+        "test-link",
+        "raw float32",
+        CPU,
+        "95 %",
+        "50 held-out",
+    ):
+        assert part in text
+
+
+def test_the_chosen_points_are_listed_once_where_all_splits_agree() -> None:
+    text = " ".join(build_one(full_grid()).render("text").split())
+    assert "jpeg quality=50;" in text
+    differing = [jpeg("input", 10, 100, -0.1), jpeg("stem", 50, 100, -0.1)]
+    assert "jpeg quality=10 (input), quality=50 (stem)" in build_one(differing).render("text")
+
+
+@pytest.mark.parametrize(("width", "blocks"), [(None, 2), (250, 2), (160, 3), (100, 5), (80, 5), (70, 5)])
+def test_text_stacks_as_many_splits_as_fit(width: int | None, blocks: int) -> None:
+    text = build_one(full_grid()).render("text", width)
+    assert text.count("bytes (%)") == 5
+    assert len(re.findall(r"^codec ", text, re.MULTILINE)) == blocks
+    assert width is None or max(map(len, text.split("\n"))) <= width
+
+
+def test_a_narrow_table_marks_the_changes_whose_interval_it_leaves_out() -> None:
+    text = build_one(full_grid()).render("text", 70)
+    assert "-0.9 ~*" in text
+    assert "* the paired 95 % interval of the change" in text
+    assert re.search(r"raw \(float32\).* 0\.0$", text, re.MULTILINE)
+
+
+def test_csv_has_a_line_an_entry_and_unrounded_numbers() -> None:
+    built = build_one(full_grid())
+    lines = list(csv.DictReader(io.StringIO(built.render("csv"))))
+    assert len(lines) == len(built.rows) * len(built.splits)
+    line = next(line for line in lines if line["row"] == "jpeg" and line["split"] == "input")
+    assert (line["point"], line["status"], line["link"], line["n"]) == ("quality=50", "ok", "test-link", "100")
+    assert float(line["change"]) == -0.9
+    assert float(line["payload_bytes"]) == 12_288 / 8
+    assert next(line for line in lines if line["status"] == "skipped")["notes"].startswith("skipped: needs 100 %")
+
+
+def test_paper_rows_follow_in_a_table_of_their_own() -> None:
+    ours, published = budget.build(full_grid(), budgets=1.0, scenario=Scenario(LINK), paper=True)
+    assert ours.source == "measured"
+    assert "another model and dataset" in published.title
+    assert published.rows[0] == "DeepCOD"
+    entry = published.entries["DeepCOD", "input"]
+    assert (entry.payload_percent, entry.network_ms, entry.value, entry.change) == (0.97, 4.3, 92.0, -1.1)
+    assert "5.7 (0.97)" in published.render("text")
+    latex_rows(published.render("latex"))
+
+
+def test_paper_table_of_the_same_direction_is_taken() -> None:
+    record = make_record(change=0.001, higher_is_better=False)
+    _, published = budget.build([record], budgets=0.01, scenario=Scenario(LINK), paper=True)
+    assert published.metric == "WER"
+    assert published.splits[-1] == "layer5"
+    assert published.entries["DeepCOD", "input"].value == 0.085
+
+
+def test_every_published_row_is_there() -> None:
+    assert sum(len(published.entries) for published in published_tables()) == 66
+
+
+def test_csv_of_several_tables_has_one_header() -> None:
+    text = budget.render(budget.build(full_grid(), budgets=1.0, scenario=Scenario(LINK), paper=True), "csv")
+    assert text.count("payload_bytes") == 1
+    sources = [line["source"] for line in csv.DictReader(io.StringIO(text))]
+    assert sources.count("paper") == 30

@@ -1,94 +1,18 @@
-"""What a measurement draws and gives, and the commands around it. How long things take is never asserted here."""
+"""`codecbench device`: a profile is measured, shown and predicted with; mistakes are errors of one line."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
+from support.factories import make_board
 from support.paths import RESULTS, TINY
 from typer.testing import CliRunner, Result
 
 from codecbench.cli.devices import app
-from codecbench.devices import cases as device_cases
-from codecbench.devices import timing as device_measure
-from codecbench.devices.cases import LayerCase
-from codecbench.devices.profile import DeviceProfile, Leaf
-from codecbench.devices.timing import measure_block
+from codecbench.devices.profile import DeviceProfile
 from codecbench.errors import UsageError
-from codecbench.harness.device_profile import general_factor, measure_profile
-
-LEAF = Leaf({"per_layer": 1e-5, "per_flop": 1e-10})
-
-
-def profile(name: str = "a-pi", **kernels_s: float) -> DeviceProfile:
-    return DeviceProfile(name, "a board", "a test", "measured", LEAF, 2.0, general_kernels_s=kernels_s)
-
-
-def drawn(block: int) -> list[LayerCase]:
-    with torch.inference_mode():
-        return list(device_cases.draw(0, block))
-
-
-@pytest.mark.parametrize("kind", list(device_cases.KINDS))
-def test_each_kind_that_is_drawn_runs_and_is_named(kind: str) -> None:
-    rng = np.random.default_rng(0)
-    with torch.inference_mode():
-        layers = [device_cases.DRAW[kind](rng).layer() for _ in range(3)]
-    expected = {"conv": "conv2d", "depthwise": "conv2d"}.get(kind, kind)
-    assert {layer.kind for layer in layers} == {expected}
-    assert all(layer.flop <= 2 * device_cases.MAX_FLOP for layer in layers)
-    assert all(layer.out_elements > 0 for layer in layers)
-
-
-def test_every_kind_is_among_what_is_drawn() -> None:
-    assert set(device_cases.KINDS) == set(device_cases.DRAW)
-
-
-def test_a_block_is_always_the_same_and_blocks_differ() -> None:
-    def described(block: int) -> list[str]:
-        return [f"{case.target} {case.shapes}" for case in drawn(block) if isinstance(case.target, torch.nn.Module)]
-
-    assert described(1) == described(1)
-    assert described(1) != described(2)
-
-
-def test_what_branches_on_values_never_meets_the_same_ones_twice() -> None:
-    met: list[torch.Tensor] = []
-    for branches in (True, False):
-        case = LayerCase(lambda x: met.append(x.clone()), (1, 3, 4, 4), branches=branches)
-        for _ in range(2):
-            case.prepare()
-            case.run()
-    assert not torch.equal(met[0], met[1])
-    assert torch.equal(met[2], met[3])
-    assert device_cases.DRAW["max_pool"](np.random.default_rng(0)).branches
-
-
-def test_a_block_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_cases, "BLOCK", 5)
-    monkeypatch.setattr(device_measure, "ROUNDS", 2)
-    found = measure_block(0, 3)
-    assert len(found) == 5
-    assert all(seconds > 0 for _, seconds in found)
-
-
-def test_plain_code_is_compared_by_the_mean_of_its_ratios() -> None:
-    reference = profile(zlib=1.0, jpeg=2.0, other=9.0)
-    assert general_factor({"zlib": 4.0, "jpeg": 2.0}, reference) == pytest.approx(2.0 * 2.0)
-    assert general_factor({"zlib": 4.0}, None) == 1.0
-    assert general_factor({"new": 4.0}, reference) == 2.0
-
-
-@pytest.mark.parametrize("minutes", [0.0, -1.0, float("nan"), 1e9])
-def test_a_time_out_of_bounds_is_an_error(minutes: float) -> None:
-    with pytest.raises(UsageError, match="--minutes"):
-        measure_profile("a", minutes=minutes)
-
-
-# --- the commands ---------------------------------------------------------------------------------------------------
 
 
 def run(*arguments: str) -> Result:
@@ -98,7 +22,7 @@ def run(*arguments: str) -> Result:
 @pytest.fixture
 def a_pi(tmp_path: Path) -> Path:
     path = tmp_path / "a-pi.json"
-    path.write_text(profile(zlib=1e-3).to_text())
+    path.write_text(make_board(zlib=1e-3).to_text())
     return path
 
 

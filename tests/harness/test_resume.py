@@ -1,16 +1,10 @@
-"""A run: what is recorded, skipped, resumed, measured again, and what a bad codec or a kill costs.
-
-Most runs here share one pair of processes, since starting them is what takes time; those that are about processes start
-their own.
-"""
+"""Runs that go on: what is measured again, and that a kill loses nothing."""
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
 import time
@@ -20,52 +14,14 @@ from typing import Any
 
 import pytest
 from support.codec_files import method, plugin_with
-from support.paths import MISBEHAVING, ROOT, TINY
+from support.paths import MISBEHAVING, TINY
 from support.runs import KeptPair, RecordingReporter, configured, content_of, files_of, lasting, record_of, run
 
-from codecbench.errors import DataError, UsageError
-from codecbench.experiment.config import RunConfig
-from codecbench.fitting import states
-from codecbench.fitting.fits import Fits
 from codecbench.harness.run import Run
 from codecbench.results.record import SCHEMA, NewerSchemaError
 from codecbench.results.store import Store
 
-# --- what is recorded -----------------------------------------------------------------------------------------------
-
-
-def test_state_that_needs_no_fit_is_exported_and_billed(tmp_path: Path) -> None:
-    options = {
-        "workload": "tiny", "plugin": [TINY], "codec": ["jpeg-huffman:quality=50,tables=shared"],
-        "split": ["input"], "samples": 4, "out": tmp_path / "out",
-    }  # fmt: skip
-    assert Run(RunConfig.model_validate(options), RecordingReporter()).execute().ok == 1
-    (record,) = Store(tmp_path / "out").records()
-    assert record.size is not None
-    assert record.size.device_state_bytes == record.size.edge_state_bytes > 300
-
-
-def test_a_skip_is_recorded_with_its_reason(measured: Path) -> None:
-    record = record_of(measured, "skips-input", "input")
-    assert (record.status, record.reason) == ("skipped", "takes no images")
-    assert (record.task, record.size, record.samples) == (None, None, None)
-    assert record_of(measured, "skips-input", "stem").status == "ok"
-
-
-def test_provenance_makes_the_record_again_and_names_nobody(measured: Path) -> None:
-    for path in measured.glob("*/*/*.json"):
-        text = path.read_text()
-        names = [str(Path.cwd()), str(Path.home()), socket.gethostname(), str(ROOT), str(measured), sys.prefix]
-        assert not [name for name in names if name in text]
-    provenance = record_of(measured, "skips-input", "stem").provenance
-    assert provenance.plugin == "file misbehaving.py"
-    assert provenance.command == (
-        "codecbench run --workload tiny --codec skips-input --split stem --preset quick --samples 64 --seed 0"
-        " --plugin tiny.py --plugin misbehaving.py"
-    )
-    assert (provenance.threads, provenance.torch_device) == (1, "cpu")
-    assert record_of(measured, "raw").provenance.plugin.startswith("codecbench ")
-    assert record_of(measured, "raw").row == "raw (float32)"
+# --- what is measured again -----------------------------------------------------------------------------------------
 
 
 def test_repeating_a_run_does_nothing(measured: Path, shared: KeptPair) -> None:
@@ -76,9 +32,6 @@ def test_repeating_a_run_does_nothing(measured: Path, shared: KeptPair) -> None:
     assert {k: v for k, v in files_of(measured, "").items() if not k.endswith(".lock")} == {
         k: v for k, v in before.items() if not k.endswith(".lock")
     }
-
-
-# --- what is measured again -----------------------------------------------------------------------------------------
 
 
 def test_a_changed_source_is_measured_again_and_a_changed_version_is_another_cell(
@@ -179,137 +132,6 @@ def test_a_skipped_cell_whose_reason_has_gone_is_measured(tmp_path: Path, shared
     run_codec = Run(configured(tmp_path / "out", "mine:bits=16", plugin=(missing,)), RecordingReporter())
     run_codec.grid.codecs[0][0].unavailable = classmethod(lambda cls: None)  # type: ignore[method-assign, assignment]
     assert run_codec.execute().ok == 1
-
-
-# --- what a bad codec costs -----------------------------------------------------------------------------------------
-
-
-def test_a_bad_codec_costs_its_own_cell_only(tmp_path: Path, shared: KeptPair) -> None:
-    bad = ("raises-when-asked", "segfaults", "hangs-in-decode")
-    summary, reporter = run(tmp_path, *bad, "steady", timeout_s=10.0)
-    reasons = {r.key.codec: r.reason or "" for r in Store(tmp_path).records() if r.status == "failed"}
-    assert reasons.keys() == set(bad)
-    assert reasons["raises-when-asked"] == (
-        "asked about this tensor, the codec raised ZeroDivisionError: division by zero"
-    )
-    assert reasons["segfaults"] == "the device process was killed by SIGSEGV"
-    assert reasons["hangs-in-decode"] == (
-        "no answer from the edge process within the cell's limit of 10 s (--timeout-s)"
-    )
-    assert [r.status for r in Store(tmp_path).records() if r.key.codec == "steady"] == ["ok", "ok"]
-    assert summary.failed == len(reasons)
-    assert sorted(summary.failures) == sorted(f"stem {codec}: {reason}" for codec, reason in reasons.items())
-    assert not [r.samples for r in Store(tmp_path).records() if r.status == "failed" and r.samples]
-
-    again, reporter = run(tmp_path, "segfaults", timeout_s=10.0)
-    assert (again.failed, again.present, reporter.cells) == (0, 1, 0)
-    assert again.failures == [f"stem segfaults: {reasons['segfaults']} (in an earlier run; --fresh tries again)"]
-
-
-# --- fitting --------------------------------------------------------------------------------------------------------
-
-
-def test_a_fit_runs_once_in_its_own_process_and_its_state_is_kept(
-    tmp_path: Path, shared: KeptPair, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    summary, _ = run(tmp_path / "out", "learns", "fails-to-learn")
-    assert (summary.ok, summary.failed) == (1, 1)
-    assert record_of(tmp_path / "out", "fails-to-learn").reason == "fit: FloatingPointError: the loss is nan"
-    record = record_of(tmp_path / "out", "learns")
-    assert record.time is not None
-    assert record.time.fit_s is not None
-    assert record.size is not None
-
-    (kept,) = states.cache_folder().iterdir()
-    state = states.read(kept.parent, kept.stem)
-    assert state is not None
-    about = {**record.key.model_dump(), "sample_set": state.about["sample_set"], "starts_from": None}
-    assert about == state.about
-    told = json.loads(state.device)
-    assert record.size.device_state_bytes == len(state.device)
-    assert record.size.edge_state_bytes == 0
-    assert (told["count"], told["train"], told["held_out_count"], told["held_out"]) == (32, 32, 8, 8)
-    assert told["overlap"] == 0
-    assert not told["same_order"]
-    assert told["gradient"]
-    assert told["time_left"]
-    assert len(told["targets"]) == 8
-    assert set(told["targets"]) <= {0, 1, 2, 3}
-
-    def refuse(*arguments: Any, **options: Any) -> None:
-        raise AssertionError("fitted again")
-
-    monkeypatch.setattr(Fits, "_fit", refuse)
-    summary, _ = run(tmp_path / "out", "learns", fresh=True)
-    assert summary.ok == 1
-    again = record_of(tmp_path / "out", "learns").time
-    assert again is not None
-    assert again.fit_s == record.time.fit_s
-
-
-def test_fits_without_a_run_go_where_they_are_wanted(tmp_path: Path, shared: KeptPair) -> None:
-    config = RunConfig(
-        workload="tiny", codec=["learns", "fails-to-learn", "steady"], split=["stem"], samples="all",
-        plugin=[TINY, MISBEHAVING],
-    )  # fmt: skip
-    reporter = RecordingReporter()
-    summary = Run(config, reporter).fit(tmp_path)
-    assert (summary.fitted, summary.present) == (1, 0)
-    assert summary.failures == ["stem fails-to-learn: fit: FloatingPointError: the loss is nan"]
-    assert [status for status, _ in reporter.finished] == ["ok", "failed"]
-    (kept,) = (tmp_path / "learns").iterdir()
-    state = states.read(kept.parent, kept.stem)
-    assert state is not None
-    assert state.about["codec"] == "learns"
-    again = Run(config.model_copy(update={"codec": ["learns"]}), RecordingReporter()).fit(tmp_path)
-    assert (again.fitted, again.present) == (0, 1)
-
-
-# --- the results folder ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any process that is started fails the test."""
-
-    def refuse(*arguments: Any, **options: Any) -> None:
-        raise AssertionError("a process was started")
-
-    monkeypatch.setattr("codecbench.workers.pair.DeviceClient", refuse)
-    monkeypatch.setattr("codecbench.workers.pair.EdgeClient", refuse)
-
-
-def test_a_folder_in_use_is_refused_before_any_work(tmp_path: Path, no_processes: None) -> None:
-    with Store(tmp_path).locked(), pytest.raises(UsageError, match="another run is writing to"):
-        run(tmp_path, "steady")
-
-
-def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path, no_processes: None) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match=r"cannot write to .*; choose another --out"):
-        run(tmp_path / "file" / "out", "steady")
-
-
-def test_a_full_disk_keeps_earlier_records_and_the_run_goes_on_later(
-    tmp_path: Path, shared: KeptPair, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    written = iter(range(100))
-
-    def fsync(descriptor: int) -> None:
-        if next(written) == 3:  # after the samples of both cells and the record of the first
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patch:
-        patch.setattr("codecbench.results.store.os.fsync", fsync)
-        with pytest.raises(DataError, match="the disk is full; earlier records are kept, so run the same"):
-            run(tmp_path, "steady")
-    assert len(files_of(tmp_path, ".parquet")) == 2
-    assert not list(tmp_path.rglob("*.tmp"))
-    (kept,) = files_of(tmp_path, ".json").items()
-    summary, _ = run(tmp_path, "steady")
-    assert (summary.ok, summary.present) == (1, 1)
-    assert kept in files_of(tmp_path, ".json").items()
 
 
 # --- kill -9 --------------------------------------------------------------------------------------------------------

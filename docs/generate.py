@@ -1,10 +1,10 @@
-"""Rewrite the generated parts of the README and the pages below docs/, and the figures and tables that they link to.
+"""Rewrites the generated parts of the README and the pages in docs/, and the figures and tables that they link to.
 
-`python docs/generate.py`, or with `--check`.
+Run `python docs/generate.py`; with `--check`, it only reports stale files.
 
-A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`. Numbers come from the records under
-results/, the command line from its own definitions, the hooks from their specifications. Nothing is typed by hand.
-Links in generated text are written from the project's root and made relative to the page that shows them.
+A generated part lies between `<!-- generated: NAME -->` and `<!-- end -->`. Its contents come from the source: numbers
+from the records in results/, commands from their definitions, hooks and the toolbox from their docstrings. Generators
+write links from the project's root; they are then made relative to the page.
 """
 
 from __future__ import annotations
@@ -55,17 +55,17 @@ ROOT = Path(__file__).resolve().parents[1]
 
 SPLIT_FIGURE = "latency-by-split"
 PREDICTED = {"device": "raspberry-pi-4", "edge": "gpu-edge"}
-"""The machines of the README's figures."""
+"""The machines of the README's figures, whose times are predicted."""
 
 WHOLE_TEST = "whole-test"
-"""The folder below results/ with records of the whole test set."""
+"""The folder in results/ with records of the whole test set."""
 
 SEEDS = "seeds"
-"""The folder below results/ with records of the same points, fitted from several seeds."""
+"""The folder in results/ with records of equal points, fitted with several seeds."""
 
 FIGURES = "docs/results/figures"
 TABLES = "docs/results/tables"
-"""The folders of drawn figures and of tables in LaTeX."""
+"""The folders of figures as SVG and of tables as LaTeX."""
 
 SHORT_TABLE = ("raw", "jpeg-huffman", "webp", "deepcod", "deepcod-rd")
 """The codecs of the README's table."""
@@ -78,24 +78,24 @@ _LINK = re.compile(r"\]\((?!\w+://)([^)\s]+)\)")
 
 
 def main_table(root: Path) -> str:
-    """The default workload's table for its own budget."""
+    """Returns the default workload's table for its own budget."""
     return _default_table(root).render("md")
 
 
 def short_table(root: Path) -> str:
-    """The same of the codecs in SHORT_TABLE alone, for a first look."""
+    """Returns the same table with the codecs in SHORT_TABLE only."""
     records = [record for record in _records(root) if record.key.codec in SHORT_TABLE]
     return _default_of(_tables(records)).render("md")
 
 
 def whole_test_table(root: Path) -> str:
-    """Every point that was also measured on the whole test set."""
+    """Returns tables of all points that were measured on the whole test set."""
     (found,) = curves.build(Store(root / "results" / WHOLE_TEST).records())
     return "\n".join(markdown(document) for document in curves_table.documents(found))
 
 
 def seed_spread(root: Path) -> str:
-    """Points that were fitted from several seeds: each seed's size and change, and how far these lie apart."""
+    """Returns a table of points fitted with several seeds: payload and change of each seed, and their ranges."""
     by_point: dict[tuple[str, str], list[Record]] = {}
     for record in Store(root / "results" / SEEDS).records():
         if record.status == "ok":
@@ -119,26 +119,26 @@ def seed_spread(root: Path) -> str:
 
 
 def training_times(root: Path, format_: str = "md") -> str:
-    """What fits took, beside the model's own training."""
+    """Returns the table of fit times, with their share of the model's own training."""
     known = workloads(manager())
     models = {name: training.ModelTraining(kind().training_s, kind.training_note) for name, kind in known.items()}
     return training.render(training.build(_records(root), models), format_)
 
 
 def published_table(root: Path) -> str:
-    """The paper's table of the same kind of metric."""
+    """Returns the paper's table whose metric has the same direction as the default workload's."""
     tables = _tables(_records(root), paper=True)
     return next(found for found in tables if found.source == "paper").render("md")
 
 
 def paper_ratios(root: Path) -> str:
-    """Size relative to raw float32, as published and as measured: at the input, and the range over the features."""
+    """Returns a table of sizes relative to raw float32, published and measured: at the input and over the features."""
     published = published_tables()[0]
     ours = _default_table(root)
     lines = ["| codec | paper, input | ours, input | paper, features | ours, features |", "|---|--:|--:|--:|--:|"]
     pairs = ((theirs, name) for theirs, names in OUR_ROWS.items() for name in names)
     for theirs, name in pairs:
-        if name in ours.rows and theirs != "Offload":  # which is what the shares are of
+        if name in ours.rows and theirs != "Offload":  # the raw tensor, to which the shares relate
             cells = [
                 *(_input_share(found, row) for found, row in ((published, theirs), (ours, name))),
                 *(_feature_shares(found, row) for found, row in ((published, theirs), (ours, name))),
@@ -148,7 +148,7 @@ def paper_ratios(root: Path) -> str:
 
 
 def facts(root: Path) -> str:
-    """What was run, where, and with what."""
+    """Returns the numbers of cells and samples, the machine and the versions of the records."""
     records = _records(root)
     shown = _default_table(root)
     counts = Counter(record.status for record in records)
@@ -162,7 +162,7 @@ def facts(root: Path) -> str:
 
 
 def rate_accuracy(root: Path) -> str:
-    """Every operating point of the default workload, a heading and a table a split."""
+    """Returns every operating point of the default workload, with a heading and a table for each split."""
     records = [record for record in _records(root) if record.key.workload == DEFAULT_WORKLOAD]
     (found,) = curves.build(records)
     parts = []
@@ -175,9 +175,9 @@ def rate_accuracy(root: Path) -> str:
 
 @lru_cache
 def drawings(root: Path) -> list[Drawing]:
-    """Every figure of the default workload as measured, and SPLIT_FIGURE for the machines of PREDICTED too.
+    """Returns every figure of the default workload as measured, then SPLIT_FIGURE for the machines of PREDICTED.
 
-    They are kept, since several parts show them, until `stale` looks anew.
+    The result is cached because several parts show it; `stale` clears the cache.
     """
     records = [record for record in _records(root) if record.key.workload == DEFAULT_WORKLOAD]
     return [
@@ -192,11 +192,11 @@ def drawings(root: Path) -> list[Drawing]:
 def _study(root: Path, records: Sequence[Record], **machines: str) -> study.Study:
     pm, store = manager(), Store(root / "results")
     scenarios = [scenario(pm, store, link, **machines) for link in DEFAULT_LINKS]
-    return study.of(records, scenarios, workloads(pm)[DEFAULT_WORKLOAD].budget)
+    return study.build(records, scenarios, workloads(pm)[DEFAULT_WORKLOAD].budget)
 
 
 def figures(root: Path) -> str:
-    """A heading, the picture and the caption of every figure."""
+    """Returns a heading, the picture and the caption of every figure."""
     return "\n".join(
         f"### {drawing.title}\n\n![{drawing.alt}](/{FIGURES}/{drawing.name}.svg)\n\n{drawing.caption}\n"
         for drawing in drawings(root)
@@ -204,32 +204,32 @@ def figures(root: Path) -> str:
 
 
 def latency_figures(root: Path) -> str:
-    """The latency by split over the default links, with a slow device and a fast edge."""
+    """Returns the figures of latency by split over the default links, for the machines of PREDICTED."""
     shown = [d for d in drawings(root) if d.name.startswith(SPLIT_FIGURE) and d.name.endswith(PREDICTED["device"])]
     return "\n".join(f"![{d.alt}](/{FIGURES}/{d.name}.svg)\n" for d in shown)
 
 
 def codec_list(root: Path) -> str:
-    """A heading, the docstring and the points of every codec that ships."""
+    """Returns a heading, the docstring and the arguments of every codec in this project."""
     del root
     shipped = [c for c in codecs(manager()).values() if c.__module__.startswith("codecbench_plugins.")]
     return "\n".join(_codec(codec) for codec in sorted(shipped, key=lambda codec: codec.name))
 
 
 def command_line(root: Path) -> str:
-    """A heading and a table of arguments for every command."""
+    """Returns a heading and a table of arguments for every command."""
     del root
     return "\n".join(_command(words, callback) for words, callback in _commands(app, "codecbench"))
 
 
 def hooks(root: Path) -> str:
-    """A heading, the specification and an example for every hook."""
+    """Returns a heading, the specification and an example for every hook."""
     del root
     return "\n".join(_hook(name, function) for name, function in hook_functions().items())
 
 
 def toolbox(root: Path) -> str:
-    """A heading for every part of the toolbox, and under it every public name with its signature and docstring."""
+    """Returns a heading for every part of the toolbox, then its public names with signature and docstring."""
     folder = root / "codecbench" / "toolbox"
     parts = []
     for init in sorted(folder.glob("*/__init__.py")):
@@ -241,7 +241,7 @@ def toolbox(root: Path) -> str:
 
 
 def _imports(path: Path) -> dict[str, str]:
-    """The module that each name comes from which a file imports."""
+    """Returns the module of each name that a file imports."""
     nodes = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom))
     return {alias.name: node.module or "" for node in nodes for alias in node.names}
 
@@ -262,12 +262,12 @@ def _public_name(name: str, item: Any, root: Path, module: str) -> str:
 
 
 def _signature(item: Any) -> str:
-    """The signature without `self`, and without quotes around annotations."""
+    """Returns the signature without quotes around annotations."""
     return re.sub(r"'([^']*)'", r"\1", str(inspect.signature(item)))
 
 
 def _constant_doc(path: Path, name: str) -> str:
-    """The text below a constant in its module."""
+    """Returns the docstring below a constant in its module. Raises DataError where there is none."""
     body = ast.parse(path.read_text()).body
     for node, below in pairwise(body):
         if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(below, ast.Expr):
@@ -300,11 +300,11 @@ LATEX_TABLES: dict[str, Generator] = {
     "main": lambda root: _default_table(root).render("latex"),
     "training-times": lambda root: training_times(root, "latex"),
 }
-"""The text of NAME.tex in TABLES, which is written where a page links to it."""
+"""Generators of the files NAME.tex in TABLES; a file is written where a page links to it."""
 
 
 def hook_functions() -> dict[str, Callable[..., Any]]:
-    """Every hook specification by name, in the order of the source."""
+    """Returns every hook specification by name, in the order of the source."""
     return {
         name: item
         for name, item in vars(hookspecs).items()
@@ -313,52 +313,59 @@ def hook_functions() -> dict[str, Callable[..., Any]]:
 
 
 def pages(root: Path) -> list[Path]:
-    """The files that may hold generated parts."""
+    """Returns the files that may hold generated parts."""
     return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
 
 
 def refreshed(text: str, root: Path, label: str) -> str:
-    """The text with every generated part made anew. `label` is the page's path from the root.
+    """Returns the text with every generated part generated again; `label` is the page's path from the root.
 
-    Raises UsageError for a part of unknown name, or a marker without its partner.
+    Raises UsageError for a part of unknown name or an unpaired marker.
     """
     markers = len(_MARKER.findall(text))
     blocks = len(_BLOCK.findall(text))
     if markers != 2 * blocks:
         raise UsageError(f"{label}: {blocks} generated parts but {markers} markers; each part needs a start and an end")
 
-    def made_anew(match: re.Match[str]) -> str:
+    def regenerated(match: re.Match[str]) -> str:
         body = _relative(pick(GENERATORS, match[1], "generated part")(root), label)
         return f"<!-- generated: {match[1]} -->\n{body}<!-- end -->"
 
-    return _BLOCK.sub(made_anew, text)
+    return _BLOCK.sub(regenerated, text)
 
 
 def stale(root: Path) -> dict[Path, str]:
-    """Files that are not current, with the text that they should have: pages with generated parts, figures, tables."""
+    """Returns the expected text of every file that differs from it: pages with generated parts, figures and tables."""
     drawings.cache_clear()
     found = {}
     linked: set[str] = set()
     for page in pages(root):
         text = page.read_text(encoding="utf-8")
         name = page.relative_to(root).as_posix()
-        wanted = refreshed(text, root, name)
-        if wanted != text:
-            found[page] = wanted
-        linked |= {posixpath.normpath(posixpath.join(posixpath.dirname(name), link)) for link in _LINK.findall(wanted)}
-    beside: dict[str, str] = {}
+        expected = refreshed(text, root, name)
+        if expected != text:
+            found[page] = expected
+        linked |= {
+            posixpath.normpath(posixpath.join(posixpath.dirname(name), link)) for link in _LINK.findall(expected)
+        }
+    extra_files: dict[str, str] = {}
     if any(link.startswith(f"{FIGURES}/") for link in linked):
-        beside = {f"{FIGURES}/{drawing.name}.svg": drawing.svg() for drawing in drawings(root)}
-    beside |= {path: make(root) for name, make in LATEX_TABLES.items() if (path := f"{TABLES}/{name}.tex") in linked}
-    for name, wanted in beside.items():
+        extra_files = {f"{FIGURES}/{drawing.name}.svg": drawing.svg() for drawing in drawings(root)}
+    extra_files |= {
+        path: make(root) for name, make in LATEX_TABLES.items() if (path := f"{TABLES}/{name}.tex") in linked
+    }
+    for name, expected in extra_files.items():
         path = root / name
-        if not path.exists() or path.read_text(encoding="utf-8") != wanted:
-            found[path] = wanted
+        if not path.exists() or path.read_text(encoding="utf-8") != expected:
+            found[path] = expected
     return found
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
-    """Rewrite stale pages and return 0; with --check, name them and return 1 where there are any."""
+    """Rewrites stale files and returns 0; with --check, prints their names and returns 1 if there are any.
+
+    Returns 2 after an error.
+    """
     parser = argparse.ArgumentParser(description="Rewrite the generated parts of the README and docs/.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a page is stale")
     check = parser.parse_args(arguments).check
@@ -378,7 +385,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
 
 
 def _relative(text: str, page: str) -> str:
-    """The text with links that start at the project's root, as in `/docs/x.svg`, made relative to a page."""
+    """Returns the text with links from the project's root, as in `/docs/x.svg`, made relative to a page."""
     return _LINK.sub(
         lambda link: (
             f"]({posixpath.relpath(link[1], f'/{posixpath.dirname(page)}') if link[1][0] == '/' else link[1]})"
@@ -428,7 +435,7 @@ def _percent(entry: Entry) -> str:
 
 
 def _commands(app: typer.Typer, words: str) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """How each command is called, and its function; groups come after plain commands. Hidden ones are left out."""
+    """Yields the words and the function of every command that is not hidden; groups come after plain commands."""
     for info in app.registered_commands:
         if info.callback and not info.hidden:
             yield f"{words} {info.name or info.callback.__name__}", info.callback
@@ -450,14 +457,14 @@ def _command(words: str, callback: Callable[..., Any]) -> str:
 
 
 def _parameters(callback: Callable[..., Any]) -> Iterator[tuple[str, str, bool]]:
-    """How each parameter is written, what it means, and whether it is an option. Hidden ones are left out."""
+    """Yields (usage, help, True for an option) of every parameter that is not hidden."""
     signature = inspect.signature(callback).parameters
     for name, hint in get_type_hints(callback, include_extras=True).items():
         for info in getattr(hint, "__metadata__", ()):
             if isinstance(info, ArgumentInfo):
                 yield info.metavar or name.upper(), info.help or "", False
             elif isinstance(info, OptionInfo) and not info.hidden:
-                # Inside Annotated, typer keeps the first declared name where a default would stand.
+                # Inside Annotated, typer stores the first declared name as the default.
                 declared = [word for word in (info.default, *(info.param_decls or ())) if isinstance(word, str)]
                 names = ", ".join(declared or [f"--{name.replace('_', '-')}"])
                 usage = f"{names} {info.metavar or _choices(hint)}".rstrip()
@@ -465,12 +472,12 @@ def _parameters(callback: Callable[..., Any]) -> Iterator[tuple[str, str, bool]]
 
 
 def _default(value: Any) -> str:
-    """The default, where it is one to speak of."""
+    """Returns the text of a default value, empty for None, False and no default."""
     return "" if value in (None, False, inspect.Parameter.empty) else f" [default: {value}]"
 
 
 def _choices(hint: Any) -> str:
-    """What an enumeration allows."""
+    """Returns the values of an enumeration, separated by `|`, empty for other types."""
     kind = get_args(hint)[0]
     return "|".join(member.value for member in kind) if isinstance(kind, type) and issubclass(kind, Enum) else ""
 

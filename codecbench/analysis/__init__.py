@@ -1,1 +1,1 @@
-"""Numbers derived from records: choices within a budget, latencies, plans, curves, BD-rates. No layout."""
+"""Numbers derived from records: choices within a budget, latencies, plans, curves and BD-rates, without any layout."""

@@ -1,12 +1,12 @@
-"""BD-rate: how many percent more or fewer bytes a row takes than an anchor row, at equal metric, on average.
+"""BD-rate: the percentage of bytes that a row takes more or fewer than an anchor row, on average at equal metric.
 
-G. Bjøntegaard, Calculation of average PSNR differences between RD-curves, ITU-T VCEG-M33, 2001: the mean, over the
-metric range that both curves cover, of the difference in log bytes. Curves are interpolated by PCHIP, which keeps them
-monotone (Herglotz et al., Beyond Bjøntegaard, 2022, compare the ways); the package `bjontegaard` computes it.
+G. Bjøntegaard, Calculation of average PSNR differences between RD-curves, ITU-T VCEG-M33, 2001: the mean difference in
+log bytes over the range of the metric that both curves cover. The package `bjontegaard` computes it. Curves are
+interpolated by PCHIP, which keeps them monotone (Herglotz et al., Beyond Bjøntegaard, 2022, compare interpolations).
 
-A curve of accuracy is noisy, so only its upper envelope counts: the points that no smaller payload equals or beats. A
-number is given where both envelopes hold four points or more, cover enough of the same range, and that range is wider
-than the uncertainty of the metric; elsewhere stands the reason.
+Accuracy is noisy, so only the upper envelope of a curve counts: the points that no smaller payload equals or beats. The
+BD-rate is computed where both envelopes have at least four points and cover enough of the same range, and where that
+range is wider than the uncertainty of the metric. Otherwise the result holds the reason instead of a number.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from codecbench.results.record import Record
 
 MIN_POINTS = 4
 MIN_OVERLAP = 0.5
-"""Both curves have to cover at least so much of the narrower one's range."""
+"""The common range must be at least this share of the narrower curve's range."""
 
 PSNR = "PSNR"
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """The upper envelope of a row's curve: bytes, and the metric turned so that more is better, both rising.
+    """The upper envelope of a row's curve: payload bytes and metric, both increasing.
 
-    `dropped` counts the points that a smaller payload equals or beats; `noise` is the median half-width of the points'
-    intervals of change, 0 where there are none.
+    The metric is negated where lower is better. `dropped` counts the points that a smaller payload equals or beats.
+    `noise` is the median half-width of the confidence intervals of all points, 0 without points.
     """
 
     payload_bytes: tuple[float, ...] = ()
@@ -52,16 +52,17 @@ class Envelope:
 
     @property
     def points(self) -> int:
-        """The number of its points."""
+        """The number of points on the envelope."""
         return len(self.metric)
 
 
 @dataclass(frozen=True)
 class BdRate:
-    """One row against the anchor at one split. `percent` is None where `reason` says why.
+    """The BD-rate of one row against the anchor at one split; `percent` is None where `reason` explains why.
 
-    Negative is better: so many percent fewer bytes at equal metric, over the metric from `low` to `high`, in its own
-    unit and direction. `overlap` is that range's share of the narrower curve's.
+    A negative `percent` is better: fewer bytes than the anchor at equal metric. The average is over the metric from
+    `low` to `high`, in the metric's own unit and direction. `overlap` is that range as a share of the narrower curve's
+    range.
     """
 
     percent: float | None
@@ -77,9 +78,9 @@ class BdRate:
 class BdRates:
     """The BD-rates of one workload against one anchor.
 
-    `values` holds them by metric (that of the task, `metric`, and PSNR at an image input), split and row; `units` and
-    `decimals` are those of a metric. The metric is of `n` test samples of one sample set and seed; `left_out` says
-    which records are of others.
+    `values` holds them by metric, split and row. The metrics are the task's own, named `metric`, and PSNR where the
+    split is an image input. `units` and `decimals` are by metric. The records are of `n` test samples, one sample set
+    and one seed; the sentences in `left_out` say which records were left out.
     """
 
     workload: str
@@ -95,15 +96,16 @@ class BdRates:
 
     @property
     def rows(self) -> tuple[str, ...]:
-        """Every row but the anchor, in the order of the tables."""
+        """All rows except the anchor, in the order of the tables."""
         return tuple(dict.fromkeys(row for splits in self.values.values() for rows in splits.values() for row in rows))
 
 
 def build(records: Sequence[Record], anchor: str, sample_set: str | None = None) -> list[BdRates]:
-    """The BD-rates of each workload's rows against the row `anchor`, workloads by name.
+    """Returns the BD-rates of each workload's rows against the row `anchor`, workloads sorted by name.
 
-    Sample sets are chosen as in a table; see `tables.budget.build`. Bytes are mean payloads, metrics those of the test
-    samples. Raises UsageError where no record was measured or no workload has the anchor.
+    Payload bytes are means, and metrics are of the test samples. The sample set is chosen as in `tables.budget.build`.
+    Workloads without the anchor are left out. Raises UsageError where no record was measured or no workload has the
+    anchor.
     """
     measured = measured_records(records)
     pick({record.row: None for record in measured}, anchor, "row in these records:")
@@ -119,9 +121,9 @@ def build(records: Sequence[Record], anchor: str, sample_set: str | None = None)
 
 
 def default_anchor(records: Sequence[Record]) -> str | None:
-    """A row to compare with, where none is asked for: the one with a curve at the most splits, then of the most points.
+    """Returns the row with BD-rate curves at the most splits, ties broken by the number of points.
 
-    None where no row has a curve of four points.
+    A curve counts with at least four points on its envelope. Returns None where no row has one.
     """
     envelopes = {
         at: envelope(_points(found))
@@ -135,7 +137,7 @@ def default_anchor(records: Sequence[Record]) -> str | None:
 
 
 def envelope(points: Iterable[tuple[float, float, float]]) -> Envelope:
-    """The upper envelope of (bytes, metric with more being better, half-width of its interval)."""
+    """Returns the upper envelope of (payload bytes, metric where higher is better, half-width of its interval)."""
     best = float("-inf")
     kept: list[tuple[float, float]] = []
     widths: list[float] = []
@@ -153,23 +155,26 @@ def envelope(points: Iterable[tuple[float, float, float]]) -> Envelope:
 
 
 def compare(curve: Envelope, anchor: Envelope, sign: int = 1) -> BdRate:
-    """A row's envelope against the anchor's. `sign` is -1 where the metric was turned; its range is told unturned."""
+    """Returns the BD-rate of a row's envelope against the anchor's.
 
-    def refused(reason: str, overlap: float | None = None) -> BdRate:
+    `sign` is -1 where the metric of the envelopes is negated; the range in the result is not negated.
+    """
+
+    def no_rate(reason: str, overlap: float | None = None) -> BdRate:
         return BdRate(None, reason, None, None, overlap, curve, anchor)
 
     if anchor.points < MIN_POINTS:
-        return refused(f"the anchor's curve has {_count_of_points(anchor)}, and a BD-rate takes {MIN_POINTS}")
+        return no_rate(f"the anchor's curve has {_count_of_points(anchor)}, and a BD-rate takes {MIN_POINTS}")
     if curve.points < MIN_POINTS:
-        return refused(f"its curve has {_count_of_points(curve)}, and a BD-rate takes {MIN_POINTS}")
+        return no_rate(f"its curve has {_count_of_points(curve)}, and a BD-rate takes {MIN_POINTS}")
     low, high = max(curve.metric[0], anchor.metric[0]), min(curve.metric[-1], anchor.metric[-1])
     if low >= high:
-        return refused("the two curves have no metric in common", 0.0)
+        return no_rate("the two curves have no metric in common", 0.0)
     overlap = (high - low) / min(curve.metric[-1] - curve.metric[0], anchor.metric[-1] - anchor.metric[0])
     if overlap < MIN_OVERLAP:
-        return refused(f"the two curves have less than {100 * MIN_OVERLAP:.0f} % of a range in common", overlap)
+        return no_rate(f"the two curves have less than {100 * MIN_OVERLAP:.0f} % of a range in common", overlap)
     if high - low < max(curve.noise, anchor.noise):
-        return refused("the common range is narrower than the uncertainty of a change of the metric", overlap)
+        return no_rate("the common range is narrower than the uncertainty of a change of the metric", overlap)
     ends = sorted((sign * low, sign * high))
     return BdRate(_bd_rate_percent(curve, anchor), "", ends[0], ends[1], overlap, curve, anchor)
 
@@ -221,7 +226,7 @@ def _bd_rates(workload: str, records: Sequence[Record], anchor: str, left_out: S
 
 
 def _points(records: Iterable[Record]) -> list[tuple[float, float, float]]:
-    """Bytes, metric with more being better, and the half-width of the change's interval."""
+    """Returns (payload bytes, metric where higher is better, half-width of the change's interval) of each record."""
     points = []
     for record in records:
         task = groups(record).task

@@ -1,4 +1,4 @@
-"""The best point of each codec at each split within a budget: the entries of a table, without its layout."""
+"""The entries of a budget table: the best operating point of each codec at each split within an accepted loss."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ Status: TypeAlias = Literal["ok", "skipped", "failed", "not run", "no such point
 
 @dataclass(frozen=True)
 class Entry:
-    """One row at one split. What was not measured is None; percentages are of the raw tensor.
+    """One row at one split; values that were not measured are None.
 
-    `latency_ms` is the median of the end-to-end latency, `device_ms` and `edge_ms` of what either side does of it;
-    `predicted` names, with spaces between, the steps that a device profile gave.
-    `over_budget`: no point is within the budget. `uncertain`: the paired interval of the choice crosses the budget.
-    `chosen_on_test`: the records hold no choice samples. `notes` says why points are missing.
+    Percentages are relative to the raw tensor. `latency_ms` is the median end-to-end latency, `device_ms` and `edge_ms`
+    are the medians of the steps on each side. `predicted` names the steps whose time a device profile predicted,
+    separated by spaces. `over_budget` is True where no point is within the budget, `uncertain` where the paired
+    interval of the choice crosses the budget, and `chosen_on_test` where the records hold no choice samples. `notes`
+    gives the reasons for missing points.
     """
 
     row: str
@@ -53,7 +54,7 @@ class Entry:
 
     @property
     def changed(self) -> bool:
-        """True where the paired interval of the change excludes zero."""
+        """True if the paired interval of the change excludes zero."""
         return (
             self.change_low is not None
             and self.change_high is not None
@@ -62,7 +63,10 @@ class Entry:
 
 
 def budget_of(workload: str, budgets: float | Mapping[str, float]) -> float:
-    """The accepted loss of a workload, from one for all or one for each. Raises UsageError where there is none."""
+    """Returns the accepted loss of a workload; `budgets` is one for all workloads, or one by workload name.
+
+    Raises UsageError where the workload has none, or one below 0.
+    """
     budget = budgets.get(workload) if isinstance(budgets, Mapping) else budgets
     if budget is None:
         raise UsageError(f"no budget is known for workload {workload!r}; give one with --budget")
@@ -72,7 +76,10 @@ def budget_of(workload: str, budgets: float | Mapping[str, float]) -> float:
 def entries_of(
     records: Sequence[Record], rows: Sequence[str], splits: Sequence[str], budget: float, scenario: Scenario
 ) -> dict[tuple[str, str], Entry]:
-    """The entry of every row at every split, and of the whole network on the device where anything was measured."""
+    """Returns the entry of every row at every split.
+
+    Where anything was measured, entries of LOCAL, the whole network on the device, are added.
+    """
     entries = {(row, split): _entry(row, split, records, budget, scenario) for row in rows for split in splits}
     if any(record.task for record in records):
         local = local_latency(records, scenario)
@@ -81,7 +88,7 @@ def entries_of(
 
 
 def _entry(row: str, split: str, records: Sequence[Record], budget: float, scenario: Scenario) -> Entry:
-    """The row's cell at the split: the chosen point, or what stands in its place."""
+    """Returns the row's entry at the split: its chosen point, or a status that says why there is none."""
     codec = next(record.key.codec for record in records if record.row == row)
     at_split = [record for record in records if record.key.split == split]
     candidates = [record for record in at_split if record.row == row]
@@ -89,21 +96,21 @@ def _entry(row: str, split: str, records: Sequence[Record], budget: float, scena
         elsewhere = any(record.key.codec == codec for record in at_split)
         return Entry(row, split, "no such point" if elsewhere else "not run", codec)
     measured = [record for record in candidates if record.status == "ok"]
-    notes = tuple(_hole_notes(candidates, every=not measured))
+    notes = tuple(_missing_notes(candidates, every=not measured))
     if not measured:
         failed = any(record.status == "failed" for record in candidates)
         return Entry(row, split, "failed" if failed else "skipped", codec, notes=notes)
     return _chosen_entry(measured, notes, budget, scenario)
 
 
-def _hole_notes(records: Iterable[Record], every: bool) -> Iterator[str]:
-    """Notes on missing points, one a reason; the points are named unless every point is missing."""
-    holes: dict[tuple[str, str], list[str]] = defaultdict(list)
+def _missing_notes(records: Iterable[Record], every: bool) -> Iterator[str]:
+    """Yields one note for each reason that points are missing; it names the points, unless `every` point is missing."""
+    missing: dict[tuple[str, str], list[str]] = defaultdict(list)
     for record in records:
         if record.status != "ok":
             reason = " ".join((record.reason or "no reason given").split())
-            holes[record.status, reason].append(point_label(record.key.point))
-    for (status, reason), points in holes.items():
+            missing[record.status, reason].append(point_label(record.key.point))
+    for (status, reason), points in missing.items():
         yield f"{status}: {reason}" if every else f"{'; '.join(points)} {status}: {reason}"
 
 
@@ -146,7 +153,10 @@ def _latency_fields(found: Latency) -> dict[str, Any]:
 
 
 def _local_entry(split: str, records: Sequence[Record], local: Latency) -> Entry:
-    """The uncompressed model. Its interval is that of any point that changed no outcome on the same samples."""
+    """Returns the entry of the uncompressed model.
+
+    Its interval is taken from a point that changed no outcome on the same samples, None where there is no such point.
+    """
     tasks = [record.task for record in records if record.task and record.key.split == split]
     tasks = tasks or [record.task for record in records if record.task]
     exact = next((task for task in tasks if task.change == task.change_low == task.change_high == 0), None)

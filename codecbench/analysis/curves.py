@@ -1,6 +1,6 @@
-"""Records to rate-accuracy curves: every operating point of every codec, split by split, beside its Shannon bound.
+"""Rate-accuracy curves from records: every operating point of every codec at each split, smallest payload first.
 
-Where the budget's table shows one point a codec, chosen for a budget, these are all of them, smallest payload first.
+The budget table shows one chosen point for each codec; these curves hold all points.
 """
 
 from __future__ import annotations
@@ -17,27 +17,29 @@ from codecbench.analysis.selection import (
     rows_in_order,
     splits_in_order,
 )
+from codecbench.results.cell import point_label
 from codecbench.results.record import Record
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One operating point of a row at a split, and whether the curve `falls` to it."""
+    """One operating point of a row at a split; `falls` is True where a smaller payload is better, see `curve`."""
 
     record: Record
     falls: bool
 
     @property
     def payload_bytes(self) -> float:
-        """Mean bytes of a payload."""
+        """The mean payload, in bytes."""
         return payload_bytes(self.record)
 
 
 @dataclass(frozen=True)
 class Curves:
-    """The curves of one workload: by split, then by row, smallest payload first.
+    """The curves of one workload, by split and then by row, smallest payload first.
 
-    They are measured on `n` test samples of one sample set and seed; `left_out` says which records are of others.
+    They are measured on `n` test samples of one sample set and seed; the sentences in `left_out` say which records were
+    left out.
     """
 
     workload: str
@@ -49,18 +51,18 @@ class Curves:
 
 
 def build(records: Sequence[Record], *, sample_set: str | None = None) -> list[Curves]:
-    """The curves of each workload, by name. Sample sets are chosen as in a table; see `tables.budget.build`.
+    """Returns the curves of each workload, sorted by name.
 
-    Raises UsageError where no record was measured.
+    The sample set is chosen as in `tables.budget.build`. Raises UsageError where no record was measured.
     """
     return [_curves(name, found, sample_set) for name, found in by_workload(measured_records(records)).items()]
 
 
 def curve(records: Sequence[Record]) -> tuple[CurvePoint, ...]:
-    """The points of one row at one split, smallest payload first.
+    """Returns the points of one row at one split, smallest payload first.
 
-    The curve falls to a point where the upper end of its change's interval is below the lower end of the same for some
-    smaller payload (signs turned where less is better).
+    A point falls where the upper end of its interval of change is below the lower end of the interval of some smaller
+    payload. Intervals are negated where lower is better.
     """
     points: list[CurvePoint] = []
     best_low = float("-inf")
@@ -72,6 +74,12 @@ def curve(records: Sequence[Record]) -> tuple[CurvePoint, ...]:
         points.append(CurvePoint(record, falls=high < best_low))
         best_low = max(best_low, low)
     return tuple(points)
+
+
+def row_and_point(record: Record) -> str:
+    """Returns the row, then the arguments of the operating point that its name does not hold already."""
+    point = {name: value for name, value in record.key.point.items() if f"({value})" not in record.row}
+    return " ".join(filter(None, (record.row, point_label(point))))
 
 
 def _curves(workload: str, records: Sequence[Record], sample_set: str | None) -> Curves:

@@ -1,8 +1,8 @@
 """End-to-end latency of measured cells: head + encode + network + decode + tail, sample by sample.
 
-Nothing is run and no clock is read. The steps of device and edge come from the timing pass that records keep, the
-network from a link and each sample's own payload. A device profile takes the place of the measured steps of its side:
-they are then predicted, and marked so.
+Nothing is run and no clock is read. Times of device and edge come from the timing pass in the records. Network time
+comes from a link model and the payload of each sample. With a device profile, the steps of that side are predicted
+instead of measured, and marked as predicted.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ STEPS = ("head", "encode", "network", "decode", "tail")
 """The steps of a request, in order. The first two run on the device, the last two on the edge."""
 
 LOCAL = "local"
-"""The whole network on the device, where a table or a plan names it beside codecs."""
+"""The name of the whole network on the device, in tables and plans."""
 
 PREDICTED = "*"
 PREDICTED_MEANS = "predicted by a device profile, not measured"
-"""The mark of a step that a profile gave, and what it says."""
+"""The mark of a predicted step, and its meaning."""
 
 Seconds: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """Who computes and what lies between them.
+    """A link, and the two machines at its ends.
 
-    A `device` or `edge` of None is the machine of the records, as measured. A profile needs the `layers` of the
-    workload's model.
+    Where `device` or `edge` is None, times are as measured on the machine of the records. A profile needs `layers`, the
+    layers of each workload's model by workload name.
     """
 
     link: Link
@@ -60,15 +60,15 @@ class Scenario:
         return self.edge.name if self.edge else HOST
 
     def head_s(self, workload: str, split: str) -> float | None:
-        """Predicted seconds of the head on the device, None where it is the host."""
+        """Returns the predicted seconds of the head on the device, None without a device profile."""
         return self._model_s(self.device, "head", workload, split)
 
     def tail_s(self, workload: str, split: str) -> float | None:
-        """Predicted seconds of the tail on the edge, None where it is the host."""
+        """Returns the predicted seconds of the tail on the edge, None without an edge profile."""
         return self._model_s(self.edge, "tail", workload, split)
 
     def full_model_s(self, workload: str) -> float | None:
-        """Predicted seconds of the uncut model on the device, None where it is the host."""
+        """Returns the predicted seconds of the full model on the device, None without a device profile."""
         return self._model_s(self.device, "full model", workload, "")
 
     def _model_s(self, profile: DeviceProfile | None, part: str, workload: str, split: str) -> float | None:
@@ -95,9 +95,9 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds of each step over the timed samples, in one order, and the bytes that crossed for each.
+    """Seconds of each step for each timed sample, and the payload bytes of each sample, in the same order.
 
-    `predicted` names the steps that a profile gave. The network's seconds are those of a link's model, always.
+    `predicted` names the steps whose time a device profile predicted. The network's time is always modelled.
     """
 
     steps_s: Mapping[str, Seconds]
@@ -106,36 +106,36 @@ class Latency:
 
     @cached_property
     def total_s(self) -> Seconds:
-        """End to end, of each sample."""
+        """End-to-end seconds of each sample."""
         return sum_of(self.steps_s.values())
 
     @property
     def median_s(self) -> float:
-        """End to end."""
+        """Median end-to-end seconds."""
         return percentile(self.total_s.tolist(), 0.5)
 
     @property
     def p95_s(self) -> float | None:
-        """End to end; None where fewer than 20 samples were timed, or each one's steps are not known."""
+        """95th percentile of the end-to-end seconds; None with fewer than 20 timed samples."""
         return percentile(self.total_s.tolist(), 0.95) if len(self.total_s) >= 20 else None
 
     def step_median_s(self, *steps: str) -> float:
-        """The median of some steps together."""
+        """Returns the median seconds of the sum of these steps."""
         return percentile(sum_of(self.steps_s[step] for step in steps).tolist(), 0.5)
 
     @property
     def device_s(self) -> float:
-        """The median of what the device does: head and encode."""
+        """Median seconds on the device: head and encode."""
         return self.step_median_s("head", "encode")
 
     @property
     def edge_s(self) -> float:
-        """The median of what the edge does: decode and tail."""
+        """Median seconds on the edge: decode and tail."""
         return self.step_median_s("decode", "tail")
 
 
 def sum_of(parts: Iterable[Seconds]) -> Seconds:
-    """The sum of arrays, sample by sample."""
+    """Returns the elementwise sum of arrays, one element a sample. Adds from left to right."""
     first, *others = parts
     total = first.copy()
     for part in others:
@@ -144,9 +144,9 @@ def sum_of(parts: Iterable[Seconds]) -> Seconds:
 
 
 def latency_of(record: Record, scenario: Scenario) -> Latency:
-    """The latency of a measured cell. Raises DataError for a record that is not `ok`.
+    """Returns the latency of a measured cell. Raises DataError for a record that is not `ok`.
 
-    A record of schema 1 knows no samples' steps: its medians stand for one sample of the mean payload.
+    A record of schema 1 holds no times of single samples: its medians count as one sample with the mean payload.
     """
     timed = _timed(record)
     steps = {
@@ -168,10 +168,10 @@ def latency_of(record: Record, scenario: Scenario) -> Latency:
 
 
 def local_latency(records: Sequence[Record], scenario: Scenario) -> Latency:
-    """The whole network on the device: no network, no edge.
+    """Returns the latency of the whole network on the device, all of it under the step `head`.
 
-    Measured, it is head and tail of the same sample together, at the shallowest split, as the median over its cells.
-    Raises DataError where no record was measured.
+    Without a device profile, it is head plus tail of the same sample at the shallowest split, the median over the cells
+    there. Raises DataError where no record was measured.
     """
     measured = [record for record in records if record.status == "ok"]
     if not measured:

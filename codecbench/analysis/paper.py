@@ -1,8 +1,8 @@
-"""The paper's numbers beside those of records: which rows are the same system, and whether they agree.
+"""Compares records with the paper's numbers: matching rows and splits, and a verdict for each pair.
 
-The paper measured another model on another dataset, so sizes are compared as shares of the raw float32 tensor, at the
-loss that the paper accepted. Split points stand side by side in the order of their depth: the input beside the input,
-our first split point behind it beside the paper's first block, and so on.
+The paper (Yao et al., SenSys 2020) measured another model on another dataset. So sizes are compared as shares of the
+raw float32 tensor, at the loss that the paper accepted. Splits are paired in the order of depth: the input with the
+input, our first split after it with the paper's first block, and so on.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 from codecbench.analysis.budget import Entry
 from codecbench.analysis.published import PublishedTable, published_tables
-from codecbench.analysis.selection import choose, groups, splits_in_order
+from codecbench.analysis.selection import LOSS_TOLERANCE, choose, groups, splits_in_order
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record, Task
 
@@ -25,10 +25,10 @@ OUR_ROWS: Mapping[str, tuple[str, ...]] = {
     "Offload-AE+": ("ae-plus",),
     "Offload": ("raw (float32)",),
 }
-"""The paper's systems, and our rows that do the same."""
+"""The paper's systems, and our rows that implement them."""
 
 FACTOR = 1.25
-"""How many times the published share of raw ours may be and still count as reproduced."""
+"""The largest ratio of our share of raw to the published share that counts as reproduced."""
 
 Verdict: TypeAlias = Literal["reproduced", "not reproduced", "not comparable"]
 
@@ -41,12 +41,13 @@ RULE = (
     "system or the split point, or measure the loss in another unit."
 )
 
-_EPSILON = 1e-9
-
 
 @dataclass(frozen=True)
-class PublishedComparison:
-    """One published row at one split beside ours, if any. `share` is our payload in percent of raw."""
+class RowComparison:
+    """One published row at one split, and our record at the matching split, None where there is none.
+
+    `share` is our payload in percent of the raw tensor.
+    """
 
     system: str
     published: Entry
@@ -59,14 +60,14 @@ class PublishedComparison:
 
 
 @dataclass(frozen=True)
-class Beside:
-    """A published table, and its rows beside those of one workload."""
+class PaperComparison:
+    """A published table, and the comparison of each of its rows and splits with the records of one workload."""
 
     published: PublishedTable
-    comparisons: tuple[PublishedComparison, ...]
+    comparisons: tuple[RowComparison, ...]
 
     def counts(self, system: str, row: str) -> Mapping[Verdict, int]:
-        """The number of times that each verdict was given for a system and a row of ours."""
+        """Returns the number of splits with each verdict, for a system and a row of ours."""
         verdicts: dict[Verdict, int] = {"reproduced": 0, "not reproduced": 0, "not comparable": 0}
         for comparison in self.comparisons:
             if (comparison.system, comparison.row) == (system, row):
@@ -74,10 +75,10 @@ class Beside:
         return verdicts
 
 
-def beside(records: Sequence[Record]) -> Beside | None:
-    """The paper's table of the same direction of metric beside the records of one workload and sample set.
+def compare_with_paper(records: Sequence[Record]) -> PaperComparison | None:
+    """Returns the comparison of the records of one workload and sample set with a table of the paper.
 
-    None where nothing was measured.
+    It is the published table whose metric has the same direction. Returns None where nothing was measured.
     """
     measured = [record for record in records if record.status == "ok"]
     task = next((record.task for record in measured if record.task), None)
@@ -94,22 +95,22 @@ def beside(records: Sequence[Record]) -> Beside | None:
                 entry, ours = published.entries[system, split], counterparts.get(split, "")
                 found = [r for r in measured if r.row == row and r.key.split == ours]
                 comparisons.append(_compare(system, entry, row, ours, found, task, published.unit))
-    return Beside(published, tuple(comparisons))
+    return PaperComparison(published, tuple(comparisons))
 
 
 def _counterparts(theirs: Sequence[str], ours: Sequence[str]) -> dict[str, str]:
-    """Our split point for each of theirs, as far as there are so many."""
+    """Returns our split for each of theirs that has one, in the order of depth."""
     pairs = zip((s for s in theirs if s != "input"), (s for s in ours if s != "input"), strict=False)
     return {**({"input": "input"} if "input" in ours else {}), **dict(pairs)}
 
 
 def _compare(
     system: str, published: Entry, row: str, split: str, found: Sequence[Record], task: Task, unit: str
-) -> PublishedComparison:
+) -> RowComparison:
     def result(
         verdict: Verdict, reason: str, record: Record | None = None, share: float | None = None
-    ) -> PublishedComparison:
-        return PublishedComparison(system, published, verdict, reason, row, split, record, share)
+    ) -> RowComparison:
+        return RowComparison(system, published, verdict, reason, row, split, record, share)
 
     if not row:
         return result("not comparable", "no row of these records is this system")
@@ -122,20 +123,20 @@ def _compare(
     assert published.change is not None
     assert published.payload_percent is not None
     accepted = max(0.0, -published.change if task.higher_is_better else published.change)
-    record, over, _ = choose(found, accepted)
+    record, over_budget, _ = choose(found, accepted)
     tensor, size, own_task, _ = groups(record)
     share = 100 * size.payload_bytes.mean / (tensor.raw_bytes or 1)
     ratio = share / published.payload_percent
     min_loss = -own_task.change_high if task.higher_is_better else own_task.change_low
-    if over:
+    if over_budget:
         return result("not reproduced", f"no point loses as little as {accepted:g}; this is the nearest", record, share)
     if ratio > FACTOR:
         return result("not reproduced", f"{ratio:.3g} times the share", record, share)
-    if min_loss > accepted + _EPSILON:
+    if min_loss > accepted + LOSS_TOLERANCE:
         return result("not reproduced", f"on the test samples it loses more than {accepted:g}", record, share)
     return result("reproduced", f"{ratio:.3g} times the share", record, share)
 
 
-def point_of(comparison: PublishedComparison) -> str:
-    """Our operating point, for people; empty without one."""
+def point_of(comparison: RowComparison) -> str:
+    """Returns the label of our operating point, empty where there is none."""
     return point_label(comparison.record.key.point) if comparison.record else ""

@@ -1,10 +1,11 @@
 """The best split, codec and operating point for a link, two machines and a budget: a search over measured cells.
 
-Every measured cell of a workload is a candidate, and so is running the whole network on the device (`local`). A
-candidate is feasible when its loss is within the budget, its median latency within `max_latency_s` and its device time
-within `max_device_s`. The best is the feasible one of the smallest median latency.
+Every measured cell of a workload is a candidate, and so is the whole network on the device (`local`). A candidate is
+feasible if its loss is within the budget, its median latency within `max_latency_s` and its device time within
+`max_device_s`. The best candidate is the feasible one with the smallest median latency.
 
-The loss is that on the choice samples, as in the tables, so that what is chosen is not chosen on what is reported.
+As in the tables, the loss is measured on the choice samples: the test samples, whose results are reported, have no
+influence on the choice.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecbench.analysis.latency import LOCAL, STEPS, Latency, Scenario, latency_of, local_latency, sum_of
-from codecbench.analysis.selection import groups, valid_budget
+from codecbench.analysis.selection import LOSS_TOLERANCE, groups, valid_budget
 from codecbench.errors import UsageError
 from codecbench.links.model import Link
 from codecbench.results.cell import point_label
@@ -27,15 +28,15 @@ from codecbench.results.record import Record
 SWEEP_BIT_PER_S = tuple(float(f"{10 ** (5 + exponent / 4):.3g}") for exponent in range(17))
 """Bandwidths from 100 kbit/s to 1 Gbit/s, four a decade."""
 
-_EPSILON = 1e-9
 _ON_DEVICE = ("head", "encode")
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One way to serve a request. `loss` is positive where the codec is worse, on the choice samples.
+    """One way to serve a request: a split, a row and an operating point, or `local`.
 
-    `change` is the metric's change on the test samples, with its interval: what is reported of the choice.
+    `loss` is of the choice samples, positive where the codec is worse. `change` and its interval are of the test
+    samples, in the metric's own direction.
     """
 
     split: str
@@ -50,21 +51,21 @@ class Candidate:
 
     @property
     def label(self) -> str:
-        """`split row point`, for people; `local` alone."""
+        """A readable label, `split row point`, or `local`."""
         return LOCAL if self.row == LOCAL else " ".join(filter(None, (self.split, self.row, self.point)))
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of a choice: a loss in the metric's own unit, and seconds; None is no limit."""
+    """The limits of a choice: a loss in the metric's own unit, and seconds; None means no limit."""
 
     budget: float
     max_latency_s: float | None = None
     max_device_s: float | None = None
 
     @classmethod
-    def of(cls, budget: float, max_latency_ms: float | None, max_device_ms: float | None) -> Limits:
-        """The limits that a user asked for, in milliseconds. Raises UsageError where they make no sense."""
+    def from_milliseconds(cls, budget: float, max_latency_ms: float | None, max_device_ms: float | None) -> Limits:
+        """Returns limits from times in milliseconds. Raises UsageError for a time not above 0 or a budget below 0."""
         for name, value in (("--max-latency", max_latency_ms), ("--max-device-ms", max_device_ms)):
             if value is not None and not value > 0:
                 raise UsageError(f"{name} is a number of milliseconds over 0, not {value:g}")
@@ -73,10 +74,11 @@ class Limits:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The choice. `best` is None where nothing is feasible; `runner_up` is the best of another codec or split.
+    """The chosen candidate, and the ones next to it.
 
-    `front` holds the candidates that no other beats in both latency and loss, fastest first. `rejected` counts the
-    candidates that each limit rules out.
+    `best` is None where nothing is feasible. `runner_up` is the best feasible candidate with another codec or split,
+    and `why` explains its difference from the best. `front` is the Pareto front of latency and loss, fastest first.
+    `candidates` counts all candidates, and `rejected` those that each limit rules out.
     """
 
     best: Candidate | None
@@ -88,26 +90,26 @@ class Plan:
 
 
 @dataclass(frozen=True, eq=False)
-class Turn:
-    """A range of bandwidths over which one candidate is the best: from here up to the next turn's."""
+class BandwidthRange:
+    """A range of bandwidths with one best candidate, None where nothing is feasible. It ends where the next begins."""
 
     from_bit_per_s: float
     best: Candidate | None
 
 
 def candidates(records: Sequence[Record], scenario: Scenario) -> list[Candidate]:
-    """Every measured cell of one workload, and `local`. Raises DataError where none was measured."""
+    """Returns every measured cell of one workload, then `local`. Raises DataError where no cell was measured."""
     found = [_candidate(record, scenario) for record in records if record.status == "ok"]
     local = local_latency(records, scenario)
     return [*found, Candidate("", LOCAL, "", 0.0, 0.0, 0.0, 0.0, 0.0, local)]
 
 
 def plan(found: Sequence[Candidate], limits: Limits) -> Plan:
-    """Choose among candidates. Ties go to the smaller loss, then to the smaller payload."""
+    """Returns the choice among the candidates. Ties go to the smaller loss, then to the smaller payload."""
     median_s, device_s = _medians(found, STEPS), _medians(found, _ON_DEVICE)
     loss = np.array([candidate.loss for candidate in found])
     order = _order(found, median_s)
-    too_lossy = ~(loss <= limits.budget + _EPSILON)  # a loss that is not a number is within no budget
+    too_lossy = ~(loss <= limits.budget + LOSS_TOLERANCE)  # a loss that is not a number is within no budget
     too_slow = _over(median_s, limits.max_latency_s)
     too_heavy = _over(device_s, limits.max_device_s)
     feasible = [found[i] for i in order if not (too_lossy[i] or too_slow[i] or too_heavy[i])]
@@ -125,11 +127,14 @@ def plan(found: Sequence[Candidate], limits: Limits) -> Plan:
 
 def sweep(
     found: Sequence[Candidate], limits: Limits, link: Link, bandwidths_bit_per_s: Sequence[float] = SWEEP_BIT_PER_S
-) -> list[Turn]:
-    """The best choice at each bandwidth of the link, where it changes. Raises UsageError for a link without one."""
+) -> list[BandwidthRange]:
+    """Returns the best candidate for each range of the link's bandwidth.
+
+    Raises UsageError for a link without a bandwidth.
+    """
     possible = [c for c, allowed in zip(found, _within(found, limits), strict=True) if allowed]
     by_count = [(members, _Steps.of([possible[i] for i in members])) for members in _by_count(possible)]
-    turns: list[Turn] = []
+    ranges: list[BandwidthRange] = []
     for bandwidth in bandwidths_bit_per_s:
         there = link.with_bandwidth(bandwidth)
         median_s = np.full(len(possible), np.inf)
@@ -139,14 +144,14 @@ def sweep(
             median_s[median_s > limits.max_latency_s] = np.inf
         order = _order(possible, median_s)
         best = possible[order[0]] if len(order) and median_s[order[0]] < np.inf else None
-        if not turns or _label(best) != _label(turns[-1].best):
-            turns.append(Turn(bandwidth, over([best], there)[0] if best else None))
-    return turns
+        if not ranges or _label(best) != _label(ranges[-1].best):
+            ranges.append(BandwidthRange(bandwidth, over_link([best], there)[0] if best else None))
+    return ranges
 
 
 @dataclass(frozen=True, eq=False)
 class _Steps:
-    """Steps and payloads of candidates that have as many samples: a row a candidate, a column a sample."""
+    """Step times and payloads of candidates with equal numbers of samples, as arrays of (candidates, samples)."""
 
     steps_s: Mapping[str, NDArray[np.float64]]
     payload_bytes: NDArray[np.int64]
@@ -161,13 +166,14 @@ class _Steps:
         )
 
     def total_s(self, link: Link) -> NDArray[np.float64]:
-        """The sum over this link, in the order of the steps: another order would round otherwise, and part ties."""
+        """Returns end-to-end seconds over this link, an array of (candidates, samples)."""
+        # The order of the sum matters: another order rounds differently and would break ties.
         network_s = np.where(self.is_local, 0.0, link.seconds(self.payload_bytes))
         return sum_of({**self.steps_s, "network": network_s}[step] for step in STEPS)
 
 
-def over(found: Sequence[Candidate], link: Link) -> list[Candidate]:
-    """The same candidates over another network. `local` needs none."""
+def over_link(found: Sequence[Candidate], link: Link) -> list[Candidate]:
+    """Returns the candidates with the network times of this link; `local` is unchanged."""
     sizes = [np.asarray(c.latency.payload_bytes) for c in found]
     ends = np.cumsum([0, *(len(of_one) for of_one in sizes)])
     seconds = link.seconds(np.concatenate(sizes))
@@ -199,10 +205,10 @@ def _candidate(record: Record, scenario: Scenario) -> Candidate:
 
 
 def _within(found: Sequence[Candidate], limits: Limits) -> NDArray[np.bool_]:
-    """True for each candidate whose loss and device time, which no network changes, are within the limits."""
+    """Returns True for each candidate whose loss and device time, which no link changes, are within the limits."""
     loss = np.array([candidate.loss for candidate in found])
     too_heavy = _over(_medians(found, _ON_DEVICE), limits.max_device_s)
-    within: NDArray[np.bool_] = (loss <= limits.budget + _EPSILON) & ~too_heavy
+    within: NDArray[np.bool_] = (loss <= limits.budget + LOSS_TOLERANCE) & ~too_heavy
     return within
 
 
@@ -211,14 +217,14 @@ def _over(seconds: NDArray[np.float64], limit_s: float | None) -> NDArray[np.boo
 
 
 def _order(found: Sequence[Candidate], median_s: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Positions by latency, then loss, then payload."""
+    """Returns candidate indices sorted by latency, then loss, then payload."""
     loss = np.array([candidate.loss for candidate in found])
     payload_bytes = np.array([candidate.payload_bytes for candidate in found])
     return np.lexsort((payload_bytes, loss, median_s))
 
 
 def _medians(found: Sequence[Candidate], steps: Sequence[str]) -> NDArray[np.float64]:
-    """Each candidate's median of some steps together, as `Latency.step_median_s` gives it, all at once."""
+    """Returns each candidate's median seconds of the sum of these steps, equal to `Latency.step_median_s`."""
     medians = np.empty(len(found))
     for members in _by_count(found):
         medians[members] = _row_medians(_sums([found[i] for i in members], steps))
@@ -226,7 +232,7 @@ def _medians(found: Sequence[Candidate], steps: Sequence[str]) -> NDArray[np.flo
 
 
 def _by_count(found: Sequence[Candidate]) -> list[list[int]]:
-    """Positions of the candidates that have as many timed samples."""
+    """Returns candidate indices, grouped by the number of timed samples."""
     members: dict[int, list[int]] = defaultdict(list)
     for i, candidate in enumerate(found):
         members[len(candidate.latency.payload_bytes)].append(i)
@@ -234,19 +240,19 @@ def _by_count(found: Sequence[Candidate]) -> list[list[int]]:
 
 
 def _sums(found: Sequence[Candidate], steps: Sequence[str]) -> NDArray[np.float64]:
-    """Seconds of some steps together: a row a candidate, a column a sample."""
+    """Returns the summed seconds of these steps, an array of (candidates, samples)."""
     return sum_of(np.stack([c.latency.steps_s[step] for c in found]) for step in steps)
 
 
 def _row_medians(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """By nearest rank, like `measure.percentile`."""
+    """Returns the median of each row by nearest rank, like `measure.percentile`."""
     rank = math.ceil(seconds.shape[1] / 2) - 1
     medians: NDArray[np.float64] = np.partition(seconds, rank, axis=1)[:, rank]
     return medians
 
 
 def _front(order: NDArray[np.int64], loss: NDArray[np.float64]) -> list[int]:
-    """Positions of the Pareto front in (latency, loss), given the order of latency and then of loss."""
+    """Returns the indices on the Pareto front of latency and loss, from indices sorted by latency, then loss."""
     front: list[int] = []
     for i in order:
         if loss[i] < (loss[front[-1]] if front else float("inf")):
@@ -255,7 +261,7 @@ def _front(order: NDArray[np.int64], loss: NDArray[np.float64]) -> list[int]:
 
 
 def _why(best: Candidate | None, other: Candidate | None) -> str:
-    """The difference between the runner-up and the best, step by step, in milliseconds."""
+    """Returns the difference between runner-up and best as text: in total and for each step, in milliseconds."""
     if best is None or other is None:
         return ""
     gap_ms = 1000 * (other.latency.median_s - best.latency.median_s)

@@ -1,4 +1,4 @@
-"""The numbers that the paper published (Yao et al., SenSys 2020): its Tables 1 and 2, and the hours of its Table 4."""
+"""The paper's published numbers (Yao et al., SenSys 2020): Tables 1 and 2, and the training hours of Table 4."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from codecbench.analysis.budget import Entry
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """A table of the paper. `entries` holds one entry for every pair of a row and a split."""
+    """A table of the paper; `entries` holds one entry for every pair of a row and a split."""
 
     number: int
     workload: str
@@ -29,13 +29,13 @@ class PublishedTable:
 
     @property
     def title(self) -> str:
-        """The model and the dataset, and where the table stands."""
+        """The table's title: its model and dataset, and its number in the paper."""
         source = f"Yao et al., SenSys 2020, Table {self.number}"
         return f"As published, another model and dataset: {self.workload} ({source})"
 
 
 class PublishedTraining(NamedTuple):
-    """Hours of DeepCOD's training with their deviation, and of the training of the model itself (Table 4)."""
+    """Training hours of DeepCOD with their deviation, and training hours of the model itself (Table 4)."""
 
     dataset: str
     codec_h: float
@@ -51,7 +51,7 @@ PUBLISHED_TRAININGS = (
 
 @cache
 def published_tables() -> tuple[PublishedTable, ...]:
-    """Tables 1 and 2: one metric of which more is better, and one of which less is."""
+    """Returns Tables 1 and 2: one metric where higher is better, and one where lower is better."""
     content = files("codecbench").joinpath("analysis/data/paper_tables.csv").read_text(encoding="utf-8")
     lines = list(csv.DictReader(io.StringIO(content)))
     return (

@@ -1,4 +1,4 @@
-"""Which records make up a table: sets, splits, rows and choices."""
+"""Selects the records of a table: its sample set, the order of splits and rows, and the point for a budget."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from codecbench.errors import DataError, UsageError
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record, Size, Task, TensorGroup, Time
 
-_EPSILON = 1e-9
+LOSS_TOLERANCE = 1e-9
+"""Losses that differ by less count as equal: they differ by rounding only."""
 
 
 class MeasuredGroups(NamedTuple):
@@ -24,30 +25,31 @@ class MeasuredGroups(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """The operating point of a row at a split for a budget.
+    """The operating point chosen for a row at a split and a budget.
 
-    `over` says that no point is within the budget, `uncertain` that the loss's paired interval crosses it.
+    `over_budget` is True where no point is within the budget, `uncertain` where the paired interval of the loss crosses
+    the budget.
     """
 
     record: Record
-    over: bool
+    over_budget: bool
     uncertain: bool
 
 
 def groups(record: Record) -> MeasuredGroups:
-    """The groups of a measured record. Raises DataError where it lacks one."""
+    """Returns the groups of a measured record. Raises DataError where it lacks one."""
     if not (record.tensor and record.size and record.task and record.time):
         raise DataError(f"record {record.cell} is 'ok' but lacks measurements; delete it and run again")
     return MeasuredGroups(record.tensor, record.size, record.task, record.time)
 
 
 def payload_bytes(record: Record) -> float:
-    """Mean bytes of a measured record's payload."""
+    """Returns the mean payload of a measured record, in bytes."""
     return groups(record).size.payload_bytes.mean
 
 
 def measured_records(records: Iterable[Record]) -> list[Record]:
-    """The records that hold measurements. Raises UsageError where there are none."""
+    """Returns the records with status `ok`. Raises UsageError where there are none."""
     found = [record for record in records if record.status == "ok"]
     if not found:
         raise UsageError("there are no measured records; `codecbench run` makes some")
@@ -55,7 +57,7 @@ def measured_records(records: Iterable[Record]) -> list[Record]:
 
 
 def by_workload(records: Iterable[Record]) -> dict[str, list[Record]]:
-    """The records of each workload, workloads by name."""
+    """Returns the records of each workload, sorted by workload name."""
     found: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         found[record.key.workload].append(record)
@@ -63,7 +65,7 @@ def by_workload(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 
 def by_row_and_split(records: Iterable[Record]) -> dict[tuple[str, str], list[Record]]:
-    """The records of each row at each split, in their order."""
+    """Returns the records of each (row, split), in the order of the records."""
     found: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         found.setdefault((record.row, record.key.split), []).append(record)
@@ -71,14 +73,18 @@ def by_row_and_split(records: Iterable[Record]) -> dict[tuple[str, str], list[Re
 
 
 def valid_budget(budget: float) -> float:
-    """The budget. Raises UsageError where it is no accepted loss."""
+    """Returns the budget unchanged. Raises UsageError where it is below 0 or not a number."""
     if not budget >= 0:
         raise UsageError(f"a budget is an accepted loss of at least 0, not {budget:g}")
     return budget
 
 
 def one_set(records: Sequence[Record], workload: str, sample_set: str | None) -> tuple[list[Record], list[str]]:
-    """The records of one sample set and seed, each codec in its newest version, and remarks on what was left out."""
+    """Returns the records of one sample set and seed, and a sentence on each group of records that was left out.
+
+    Without a `sample_set`, the set and seed with the most test samples are chosen; ties go to the most records, then to
+    the lowest seed. Of each codec, only the newest version is kept. Raises UsageError for a set without records.
+    """
     by_set: dict[tuple[str, int], list[Record]] = defaultdict(list)
     for record in records:
         by_set[record.key.sample_set, record.key.seed].append(record)
@@ -108,7 +114,7 @@ def one_set(records: Sequence[Record], workload: str, sample_set: str | None) ->
 
 
 def splits_in_order(records: Iterable[Record]) -> tuple[str, ...]:
-    """Splits by depth: by the head's FLOPs, then by its time; splits without either come last, by name."""
+    """Returns the splits by depth: by the head's FLOPs, then by its time. Splits without either come last, by name."""
     depth: dict[str, tuple[float, float]] = {}
     unknown = (float("inf"), float("inf"))
     for record in records:
@@ -119,7 +125,7 @@ def splits_in_order(records: Iterable[Record]) -> tuple[str, ...]:
 
 
 def rows_in_order(records: Iterable[Record]) -> tuple[str, ...]:
-    """Codecs by name, then the rows that are single points of a codec, as the paper puts the plain tensor last."""
+    """Returns rows by name; rows with a single point of a codec come last, as the raw tensor does in the paper."""
     points: dict[str, set[str]] = defaultdict(set)
     single: dict[str, bool] = {}
     for record in records:
@@ -129,29 +135,29 @@ def rows_in_order(records: Iterable[Record]) -> tuple[str, ...]:
 
 
 def choose(candidates: Sequence[Record], budget: float) -> Chosen:
-    """The point for a budget, from the measured points of one row at one split.
+    """Returns the point for a budget, from the measured points of one row at one split.
 
-    It is the smallest mean payload whose loss is within the budget, or else the smallest loss. Both are taken on the
-    choice samples where every record has them.
+    It is the point with the smallest mean payload whose loss is within the budget, or without one the point with the
+    smallest loss. Payload and loss are of the choice samples where every record has them, else of the test samples.
     """
     outcomes = [_outcome(record, has_choices(candidates)) for record in candidates]
-    within = [outcome for outcome in outcomes if outcome.loss <= budget + _EPSILON]
+    within = [outcome for outcome in outcomes if outcome.loss <= budget + LOSS_TOLERANCE]
     if within:
         best = min(within, key=lambda outcome: (outcome.payload_bytes, outcome.loss))
     else:
         best = min(outcomes, key=lambda outcome: (outcome.loss, outcome.payload_bytes))
-    uncertain = best.loss_low < budget - _EPSILON and budget + _EPSILON < best.loss_high
+    uncertain = best.loss_low < budget - LOSS_TOLERANCE and budget + LOSS_TOLERANCE < best.loss_high
     return Chosen(best.record, not within, uncertain)
 
 
 def has_choices(records: Iterable[Record]) -> bool:
-    """True where every record was measured on choice samples too."""
+    """Returns True if every record was also measured on choice samples."""
     return all(record.choice for record in records)
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """The values that a choice is made by: positive `loss` is worse, in either direction of the metric."""
+    """The values that decide the choice; a positive `loss` is worse, whichever direction the metric has."""
 
     record: Record
     payload_bytes: float

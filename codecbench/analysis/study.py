@@ -1,4 +1,4 @@
-"""Everything that figures and reports take from the records of one workload, each value derived once."""
+"""Values that figures and reports derive from the records of one workload, each computed once."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ from codecbench.errors import DataError, UsageError
 from codecbench.results.record import Record, Task
 
 RAW = "raw"
-"""The codec that sends the tensor as it is."""
+"""The codec that sends the tensor unchanged."""
 
 BEST_SHOWN = 3
-"""The number of rows shown beside raw ones and the paper's systems: those of the smallest payloads."""
+"""The number of rows that figures show in addition to raw rows and the paper's systems: the smallest payloads."""
 
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """Records of one workload, sample set and seed; the links and machines; the accepted loss.
+    """The records of one workload, sample set and seed, with scenarios and a budget.
 
-    `scenarios` differ in their links only. `all_rows` shows every row of the records instead of a readable set.
+    `scenarios` differ in their links only. `budget` is the accepted loss in the metric's own unit. With `all_rows`,
+    figures show every row of the records instead of a readable selection.
     """
 
     records: Sequence[Record]
@@ -50,12 +51,12 @@ class Study:
 
     @property
     def scenario(self) -> Scenario:
-        """The first one."""
+        """The first scenario."""
         return self.scenarios[0]
 
-    def over(self, scenario: Scenario) -> Study:
-        """The same with one scenario only; all that was derived so far is shared."""
-        # Nothing that is kept depends on which scenarios there are, so a shallow copy stays right.
+    def with_scenario(self, scenario: Scenario) -> Study:
+        """Returns a study with only this scenario; values that were derived already are shared."""
+        # No cached value depends on the list of scenarios, so a shallow copy stays valid.
         other = copy(self)
         object.__setattr__(other, "scenarios", (scenario,))
         return other
@@ -67,53 +68,53 @@ class Study:
 
     @property
     def workload(self) -> str:
-        """Its name."""
+        """The workload's name."""
         return self.records[0].key.workload
 
     @cached_property
     def task(self) -> Task:
-        """The metric; its values are of one record. Raises DataError where nothing was measured."""
+        """The task group of the first measured record, for the metric. Raises DataError where nothing was measured."""
         if not self.measured:
             raise DataError(f"no cell of workload {self.workload!r} was measured, so its metric is not known")
         return groups(self.measured[0]).task
 
     @property
     def sign(self) -> int:
-        """1 where more of the metric is better, -1 where less is."""
+        """1 where a higher metric is better, -1 where a lower one is."""
         return 1 if self.task.higher_is_better else -1
 
     @cached_property
     def all_splits(self) -> tuple[str, ...]:
-        """Every split point of the records, measured or not, shallowest first."""
+        """All splits of the records, measured or not, shallowest first."""
         return splits_in_order(self.records)
 
     @cached_property
     def splits(self) -> tuple[str, ...]:
-        """The split points at which anything was measured, shallowest first."""
+        """The splits with measured records, shallowest first."""
         return splits_in_order(self.measured)
 
     @cached_property
     def rows(self) -> tuple[str, ...]:
-        """Every measured row, in the order of the tables."""
+        """All measured rows, in the order of the tables."""
         return rows_in_order(self.measured)
 
     @cached_property
     def raw_rows(self) -> tuple[str, ...]:
-        """The rows that send the tensor as it is."""
+        """The rows of the codec RAW."""
         raw = {record.row for record in self.measured if record.key.codec == RAW}
         return tuple(row for row in self.rows if row in raw)
 
     @cached_property
     def chosen(self) -> Mapping[tuple[str, str], Chosen]:
-        """By row and split: the smallest payload within the budget, as in the tables."""
+        """The point chosen for the budget, by (row, split), as in the tables."""
         found = by_row_and_split(self.measured)
         return {at: choose(candidates, self.budget) for at, candidates in found.items()}
 
     @cached_property
     def shown(self) -> tuple[str, ...]:
-        """The rows that figures show: raw ones, then the paper's systems and the best others, smallest payloads last.
+        """The rows that figures show: raw rows, then the paper's systems and the best others, smallest payloads last.
 
-        Where several rows do what a system of the paper does, the best of them stands for it.
+        Of several rows that implement one system of the paper, the one with the smallest payloads is shown.
         """
         if self.all_rows:
             return self.rows
@@ -125,11 +126,14 @@ class Study:
         return (*self.raw_rows, *sorted((*paper, *others), key=sizes.__getitem__, reverse=True))
 
     def _size(self, row: str) -> float:
-        """The mean over splits of the logarithm of the chosen payload's share of raw; raw where there is no choice."""
+        """Returns the mean over splits of log(chosen payload / raw tensor).
+
+        A split without a point within the budget counts as raw, 0.
+        """
         shares = []
         for split in self.splits:
             found = self.chosen.get((row, split))
-            if found is None or found.over:
+            if found is None or found.over_budget:
                 shares.append(0.0)
             else:
                 tensor, size, _, _ = groups(found.record)
@@ -137,7 +141,7 @@ class Study:
         return sum(shares) / len(shares)
 
     def missing(self, split: str, row: str) -> str:
-        """The reason that a row has no measured cell at a split: `failed`, `skipped`, `no such point` or `not run`."""
+        """Returns why a row has no measured cell at a split: `failed`, `skipped`, `no such point` or `not run`."""
         states = {record.status for record in self.records if record.row == row and record.key.split == split}
         if states:
             return "failed" if "failed" in states else "skipped"
@@ -146,26 +150,26 @@ class Study:
         return "no such point" if codec & there else "not run"
 
     def best_at(self, split: str) -> Chosen | None:
-        """The smallest payload within the budget at a split, of all rows."""
-        within = [found for (_, at), found in self.chosen.items() if at == split and not found.over]
+        """Returns the smallest payload of all rows within the budget at a split, None where there is none."""
+        within = [found for (_, at), found in self.chosen.items() if at == split and not found.over_budget]
         return min(within, key=lambda found: (payload_bytes(found.record), found.record.row), default=None)
 
     def latency_of(self, record: Record, scenario: Scenario) -> Latency:
-        """The latency of a measured cell."""
+        """Returns the latency of a measured cell."""
         at = (record.cell, scenario.link.name)
         if at not in self._latencies:
             self._latencies[at] = latency_of(record, scenario)
         return self._latencies[at]
 
     def local(self, scenario: Scenario) -> Latency:
-        """The latency of the whole network on the device."""
+        """Returns the latency of the whole network on the device."""
         at = (LOCAL, scenario.link.name)
         if at not in self._latencies:
             self._latencies[at] = local_latency(self.measured, scenario)
         return self._latencies[at]
 
     def candidates(self, scenario: Scenario) -> list[Candidate]:
-        """Every measured cell and `local`, for the planner."""
+        """Returns the planner's candidates: every measured cell, then `local`."""
         name = scenario.link.name
         if name not in self._candidates:
             self._candidates[name] = planner.candidates(self.measured, scenario)
@@ -173,18 +177,18 @@ class Study:
 
     @property
     def limits(self) -> Limits:
-        """The limits of a plan: the budget alone."""
+        """The limits of a plan: the budget, and none on time."""
         return Limits(self.budget)
 
     def plan(self, scenario: Scenario) -> Plan:
-        """The planner's choice for the budget."""
+        """Returns the planner's choice for the budget."""
         name = scenario.link.name
         if name not in self._plans:
             self._plans[name] = planner.plan(self.candidates(scenario), self.limits)
         return self._plans[name]
 
 
-def of(
+def build(
     records: Sequence[Record],
     scenarios: Sequence[Scenario],
     budget: float,
@@ -192,10 +196,10 @@ def of(
     sample_set: str | None = None,
     all_rows: bool = False,
 ) -> Study:
-    """The study that one workload's figures are drawn from. Its sample set is chosen as in `tables.budget.build`.
+    """Returns the study of one workload's records. The sample set is chosen as in `tables.budget.build`.
 
-    Raises UsageError where the records are of several workloads, none was measured, a link is given twice or none is,
-    or no budget makes sense.
+    Raises UsageError where the records are of several workloads or none was measured, where no link or the same link
+    twice is given, and for a budget below 0.
     """
     workloads = sorted({record.key.workload for record in records})
     if len(workloads) > 1:

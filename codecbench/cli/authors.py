@@ -1,4 +1,4 @@
-"""`codecbench list`, `check` and `new-codec`: what is installed, and what authors of codecs need."""
+"""`codecbench list`, `check` and `new-codec`: installed plugins, and tools for authors of codecs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from codecbench.registry import codecs, devices, links, manager, workloads
 
 
 class ListKind(StrEnum):
-    """Things that `codecbench list` lists."""
+    """The kinds that `codecbench list` accepts."""
 
     CODECS = "codecs"
     WORKLOADS = "workloads"
@@ -27,13 +27,13 @@ class ListKind(StrEnum):
 
 
 def list_(
-    kind: Annotated[ListKind, typer.Argument(help="What to list.")],
-    as_json: Annotated[bool, typer.Option("--json", help="An array of objects.")] = False,
+    kind: Annotated[ListKind, typer.Argument(help="The kind to list.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array of objects.")] = False,
     workload: WorkloadName = DEFAULT_WORKLOAD,
     plugin: Plugins = None,
     data_dir: DataDir = None,
 ) -> None:
-    """List what is installed."""
+    """List installed codecs, workloads, links, devices or a model's split points."""
     from codecbench.cli import catalogue
 
     pm = manager(plugin or ())
@@ -58,7 +58,7 @@ def check(
     ] = False,
     plugin: Plugins = None,
 ) -> None:
-    """Hold a codec to the contract: run the conformance kit."""
+    """Check a codec against the contract with the conformance kit."""
     from codecbench import testing
 
     files = [Path(codec), *(plugin or [])] if codec.endswith(".py") else plugin or []

@@ -1,4 +1,4 @@
-"""Rows that `codecbench list` prints: one an entry, as plain values."""
+"""The rows that `codecbench list` prints, one for each entry, as plain values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from codecbench.workload import Workload
 
 
 def codec_rows(found: Mapping[str, type[Codec]]) -> list[dict[str, Any]]:
-    """Name, version, tags, points, source and, where it cannot run, the reason."""
+    """Returns a row for each codec: name, version, tags, points, module, and the reason where it cannot run."""
     return [
         {
             "name": name, "version": c.version, "tags": sorted(c.tags), "points": [dict(p) for p in c.points],
@@ -25,7 +25,7 @@ def codec_rows(found: Mapping[str, type[Codec]]) -> list[dict[str, Any]]:
 
 
 def workload_rows(found: Mapping[str, type[Workload]]) -> list[dict[str, Any]]:
-    """Name, metric, default splits, budget and dataset."""
+    """Returns a row for each workload: name, metric, default splits, budget and dataset."""
     return [
         {
             "name": name, "metric": w.metric.name, "unit": w.metric.unit, "splits": list(w.default_splits),
@@ -36,7 +36,7 @@ def workload_rows(found: Mapping[str, type[Workload]]) -> list[dict[str, Any]]:
 
 
 def link_rows(found: Mapping[str, Link]) -> list[dict[str, Any]]:
-    """Name and description, with the time of 1 KB and 100 KB."""
+    """Returns a row for each link: name, description, and the milliseconds of 1 KB and 100 KB."""
     return [
         {
             "name": name, "description": link.description, "ms_1_kb": round(float(link.seconds(1_000)) * 1e3, 2),
@@ -47,7 +47,7 @@ def link_rows(found: Mapping[str, Link]) -> list[dict[str, Any]]:
 
 
 def device_rows(found: Mapping[str, DeviceProfile]) -> list[dict[str, Any]]:
-    """Name, kind (measured or scaled), how much longer plain code takes, and the description."""
+    """Returns a row for each device: name, kind (measured or scaled), slowdown of plain code, and description."""
     return [
         {
             "name": name, "kind": device.kind, "general_factor": round(device.general_factor, 3),
@@ -58,7 +58,10 @@ def device_rows(found: Mapping[str, DeviceProfile]) -> list[dict[str, Any]]:
 
 
 def split_rows(workload: type[Workload], data_dir: Path | None) -> list[dict[str, Any]]:
-    """Every cut of a workload's model: name, shape, bytes, and whether it is a default one. Imports torch."""
+    """Returns a row for each cut of a workload's model: name, shape, dtype, bytes, and True for a default split.
+
+    Starts a process that imports torch.
+    """
     from codecbench.registry import reference
     from codecbench.workers.pair import Pair, WorkloadRef
 
@@ -75,7 +78,7 @@ def split_rows(workload: type[Workload], data_dir: Path | None) -> list[dict[str
 
 
 def text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as an aligned table with a column a key."""
+    """Returns the rows as an aligned table with a column for each key except `module`."""
     from tabulate import tabulate
 
     return tabulate([{k: _cell(v) for k, v in row.items() if k != "module"} for row in rows], headers="keys")

@@ -32,12 +32,12 @@ REFERENCE = "epyc-core"
 """The profile of the machine that the reference records come from."""
 
 Device = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A profile's name, or its .json file.")]
-AsJson = Annotated[bool, typer.Option("--json", help="The same as JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list")
 def list_(as_json: AsJson = False, plugin: Plugins = None) -> None:
-    """List the profiles that are installed."""
+    """List the installed profiles."""
     from codecbench.cli import catalogue
 
     rows = catalogue.device_rows(devices(manager(plugin or ())))
@@ -46,7 +46,7 @@ def list_(as_json: AsJson = False, plugin: Plugins = None) -> None:
 
 @app.command("show")
 def show_(device: Device, as_json: AsJson = False, plugin: Plugins = None) -> None:
-    """Print what a profile holds: where it comes from, its errors, its tree."""
+    """Print a profile: its source, its errors and its regression tree."""
     profile = _profile(device, plugin)
     show(profile.to_text() if as_json else _described(profile))
 
@@ -57,15 +57,15 @@ def measure(
     name: Annotated[
         str | None, typer.Option("--name", metavar="N", help="The profile's name [default: the file's].")
     ] = None,
-    minutes: Annotated[float, typer.Option("--minutes", metavar="N", help="How long to measure.")] = 3.0,
+    minutes: Annotated[float, typer.Option("--minutes", metavar="N", help="Minutes to measure.")] = 3.0,
     compared_with: Annotated[
         str,
         typer.Option("--reference", metavar="NAME|FILE", help="The profile of the machine that the records come from."),
     ] = REFERENCE,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Draws the layers.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed that draws the layers to measure.")] = 0,
     plugin: Plugins = None,
 ) -> None:
-    """Measure this machine, one thread, and write its profile. Run it on the device, with nothing else running."""
+    """Measure this machine with one thread, and write its profile. Run it on the device, with nothing else running."""
     from codecbench.harness.device_profile import measure_profile
 
     name = out.stem if name is None else name
@@ -96,7 +96,7 @@ def predict(
     plugin: Plugins = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Print the predicted time of every head and tail, beside what was measured on the host where records are."""
+    """Print the predicted time of every head and tail, and the time on the host where there are records."""
     from codecbench.cli import catalogue
     from codecbench.results.store import Store
 
@@ -117,7 +117,10 @@ def predict(
 def prediction_rows(
     profile: DeviceProfile, layers: ModelLayers, measured_s: Mapping[tuple[str, str], float]
 ) -> list[dict[str, Any]]:
-    """A row a split: predicted milliseconds of head and tail, and the host's, from seconds by split and part."""
+    """Returns a row for each split: milliseconds of head and tail, as predicted and as measured on the host.
+
+    `measured_s` holds seconds by (split, part), where part is `head` or `tail`.
+    """
 
     def milliseconds(seconds: float | None) -> float | None:
         return None if seconds is None else round(seconds * 1000, 3)
@@ -142,7 +145,7 @@ def _profile(text: str, plugin: list[Path] | None) -> DeviceProfile:
 
 
 def _traced(workload: type[Workload], data_dir: Path | None) -> ModelLayers:
-    """The layers of a model that no run has described yet."""
+    """Returns the layers of a model that no run has traced yet."""
     from codecbench.workers.pair import Pair, WorkloadRef
 
     with Pair(WorkloadRef(reference(workload), data_dir, "cpu"), {}) as pair:
@@ -150,7 +153,7 @@ def _traced(workload: type[Workload], data_dir: Path | None) -> ModelLayers:
 
 
 def _measured(store: Store, workload: str) -> dict[tuple[str, str], float]:
-    """Median seconds by split and part over a workload's records, the median of the cells' medians."""
+    """Returns seconds by (split, part) of a workload's records: the median of the cells' medians."""
     from codecbench.measure import percentile
 
     found: dict[tuple[str, str], list[float]] = {}
@@ -181,13 +184,13 @@ def _pairs(values: Mapping[str, Any]) -> str:
 
 
 def _progress() -> Any:
-    """Says where a measurement stands, a line for every tenth of its time."""
+    """Returns a function that prints the progress of a measurement, a line for every tenth of its time."""
     last = -1
 
-    def say_share(share: float, text: str) -> None:
+    def log_share(share: float, text: str) -> None:
         nonlocal last
         if int(share * 10) > last:
             last = int(share * 10)
             echo(f"{share:.0%} {text}")
 
-    return say_share
+    return log_share

@@ -1,4 +1,4 @@
-"""Ends of a command that cannot go on: one line and an exit status."""
+"""Ends a command after an error, with one line and an exit status."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ INTERRUPTED = 130
 
 
 class CommandGroup(TyperGroup):
-    """A group of commands that refuses an unknown one with our error and the nearest name."""
+    """A group of commands that raises UsageError for an unknown command, with the nearest name."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command that the first argument names. Raises UsageError where there is none."""
+        """Returns the command that the first argument names. Raises UsageError where there is none."""
         name = args[0]
-        # What looks like an option is left to Typer, which knows the options of the group.
+        # Typer handles words that look like options: it knows the options of the group.
         if self.get_command(ctx, name) is None and not name.startswith("-"):
             known = [known for known, command in self.commands.items() if not command.hidden]
             raise UsageError(f"no command {name!r}{suggestion(name, known) or f'; see {ctx.command_path} --help'}")
@@ -32,7 +32,7 @@ class CommandGroup(TyperGroup):
 
 @contextmanager
 def one_line_errors(debug: bool) -> Iterator[None]:
-    """End the program with one line and a status for any error of the block; with `debug`, let the traceback out."""
+    """Ends the program with one line and a status after any error in the block; with `debug`, raises it instead."""
     try:
         yield
     except CodecbenchError as error:
@@ -54,11 +54,14 @@ def one_line_errors(debug: bool) -> Iterator[None]:
 
 
 def end_with_usage(error: Any) -> NoReturn:
-    """End as click would for its own errors, in one line. Typer may bring its own click, so no class is named here."""
+    """Ends the program like click for click's own errors, but in one line.
+
+    Typer may have its own copy of click, so errors are recognised by their attributes, not by their class.
+    """
     if type(error).__name__ == "NoArgsIsHelpError":
         show(error.format_message())
         raise SystemExit(0)
-    # Typer has pydantic check values, which begins its own text so.
+    # pydantic, which checks values, begins its texts with this.
     text = " ".join(str(error.format_message()).split()).replace("Value error, ", "")
     if hasattr(error, "option_name") and hasattr(error, "possibilities"):
         near = f"; did you mean {error.possibilities[0]}?" if error.possibilities else "; see --help"

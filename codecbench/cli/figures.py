@@ -1,4 +1,4 @@
-"""`codecbench figure`."""
+"""`codecbench figure`: draw figures from a results folder."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DEFAULT_FOLDER = Path("figures")
 
 
 class FigureFormat(StrEnum):
-    """Formats of `codecbench figure`."""
+    """The formats of `codecbench figure`."""
 
     SVG = "svg"
     PDF = "pdf"
@@ -49,7 +49,7 @@ class FigureFormat(StrEnum):
 def figure(
     name: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Figures; --list has their names [default: all].", show_default=False),
+        typer.Argument(metavar="[NAME]...", help="Names of figures, see --list [default: all].", show_default=False),
     ] = None,
     out: Out = DEFAULT_OUT,
     into: Annotated[Path, typer.Option("--into", metavar="DIR", help="Where to write.")] = DEFAULT_FOLDER,
@@ -60,10 +60,10 @@ def figure(
     device: DeviceName = HOST,
     edge: EdgeName = HOST,
     budget: Budget = None,
-    all_rows: Annotated[bool, typer.Option("--all-rows", help="Every row, not a readable set.")] = False,
+    all_rows: Annotated[bool, typer.Option("--all-rows", help="Show every row, not a readable selection.")] = False,
     workload: OnlyWorkload = None,
     sample_set: SampleSet = None,
-    as_list: Annotated[bool, typer.Option("--list", help="List the figures, and draw none.")] = False,
+    as_list: Annotated[bool, typer.Option("--list", help="List the figures and draw none.")] = False,
     plugin: Plugins = None,
 ) -> None:
     """Draw the counterparts of the paper's figures from a results folder."""
@@ -81,15 +81,18 @@ def figure(
     if budget is None:
         budget = pick(workloads(pm), of_workload, "workload").budget
     scenarios = [scenario(pm, store, network, device, edge) for network in link or DEFAULT_LINKS]
-    data = study.of(records, scenarios, budget, sample_set=sample_set, all_rows=all_rows)
+    data = study.build(records, scenarios, budget, sample_set=sample_set, all_rows=all_rows)
     for path in save_all(data, into, [str(extension) for extension in format_ or [FigureFormat.SVG]], name or ()):
         echo(f"wrote {path}")
 
 
 def _of_one_workload(records: Sequence[Record], workload: str | None) -> tuple[list[Record], str]:
-    """The records of the workload asked for, or else of the only one, or of the default. Raises UsageError."""
-    there = {record.key.workload: None for record in records}
-    if not there:
+    """Returns the records of one workload and its name: the one asked for, else the only one, else the default.
+
+    Raises UsageError where there are no records of it.
+    """
+    known = {record.key.workload: None for record in records}
+    if not known:
         raise UsageError("there are no records to draw; `codecbench run` makes some")
-    name = workload or (next(iter(there)) if len(there) == 1 else DEFAULT_WORKLOAD)
+    name = workload or (next(iter(known)) if len(known) == 1 else DEFAULT_WORKLOAD)
     return only(records, "workload", [name]), name

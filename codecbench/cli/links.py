@@ -1,4 +1,4 @@
-"""`codecbench link`: show a link, measure a real path, fit a link to it, and make a path slow."""
+"""`codecbench link`: show a link, measure a real path, fit a link to it, and slow a path down."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def show_link(
         str | None, typer.Option(metavar="RATE", help="The same path at another bandwidth, like 20Mbit.")
     ] = None,
     background: Annotated[
-        float, typer.Option(metavar="SHARE", help="The share of its capacity that others take, from 0 to below 1.")
+        float, typer.Option(metavar="SHARE", help="The share of capacity that other traffic takes, from 0 to below 1.")
     ] = 0.0,
     plugin: Plugins = None,
 ) -> None:
-    """Print what a link makes of some sizes."""
+    """Print the time and the throughput of a link for some message sizes."""
     from codecbench.links.files import pick_link
     from codecbench.links.relay import parse_rate
 
@@ -62,7 +62,7 @@ def show_link(
 @app.command()
 def fit(
     pairs: Annotated[
-        Path, typer.Argument(metavar="PAIRS.csv", help="A header with the columns bytes and ms, and a pair a line.")
+        Path, typer.Argument(metavar="PAIRS.csv", help="A header with the columns bytes and ms, then one pair a line.")
     ],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="LINK.json", help="Write the fitted link, for --link.")
@@ -82,13 +82,15 @@ def probe_path(
     server: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where `codecbench link serve` listens.")],
     sizes: Sizes = None,
     repeats: Annotated[int, typer.Option(metavar="N", min=1, help="Messages of each size.")] = 20,
-    fresh: Annotated[bool, typer.Option("--fresh", help="A connection for each message, its handshake timed.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Open a connection for each message and time its handshake.")
+    ] = False,
     pause_ms: Annotated[
         float,
-        typer.Option("--pause-ms", metavar="N", min=0, help="Wait before each; some 3000, and slow start begins anew."),
+        typer.Option("--pause-ms", metavar="N", min=0, help="Wait before each; about 3000 restarts TCP slow start."),
     ] = 0.0,
-    reply_bytes: Annotated[int, typer.Option("--reply-bytes", metavar="N", min=0, help="Length of an answer.")] = 64,
-    out: Annotated[Path | None, typer.Option("--out", metavar="PAIRS.csv", help="Write what was measured.")] = None,
+    reply_bytes: Annotated[int, typer.Option("--reply-bytes", metavar="N", min=0, help="Bytes of a reply.")] = 64,
+    out: Annotated[Path | None, typer.Option("--out", metavar="PAIRS.csv", help="Write the measured pairs.")] = None,
     link_out: Annotated[
         Path | None, typer.Option("--link-out", metavar="LINK.json", help="Write the fitted link, for --link.")
     ] = None,
@@ -136,19 +138,19 @@ def serve(
 
 @app.command("relay")
 def relay_path(
-    to: Annotated[str, typer.Option("--to", metavar="HOST:PORT", help="Where connections lead.")],
+    to: Annotated[str, typer.Option("--to", metavar="HOST:PORT", help="The address to forward to.")],
     rate: Annotated[str, typer.Option(metavar="RATE", help="Bits a second in each direction, like 20Mbit.")],
     delay_ms: Annotated[float, typer.Option("--delay-ms", metavar="N", min=0, help="Delay in each direction.")] = 0.0,
     host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="The port; 0 is any free one.")] = PORT + 1,
 ) -> None:
-    """Pass connections on at a limited rate and with a delay, until Ctrl-C."""
+    """Forward connections at a limited rate and with a delay, until Ctrl-C."""
     from codecbench.links.relay import parse_rate, relay
     from codecbench.links.tcp import parse_address
 
     target = parse_address(to)
     listener = relay(target, rate_bit_per_s=parse_rate(rate), delay_s=delay_ms / 1e3, host=host, port=port)
-    _listen(listener, f"passing on to {target} at {rate}, {delay_ms:g} ms each way")
+    _listen(listener, f"forwarding to {target} at {rate}, {delay_ms:g} ms each way")
 
 
 def _listen(listener: Listener, doing: str) -> None:

@@ -1,6 +1,7 @@
-"""The command line.
+"""The command line `codecbench`, with all its commands.
 
-Every error is one line. The exit status is 0 when all went well, 1 when a cell or a check failed, 2 for a usage error.
+Every error is one line. The exit status is 0 for success, 1 where a cell or a check failed, 2 for a usage error, 70 for
+an internal error and 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def _root(
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")] = False,
 ) -> None:
     del version
-    # main() takes it from the arguments wherever it stands; it is declared here for the help text.
+    # main() finds --debug at any place in the arguments; it is declared here for the help text.
     del debug
 
 
@@ -64,13 +65,13 @@ app.add_typer(devices.app, name="device")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The entry point: run a command, and end with one line and a status where it cannot."""
+    """Runs a command; after an error, ends the program with one line and a status."""
     words = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in words
     with one_line_errors(debug):
         status = app(args=[word for word in words if word != "--debug"], prog_name="codecbench", standalone_mode=False)
         if status == INTERRUPTED:
-            raise KeyboardInterrupt  # which Typer, by its version, turns into this status or into an Abort
+            raise KeyboardInterrupt  # versions of Typer return this status or raise Abort
         if isinstance(status, int) and status:
             raise SystemExit(status)
 

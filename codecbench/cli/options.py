@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 DEFAULT_LINK = "wifi-450"
 DEFAULT_LINKS = (DEFAULT_LINK, "lte")
-"""The networks of figures and of the report."""
+"""The default links of figures and of the report."""
 
 DEFAULT_OUT = Path("codecbench-results")
 
 Plugins = Annotated[
-    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A .py file that registers more; repeatable.")
+    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A .py file with more plugins; repeatable.")
 ]
-DataDir = Annotated[Path | None, typer.Option("--data-dir", metavar="DIR", help="Where fetched datasets lie.")]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", metavar="DIR", help="The folder of fetched datasets.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The results folder.")]
 WorkloadName = Annotated[str, typer.Option("--workload", metavar="W", help="A workload's name.")]
 OnlyWorkload = Annotated[str | None, typer.Option("--workload", metavar="W", help="Only this workload.")]
@@ -67,24 +67,24 @@ EdgeName = Annotated[
 
 
 def show(text: str) -> None:
-    """Write a result. Where the reader has gone (`codecbench list codecs | head -1`), end in silence."""
+    """Writes a result to stdout. Ends the program silently if the pipe is closed (`codecbench list codecs | head`)."""
     try:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python would try once more at exit.
+        # Python flushes stdout again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
 
 
 def echo(line: str) -> None:
-    """A line for the user that is no result."""
+    """Writes a message to stderr."""
     sys.stderr.write(line + "\n")
 
 
 def warn_renamed(old: str, new: str) -> None:
-    """Tell the user that a spelling is another now, where the old one still works for one version."""
-    echo(f"{old} is now {new}; the old spelling goes with the next version")
+    """Prints that an option or command has a new name; the old one works for one more version."""
+    echo(f"{old} is now {new}; the next version removes the old spelling")
 
 
 def terminal_columns() -> int:
@@ -93,15 +93,15 @@ def terminal_columns() -> int:
 
 
 def only(records: Sequence[Record], field: str, values: Sequence[str] | None) -> list[Record]:
-    """Returns the records whose key has one of these values, or all. Raises UsageError for a value that none has."""
-    there = {str(getattr(record.key, field)): None for record in records}
+    """Returns the records whose key has one of these values, or all. Raises UsageError for a value without records."""
+    known = {str(getattr(record.key, field)): None for record in records}
     for name in values or ():
-        pick(there, name, f"{field} in these records:")
+        pick(known, name, f"{field} in these records:")
     return [record for record in records if not values or getattr(record.key, field) in values]
 
 
 def scenario(pm: pluggy.PluginManager, store: Store, link: str, device: str = HOST, edge: str = HOST) -> Scenario:
-    """The scenario that the options name. Raises UsageError for a name or file that there is not."""
+    """Returns the scenario that the options name. Raises UsageError for an unknown name or a missing file."""
     from codecbench.analysis.latency import Scenario
 
     profiles = devices(pm)

@@ -1,4 +1,4 @@
-"""`codecbench plan` and `validate-plan`: choose what to offload, and hold the choice against real requests."""
+"""`codecbench plan` and `validate-plan`: choose split, codec and point, and validate the choice by real requests."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ def plan(
     edge: EdgeName = HOST,
     budget: Budget = None,
     max_latency: Annotated[
-        float | None, typer.Option("--max-latency", metavar="MS", help="Greatest median latency, in milliseconds.")
+        float | None, typer.Option("--max-latency", metavar="MS", help="Maximum median latency, in milliseconds.")
     ] = None,
     max_device_ms: Annotated[
-        float | None, typer.Option("--max-device-ms", metavar="MS", help="Greatest time of head and encoder together.")
+        float | None, typer.Option("--max-device-ms", metavar="MS", help="Maximum time of head and encoder together.")
     ] = None,
     workload: WorkloadName = DEFAULT_WORKLOAD,
-    as_json: Annotated[bool, typer.Option("--json", help="Plain values, for a program.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     sample_set: SampleSet = None,
     plugin: Plugins = None,
 ) -> None:
-    """Choose the split, codec and point of the least latency within a budget, from the records of a run."""
+    """Choose the split, codec and point with the lowest latency within a budget, from the records of a run."""
     from codecbench.analysis import planner
     from codecbench.analysis.selection import one_set
     from codecbench.results.store import Store
@@ -67,20 +67,20 @@ def plan(
     records = only(store.records(), "workload", [workload])
     if budget is None:
         budget = pick(workloads(pm), workload, "workload").budget
-    limits = planner.Limits.of(budget, max_latency, max_device_ms)
+    limits = planner.Limits.from_milliseconds(budget, max_latency, max_device_ms)
     chosen = scenario(pm, store, link, device, edge)
     shown, _ = one_set(records, workload, sample_set)
     candidates = planner.candidates(shown, chosen)
     found = planner.plan(candidates, limits)
     try:
-        turns = planner.sweep(candidates, limits, chosen.link)
-    except UsageError as error:  # somebody's link has no bandwidth that could be another
+        ranges = planner.sweep(candidates, limits, chosen.link)
+    except UsageError as error:  # a link of a plugin may have no bandwidth
         echo(f"the choice at other bandwidths is left out: {error}")
-        turns = []
+        ranges = []
     if as_json:
-        show(json.dumps(plan_text.as_json(found, turns, limits, chosen), indent=1))
+        show(json.dumps(plan_text.as_json(found, ranges, limits, chosen), indent=1))
         return
-    show(plan_text.as_text(found, turns, limits, chosen, _metric(shown), terminal_columns()))
+    show(plan_text.as_text(found, ranges, limits, chosen, _metric(shown), terminal_columns()))
 
 
 def validate_plan(
@@ -90,13 +90,13 @@ def validate_plan(
     ] = 1.0,
     out: Out = DEFAULT_OUT,
     budget: Budget = None,
-    requests: Annotated[int, typer.Option("--requests", metavar="N", min=1, help="How many requests to make.")] = 100,
+    requests: Annotated[int, typer.Option("--requests", metavar="N", min=1, help="Number of requests.")] = 100,
     workload: WorkloadName = DEFAULT_WORKLOAD,
     sample_set: SampleSet = None,
     plugin: Plugins = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Run the planned codec for real, over a path shaped on this machine, and hold the plan's latency against it."""
+    """Run the planned codec over a rate-limited path on this machine, and compare its latency with the plan."""
     from codecbench.analysis.planner import Limits
     from codecbench.analysis.selection import one_set
     from codecbench.harness import plan_validation
@@ -112,20 +112,20 @@ def validate_plan(
         budget = pick(workloads(manager(plugin or ())), workload, "workload").budget
     options = {"workload": workload, "plugin": plugin, "data_dir": data_dir, "preset": "full"}
     with reporter() as report:
-        limits = Limits.of(budget, None, None)
+        limits = Limits.from_milliseconds(budget, None, None)
         found = plan_validation.validate_plan(load(None, options), records, limits, path, requests, report)
     show(validation_text(found, _metric(records)))
 
 
 @functools.wraps(validate_plan)
 def old_validate_plan(*arguments: Any, **options: Any) -> None:
-    """Run `validate_plan` under the name that the command had before, and say the new one."""
+    """Runs `validate_plan` under the command's old name, and prints the new one."""
     warn_renamed("codecbench rehearse", "codecbench validate-plan")
     validate_plan(*arguments, **options)
 
 
 def validation_text(found: PlanValidation, metric: str) -> str:
-    """Returns what was planned beside what was measured, for a terminal."""
+    """Returns the planned and the measured latency as text for a terminal."""
     from codecbench.tables.plan import bandwidth, sentence
 
     link = found.link
@@ -141,7 +141,7 @@ def validation_text(found: PlanValidation, metric: str) -> str:
 
 
 def _metric(records: Iterable[Record]) -> str:
-    """`top-1 %`. Raises DataError where nothing was measured."""
+    """Returns the metric with its unit: `top-1 %`. Raises DataError where nothing was measured."""
     task = next((record.task for record in records if record.task), None)
     if task is None:
         raise DataError("no cell of this workload was measured; 'codecbench table' shows why")

@@ -1,4 +1,4 @@
-"""`codecbench report`."""
+"""`codecbench report`: write a results folder as one HTML page."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def report(
     bd_rate: Annotated[
         str | None,
         typer.Option(
-            "--bd-rate", metavar="ROW", help="The row that BD-rates are taken against [default: that of most curves]."
+            "--bd-rate", metavar="ROW", help="The anchor row of BD-rates [default: the row with the most curves]."
         ),
     ] = None,
     paper: Annotated[bool, typer.Option("--paper/--no-paper", help="The comparison with the paper's rows.")] = True,
@@ -49,7 +49,7 @@ def report(
     sample_set: SampleSet = None,
     plugin: Plugins = None,
 ) -> None:
-    """Write everything that a results folder says to one HTML page, which needs no network."""
+    """Write all results of a folder to one HTML page, which needs no network."""
     from codecbench.report.build import Request, build
     from codecbench.results.store import Store
 
@@ -86,11 +86,11 @@ def report(
 
 
 def _shown(path: Path) -> str:
-    """A path as the page may tell it: without the folders of this machine."""
+    """Returns a path for the page: absolute paths without the folders of this machine."""
     return path.name if path.is_absolute() else str(path)
 
 
 def _command(options: list[tuple[str, object]], flags: list[str]) -> str:
-    """The command line that makes the same page."""
+    """Returns the command line that makes the same page."""
     words = [word for name, value in options if value is not None and value != HOST for word in (name, f"{value}")]
     return shlex.join(["codecbench", "report", *words, *flags])

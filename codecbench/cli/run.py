@@ -1,4 +1,4 @@
-"""`codecbench run`, `fit` and `data get`: measure, and what has to be there before."""
+"""`codecbench run`, `fit` and `data get`: measure cells, fit codecs and fetch datasets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 Config = Annotated[
     Path | None,
-    typer.Argument(metavar="[CONFIG.toml]", help="Options from a TOML file; those given here win.", show_default=False),
+    typer.Argument(
+        metavar="[CONFIG.toml]", help="Options from a TOML file; options on the command line win.", show_default=False
+    ),
 ]
 RunPreset = Annotated[
     str | None,
@@ -30,7 +32,7 @@ RunPreset = Annotated[
     ),
 ]
 
-# Options of both `run` and `fit`; None leaves an option to the configuration.
+# Options of both `run` and `fit`; where one is None, the configuration decides.
 MaybeWorkload = Annotated[
     str | None, typer.Option("--workload", metavar="W", help=f"A workload's name [default: {DEFAULT_WORKLOAD}].")
 ]
@@ -44,7 +46,7 @@ Splits = Annotated[
     list[str] | None,
     typer.Option("--split", metavar="S", help="A split point; repeatable [default: the workload's]."),
 ]
-AllSplits = Annotated[bool, typer.Option("--all-splits", help="Every place where one tensor crosses.")]
+AllSplits = Annotated[bool, typer.Option("--all-splits", help="Every point where a single tensor crosses.")]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Seed of every fit [default: 0].")]
 MaxFitS = Annotated[
     float | None, typer.Option("--max-fit-s", metavar="N", help="Time after which a fit stops [default: 900].")
@@ -74,12 +76,12 @@ def run(
         str | None,
         typer.Option("--torch-device", metavar="cpu|cuda", help="Where heads, tails and fits run [default: cpu]."),
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Measure cells again that have a record.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure cells again even if they have a record.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the cells and an estimate of the time, and stop.")
     ] = False,
 ) -> None:
-    """Measure every codec at every split point, then print the table. A killed run resumes where it was."""
+    """Measure every codec at every split point, then print the table. A killed run resumes where it stopped."""
     from codecbench.harness.progress import reporter
     from codecbench.harness.run import Run
     from codecbench.results.store import Store
@@ -100,7 +102,7 @@ def run(
     echo(f"{summary.ok} measured, {summary.skipped} skipped, {summary.failed} failed, {summary.present} already there")
     if not (summary.ok or summary.skipped or summary.failed):
         echo("nothing to do: every cell has a current record (--fresh measures again)")
-    _say_failures(summary.failures)
+    _print_failures(summary.failures)
     pm, store = manager(settings.plugin), Store(settings.out)
     records = only(store.records(), "workload", [settings.workload])
     print_table(records, pm, scenario(pm, store, DEFAULT_LINK), sample_set=job.sample_sets["test"])
@@ -127,12 +129,12 @@ def fit(
     torch_device: Annotated[
         str | None, typer.Option("--torch-device", metavar="cpu|cuda", help="Where fits run [default: cpu].")
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Fit again what has a state.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Fit again even if there is a state.")] = False,
     further: Annotated[
-        bool, typer.Option("--further", help="Start from the states that are there, where a codec can; seconds add up.")
+        bool, typer.Option("--further", help="Start from existing states where the codec can; fit times add up.")
     ] = False,
 ) -> None:
-    """Fit codecs on training data, once, and keep their states; `run` fits what is missing by itself."""
+    """Fit codecs on training data and keep their states. `run` fits missing states by itself."""
     from codecbench.harness.progress import reporter
     from codecbench.harness.run import Run
 
@@ -143,7 +145,7 @@ def fit(
     with reporter() as report:
         summary = Run(load(None, options), report).fit(into, further=further)
     echo(f"{summary.fitted} fitted, {len(summary.failures)} failed, {summary.present} already there")
-    _say_failures(summary.failures)
+    _print_failures(summary.failures)
     if summary.failures:
         raise typer.Exit(1)
 
@@ -153,7 +155,7 @@ def data_get(
     data_dir: DataDir = None,
     plugin: Plugins = None,
 ) -> None:
-    """Fetch a dataset, check its sums, and put it where runs look for it."""
+    """Fetch a dataset, verify its checksums, and put it where runs look for it."""
     from codecbench.workload import data_folders
 
     known = {w.dataset: w for w in workloads(manager(plugin or ())).values() if w.dataset}
@@ -161,7 +163,7 @@ def data_get(
     workload.fetch(data_folders(data_dir)[0], echo)
 
 
-def _say_failures(failures: Iterable[str]) -> None:
+def _print_failures(failures: Iterable[str]) -> None:
     for failure in failures:
         echo(f"failed: {failure}")
 

@@ -1,4 +1,4 @@
-"""`codecbench new-codec NAME`: a working plugin and its test, to start from."""
+"""`codecbench new-codec NAME`: writes a working plugin and its test, to start from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from codecbench.errors import UsageError
 from codecbench.registry import codecs, manager
 
 PLUGIN = Template('''\
-"""`$name`: eight-bit values between the least and the greatest, deflated.
+"""`$name`: values quantised between their minimum and maximum, then deflated.
 
 Replace `encode` and `decode` by your own, then run: codecbench check $module.py
 """
@@ -29,7 +29,7 @@ from codecbench.toolbox.transforms import RANGE_BYTES, dequantise_uniform, quant
 
 
 class $class_name(Codec):
-    """Quantise to `levels` values from the least to the greatest, then deflate. The range travels as two float32."""
+    """Quantises to `levels` values from minimum to maximum, then deflates. The header holds both as float32."""
 
     name = "$name"
     points = ({"levels": 4}, {"levels": 16}, {"levels": 256})  # coarse to fine
@@ -38,20 +38,20 @@ class $class_name(Codec):
 
     @classmethod
     def skip_reason(cls, spec, **point):
-        """Say why a tensor cannot be taken; it is then skipped, with the reason, and the run goes on."""
+        """Returns the reason that tensors of this spec are skipped, or None. The run goes on with other cells."""
         return None if spec.dtype == "float32" else f"needs float32, got {spec.dtype}"
 
     def encode(self, x):
-        """Turn one sample into one payload. Timed on the device; every byte is billed; `x` is read-only."""
+        """Returns the payload of one sample. It is timed on the device, every byte counts, and `x` is read-only."""
         header, indices = quantise_uniform(x.numpy(), self.levels)
         return write_shape(self.spec, x.shape) + header + zlib.compress(indices.tobytes(), 6)
 
     def decode(self, payload):
-        """Turn the payload back into a tensor of the spec's shape and dtype, in a process that never saw the sample."""
+        """Returns a tensor of the spec's dtype and the sample's shape, in a process that never saw the sample."""
         import numpy as np
 
         shape, body = read_shape(self.spec, payload)
-        # A damaged payload must not inflate without end: stop one byte past what the tensor takes.
+        # A damaged payload must not inflate without limit: stop one byte after the size of the tensor.
         values = zlib.decompressobj().decompress(body[RANGE_BYTES:], int(np.prod(shape)) + 1)
         restored = dequantise_uniform(body[:RANGE_BYTES], np.frombuffer(values, np.uint8), self.levels)
         return self.spec.from_buffer(restored.tobytes(), shape)
@@ -59,7 +59,7 @@ class $class_name(Codec):
 
 @hookimpl
 def codecbench_register_codecs():
-    """Make the codec known to codecbench."""
+    """Registers the codec."""
     return [$class_name]
 ''')
 
@@ -82,9 +82,9 @@ def test_speed(codec_benchmark):
 
 
 def new_codec(name: str, folder: Path) -> list[Path]:
-    """Write `<name>.py` and `test_<name>.py` into the folder, hyphens made underscores, and return their paths.
+    """Writes `<name>.py` and `test_<name>.py` into the folder, with underscores for hyphens, and returns their paths.
 
-    Raises UsageError for a name that no codec can have or that is taken, and for a file that exists.
+    Raises UsageError for a name that is invalid or taken, and for a file that exists.
     """
     module = name.replace("-", "_")
     paths = [folder / f"{module}.py", folder / f"test_{module}.py"]
@@ -105,7 +105,7 @@ def new_codec(name: str, folder: Path) -> list[Path]:
 
 
 def _name_problem(name: str, module: str) -> str | None:
-    """Returns the reason that no codec or Python file can have this name, with what to do; None where it can."""
+    """Returns the reason that a codec or its file cannot have this name, and the next step, or None."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         return f"is not lower-case words joined by hyphens; try {_nearest(name)!r}"
     known = codecs(manager())
@@ -123,6 +123,6 @@ def _class_name(name: str) -> str:
 
 
 def _nearest(name: str) -> str:
-    """A valid name made of the letters and digits of this one."""
+    """Returns a valid name made of the letters and digits of this one."""
     words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     return words if words[:1].isalpha() else f"codec-{words}".rstrip("-")

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class TableKind(StrEnum):
-    """Tables of `codecbench table`."""
+    """The tables of `codecbench table`."""
 
     BUDGET = "budget"
     LATENCY = "latency"
@@ -51,7 +51,7 @@ class TableKind(StrEnum):
 
 
 class TableFormat(StrEnum):
-    """Formats of `codecbench table`."""
+    """The formats of `codecbench table`."""
 
     TEXT = "text"
     MD = "md"
@@ -61,7 +61,7 @@ class TableFormat(StrEnum):
 
 
 class ComparisonFormat(StrEnum):
-    """Formats of `codecbench compare`."""
+    """The formats of `codecbench compare`."""
 
     TEXT = "text"
     MD = "md"
@@ -72,17 +72,15 @@ Kind = Annotated[
     typer.Option(
         "--kind",
         help="budget: the smallest payload within a budget; latency: end-to-end latency of the same points; points: "
-        "every operating point, beside its Shannon bound; bd-rate: BD-rate of every row against --anchor; training: "
-        "how long fits take, as a share of the model's training. The last three need no budget and no link.",
+        "every operating point with its Shannon bound; bd-rate: BD-rate of every row against --anchor; training: "
+        "time to fit codecs, also as a share of the model's training. The last three use no budget and no link.",
     ),
 ]
 Anchor = Annotated[
     str | None,
-    typer.Option(
-        "--anchor", metavar="ROW", help="The row that BD-rates are taken against [default: that of most curves]."
-    ),
+    typer.Option("--anchor", metavar="ROW", help="The anchor row of BD-rates [default: the row with the most curves]."),
 ]
-# Before --kind, each table but the first had an option of its own. They go with version 0.2.
+# Before --kind, each table except the first had its own option. Version 0.2 removes them.
 OldLatency = Annotated[bool, typer.Option("--latency", hidden=True)]
 OldPoints = Annotated[bool, typer.Option("--points", hidden=True)]
 OldBdRate = Annotated[str | None, typer.Option("--bd-rate", metavar="ROW", hidden=True)]
@@ -109,7 +107,7 @@ def table(
     bd_rate: OldBdRate = None,
     training: OldTraining = False,
 ) -> None:
-    """Print a table of a results folder: of kind budget, the comparison of codecs at every split point."""
+    """Print a table of a results folder; the default kind compares codecs at every split point within a budget."""
     from codecbench.results.store import Store
 
     old = {TableKind.LATENCY: latency, TableKind.POINTS: points, TableKind.TRAINING: training}
@@ -140,10 +138,10 @@ def print_table(
     sample_set: str | None = None,
     format_: TableFormat = TableFormat.TEXT,
 ) -> None:
-    """Print one table of these records.
+    """Prints one table of these records.
 
-    The scenario is of the kinds budget and latency, as are the budget (the workloads' own where it is None) and the
-    paper's rows; the anchor is of the kind bd-rate. Raises UsageError where the records do not give such a table.
+    The kinds budget and latency use the scenario, the budget (None means the workloads' own) and the paper's rows; the
+    kind bd-rate uses the anchor. Raises UsageError where the records do not allow the table.
     """
     from codecbench.analysis import curves
     from codecbench.tables import budget as budget_table
@@ -173,7 +171,7 @@ def print_table(
 def _with_old_options(
     kind: TableKind, anchor: str | None, old: Sequence[TableKind], bd_rate: str | None
 ) -> tuple[TableKind, str | None]:
-    """Returns kind and anchor as the options from before --kind give them, with a line on the new spelling.
+    """Returns kind and anchor, also from the options that were replaced by --kind; prints the new spelling for these.
 
     Raises UsageError where more than one table is asked for.
     """
@@ -202,10 +200,10 @@ def _model_trainings(pm: pluggy.PluginManager) -> dict[str, ModelTraining]:
 
 def compare(
     out_a: Annotated[Path, typer.Argument(metavar="OUT_A", help="A results folder.")],
-    out_b: Annotated[Path, typer.Argument(metavar="OUT_B", help="Another.")],
+    out_b: Annotated[Path, typer.Argument(metavar="OUT_B", help="Another results folder.")],
     format_: Annotated[ComparisonFormat, typer.Option("--format", help="How to print it.")] = ComparisonFormat.TEXT,
 ) -> None:
-    """Set two results folders side by side, cell by cell, with paired tests."""
+    """Compare two results folders cell by cell, with paired tests."""
     from codecbench.results.store import Store
     from codecbench.tables import comparison
 
@@ -218,7 +216,7 @@ def export(
     ],
     out: Out = DEFAULT_OUT,
 ) -> None:
-    """Write all records as one flat table, a row a cell."""
+    """Write all records as one flat table, one row for each cell."""
     from codecbench.results import export as exporting
     from codecbench.results.store import Store
 

@@ -1,1 +1,1 @@
-"""Figures drawn from records, as SVG and CSV."""
+"""Figures drawn from records, as SVG, PDF and PNG."""

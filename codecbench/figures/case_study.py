@@ -1,4 +1,4 @@
-"""The case study at one split point: latency stacked by who spends it, the metric, and both against each other."""
+"""The case study at one split: latency stacked by device, network and edge, the metric, and both in a Pareto plot."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.analysis.latency import LOCAL
 from codecbench.analysis.planner import Candidate
-from codecbench.analysis.selection import groups
+from codecbench.analysis.selection import LOSS_TOLERANCE, groups
 from codecbench.analysis.study import Study
 from codecbench.figures.drawing import Drawing, Tips, numbers
 from codecbench.figures.latency import OVER_MEANS, LatencyBar, bar_limit, bars_at, stacked, total_handle
@@ -34,11 +34,12 @@ if TYPE_CHECKING:
 
 CLOUD = "#BBBBBB"
 
-_EPSILON = 1e-9
-
 
 def case_study(study: Study) -> Drawing:
-    """Over the first link: (a) stacked latency and (b) metric at the shallowest split, (c) all points, Pareto front."""
+    """Draws the case study over the first link.
+
+    Panels: (a) stacked latency and (b) metric at the shallowest split, (c) all candidates with their Pareto front.
+    """
     from matplotlib.figure import Figure
 
     scenario, split = study.scenario, study.splits[0]
@@ -64,8 +65,8 @@ def case_study(study: Study) -> Drawing:
     predicted = frozenset().union(*(bar.latency.predicted for bar in bars))
     legend_above(upper, [*part_handles(predicted), total_handle()])
     axes.legend(handles=_handles(study, styles), loc="center left", bbox_to_anchor=(1.01, 0.5))
-    over = OVER_MEANS if any(bar.over for bar in bars) else ""
-    note_below(lower, over)
+    over_note = OVER_MEANS if any(bar.over_budget for bar in bars) else ""
+    note_below(lower, over_note)
     return Drawing(
         name=f"case-study-{scenario.link.name}",
         title=f"Case study: {study.workload} over {scenario.link.name}{machines_text(study)}",
@@ -78,22 +79,22 @@ def case_study(study: Study) -> Drawing:
         f"and 95th percentile of the whole. (b) 95 % bootstrap intervals on {study.task.n} test samples; dashed: the "
         "uncompressed model, dotted: the budget. (c) Grey: all candidates; coloured: each codec's fastest within the "
         "budget; ringed: the Pareto front of latency and of the loss on the choice samples, shown at its "
-        f"{study.task.metric} on the test samples. {beyond}{setting_text(study)} {over}".rstrip(),
+        f"{study.task.metric} on the test samples. {beyond}{setting_text(study)} {over_note}".rstrip(),
         numbers=_numbers(bars, front, study),
         tips=tips.texts,
     )
 
 
 def _best(candidates: list[Candidate], budget: float, *, with_local: bool = False) -> Candidate | None:
-    """The fastest codec within the budget at any split and point."""
+    """Returns the fastest candidate within the budget, None where there is none; `local` counts only if asked for."""
     feasible = [
-        found for found in candidates if found.loss <= budget + _EPSILON and (with_local or found.row != LOCAL)
+        found for found in candidates if found.loss <= budget + LOSS_TOLERANCE and (with_local or found.row != LOCAL)
     ]  # fmt: skip
     return min(feasible, key=lambda found: (found.latency.median_s, found.loss, found.payload_bytes), default=None)
 
 
 def _bars(study: Study, best: Candidate | None, split: str) -> list[LatencyBar]:
-    """The bars at the split, and the fastest codec of all, where it is not among them."""
+    """Returns the bars at the split, and a bar of the fastest codec of all splits where it is not among them."""
     found = bars_at(study, split, study.scenario)
     if best is None:
         return found
@@ -108,7 +109,7 @@ def _bars(study: Study, best: Candidate | None, split: str) -> list[LatencyBar]:
 
 
 def _metric(axes: Axes, study: Study, bars: list[LatencyBar], tips: Tips) -> None:
-    """The metric of each bar with its interval; what is beyond the axis ends in an arrow, with its number."""
+    """Draws the metric of each bar with its interval; a value beyond the axis becomes an arrow with its number."""
     task = study.task
     low_end, high_end = metric_limits(study)
     axes.axvline(task.uncompressed, color=INK, lw=0.7, ls=(0, (4, 2)))
@@ -148,20 +149,20 @@ def _pareto(
     styles: dict[str, RowStyle],
     tips: Tips,
 ) -> str:
-    """All candidates, the shown rows' fastest and the front; returns a sentence about those beyond the axis."""
+    """Draws all candidates, the fastest of each row and the front; returns a sentence on candidates beyond the axis."""
     task = study.task
     low, high = metric_limits(study)
 
-    def place(found: Candidate) -> tuple[float, float]:
+    def position(found: Candidate) -> tuple[float, float]:
         return 1000 * found.latency.median_s, task.uncompressed + found.change
 
-    cloud = [place(found) for found in candidates if low <= place(found)[1] <= high]
+    cloud = [position(found) for found in candidates if low <= position(found)[1] <= high]
     axes.plot([x for x, _ in cloud], [y for _, y in cloud], marker=".", ms=2.5, ls="", color=CLOUD, zorder=1)
     for row in (*study.shown, LOCAL):
         found = _best([candidate for candidate in candidates if candidate.row == row], study.budget, with_local=True)
         if found is None:
             continue
-        x, y = place(found)
+        x, y = position(found)
         style = styles[row]
         marker, size = ("*", 8.0) if row == LOCAL else (style.marker, 5.0)
         (dot,) = axes.plot(
@@ -169,7 +170,7 @@ def _pareto(
             zorder=3,
         )  # fmt: skip
         tips.add(dot, f"{found.label}: {short(x)} ms, {task.metric} {y:.{task.decimals}f}")
-    ringed = [place(found) for found in front if low <= place(found)[1] <= high]
+    ringed = [position(found) for found in front if low <= position(found)[1] <= high]
     axes.plot(
         [x for x, _ in ringed], [y for _, y in ringed], marker="o", ms=8, mfc="none", mec=INK, mew=0.7, ls="", zorder=4
     )

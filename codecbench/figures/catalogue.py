@@ -1,6 +1,6 @@
-"""Figures by name: the counterparts of the paper's, drawn from records. Nothing is run and no clock is read.
+"""Figures by name: counterparts of the paper's figures, drawn from records. Nothing is run and no clock is read.
 
-matplotlib is needed to draw, not to list.
+matplotlib is needed to draw figures, not to list them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from codecbench.errors import DataError
 from codecbench.figures import latency, network, rate
 from codecbench.figures.case_study import case_study
 from codecbench.figures.drawing import Drawing
-from codecbench.figures.style import settle, style
+from codecbench.figures.style import freeze_layout, style
 from codecbench.names import pick
 
 FORMATS = ("svg", "pdf", "png")
@@ -24,8 +24,8 @@ FORMATS = ("svg", "pdf", "png")
 class FigureKind:
     """A figure that can be drawn.
 
-    `paper` names its counterpart in the paper, where it has one. One of `per_link` shows one link: there is one figure
-    for each, and the link's name ends the name of its file.
+    `paper` is the number of its counterpart in the paper, empty where there is none. With `per_link`, there is one
+    figure for each link, and the name of its file ends with the link's name.
     """
 
     name: str
@@ -35,7 +35,7 @@ class FigureKind:
     function: Callable[[Study], Drawing]
 
     def row(self) -> dict[str, str]:
-        """The line of `codecbench figure --list` on it."""
+        """Returns the figure's line in `codecbench figure --list`."""
         return {"name": self.name, "paper": self.paper or "-", "shows": self.title}
 
 
@@ -52,33 +52,36 @@ KINDS = {
         FigureKind("device-cost", "Encoding time against payload bytes", "", False, rate.device_cost),
     )
 }  # fmt: skip
-"""Every figure, in the order of the paper."""
+"""All figures, in the order of the paper."""
 
 
 def draw(name: str, study: Study) -> Drawing:
-    """One figure; one `per_link` shows the first link. Raises UsageError for an unknown name, or without matplotlib."""
+    """Returns one figure; a figure `per_link` shows the first link.
+
+    Raises UsageError for an unknown name, or where matplotlib is not installed.
+    """
     kind = pick(KINDS, name, "figure")
     with style():
         drawing = kind.function(study)
-        settle(drawing.figure)
+        freeze_layout(drawing.figure)
         return drawing
 
 
 def draw_all(study: Study, names: Sequence[str] = ()) -> Iterator[Drawing]:
-    """The named figures, or all; those `per_link` once a link. Raises UsageError as `draw`."""
+    """Yields the named figures, or all; those `per_link` once for each link. Raises UsageError like `draw`."""
     kinds = [pick(KINDS, name, "figure") for name in names] or list(KINDS.values())
     for kind in kinds:
-        for part in [study.over(scenario) for scenario in study.scenarios] if kind.per_link else [study]:
+        for part in [study.with_scenario(scenario) for scenario in study.scenarios] if kind.per_link else [study]:
             yield draw(kind.name, part)
 
 
 def svg(name: str, study: Study) -> str:
-    """One figure as an `<svg>` element for a page; see `Drawing.svg`."""
+    """Returns one figure as an `<svg>` element for a page; see `Drawing.svg`."""
     return draw(name, study).svg()
 
 
 def save_all(study: Study, folder: Path, formats: Sequence[str] = ("svg",), names: Sequence[str] = ()) -> list[Path]:
-    """Write figures as `<folder>/<name>.<format>`, and return the paths.
+    """Writes figures as `<folder>/<name>.<format>` and returns the paths.
 
     Raises UsageError for an unknown format, DataError where a file cannot be written.
     """

@@ -1,4 +1,4 @@
-"""Figures of the network: what crosses at each split point, and latency against bandwidth and background traffic."""
+"""Figures of the network: bytes that cross at each split, and latency against bandwidth and background traffic."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from codecbench.analysis import planner
 from codecbench.analysis.latency import LOCAL, Scenario
 from codecbench.analysis.planner import Candidate
-from codecbench.analysis.selection import groups, payload_bytes
+from codecbench.analysis.selection import LOSS_TOLERANCE, groups, payload_bytes
 from codecbench.analysis.study import Study
 from codecbench.errors import UsageError
 from codecbench.figures.drawing import Drawing, Tips, numbers
@@ -26,10 +26,10 @@ from codecbench.figures.style import (
     legend_above,
     legend_mm,
     log_axis,
-    named,
     note_below,
     row_handle,
     row_styles,
+    short_name,
 )
 from codecbench.figures.texts import budget_text, machines_text, setting_text, small_print
 from codecbench.links.model import Link
@@ -37,23 +37,21 @@ from codecbench.tables.formats import short
 from codecbench.tables.plan import bandwidth as bandwidth_text
 
 PERCENT_TAKEN = tuple(map(float, range(0, 100, 5)))
-"""Shares of the capacity that others take."""
+"""Shares of the link's capacity that other traffic takes, in percent."""
 
 FASTEST = "fastest of all rows"
-
-_EPSILON = 1e-9
 
 
 @dataclass(frozen=True)
 class _Sizes:
-    """Bytes at each split: of the raw tensor, and of the smallest payload within the budget, with its row."""
+    """Bytes at each split: the raw tensor, and the smallest payload within the budget with its row."""
 
     raw: dict[str, float]
     coded: dict[str, tuple[float, str]]
 
 
 def crossing(study: Study) -> Drawing:
-    """The bytes that cross at each split, raw and as the smallest payload within the budget; then the links' times."""
+    """Draws the bytes that cross at each split, raw and as the smallest payload within the budget, and their times."""
     links = [scenario.link for scenario in study.scenarios]
     figure, grid = canvas(
         PAGE_MM, 8.5 * len(study.splits) + 21, 1, 1 + len(links), sharey=True, width_ratios=(1.6, *(1.0 for _ in links))
@@ -94,7 +92,7 @@ def crossing(study: Study) -> Drawing:
 def _crossing_panel(
     axes: Any, label: str, measure: Callable[[float], float], splits: Sequence[str], sizes: _Sizes, tips: Tips
 ) -> None:
-    """A line of both sizes for each split, in the unit that `measure` gives."""
+    """Draws a line between both sizes for each split, in the unit that `measure` returns."""
     unit = label.split(",")[0]
     for y, split in enumerate(splits):
         before = measure(sizes.raw[split])
@@ -112,7 +110,7 @@ def _crossing_panel(
 
 
 def _label_splits(axes: Any, splits: Sequence[str], sizes: _Sizes) -> None:
-    """The names of the splits beside the first panel, and the best codec with its gain at each."""
+    """Writes the names of the splits beside the first panel, and the best codec with its gain at each split."""
     log_axis(axes.xaxis)
     for y, split in enumerate(splits):
         raw, found = sizes.raw[split], sizes.coded.get(split)
@@ -163,10 +161,10 @@ def _milliseconds(link: Link) -> Callable[[float], float]:
 
 @dataclass(frozen=True)
 class _Sweep:
-    """A property of links that takes one value after the other.
+    """A property of links that is varied along the x axis, over `values`.
 
-    `changed` is the link at a value, `shown` the value in words, `own` the value of a link as it is, None for no line
-    there. The `label` is that of the axis.
+    `label` is the label of the axis. `changed(link, value)` returns the link with another value, `shown(value)` the
+    value as text, and `own(link)` the link's own value for a dotted line, None for no line.
     """
 
     name: str
@@ -189,18 +187,18 @@ _BACKGROUND = _Sweep(
 
 
 def against_bandwidth(study: Study) -> Drawing:
-    """Latency of each row at its fastest split and point, against the bandwidth: one panel a link."""
+    """Draws the latency of each row at its fastest split and point against bandwidth: one panel for each link."""
     return _against(study, _BANDWIDTH)
 
 
 def against_background(study: Study) -> Drawing:
-    """Latency of each row at its fastest split and point, against the share that others take: one panel a link."""
+    """Draws the latency of each row at its fastest split and point against background traffic, a panel a link."""
     return _against(study, _BACKGROUND)
 
 
 def _against(study: Study, sweep: _Sweep) -> Drawing:
     width_mm = PAGE_MM if len(study.scenarios) > 1 else 110
-    names = [named(row) for row in (LOCAL, *study.shown, FASTEST)]
+    names = [short_name(row) for row in (LOCAL, *study.shown, FASTEST)]
     figure, grid = canvas(width_mm, 66 + legend_mm(width_mm, names), 1, len(study.scenarios), sharey=True)
     styles = row_styles(study.shown, study.raw_rows)
     tips = Tips()
@@ -220,7 +218,7 @@ def _against(study: Study, sweep: _Sweep) -> Drawing:
         without = [row for row in study.shown if row not in lines]
         best = [min((found[i] for found in lines.values()), key=_median_s) for i in range(len(sweep.values))]
         _sweep_panel(axes, sweep, scenario.link, lines, best, styles, tips)
-        findings.append(f"Over {name} {_turns(sweep.values, best, sweep.shown)}.")
+        findings.append(f"Over {name} {_ranges_text(sweep.values, best, sweep.shown)}.")
         rows += [(f"{name}, {row}", [short(1000 * _median_s(c)) for c in found]) for row, found in lines.items()]
     for axes in filter(lambda panel: panel.lines, grid[0]):
         log_axis(axes.yaxis, dense=1_000)
@@ -253,7 +251,7 @@ def _sweep_panel(
     styles: Mapping[str, RowStyle],
     tips: Tips,
 ) -> None:
-    """A line for each row that has one, over a broad one of the fastest."""
+    """Draws a line for each row with a point within the budget, and a broad line for the fastest of all rows."""
     values = sweep.values
     axes.plot(values, [1000 * _median_s(c) for c in best], color=FAINT, lw=4.5, solid_capstyle="round", zorder=1)
     for row in (row for row in styles if row in lines):
@@ -278,15 +276,15 @@ def _sweep_panel(
 def fastest_by_row(
     study: Study, scenario: Scenario, values: Sequence[float], changed: Callable[[Link, float], Link]
 ) -> dict[str, list[Candidate]]:
-    """For each row with a point within the budget, and `local`: its fastest candidate at each value of the sweep.
+    """Returns the fastest candidate at each value of the sweep, for `local` and each row within the budget.
 
-    Raises UsageError for a link that cannot be changed so.
+    Raises UsageError for a link whose property cannot be changed.
     """
-    feasible = [found for found in study.candidates(scenario) if found.loss <= study.budget + _EPSILON]
+    feasible = [found for found in study.candidates(scenario) if found.loss <= study.budget + LOSS_TOLERANCE]
     lines: dict[str, list[Candidate]] = {}
     for value in values:
         fastest: dict[str, Candidate] = {}
-        for found in planner.over(feasible, changed(scenario.link, value)):
+        for found in planner.over_link(feasible, changed(scenario.link, value)):
             if found.row not in fastest or _median_s(found) < _median_s(fastest[found.row]):
                 fastest[found.row] = found
         for row, found in fastest.items():
@@ -298,12 +296,12 @@ def _median_s(found: Candidate) -> float:
     return found.latency.median_s
 
 
-def _turns(values: Sequence[float], best: Sequence[Candidate], shown: Callable[[float], str]) -> str:
-    """The fastest rows, and from which value on: `the fastest is klt at stage3, from 10 Mbit/s local`."""
+def _ranges_text(values: Sequence[float], best: Sequence[Candidate], shown: Callable[[float], str]) -> str:
+    """Returns the fastest row of each range of values: `the fastest is klt at stage3, from 10 Mbit/s local`."""
     names = [found.row if found.row == LOCAL else f"{found.row} at {found.split}" for found in best]
-    turns = [i for i, name in enumerate(names) if i == 0 or name != names[i - 1]]
-    ranges = [names[0], *(f"from {shown(values[i])} {names[i]}" for i in turns[1:])]
-    return f"the fastest is {', '.join(ranges)}{' throughout' if len(turns) == 1 else ''}"
+    starts = [i for i, name in enumerate(names) if i == 0 or name != names[i - 1]]
+    ranges = [names[0], *(f"from {shown(values[i])} {names[i]}" for i in starts[1:])]
+    return f"the fastest is {', '.join(ranges)}{' throughout' if len(starts) == 1 else ''}"
 
 
 def _best_handle() -> Any:

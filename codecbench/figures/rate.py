@@ -1,4 +1,4 @@
-"""Figures of the operating points: the metric against payload bytes, and the device's time against payload bytes."""
+"""Figures of all operating points: the metric, and the encoding time on the device, against payload bytes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from codecbench.figures.style import (
     row_styles,
 )
 from codecbench.figures.texts import budget_text, device_text, machines_text, metric_label
-from codecbench.results.cell import point_label
 from codecbench.tables.document import with_interval
 from codecbench.tables.formats import short
 
@@ -32,13 +31,13 @@ if TYPE_CHECKING:
 
     from codecbench.results.record import Record
 
-PANELS_ABREAST = 3
+PANEL_COLUMNS = 3
 LEGEND_ROWS = 14
-"""What fits into the place of a panel."""
+"""The number of legend entries that fit into the place of a panel."""
 
 
 def rate_accuracy(study: Study) -> Drawing:
-    """The metric against mean payload bytes, with intervals: one panel a split, one line a row."""
+    """Draws the metric with intervals against mean payload bytes: one panel for each split, one line for each row."""
     styles = row_styles(study.shown, study.raw_rows)
     panels = _panels(study, styles)
     tips = Tips()
@@ -75,7 +74,7 @@ def rate_accuracy(study: Study) -> Drawing:
             lines += [_line(split, record) for record in records]
         axes.set_ylim(low, high)
         _finish(axes, split)
-    for axes in panels[::PANELS_ABREAST]:
+    for axes in panels[::PANEL_COLUMNS]:
         axes.set_ylabel(metric_label(study))
     left_out = f"{beyond} points that lose more are beyond the axis. " if beyond else ""
     best = {split: study.best_at(split) for split in study.splits}
@@ -98,7 +97,7 @@ def rate_accuracy(study: Study) -> Drawing:
 
 
 def device_cost(study: Study) -> Drawing:
-    """Encoding time on the device against mean payload bytes, log-log; the head's time as a line: one panel a split."""
+    """Draws encoding time on the device against mean payload bytes, log-log, with the head's time, a panel a split."""
     styles = row_styles(study.shown, study.raw_rows)
     panels = _panels(study, styles)
     scenario = study.scenario
@@ -117,21 +116,21 @@ def device_cost(study: Study) -> Drawing:
                 sizes, encode_ms, color=style.colour, ls=style.line, lw=0.6, marker=style.marker,
                 markeredgecolor="white", markeredgewidth=0.3, zorder=2,
             )  # fmt: skip
-            names = [_name(record) for record in records]
+            names = [curves.row_and_point(record) for record in records]
             tips.add(dots, *(f"{name}: {size:,.1f} bytes, encoding {short(ms)} ms"
                              for name, size, ms in zip(names, sizes, encode_ms, strict=True)))  # fmt: skip
             lines += [(f"{split}: {name}", [f"{size:,.1f}", short(ms), short(1000 * latency.step_median_s("head"))])
                       for name, size, ms, latency in zip(names, sizes, encode_ms, steps, strict=True)]  # fmt: skip
         if heads_ms:
             head_ms = sorted(heads_ms)[len(heads_ms) // 2]
-            if head_ms > 0:  # which the head of the input has not
+            if head_ms > 0:  # 0 at the input, whose head is empty
                 axes.axhline(head_ms, color=INK, lw=0.8, ls=(0, (4, 2)), zorder=0.9)
             axes.set_title(f"head {short(head_ms)} ms", loc="right", fontweight="normal")
             head_times.append(f"{split} {short(head_ms)} ms")
         _finish(axes, split)
     for axes in panels:
         log_axis(axes.yaxis, dense=1_000)
-    for axes in panels[::PANELS_ABREAST]:
+    for axes in panels[::PANEL_COLUMNS]:
         axes.set_ylabel(f"encoding, ms ({'measured' if scenario.device is None else 'predicted'}, log)")
     return Drawing(
         name="device-cost",
@@ -147,16 +146,16 @@ def device_cost(study: Study) -> Drawing:
 
 
 def _panels(study: Study, styles: Mapping[str, RowStyle]) -> list[Any]:
-    """A panel a split, three abreast, and the legend: in the place of a panel where one is left, else above."""
-    abreast = min(PANELS_ABREAST, len(study.splits))
-    tall = -(-len(study.splits) // abreast)
+    """Returns one panel for each split, and draws the legend: in the place of an unused panel, else above all."""
+    columns = min(PANEL_COLUMNS, len(study.splits))
+    rows = -(-len(study.splits) // columns)
     handles = [row_handle(row, styles[row]) for row in study.shown]
-    left_over = tall * abreast - len(study.splits)
+    left_over = rows * columns - len(study.splits)
     in_panel = left_over > 0 and len(handles) <= LEGEND_ROWS
-    width_mm = PAGE_MM if abreast > 1 else COLUMN_MM
+    width_mm = PAGE_MM if columns > 1 else COLUMN_MM
     labels = [handle.get_label() for handle in handles]
-    height_mm = 52 * tall + (3 if in_panel else 3 + legend_mm(width_mm, labels))
-    figure, grid = canvas(width_mm, height_mm, tall, abreast, sharey=True)
+    height_mm = 52 * rows + (3 if in_panel else 3 + legend_mm(width_mm, labels))
+    figure, grid = canvas(width_mm, height_mm, rows, columns, sharey=True)
     panels = list(grid.flat)
     if in_panel:
         legend_in(panels[-1], handles)
@@ -164,13 +163,13 @@ def _panels(study: Study, styles: Mapping[str, RowStyle]) -> list[Any]:
         legend_above(figure, handles)
     for axes in panels[len(study.splits) : -1 if in_panel else None]:
         axes.remove()
-    for axes in panels[::PANELS_ABREAST]:
+    for axes in panels[::PANEL_COLUMNS]:
         axes.tick_params(labelleft=True)
     return panels[: len(study.splits)]
 
 
 def _rows_at(study: Study, split: str) -> dict[str, list[Record]]:
-    """The shown rows at a split, each smallest payload first."""
+    """Returns the records of the shown rows at a split, smallest payload first."""
     found = {
         row: [r for r in study.measured if r.row == row and r.key.split == split] for row in study.shown
     }  # fmt: skip
@@ -184,18 +183,13 @@ def _finish(axes: Any, split: str) -> None:
     axes.grid()
 
 
-def _name(record: Record) -> str:
-    """The row, and what of the point is not in its name."""
-    point = {key: value for key, value in record.key.point.items() if f"({value})" not in record.row}
-    return " ".join(filter(None, (record.row, point_label(point))))
-
-
 def _tip(record: Record) -> str:
     task = groups(record).task
-    return f"{_name(record)}: {payload_bytes(record):,.1f} bytes, {task.value:.{task.decimals}f} {task.unit}".rstrip()
+    value = f"{task.value:.{task.decimals}f} {task.unit}".rstrip()
+    return f"{curves.row_and_point(record)}: {payload_bytes(record):,.1f} bytes, {value}"
 
 
 def _line(split: str, record: Record) -> tuple[str, list[str]]:
     task = groups(record).task
     value = with_interval(task.value, task.low, task.high, f".{task.decimals}f")
-    return f"{split}: {_name(record)}", [f"{payload_bytes(record):,.1f}", value]
+    return f"{split}: {curves.row_and_point(record)}", [f"{payload_bytes(record):,.1f}", value]

@@ -1,8 +1,8 @@
-"""The one style of all figures: sizes, colours, markers, hatches, axes, legends.
+"""The style of all figures: sizes, colours, markers, hatches, axes and legends.
 
-Colours are those of Okabe and Ito (Color Universal Design, 2008), which people with any common colour vision tell
-apart. No colour stands alone: parts of a bar differ in hatch, rows of a chart in marker. matplotlib is imported inside
-functions, so that figures can be listed without it.
+Colours are those of Okabe and Ito (Color Universal Design, 2008), which people with colour vision deficiencies can
+distinguish. Nothing is distinguished by colour only: parts of a bar also differ in hatch, rows of a chart in marker.
+matplotlib is imported inside functions, so that figures can be listed without it.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ FAINT = "#D9D9D9"
 GREY = "#777777"
 
 COLUMN_MM, PAGE_MM = 88.0, 180.0
-"""Widths of a column and of a page of the usual two-column papers."""
+"""Widths of a column and of a page in common two-column papers, in millimetres."""
 POINTS = 7.0
-"""The font size of everything."""
+"""The font size of all text, in points."""
 MM_PER_CHARACTER = 1.36
 LABEL_CHARACTERS = 36
 LEGEND_HANDLE_MM = 10.5
 LEGEND_COLUMNS = 6
 LABELS_DENSE = 60.0
-"""A logarithmic axis whose ends are closer than this factor has labels at 2 and 5, too."""
+"""A logarithmic axis that covers less than this factor also has labels at 2 and 5."""
 LOSS_SHOWN = 10.0
-"""An axis of the metric reaches to so many times the budget."""
+"""An axis of the metric covers losses of up to this many times the budget."""
 
 PARTS = {
     "device": (("head", "encode"), OKABE_ITO["orange"], "////"),
@@ -122,7 +122,7 @@ class RowStyle:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The style, while a figure is made or written. Raises UsageError where matplotlib is not installed."""
+    """Applies the style while a figure is drawn or written. Raises UsageError where matplotlib is not installed."""
     try:
         import matplotlib
     except ModuleNotFoundError as error:
@@ -134,7 +134,7 @@ def style() -> Iterator[None]:
 
 
 def canvas(width_mm: float, height_mm: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
-    """A figure and its axes, an array of rows by columns. `options` are those of `Figure.subplots`."""
+    """Returns a figure and its axes, an array of (rows, columns). `options` are those of `Figure.subplots`."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width_mm / 25.4, height_mm / 25.4))
@@ -142,8 +142,8 @@ def canvas(width_mm: float, height_mm: float, rows: int = 1, columns: int = 1, *
     return figure, axes
 
 
-def settle(figure: Figure) -> None:
-    """Lay the figure out, once for all formats: another round of constrained layout would move things a little."""
+def freeze_layout(figure: Figure) -> None:
+    """Computes the layout once and keeps it for all formats; a second constrained layout would differ slightly."""
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
@@ -151,7 +151,7 @@ def settle(figure: Figure) -> None:
 
 
 def row_styles(rows: Sequence[str], raw_rows: Sequence[str]) -> dict[str, RowStyle]:
-    """A style for each row: raw ones grey, `local` black; the same rows in the same order look the same everywhere."""
+    """Returns a style for each row: raw rows grey, `local` black. Equal rows in equal order get equal styles."""
     found = {LOCAL: RowStyle(OKABE_ITO["black"], "", (0, (4, 2)))}
     raw_markers, colours, markers = cycle(_RAW_MARKERS), cycle(_ROW_COLOURS), cycle(_ROW_MARKERS)
     lines = ("-", "--", ":", "-.")
@@ -167,9 +167,9 @@ def row_styles(rows: Sequence[str], raw_rows: Sequence[str]) -> dict[str, RowSty
 
 
 def log_axis(axis: Any, dense: float = LABELS_DENSE) -> None:
-    """A logarithmic axis with plain numbers, once all is drawn: 0.1, 1, 10, 1k.
+    """Makes an axis logarithmic with plain labels: 0.1, 1, 10, 1k. Call it after everything is drawn.
 
-    There are labels at 2 and 5, too, where its ends are closer than the factor `dense`.
+    Labels at 2 and 5 are added where the axis covers less than the factor `dense`.
     """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -185,7 +185,7 @@ def log_axis(axis: Any, dense: float = LABELS_DENSE) -> None:
 
 
 def tick_label(value: float) -> str:
-    """A tick's label: 0.02, 5, 20k, 1M."""
+    """Returns a tick's label: 0.02, 5, 20k, 1M."""
     for unit, scale in (("M", 1e6), ("k", 1e3)):
         if value >= scale * 0.9999:
             return f"{value / scale:g}{unit}"
@@ -193,22 +193,22 @@ def tick_label(value: float) -> str:
 
 
 def legend_above(figure: Any, handles: Sequence[Any]) -> None:
-    """A legend over all panels, in as many columns as fit."""
+    """Draws a legend above all panels, in as many columns as fit."""
     width_mm = figure.bbox.width / figure.dpi * 25.4
     columns = _legend_columns(width_mm, [handle.get_label() for handle in handles])
     figure.legend(handles=list(handles), loc="outside upper left", ncols=columns)
 
 
 def legend_mm(width_mm: float, labels: Sequence[str]) -> float:
-    """The height of a legend over a figure of this width."""
+    """Returns the height of a legend above a figure of this width, in millimetres."""
     return 4.0 * -(-len(labels) // _legend_columns(width_mm, labels))
 
 
 def _legend_columns(width_mm: float, labels: Sequence[str]) -> int:
-    """The number of columns that fit into a width, by the lengths of the labels."""
+    """Returns the number of legend columns that fit into a width, by the lengths of the labels."""
     for columns in range(min(len(labels), LEGEND_COLUMNS), 1, -1):
-        tall, longer = divmod(len(labels), columns)
-        starts = [i * tall + min(i, longer) for i in range(columns + 1)]
+        rows, extra = divmod(len(labels), columns)
+        starts = [i * rows + min(i, extra) for i in range(columns + 1)]
         longest = [max(map(len, labels[a:b])) for a, b in pairwise(starts)]
         if sum(LEGEND_HANDLE_MM + MM_PER_CHARACTER * length for length in longest) <= width_mm:
             return columns
@@ -216,13 +216,13 @@ def _legend_columns(width_mm: float, labels: Sequence[str]) -> int:
 
 
 def legend_in(axes: Axes, handles: Sequence[Any]) -> None:
-    """A legend in the place of a panel that is not needed."""
+    """Draws a legend in the place of an unused panel."""
     axes.set_axis_off()
     axes.legend(handles=list(handles), loc="center left")
 
 
 def note_below(figure: Any, *sentences: str) -> None:
-    """Small print under all panels, wrapped to the figure's width."""
+    """Writes small print below all panels, wrapped to the figure's width."""
     import textwrap
 
     width = int(figure.bbox.width / figure.dpi * 25.4 / (MM_PER_CHARACTER * (POINTS - 1) / POINTS))
@@ -231,13 +231,13 @@ def note_below(figure: Any, *sentences: str) -> None:
         figure.supxlabel("\n".join(lines), x=0.005, ha="left", fontsize=POINTS - 1, color="#444444")
 
 
-def named(row: str) -> str:
-    """A row's name as labels have it: cut where it would leave no room for the figure."""
+def short_name(row: str) -> str:
+    """Returns a row's name for labels, cut to LABEL_CHARACTERS."""
     return row if len(row) <= LABEL_CHARACTERS else f"{row[: LABEL_CHARACTERS - 1]}…"
 
 
 def part_handles(predicted: frozenset[str]) -> list[Any]:
-    """Legend entries of the parts of a stacked bar, each with how it is known."""
+    """Returns legend entries of the parts of a stacked bar, each marked as measured, modelled or predicted."""
     from matplotlib.patches import Patch
 
     return [
@@ -253,17 +253,17 @@ def _kind(part: str, steps: Sequence[str], predicted: frozenset[str]) -> str:
 
 
 def row_handle(row: str, row_style: RowStyle, *, with_line: bool = True) -> Any:
-    """A legend entry of a row."""
+    """Returns the legend entry of a row."""
     from matplotlib.lines import Line2D
 
     return Line2D(
         [], [], color=row_style.colour, marker=row_style.marker, linestyle=row_style.line if with_line else "",
-        label=named(row), markeredgecolor="white", markeredgewidth=0.3,
+        label=short_name(row), markeredgecolor="white", markeredgewidth=0.3,
     )  # fmt: skip
 
 
 def metric_limits(study: Study) -> tuple[float, float]:
-    """The ends of an axis of the metric: what loses far more than the budget is beyond it."""
+    """Returns the ends of an axis of the metric; points that lose far more than the budget lie beyond it."""
     task, sign = study.task, study.sign
     tasks = [groups(record).task for record in study.measured]
     widest = max((max(t.high - t.value, t.value - t.low) for t in tasks), default=0.0)

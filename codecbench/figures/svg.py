@@ -1,7 +1,7 @@
-"""matplotlib's SVG made small and fit for a page: no styles, ids of its own, a title, a description and tips.
+"""Makes matplotlib's SVG small and ready for a page: unique ids, a title, a description, tooltips, no style elements.
 
-Styles become presentation attributes, which a strict content security policy allows, and stand once on a group where
-all in it share them.
+Styles become presentation attributes, which a strict content security policy allows. An attribute that all elements of
+a group share is set once, on the group.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _STRAIGHT = re.compile(r"^M (\S+) (\S+) L (\S+) (\S+)$")
 _DRAWS = re.compile(r"[LHVCQ]", re.IGNORECASE)
 _STROKE = re.compile(r"^M0 0[HV]\S+$")
 _COMMAND = re.compile(r" ?([A-Za-z]) ?")
-_NO_TURN = re.compile(r"rotate\(-?0(?: [\d.]+)*\)\s*")
+_NO_ROTATION = re.compile(r"rotate\(-?0(?: [\d.]+)*\)\s*")
 
 _INHERITED = (
     "fill", "fill-opacity", "font-family", "font-size", "font-weight", "font-style", "stroke", "stroke-dasharray",
@@ -31,14 +31,14 @@ _INHERITED = (
     "text-anchor",
 )  # fmt: skip
 _DEFAULTS = {"stroke-linejoin": "round", "stroke-linecap": "butt"}
-"""What matplotlib's own style sheet says of all elements."""
+"""The attributes that matplotlib's style sheet sets for all elements."""
 _SEPARATE = ("defs", "title", "desc", "clipPath")
-"""Elements that draw nothing where they stand."""
+"""Elements that draw nothing at their own place."""
 
 
-def finished(content: bytes, name: str, title: str, alt: str, tips: Mapping[str, Sequence[str]]) -> str:
-    """One `<svg>` element as text. `tips` holds, by an artist's gid, what hovering over it or its markers tells."""
-    root = ElementTree.fromstring(content)  # noqa: S314 - matplotlib made it a moment ago
+def compact_svg(content: bytes, name: str, title: str, alt: str, tips: Mapping[str, Sequence[str]]) -> str:
+    """Returns one `<svg>` element as text; `tips` holds the tooltips of artists or of their markers, by gid."""
+    root = ElementTree.fromstring(content)  # noqa: S314 - matplotlib has just written it
     for element in root.iter():
         element.tag = element.tag.removeprefix(f"{{{_SVG}}}")
         element.text = element.text if element.tag == "text" else None
@@ -46,13 +46,13 @@ def finished(content: bytes, name: str, title: str, alt: str, tips: Mapping[str,
     _remove(root, ("metadata", "style"))
     for element in list(root.iter()):
         if element.get("id") in tips:
-            _tell(element, tips[element.get("id", "")])
+            _add_tips(element, tips[element.get("id", "")])
     prefix = f"f{hashlib.sha256(name.encode()).hexdigest()[:4]}"
     _rename_ids(root, prefix)
     for element in root.iter():
         _plain_attributes(element)
     _draw_ticks(root)
-    _tidy(root)
+    _simplify(root)
     for tag, text in (("desc", alt), ("title", title)):
         element = ElementTree.Element(tag, {"id": f"{prefix}-{tag}"})
         element.text = text
@@ -70,8 +70,8 @@ def _remove(element: Any, tags: Sequence[str]) -> None:
             _remove(child, tags)
 
 
-def _tell(element: Any, texts: Sequence[str]) -> None:
-    """Give an element its tip; where there are several, each of its markers."""
+def _add_tips(element: Any, texts: Sequence[str]) -> None:
+    """Adds its tooltip to an element, or one tooltip to each of its markers where there are several texts."""
     targets = [element] if len(texts) == 1 else list(element.iter("use"))
     for target, text in zip(targets, texts, strict=len(texts) > 1):
         title = ElementTree.Element("title")
@@ -80,7 +80,7 @@ def _tell(element: Any, texts: Sequence[str]) -> None:
 
 
 def _rename_ids(root: Any, prefix: str) -> None:
-    """Keep the ids that something refers to, numbered, after the prefix; drop the others."""
+    """Renames ids that are referred to as prefix and number, and removes all others."""
     used: dict[str, str] = {}
     for element in root.iter():
         if _XLINK in element.attrib:
@@ -102,7 +102,7 @@ def _rename_ids(root: Any, prefix: str) -> None:
 
 
 def _plain_attributes(element: Any) -> None:
-    """Style declarations as attributes, numbers to a tenth of a point, no font but the root's, no turn by nothing."""
+    """Turns style declarations into attributes, rounds numbers, and drops fonts and rotations by 0."""
     for declaration in filter(str.strip, element.attrib.pop("style", "").split(";")):
         key, _, value = declaration.partition(":")
         if (key.strip(), value.strip()) not in _DEFAULTS.items() and key.strip() != "font-family":
@@ -111,16 +111,16 @@ def _plain_attributes(element: Any) -> None:
         if key not in ("id", "href"):
             element.set(key, _SPACES.sub(" ", _NUMBER.sub(_rounded, value)).strip())
     if "d" in element.attrib:
-        element.set("d", _COMMAND.sub(r"\1", _STRAIGHT.sub(_shorter, element.get("d"))))
-    transform = _NO_TURN.sub("", element.get("transform", "")).strip()
+        element.set("d", _COMMAND.sub(r"\1", _STRAIGHT.sub(_short_line, element.get("d"))))
+    transform = _NO_ROTATION.sub("", element.get("transform", "")).strip()
     if transform:
         element.set("transform", transform)
     else:
         element.attrib.pop("transform", None)
 
 
-def _shorter(line: re.Match[str]) -> str:
-    """A level or upright line in the short form of a path."""
+def _short_line(line: re.Match[str]) -> str:
+    """Returns a horizontal or vertical line in the short form of a path."""
     x, y, to_x, to_y = line.groups()
     if x == to_x:
         return f"M{x} {y}V{to_y}"
@@ -128,7 +128,7 @@ def _shorter(line: re.Match[str]) -> str:
 
 
 def _draw_ticks(root: Any) -> None:
-    """Ticks as lines: a mark that is one stroke is drawn in place, which takes fewer bytes than to refer to it."""
+    """Draws ticks of a single stroke in place, which takes fewer bytes than a reference to a mark."""
     strokes = {}
     for element in root.iter("path"):
         found = _STROKE.match(element.get("d", ""))
@@ -148,19 +148,19 @@ def _rounded(number: re.Match[str]) -> str:
     return "0" if text == "-0" else text
 
 
-def _tidy(element: Any) -> None:
-    """From the leaves up: groups without attributes dissolve, and what all children share moves to their group."""
+def _simplify(element: Any) -> None:
+    """Removes groups without attributes and moves attributes that all children share to their group, bottom up."""
     for child in list(element):
-        _tidy(child)
-    children = [grandchild for child in element for grandchild in _dissolved(child)]
+        _simplify(child)
+    children = [grandchild for child in element for grandchild in _flattened(child)]
     for child in list(element):
         element.remove(child)
-    element.extend(_in_runs(children) if element.tag in ("g", "svg") else children)
+    element.extend(_grouped(children) if element.tag in ("g", "svg") else children)
     drawn = [child for child in element if child.tag not in _SEPARATE]
     if element.tag != "g" or len(drawn) < 2:
         return
-    turned = any("transform" in child.attrib for child in drawn)
-    for key in (*_INHERITED, *(() if turned else ("clip-path",))):
+    transformed = any("transform" in child.attrib for child in drawn)
+    for key in (*_INHERITED, *(() if transformed else ("clip-path",))):
         values = {child.get(key) for child in drawn}
         if len(values) == 1 and None not in values and key not in element.attrib:
             element.set(key, drawn[0].get(key))
@@ -168,8 +168,8 @@ def _tidy(element: Any) -> None:
                 del child.attrib[key]
 
 
-def _in_runs(children: Sequence[Any]) -> Iterator[Any]:
-    """The children, with a group around neighbours that appearance alike; their lines become one path."""
+def _grouped(children: Sequence[Any]) -> Iterator[Any]:
+    """Yields the children, neighbours of equal appearance in one group; if they are all lines, as one path."""
     for appearance, neighbours in groupby(children, _appearance):
         run = list(neighbours)
         if not appearance or len(run) < 2:
@@ -188,15 +188,15 @@ def _in_runs(children: Sequence[Any]) -> Iterator[Any]:
 
 
 def _appearance(element: Any) -> tuple[tuple[str, str], ...]:
-    """The attributes that neighbours may share with an element; none for one that draws nothing where it stands."""
+    """Returns the attributes that an element may share with neighbours, none where it draws nothing at its place."""
     if element.tag in _SEPARATE:
         return ()
     keys = (*_INHERITED, *(() if "transform" in element.attrib else ("clip-path",)))
     return tuple((key, element.get(key)) for key in keys if key in element.attrib)
 
 
-def _dissolved(child: Any) -> Iterator[Any]:
-    """A group's children in its place, where it adds nothing; nothing for one, or a path, that draws nothing."""
+def _flattened(child: Any) -> Iterator[Any]:
+    """Yields the children of a group that adds nothing, nothing for an empty group or path, else the element itself."""
     if (child.tag == "g" and not len(child)) or (child.tag == "path" and not _DRAWS.search(child.get("d", "L"))):
         return
     if child.tag == "g" and not child.attrib and not any(grandchild.tag == "title" for grandchild in child):

@@ -1,7 +1,7 @@
-"""The report: one HTML page of everything that a results folder says. It loads nothing, and works without its script.
+"""Builds the report: one HTML page of all results in a folder. It loads nothing, and works without its script.
 
-The page is a function of the records, the links, the machines and the budget alone: no clock is read, so that the same
-inputs give the same bytes. Each section has a module in `sections` and a template.
+The page depends only on the records, the links, the machines and the budget. No clock is read, so the same inputs give
+the same bytes. Each section has a module in `sections` and a template.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from codecbench.report.sections.bd_rate import bd_rates
 from codecbench.report.sections.codecs import codecs
 from codecbench.report.sections.figures import figures
 from codecbench.report.sections.overview import overview
-from codecbench.report.sections.paper import beside_paper
+from codecbench.report.sections.paper import paper_comparison
 from codecbench.report.sections.plan import plans
 from codecbench.report.sections.provenance import provenance
 from codecbench.report.sections.tables import tables
@@ -29,11 +29,11 @@ from codecbench.results.record import Record
 
 @dataclass(frozen=True)
 class Request:
-    """Everything that a report is to show.
+    """The contents of a report.
 
     `scenarios` differ in their links only. `budgets` is the accepted loss in the metric's own unit: one for all
-    workloads, or one for each. `codecs` are the installed classes, for what they say of themselves. `anchor` is the row
-    that BD-rates are taken against; None chooses one. `command` is told on the page.
+    workloads, or one by workload name. `codecs` are the installed classes, for their docstrings. `anchor` is the anchor
+    row of BD-rates; None chooses one. `command` is the command line shown on the page.
     """
 
     records: Sequence[Record]
@@ -50,7 +50,7 @@ class Request:
 def build(request: Request) -> str:
     """Returns the page as text ending in a newline.
 
-    Raises UsageError where there are no records, no link or one twice, or no budget for a workload.
+    Raises UsageError without records, without a link or with a link given twice, and without a budget for a workload.
     """
     if not request.records:
         raise UsageError("there are no records to report; `codecbench run` makes some")
@@ -94,13 +94,13 @@ def _subject(request: Request, workload: str, ids: Ids, level: int) -> Subject:
 
 
 def _sections(subject: Subject, request: Request) -> list[Section]:
-    """Returns the sections that there are, in the page's order."""
+    """Returns the workload's sections that are not empty, in the order of the page."""
     made = (
         tables(subject),
         plans(subject),
         figures(subject) if request.figures else None,
         bd_rates(subject, request.anchor),
-        beside_paper(subject) if request.paper else None,
+        paper_comparison(subject) if request.paper else None,
         codecs(subject),
     )
     return [section for section in made if section]

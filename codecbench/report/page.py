@@ -1,7 +1,7 @@
-"""Renders the report: templates and the values that the sections give them, to one HTML page that loads nothing.
+"""Renders the values of the sections with Jinja2 templates to one HTML page that loads nothing.
 
-Jinja2 escapes every value that comes from records. A content security policy in the page allows its one style sheet and
-its one script, by their hashes, and nothing else.
+Jinja2 escapes every value that comes from records. The page's content security policy allows only its own style sheet
+and script, by their hashes.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from codecbench.results.cell import slug
 
 @dataclass
 class Ids:
-    """Identifiers of elements: readable, and unique in the page whatever the names of workloads and codecs are."""
+    """Makes element ids that are readable, and unique in the page for any names of workloads and codecs."""
 
     _of: dict[tuple[str, ...], str] = field(default_factory=dict)
     _counts: dict[str, int] = field(default_factory=lambda: {"main": 1})
 
     def of(self, *words: str) -> str:
-        """The identifier of what these words name: the same for the same words."""
+        """Returns the id of these words, the same for the same words."""
         if words not in self._of:
             self._of[words] = self.fresh(*words)
         return self._of[words]
 
     def fresh(self, *words: str) -> str:
-        """One more identifier after these words, unlike any before."""
-        # The count keeps apart what a slug makes alike. A tilde is in no slug, so that "a" and "a-2" cannot meet.
+        """Returns a new id made of these words, different from all ids so far."""
+        # The count distinguishes words with equal slugs. No slug holds a tilde, so a second "a" cannot equal "a-2".
         name = slug("-".join(words)).lower()
         self._counts[name] = count = self._counts.get(name, 0) + 1
         return name if count == 1 else f"{name}~{count}"
@@ -42,9 +42,9 @@ class Ids:
 
 @dataclass(frozen=True)
 class Section:
-    """One section of the page: its place and title, and the template that shows its values under that title.
+    """One section of the page: its template, the level of its heading, its id, its title, and the template's values.
 
-    `level` is that of its heading. `place` is its identifier.
+    `place` is the id.
     """
 
     template: str
@@ -55,20 +55,20 @@ class Section:
 
 
 def text(plain: object) -> Markup:
-    """Escaped, for content and for attributes."""
+    """Returns text escaped for HTML content and attributes."""
     return escape(plain)
 
 
 def link(target: str, plain: str) -> Markup:
-    """A link to a place in the page."""
+    """Returns a link to an id in the page."""
     return Markup('<a href="#{}">{}</a>').format(target, plain)
 
 
 def trusted(html: str) -> Markup:
-    """The same text, marked as HTML that templates do not escape: the one way around the escaping.
+    """Returns the text marked as HTML, which templates do not escape. Nothing else bypasses the escaping.
 
-    Four kinds of text are HTML already, and safe: tables of `codecbench.tables.document`, which escapes each text of a
-    table; drawings, whose texts ElementTree escapes when it writes the SVG; the page's one style sheet; its one script.
+    Four kinds of text are safe HTML already: tables of `codecbench.tables.document`, which escapes their texts;
+    figures, whose texts ElementTree escapes when it writes the SVG; the page's style sheet; and the page's script.
     """
     return Markup(html)  # noqa: S704 - the docstring says why each caller's text is safe
 
@@ -100,5 +100,5 @@ def _asset(name: str) -> str:
 
 
 def _hash(content: str) -> str:
-    """Returns what a content security policy names an inline style or script by."""
+    """Returns the hash source of an inline style or script in a content security policy."""
     return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"

@@ -1,4 +1,4 @@
-"""One workload's part of a report: its study, its tables, and the places and names of it in the page."""
+"""One workload's part of a report: its study, its tables, and its ids in the page."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from codecbench.tables.budget import Table
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """One workload on one sample set and seed.
+    """One workload of the report, on one sample set and seed.
 
-    `records` are those shown, `left_out` says in sentences which are not. `scenarios` differ in their links. `level` is
-    that of its headings. `codecs` holds the installed classes by name, for what they say of themselves.
+    `records` are the records that are shown; the sentences in `left_out` say which are not. `scenarios` differ in their
+    links only. `codecs` holds the installed classes by name, for their docstrings. `level` is the level of the
+    headings.
     """
 
     workload: str
@@ -36,12 +37,12 @@ class Subject:
 
     @cached_property
     def study(self) -> Study:
-        """Everything that is derived from the records."""
+        """The values derived from the records."""
         return Study(self.records, self.scenarios, budget_of(self.workload, self.budgets))
 
     @cached_property
     def tables(self) -> tuple[Table, ...]:
-        """The table for the budget, one for each scenario."""
+        """The budget tables, one for each scenario."""
         made = (budget.build(self.records, budgets=self.budgets, scenario=scenario) for scenario in self.scenarios)
         return tuple(table for (table,) in made)
 
@@ -57,7 +58,7 @@ class Subject:
 
     @property
     def task(self) -> Task | None:
-        """The metric; its values are of one record. None where nothing was measured."""
+        """The task group of the first measured record, for the metric. None where nothing was measured."""
         return self.study.task if self.study.measured else None
 
     @property
@@ -67,35 +68,35 @@ class Subject:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Split points, shallowest first."""
+        """All splits of the records, shallowest first."""
         return self.study.all_splits
 
     @cached_property
     def codec_names(self) -> tuple[str, ...]:
-        """Codecs by name."""
+        """The names of the codecs, sorted."""
         return tuple(sorted({record.key.codec for record in self.records}))
 
     @cached_property
     def chosen(self) -> frozenset[str]:
-        """The cells that tables show: for each row and split the point that is chosen for the budget."""
+        """The cells that the tables show: for each row and split, the point chosen for the budget."""
         return frozenset(found.record.cell for found in self.study.chosen.values())
 
     @cached_property
     def latencies(self) -> Mapping[str, tuple[Latency, ...]]:
-        """The latencies of each measured cell, one for each scenario."""
+        """The latencies of each measured cell, one for each scenario, by cell."""
         study = self.study
         return {r.cell: tuple(study.latency_of(r, scenario) for scenario in self.scenarios) for r in self.measured}
 
     def place(self, *words: str) -> str:
-        """The identifier of a place in this workload's part."""
+        """Returns the id of a place in this workload's part."""
         return self.ids.of(self.workload, *words)
 
     def codec_place(self, codec: str) -> str:
-        """The identifier of a codec's section."""
+        """Returns the id of a codec's section."""
         return self.place("codec", codec)
 
     def row_label(self, row: str) -> str:
-        """A row's label, linked to the section of its codec where it has one."""
+        """Returns a row's label as HTML, linked to the section of its codec where there is one."""
         codec = self._codec_of.get(row)
         return report_page.link(self.codec_place(codec), row) if codec else report_page.text(row)
 
@@ -105,6 +106,6 @@ class Subject:
 
 
 def listed(values: Sequence[object]) -> str:
-    """`a, b and c`."""
+    """Returns the values in words: `a, b and c`."""
     words = [str(value) for value in values]
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else "none"

@@ -1,4 +1,4 @@
-"""Tables and documents as the values that templates show."""
+"""Turns tables and documents into values for templates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from codecbench.tables.document import Cell, Document, Group, TableBlock, html_c
 
 @dataclass(frozen=True)
 class TableView:
-    """One table as HTML, and the identifier of its caption."""
+    """One table as HTML, and the id of its caption."""
 
     caption_id: str
     html: Markup
@@ -24,7 +24,7 @@ class TableView:
 class DocumentView:
     """A document's tables, with its remarks, marks and footnotes as plain text.
 
-    `groups_are_splits` lets the page's script choose among the groups of columns as split points.
+    With `groups_are_splits`, the page's script lets readers select splits, which are the groups of columns.
     """
 
     tables: tuple[TableView, ...]
@@ -35,7 +35,7 @@ class DocumentView:
 
 
 def table(ids: Ids, block: TableBlock, caption: str, label: Callable[[str], str] = page.text) -> TableView:
-    """Returns one table. `label` makes HTML of a row's label, so that it may be a link; all else is escaped."""
+    """Returns one table. `label` returns the HTML of a row's label, which may be a link; all other text is escaped."""
     caption_id = ids.fresh("table", caption)
     html = html_table(block, caption=caption, label=label, right='class="r"', caption_id=caption_id)
     return TableView(caption_id, page.trusted(html))
@@ -49,7 +49,7 @@ def document(
     scope: str = "",
     groups_are_splits: bool = False,
 ) -> DocumentView:
-    """Returns a document. `scope` tells its captions from those of its likes."""
+    """Returns a document. `scope` is added to its captions, to distinguish them from those of similar documents."""
     captions = [html_caption(shown, block) for block in shown.blocks]
     tables = tuple(
         table(ids, block, f"{caption}, {scope}" if scope else caption, label)
@@ -59,7 +59,7 @@ def document(
 
 
 def rows(stub: str, headings: Sequence[str], alignments: str, lines: Iterable[tuple[str, Sequence[str]]]) -> TableBlock:
-    """Returns a plain table of texts; `alignments` has a letter a column behind the first, `l` or `r`."""
+    """Returns a plain table of texts; `alignments` has a letter, `l` or `r`, for each column after the first."""
     names = {"l": "left", "r": "right"}
     group = Group("", tuple(headings), tuple(names[letter] for letter in alignments))
     return TableBlock(stub, (group,), tuple((label, tuple(Cell(cell) for cell in cells)) for label, cells in lines))

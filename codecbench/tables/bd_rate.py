@@ -1,4 +1,4 @@
-"""Tables of BD-rates: rows against an anchor, a group of columns for each metric and split; reasons are footnotes."""
+"""Tables of BD-rates against an anchor: a line for each row, a group of columns for each metric and split."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ CSV_FIELDS = (
 
 
 def render(found: Sequence[BdRates], format_: str, width: int | None = None) -> str:
-    """All of them in one text; see `formats.render`. CSV has one header for all."""
+    """Returns all tables as one text; see `formats.render`. CSV has one header for all tables."""
     layouts = (_layouts(rates) for rates in found)
     return formats.render(layouts, CSV_FIELDS, chain.from_iterable(map(csv_rows, found)), format_, width)
 
 
 def document(rates: BdRates, splits_per_block: int = SPLITS_PER_BLOCK) -> Document:
-    """The numbers as blocks of formatted cells, a group for each metric and split; reasons are footnotes."""
+    """Returns the table as blocks of formatted cells. Footnotes give the reasons for missing BD-rates."""
     notes: dict[str, int] = {}
     columns = [(metric, split) for metric, splits in rates.values.items() for split in splits]
     blocks = tuple(_block(rates, batch, notes) for batch in batches(columns, splits_per_block))
@@ -43,7 +43,7 @@ def document(rates: BdRates, splits_per_block: int = SPLITS_PER_BLOCK) -> Docume
 
 
 def csv_rows(rates: BdRates) -> Iterator[dict[str, Any]]:
-    """One flat line a value, numbers unrounded, by the names in CSV_FIELDS."""
+    """Yields one flat line for each BD-rate, with the keys of CSV_FIELDS and unrounded numbers."""
     for metric, splits in rates.values.items():
         for split, rows in splits.items():
             for row, found in rows.items():
@@ -56,7 +56,7 @@ def csv_rows(rates: BdRates) -> Iterator[dict[str, Any]]:
 
 
 def _layouts(rates: BdRates) -> Iterator[Document]:
-    """The documents that the table can be shown as, widest first."""
+    """Returns the possible layouts of the table, widest first."""
     return (document(rates, count) for count in range(SPLITS_PER_BLOCK, 0, -1))
 
 

@@ -1,9 +1,8 @@
-"""Records to the paper's Table 1: a row per codec, and per split its payload, network time, accuracy and change.
+"""The counterpart of the paper's Table 1: for each codec and split its payload, network time, accuracy and change.
 
-A table is derived from records, a link and two machines; it runs nothing and reads no clock. For a budget, each codec
-stands with the operating point of the smallest payload that stays within it. The point is chosen on held-out training
-samples (the record's `choice` group) and scored on test samples (its `task` group). `tables.latency` shows the
-latency of the same entries.
+A table is derived from records, a link and two machines; nothing is run and no clock is read. Each codec is shown with
+its smallest payload within the budget. That operating point is chosen on held-out training samples (the record's
+`choice` group) and scored on test samples (its `task` group). `tables.latency` shows the latency of the same entries.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from codecbench.tables.document import Cell, Document, Group, TableBlock, with_i
 from codecbench.tables.formats import SPLITS_PER_BLOCK, alternatives, batches, short, with_percent
 
 Intervals: TypeAlias = Literal["all", "value", "none"]
-"""The intervals that are shown: narrow terminals have no room for all."""
+"""The intervals that are shown; narrow terminals have no space for all."""
 
 _OVER, _UNCERTAIN, _ON_TEST, _CHANGED = "†", "~", "‡", "*"
 
@@ -42,8 +41,8 @@ _MARKS = {
 class Table:
     """One workload's table, or one of the paper's.
 
-    `entries` holds one entry for every pair of a row and a split. `context` holds the columns that are the same in
-    every line of the CSV: sample set, seed, link, budget.
+    `entries` holds one entry for every pair of a row and a split. `context` holds the CSV columns that are equal in
+    every line: sample set, seed, link, budget and machines.
     """
 
     title: str
@@ -60,15 +59,16 @@ class Table:
     payload_unit: Literal["bytes", "KiB"] = "bytes"
 
     def render(self, format_: str, width: int | None = None) -> str:
-        """The table as text ending in a newline; `format_` is one of FORMATS, `width` the columns of a terminal.
+        """Returns the table in a format of FORMATS, ending in a newline; `width` is the columns of a terminal.
 
-        Splits stand three a block, and blocks are stacked; "text" puts fewer in a block where `width` asks for it, and
-        leaves intervals out where not even one split fits with them. Raises UsageError for an unknown format.
+        A block shows three splits side by side, and blocks are stacked. The format "text" shows fewer splits in a block
+        where `width` requires it, and leaves intervals out where not even one split fits with them. Raises UsageError
+        for an unknown format.
         """
         return render([self], format_, width)
 
     def document(self, splits_per_block: int = SPLITS_PER_BLOCK, intervals: Intervals = "all") -> Document:
-        """The table as blocks of formatted cells."""
+        """Returns the table as blocks of formatted cells."""
         notes: dict[str, int] = {}
         blocks = tuple(self._block(splits, intervals, notes) for splits in batches(self.splits, splits_per_block))
         used = {mark for block in blocks for _, cells in block.rows for cell in cells for mark in cell.marks}
@@ -81,7 +81,7 @@ class Table:
         )
 
     def csv_rows(self) -> Iterator[dict[str, Any]]:
-        """One flat line an entry, numbers unrounded, by the names in CSV_FIELDS."""
+        """Yields one flat line for each entry, with the keys of CSV_FIELDS and unrounded numbers."""
         for row in self.rows:
             for split in self.splits:
                 entry = self.entries[row, split]
@@ -136,7 +136,7 @@ CSV_FIELDS = (
 
 
 def choice_marks(entry: Entry) -> str:
-    """The marks of the entry's choice, one character each."""
+    """Returns the marks of the entry's choice, one character each."""
     flags = ((entry.over_budget, _OVER), (entry.uncertain, _UNCERTAIN), (entry.chosen_on_test, _ON_TEST))
     return "".join(mark for flag, mark in flags if flag)
 
@@ -149,12 +149,12 @@ def build(
     paper: bool = False,
     sample_set: str | None = None,
 ) -> list[Table]:
-    """One table a workload, by name; with `paper`, the paper's tables of the same kind of metric follow.
+    """Returns one table for each workload, sorted by name, then with `paper` the paper's comparable tables.
 
-    `budgets` is the accepted loss in the metric's own unit: one for all workloads, or one for each. Where a workload's
-    records are of several sample sets or seeds, the largest set (the best filled, the lowest seed) is shown unless
-    `sample_set` names one, and the table says what it leaves out. Raises UsageError where a workload has no budget or
-    no such records.
+    `budgets` is the accepted loss in the metric's own unit: one for all workloads, or one by workload name. Of several
+    sample sets or seeds, `sample_set` or else the largest set is shown, see `analysis.selection.one_set`; remarks say
+    which records are left out. A table of the paper is comparable if its metric has the direction of a workload's
+    metric. Raises UsageError where a workload has no budget or no records of the sample set.
     """
     if not records:
         raise UsageError("there are no records to tabulate; `codecbench run` makes some")
@@ -169,13 +169,13 @@ def build(
 
 
 def render(tables: Sequence[Table], format_: str, width: int | None = None) -> str:
-    """All tables in one text; see `Table.render`. CSV has one header for all."""
+    """Returns all tables as one text; see `Table.render`. CSV has one header for all tables."""
     rows = chain.from_iterable(table.csv_rows() for table in tables)
     return formats.render(map(_layouts, tables), CSV_FIELDS, rows, format_, width)
 
 
 def _layouts(table: Table) -> Iterator[Document]:
-    """The documents that the table can be shown as, widest first."""
+    """Yields the possible layouts of the table, widest first."""
     for splits_per_block in range(SPLITS_PER_BLOCK, 0, -1):
         yield table.document(splits_per_block)
     yield table.document(1, "value")
@@ -237,7 +237,7 @@ def _samples_remark(records: Iterable[Record], loss: str) -> str:
 
 
 def _points_remark(entries: Iterable[Entry]) -> Iterator[str]:
-    """The chosen points with their splits, for rows whose label does not say them."""
+    """Yields a sentence with the chosen points and their splits, for rows whose name does not hold the point."""
     chosen: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for entry in entries:
         if entry.point and entry.row == entry.codec:
@@ -260,7 +260,7 @@ def _machines(records: Iterable[Record]) -> str:
 
 
 def of_published(published: PublishedTable) -> Table:
-    """The paper's table in the form of ours."""
+    """Returns the paper's table in the same form as a measured one."""
     return Table(
         title=published.title,
         source="paper",

@@ -1,4 +1,4 @@
-"""Two results folders side by side: the cells that both hold, and what only one of them holds."""
+"""Compares two results folders: the cells that both hold, and the cells that only one holds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from codecbench.errors import DataError
 from codecbench.names import pick
 from codecbench.results.cell import point_label
-from codecbench.results.record import Record, Seconds
+from codecbench.results.record import Record, Seconds, Size, Task
 from codecbench.results.statistics import mcnemar_p, paired_bootstrap_p, paired_change
 from codecbench.tables.document import Cell, Document, Group, TableBlock, markdown, text, with_interval
 from codecbench.tables.formats import PROSE_WIDTH
@@ -23,20 +23,21 @@ _Identity: TypeAlias = tuple[str, str, str, str, int, str]
 
 
 class Results(Protocol):
-    """The part of a results folder that is read; `codecbench.results.store.Store` is one."""
+    """A results folder to read; `codecbench.results.store.Store` is one."""
 
     def records(self) -> list[Record]:
-        """Every record."""
+        """Returns all records."""
 
     def samples(self, record: Record) -> Columns:
-        """A record's per-sample columns."""
+        """Returns a record's columns, one value a sample."""
 
 
 @dataclass(frozen=True)
 class CellPair:
-    """One cell, measured in A and in B. Ratios are B / A, `change` is B - A with its paired 95 % interval.
+    """One cell, measured in A and in B; ratios are B / A, and `change` is B - A with its paired 95 % interval.
 
-    Time ratios compare medians and are None where the two were timed on different machines or settings.
+    `p_value` is two-sided. Time ratios compare medians; they are None where the two were timed on different machines or
+    with different settings.
     """
 
     a: Record
@@ -54,16 +55,16 @@ class CellPair:
 class Comparison:
     """The same cells of two results folders, A and B.
 
-    `unequal` pairs records of a cell of which at least one holds no measurement.
+    `incomplete` holds the cells of both where at least one record has no measurements.
     """
 
     pairs: tuple[CellPair, ...]
-    unequal: tuple[tuple[Record, Record], ...]
+    incomplete: tuple[tuple[Record, Record], ...]
     only_a: tuple[Record, ...]
     only_b: tuple[Record, ...]
 
     def render(self, format_: str) -> str:
-        """The comparison as "text" or "md", one table a workload. Raises UsageError for another format."""
+        """Returns the comparison as "text" or "md", one table a workload. Raises UsageError for another format."""
         write = pick({"text": lambda shown: text(shown, PROSE_WIDTH), "md": markdown}, format_, "format")
         by_workload: dict[str, list[CellPair]] = defaultdict(list)
         for pair in self.pairs:
@@ -72,25 +73,25 @@ class Comparison:
         return "\n".join(write(document) for document in [*documents, self._rest()])
 
     def _rest(self) -> Document:
-        """The cells that no table shows: holes, and cells that one folder lacks."""
+        """Returns the cells that no table shows: those without measurements, and those that one folder lacks."""
         remarks = [
-            *(f"{_label(a)}: {_status(a)} in A, {_status(b)} in B." for a, b in self.unequal),
+            *(f"{_label(a)}: {_status(a)} in A, {_status(b)} in B." for a, b in self.incomplete),
             *(f"Only in A: {_label(record)}." for record in self.only_a),
             *(f"Only in B: {_label(record)}." for record in self.only_b),
         ]
-        counts = f"{len(self.pairs)} compared, {len(self.unequal)} without two measurements"
+        counts = f"{len(self.pairs)} compared, {len(self.incomplete)} without two measurements"
         title = f"Cells: {counts}, {len(self.only_a)} only in A, {len(self.only_b)} only in B"
         return Document(title, (), tuple(remarks))
 
 
 def compare(a: Results, b: Results) -> Comparison:
-    """Match the cells of A and B, of whatever codec version, and test each pair on its samples.
+    """Matches the cells of A and B and tests each pair on its samples, with McNemar's test or a paired bootstrap.
 
-    Where a folder holds a cell in several codec versions, the newest counts. Raises DataError where the same sample
-    set holds other samples in A than in B.
+    The codec version is ignored: of several versions in one folder, the newest is compared. Raises DataError where a
+    sample set of one name holds different samples in A and B.
     """
     records_a, records_b = _newest(a.records()), _newest(b.records())
-    pairs, unequal = [], []
+    pairs, incomplete = [], []
     for identity, record_a in records_a.items():
         record_b = records_b.get(identity)
         if record_b is None:
@@ -98,17 +99,17 @@ def compare(a: Results, b: Results) -> Comparison:
         if record_a.status == record_b.status == "ok":
             pairs.append(_pair(record_a, record_b, a.samples(record_a), b.samples(record_b)))
         else:
-            unequal.append((record_a, record_b))
+            incomplete.append((record_a, record_b))
     return Comparison(
         pairs=tuple(pairs),
-        unequal=tuple(unequal),
+        incomplete=tuple(incomplete),
         only_a=tuple(record for identity, record in records_a.items() if identity not in records_b),
         only_b=tuple(record for identity, record in records_b.items() if identity not in records_a),
     )
 
 
 def _newest(records: Iterable[Record]) -> dict[_Identity, Record]:
-    """Records by everything that names their cell but the codec version, of which the newest stays."""
+    """Returns records by the identity of their cell without the codec version, only the newest version of each."""
     newest: dict[_Identity, Record] = {}
     for record in sorted(records, key=lambda record: record.key.codec_version):
         key = record.key
@@ -118,21 +119,20 @@ def _newest(records: Iterable[Record]) -> dict[_Identity, Record]:
 
 
 def _pair(a: Record, b: Record, columns_a: Columns, columns_b: Columns) -> CellPair:
-    if not (a.size and b.size and a.task and b.task):
-        raise DataError(f"{_label(a)} is 'ok' but lacks measurements; delete its record and run again")
+    (size_a, task_a), (size_b, _) = _size_and_task(a), _size_and_task(b)
     test_a, test_b = _test_rows(columns_a), _test_rows(columns_b)
     if not np.array_equal(test_a["sample_id"], test_b["sample_id"]):
         raise DataError(f"{_label(a)}: A and B name the sample set alike but hold other samples; run one of them again")
     outcomes = (test_b["numerator"], test_b["denominator"], test_a["numerator"], test_a["denominator"])
-    change, low, high = paired_change(a.task.scale, *outcomes)
-    if a.task.test == "mcnemar":
+    change, low, high = paired_change(task_a.scale, *outcomes)
+    if task_a.test == "mcnemar":
         p_value = mcnemar_p(test_a["numerator"] > 0, test_b["numerator"] > 0)
     else:
-        p_value = paired_bootstrap_p(a.task.scale, *outcomes)
+        p_value = paired_bootstrap_p(task_a.scale, *outcomes)
     return CellPair(
         a=a,
         b=b,
-        payload_ratio=b.size.payload_bytes.mean / a.size.payload_bytes.mean if a.size.payload_bytes.mean else np.nan,
+        payload_ratio=size_b.payload_bytes.mean / size_a.payload_bytes.mean if size_a.payload_bytes.mean else np.nan,
         change=change,
         change_low=low,
         change_high=high,
@@ -142,8 +142,15 @@ def _pair(a: Record, b: Record, columns_a: Columns, columns_b: Columns) -> CellP
     )
 
 
+def _size_and_task(record: Record) -> tuple[Size, Task]:
+    """Returns the sizes and the outcome of a measured record. Raises DataError where it lacks one."""
+    if not (record.size and record.task):
+        raise DataError(f"{_label(record)} is 'ok' but lacks measurements; delete its record and run again")
+    return record.size, record.task
+
+
 def _test_rows(columns: Columns) -> dict[str, NDArray[Any]]:
-    """The columns of the test samples, in the order of their identifiers."""
+    """Returns the columns of the test samples, sorted by sample identifier."""
     rows = np.flatnonzero(columns["subset"] == "test")
     rows = rows[np.argsort(columns["sample_id"][rows], kind="stable")]
     return {name: columns[name][rows] for name in ("sample_id", "numerator", "denominator")}
@@ -184,16 +191,14 @@ def _document(workload: str, pairs: Sequence[CellPair]) -> Document:
 
 
 def _cells(pair: CellPair) -> tuple[Cell, ...]:
-    a, b = pair.a, pair.b
-    if not (a.size and b.size and a.task and b.task):
-        raise DataError(f"{_label(a)} is 'ok' but lacks measurements; delete its record and run again")
-    digits = a.task.decimals
+    (size_a, task_a), (size_b, task_b) = _size_and_task(pair.a), _size_and_task(pair.b)
+    digits = task_a.decimals
     texts = (
-        f"{a.size.payload_bytes.mean:,.0f}",
-        f"{b.size.payload_bytes.mean:,.0f}",
+        f"{size_a.payload_bytes.mean:,.0f}",
+        f"{size_b.payload_bytes.mean:,.0f}",
         f"{pair.payload_ratio:.3f}",
-        f"{a.task.value:.{digits}f}",
-        f"{b.task.value:.{digits}f}",
+        f"{task_a.value:.{digits}f}",
+        f"{task_b.value:.{digits}f}",
         with_interval(pair.change, pair.change_low, pair.change_high, f"+.{digits}f"),
         f"{pair.p_value:.2g}",
         _ratio_text(pair.encode_ratio),
@@ -211,7 +216,7 @@ def _test_name(test: str) -> str:
 
 
 def _difference_remarks(pairs: Iterable[CellPair]) -> list[str]:
-    """Remarks on other differences between the two folders that bear on the numbers, each once."""
+    """Returns a sentence for each difference in versions, sources, weights or machines that may affect the numbers."""
     remarks: dict[str, None] = {}
     for pair in pairs:
         key_a, key_b = pair.a.key, pair.b.key

@@ -1,14 +1,13 @@
-"""Tables of every operating point of every codec, split by split, beside its Shannon bound."""
+"""Tables of every operating point of every codec at each split, with its Shannon bound."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from codecbench.analysis.curves import CurvePoint, Curves
+from codecbench.analysis.curves import CurvePoint, Curves, row_and_point
 from codecbench.analysis.selection import groups
 from codecbench.results.cell import point_label
-from codecbench.results.record import Record
 from codecbench.tables import formats
 from codecbench.tables.document import Cell, Document, Group, TableBlock, with_interval
 
@@ -22,18 +21,18 @@ CSV_FIELDS = (
 
 
 def render(curves: Sequence[Curves], format_: str, width: int | None = None) -> str:
-    """All curves in one text; see `formats.render`. CSV has one header for all."""
+    """Returns all curves as one text; see `formats.render`. CSV has one header for all curves."""
     shown = ([document] for found in curves for document in documents(found))
     return formats.render(shown, CSV_FIELDS, (row for found in curves for row in csv_rows(found)), format_, width)
 
 
 def documents(curves: Curves) -> list[Document]:
-    """One document a split, as one block."""
+    """Returns one document for each split, with one block."""
     return [_document(curves, split) for split in curves.points]
 
 
 def csv_rows(curves: Curves) -> Iterator[dict[str, Any]]:
-    """One flat line a point, numbers unrounded, by the names in CSV_FIELDS."""
+    """Yields one flat line for each point, with the keys of CSV_FIELDS and unrounded numbers."""
     return (_flat(point) for rows in curves.points.values() for points in rows.values() for point in points)
 
 
@@ -62,14 +61,8 @@ def _block(split: str, rows: Mapping[str, Sequence[CurvePoint]]) -> TableBlock:
         "state, bytes",
     )  # fmt: skip
     alignments = ("right", "right", "left", "left", "right", "right", "right")
-    lines = [(_label(row, point.record), _cells(point)) for row, points in rows.items() for point in points]
+    lines = [(row_and_point(point.record), _cells(point)) for points in rows.values() for point in points]
     return TableBlock("codec and point", (Group(split, headings, alignments),), tuple(lines))
-
-
-def _label(row: str, record: Record) -> str:
-    """The row, and the part of the point that is not in its name."""
-    point = {key: value for key, value in record.key.point.items() if f"({value})" not in row}
-    return f"{row} {point_label(point)}".strip()
 
 
 def _cells(point: CurvePoint) -> tuple[Cell, ...]:

@@ -1,7 +1,7 @@
-"""Blocks of cells to text, Markdown, LaTeX and HTML: tabulate's rows under a thin layer of spanning headers.
+"""Writes blocks of cells as text, Markdown, LaTeX and HTML, with headers that span groups of columns.
 
-A block is a table whose columns come in titled groups. Cells are plain text; escaping, and the looks of marks and
-footnotes, belong to the format. This module knows nothing of what the cells mean.
+A block is a table whose columns are grouped under titles; `tabulate` makes its rows. Cells are plain text. Each format
+escapes them, and writes marks and footnotes in its own way. This module does not depend on the meaning of the cells.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tabulate import DataRow, TableFormat, tabulate
 
 @dataclass(frozen=True)
 class Cell:
-    """Plain text, the marks that follow it (each one character), and the numbers of its footnotes."""
+    """Plain text, the marks after it (one character each), and the numbers of its footnotes."""
 
     text: str = ""
     marks: str = ""
@@ -26,7 +26,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Group:
-    """Neighbouring columns under one title. `alignments` holds "left" or "right", one a heading."""
+    """Neighbouring columns under one title; `alignments` holds "left" or "right" for each heading."""
 
     title: str
     headings: tuple[str, ...]
@@ -35,7 +35,7 @@ class Group:
 
 @dataclass(frozen=True)
 class TableBlock:
-    """Rows of a label and cells: the cells of all groups, side by side. `stub` heads the labels."""
+    """Rows, each a label and the cells of all groups; `stub` is the heading of the labels."""
 
     stub: str
     groups: tuple[Group, ...]
@@ -43,13 +43,13 @@ class TableBlock:
 
     @property
     def alignments(self) -> list[str]:
-        """The alignment of every column, that of the labels first."""
+        """The alignment of every column, the column of labels first."""
         return ["left", *(alignment for group in self.groups for alignment in group.alignments)]
 
 
 @dataclass(frozen=True)
 class Document:
-    """A titled stack of blocks with remarks, the meaning of the marks used, and numbered footnotes."""
+    """A title, stacked blocks, remarks, (mark, meaning) pairs of the marks used, and footnotes numbered from 1."""
 
     title: str
     blocks: tuple[TableBlock, ...]
@@ -79,9 +79,9 @@ _LATEX_ROW = TableFormat(
 
 
 def with_interval(value: float | None, low: float | None, high: float | None, spec: str) -> str:
-    """A number with its interval, `90.2 [87.4, 92.8]`, in the given format; alone where a bound is None.
+    """Returns a number with its interval, `90.2 [87.4, 92.8]`, in the format `spec`.
 
-    None becomes a hyphen, and what rounds to zero has no sign.
+    Without `low` or `high`, it is the number alone. None becomes a hyphen. Numbers that round to zero have no sign.
     """
     if value is None:
         return "-"
@@ -96,12 +96,12 @@ def _signed(value: float, spec: str) -> str:
 
 
 def text_width(block: TableBlock) -> int:
-    """Columns of a terminal that the block needs as text."""
+    """Returns the number of terminal columns that the block needs as text."""
     return max(map(len, _text_lines(block)))
 
 
 def text(document: Document, width: int) -> str:
-    """Aligned columns for a terminal. Blocks are not wrapped; prose is, at `width`."""
+    """Returns aligned columns for a terminal; title, remarks and notes are wrapped at `width`, blocks are not."""
     paragraphs = [textwrap.wrap(document.title, width)]
     paragraphs += [_text_lines(block) for block in document.blocks]
     foot = [
@@ -132,7 +132,7 @@ def _text_cell(cell: Cell) -> str:
 
 
 def markdown(document: Document) -> str:
-    """GitHub's tables. They have no spanning headers, so a group's title stands above its first heading."""
+    """Returns GitHub tables; they have no spanning headers, so a group's title is put above its first heading."""
     parts = [f"**{_markdown_text(document.title)}**"]
     for block in document.blocks:
         headings = [_markdown_text(block.stub)]
@@ -157,14 +157,14 @@ def _markdown_text(plain: str) -> str:
 
 
 def _markup_cell(cell: Cell, escape: Callable[[str], str]) -> str:
-    """A cell of Markdown or HTML: both take `<sup>`."""
+    """Returns a cell for Markdown or HTML; both have `<sup>`."""
     notes = ",".join(map(str, cell.notes))
     marked = " ".join(escape(part) for part in (cell.text, cell.marks) if part)
     return f"{marked}<sup>{notes}</sup>" if notes else marked
 
 
 def html_section(document: Document) -> str:
-    """A `<section>` with a heading, one table a block, and a list of remarks. No style sheet, no script."""
+    """Returns a `<section>` with a heading, one table for each block and a list of remarks, without style or script."""
     parts = ['<section class="codecbench-table">', f"<h3>{html.escape(document.title)}</h3>"]
     parts += [html_table(block, caption=html_caption(document, block)) for block in document.blocks]
     foot = html_remarks(document) + [
@@ -175,13 +175,13 @@ def html_section(document: Document) -> str:
 
 
 def html_caption(document: Document, block: TableBlock) -> str:
-    """The document's title, and which of its blocks this is where there are several: by its groups' titles."""
+    """Returns the document's title, followed by the titles of the block's groups where there are several blocks."""
     titles = ", ".join(group.title for group in block.groups if group.title)
     return f"{document.title} ({titles})" if len(document.blocks) > 1 and titles else document.title
 
 
 def html_remarks(document: Document) -> list[str]:
-    """The remarks and the meanings of the marks, each as escaped HTML."""
+    """Returns the remarks and the meanings of the marks, each as escaped HTML."""
     marks = (f"{html.escape(mark)} {html.escape(meaning)}" for mark, meaning in document.marks)
     return [*map(html.escape, document.remarks), *marks]
 
@@ -194,10 +194,10 @@ def html_table(
     right: str = 'style="text-align: right"',
     caption_id: str = "",
 ) -> str:
-    """A `<table>` whose headers name their scope: groups of columns, columns, and the label of each row.
+    """Returns a `<table>` whose headers have a scope: groups of columns, columns, and row labels.
 
-    `label` makes HTML of a row's label, so that it may be a link; all else is escaped. `right` is the attribute of what
-    is aligned to the right. `caption_id` names the caption, for what refers to it.
+    `label` returns the HTML of a row's label, which may be a link; all other text is escaped. `right` is the attribute
+    of cells that are aligned to the right. `caption_id` is the id of the caption.
     """
     attributes = [f" {right}" if alignment == "right" else "" for alignment in block.alignments]
     named = f' id="{html.escape(caption_id)}"' if caption_id else ""
@@ -221,13 +221,13 @@ def html_table(
 
 
 def latex(document: Document) -> str:
-    """A `table*` float in booktabs style, to be input into a document that loads booktabs and graphicx."""
+    """Returns a `table*` float in booktabs style, for a document that loads booktabs and graphicx."""
     lines = [
         r"% \usepackage{booktabs,graphicx}",
         r"\begin{table*}",
         r"\centering",
         rf"\caption{{{_latex_text(document.title)}}}",
-        r"\resizebox{\textwidth}{!}{%",  # all blocks at once, so that they keep one scale
+        r"\resizebox{\textwidth}{!}{%",  # all blocks at once, so that they have the same scale
         r"\begin{tabular}{@{}l@{}}",
     ]
     for number, block in enumerate(document.blocks):
@@ -289,7 +289,7 @@ def _headings(block: TableBlock) -> list[str]:
 def _tabulate(
     block: TableBlock, rows: Sequence[Sequence[str]], headings: Sequence[str], tablefmt: str | TableFormat
 ) -> str:
-    """Rows and rules by tabulate, with text left as it is: "1e3" and " 7" are no numbers here."""
+    """Returns rows and rules by tabulate, without parsing numbers: texts such as "1e3" and " 7" stay unchanged."""
     return tabulate(
         rows,
         headers=headings,

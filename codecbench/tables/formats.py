@@ -1,4 +1,4 @@
-"""Tables as text, Markdown, CSV, LaTeX and HTML, and the forms of numbers in them."""
+"""Writes tables as text, Markdown, CSV, LaTeX and HTML, and formats the numbers in them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from codecbench.tables.document import Document, html_section, latex, markdown, 
 
 FORMATS = ("text", "md", "csv", "latex", "html")
 PROSE_WIDTH = 100
-"""Title and remarks of a text are not wider than this, whatever the terminal is."""
+"""The maximum width of titles and remarks in text, in columns, also on wider terminals."""
 
 SPLITS_PER_BLOCK = 3
-"""The number of split points that most tables put side by side."""
+"""The number of split points that most tables show side by side."""
 
 Item = TypeVar("Item")
 
@@ -27,24 +27,24 @@ def render(
     format_: str,
     width: int | None = None,
 ) -> str:
-    """Tables in one text ending in a newline; `format_` is one of FORMATS, `width` the columns of a terminal.
+    """Returns tables as one text ending in a newline; `format_` is one of FORMATS, `width` the columns of a terminal.
 
-    `layouts` holds the documents that each table can be shown as, widest first: text takes the first that fits into
-    `width`, or else the last, other formats the first. CSV has one header for all. Raises UsageError for an unknown
-    format.
+    `layouts` holds the possible layouts of each table, widest first. The format "text" takes the first that fits into
+    `width`, or else the last; other formats take the first. CSV has one header for all tables. Raises UsageError for an
+    unknown format.
     """
     name = pick({known: known for known in FORMATS}, format_, "format")
     if name == "csv":
         return _csv_text(csv_fields, csv_rows)
     if name == "text":
         prose_width = min(width or PROSE_WIDTH, PROSE_WIDTH)
-        return "\n".join(text(_fitting(documents, width), prose_width) for documents in layouts)
+        return "\n".join(text(_first_that_fits(documents, width), prose_width) for documents in layouts)
     write = {"md": markdown, "latex": latex, "html": html_section}[name]
     return "\n".join(write(next(iter(documents))) for documents in layouts)
 
 
 def _csv_text(fields: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """A header and the rows, as CSV."""
+    """Returns a header and the rows as CSV."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, fields, lineterminator="\n")
     writer.writeheader()
@@ -52,7 +52,7 @@ def _csv_text(fields: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     return stream.getvalue()
 
 
-def _fitting(documents: Iterable[Document], width: int | None) -> Document:
+def _first_that_fits(documents: Iterable[Document], width: int | None) -> Document:
     for document in documents:
         if width is None or all(text_width(block) <= width for block in document.blocks):
             break
@@ -60,17 +60,17 @@ def _fitting(documents: Iterable[Document], width: int | None) -> Document:
 
 
 def alternatives(values: Iterable[Any]) -> str:
-    """The values in words: `a or b`."""
+    """Returns the values in words: `a or b`."""
     return " or ".join(map(str, values))
 
 
 def batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    """The items, so many at a time."""
+    """Yields the items in batches of `size`; the last may be smaller."""
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def short(number: float | None) -> str:
-    """One decimal from 1 to 100, none above, two digits below 1: 159, 60.5, 3.1, 0.97, 0.012."""
+    """Returns the number with one decimal from 1 to 100, none above, and two digits below 1: 159, 60.5, 3.1, 0.012."""
     if number is None:
         return "-"
     if number == 0:
@@ -81,5 +81,5 @@ def short(number: float | None) -> str:
 
 
 def with_percent(number: str, percent: float | None) -> str:
-    """The number and its percentage: `159 (1.3)`; the number alone where that is None."""
+    """Returns the number and its percentage, `159 (1.3)`, or the number alone where the percentage is None."""
     return number if percent is None else f"{number} ({short(percent)})"

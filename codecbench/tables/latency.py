@@ -1,4 +1,4 @@
-"""The latency of a table's entries: device, network, edge and end to end, beside the whole network on the device."""
+"""Tables of latency for the entries of a budget table: device, network, edge, end to end, and speed-up over `local`."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _MARKS = ((PREDICTED, PREDICTED_MEANS),)
 
 
 def render(tables: Sequence[Table], format_: str, width: int | None = None) -> str:
-    """The latencies of measured tables in one text; see `formats.render`."""
+    """Returns the latencies of measured tables as one text; see `formats.render`."""
     measured = [table for table in tables if table.source == "measured"]
     rows = (row for table in measured for row in table.csv_rows())
     return formats.render(map(_layouts, measured), CSV_FIELDS, rows, format_, width)
 
 
 def _layouts(table: Table) -> Iterator[Document]:
-    """The documents that the latencies can be shown as, widest first."""
+    """Returns the possible layouts of the latencies, widest first."""
     return (document(table, splits_per_block) for splits_per_block in range(SPLITS_PER_BLOCK, 0, -1))
 
 
 def document(table: Table, splits_per_block: int = SPLITS_PER_BLOCK) -> Document:
-    """The latencies as blocks of formatted cells. The points are those that the table chose."""
+    """Returns the latencies as blocks of formatted cells, of the points that the budget table chose."""
     blocks = tuple(_block(table, splits) for splits in batches(table.splits, splits_per_block))
     used = {mark for block in blocks for _, cells in block.rows for cell in cells for mark in cell.marks}
     return Document(

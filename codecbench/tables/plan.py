@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from codecbench.analysis.latency import LOCAL, PREDICTED, PREDICTED_MEANS, STEPS, Scenario
-from codecbench.analysis.planner import Candidate, Limits, Plan, Turn
+from codecbench.analysis.planner import BandwidthRange, Candidate, Limits, Plan
 from codecbench.tables import document
 from codecbench.tables.formats import short
 
 FRONT_SHOWN = 12
 
 
-def as_text(plan: Plan, turns: Sequence[Turn], limits: Limits, scenario: Scenario, metric: str, width: int) -> str:
-    """Returns the choice and its reason, then the Pareto front, then how the choice changes with bandwidth."""
+def as_text(
+    plan: Plan, ranges: Sequence[BandwidthRange], limits: Limits, scenario: Scenario, metric: str, width: int
+) -> str:
+    """Returns the choice and its reason, then the Pareto front, then the best choice for each range of bandwidth."""
     lines = [
         f"link {scenario.link.name}, device {scenario.device_name}, edge {scenario.edge_name}; loss at most "
         f"{limits.budget:g} of {metric}; {plan.candidates:,} candidates",
@@ -27,35 +29,35 @@ def as_text(plan: Plan, turns: Sequence[Turn], limits: Limits, scenario: Scenari
         if plan.runner_up:
             lines += [f"runner-up  {sentence(plan.runner_up, metric)}", f"why        {plan.why}"]
     parts = ["\n".join(lines) + "\n", document.text(_front(plan, metric), min(width, 100))]
-    if turns:
-        parts.append(document.text(_sweep(turns), min(width, 100)))
+    if ranges:
+        parts.append(document.text(_sweep(ranges), min(width, 100)))
     return "\n".join(parts)
 
 
-def as_json(plan: Plan, turns: Sequence[Turn], limits: Limits, scenario: Scenario) -> dict[str, Any]:
-    """The same as plain values."""
+def as_json(plan: Plan, ranges: Sequence[BandwidthRange], limits: Limits, scenario: Scenario) -> dict[str, Any]:
+    """Returns the plan as plain values for JSON."""
     return {
         "link": scenario.link.name, "device": scenario.device_name, "edge": scenario.edge_name,
         "budget": limits.budget, "max_latency_s": limits.max_latency_s, "max_device_s": limits.max_device_s,
         "candidates": plan.candidates, "rejected": plan.rejected, "best": _values(plan.best),
         "runner_up": _values(plan.runner_up), "why": plan.why, "front": [_values(found) for found in plan.front],
-        "by_bandwidth": [{"from_bit_per_s": turn.from_bit_per_s, "best": _values(turn.best)} for turn in turns],
+        "by_bandwidth": [{"from_bit_per_s": part.from_bit_per_s, "best": _values(part.best)} for part in ranges],
     }  # fmt: skip
 
 
 def sentence(found: Candidate, metric: str) -> str:
-    """Returns a candidate in one line: its latency, the steps of it, its bytes and the change of the metric."""
+    """Returns a candidate in one line: latency, its steps, payload bytes and change of the metric."""
     latency = found.latency
     p95 = "" if latency.p95_s is None else f" (p95 {1000 * latency.p95_s:.2f})"
     steps = ", ".join(
         f"{step} {1000 * latency.step_median_s(step):.2f}{PREDICTED if step in latency.predicted else ''}"
         for step in STEPS
     )
-    told = f"{found.label}: {1000 * latency.median_s:.2f} ms{p95} = {steps}"
+    text = f"{found.label}: {1000 * latency.median_s:.2f} ms{p95} = {steps}"
     if found.row == LOCAL:
-        return told
+        return text
     change = document.with_interval(found.change, found.change_low, found.change_high, "+.3g")
-    return f"{told}; {found.payload_bytes:,.0f} bytes; {metric} {change}"
+    return f"{text}; {found.payload_bytes:,.0f} bytes; {metric} {change}"
 
 
 def _front(plan: Plan, metric: str) -> document.Document:
@@ -87,16 +89,16 @@ def _front(plan: Plan, metric: str) -> document.Document:
     )
 
 
-def _sweep(turns: Sequence[Turn]) -> document.Document:
+def _sweep(ranges: Sequence[BandwidthRange]) -> document.Document:
     rows = tuple(
         (
-            bandwidth(turn.from_bit_per_s),
+            bandwidth(part.from_bit_per_s),
             (
-                document.Cell(turn.best.label if turn.best else "nothing is feasible"),
-                document.Cell(short(1000 * turn.best.latency.median_s) if turn.best else "-"),
+                document.Cell(part.best.label if part.best else "nothing is feasible"),
+                document.Cell(short(1000 * part.best.latency.median_s) if part.best else "-"),
             ),
         )
-        for turn in turns
+        for part in ranges
     )
     group = document.Group("", ("best", "latency ms there"), ("left", "right"))
     block = document.TableBlock("bandwidth", (group,), rows)
@@ -104,7 +106,7 @@ def _sweep(turns: Sequence[Turn]) -> document.Document:
 
 
 def bandwidth(bit_per_s: float) -> str:
-    """`100 kbit/s`, `1.78 Mbit/s`."""
+    """Returns a bandwidth with its unit: `100 kbit/s`, `1.78 Mbit/s`."""
     for unit, scale in (("Gbit/s", 1e9), ("Mbit/s", 1e6), ("kbit/s", 1e3)):
         if bit_per_s >= scale:
             return f"{bit_per_s / scale:.3g} {unit}"

@@ -1,6 +1,6 @@
-"""Records to the counterpart of the paper's Table 4: how long codecs are fitted, and what part of the model's training.
+"""The counterpart of the paper's Table 4: seconds to fit each codec, and their share of the model's own training.
 
-Rows are the codecs that need a fit, columns the split points.
+Rows are the codecs that need a fit, columns the splits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from codecbench.tables.document import Cell, Document, Group, TableBlock
 from codecbench.tables.formats import SPLITS_PER_BLOCK, batches, short
 
 MODEL = "the model itself"
-"""The row of the model's own training."""
+"""The label of the row with the model's own training."""
 
 CSV_FIELDS = (
     "workload", "sample_set", "seed", "split", "row", "codec", "points", "fit_mean_s", "fit_min_s", "fit_max_s",
@@ -29,7 +29,7 @@ CSV_FIELDS = (
 
 @dataclass(frozen=True)
 class ModelTraining:
-    """Seconds that a workload's model was trained, None where that is not known, and a note on where they come from."""
+    """Training seconds of a workload's model, None where unknown, and a note on their source."""
 
     seconds: float | None = None
     note: str = ""
@@ -37,24 +37,24 @@ class ModelTraining:
 
 @dataclass(frozen=True)
 class FitTimes:
-    """The fits of a row's points at one split: seconds of each, and the codec's name."""
+    """The codec of a row, and the seconds of each of its fits at one split, one for each operating point."""
 
     codec: str
     seconds: tuple[float, ...]
 
     @property
     def mean_s(self) -> float:
-        """Mean over the points."""
+        """Mean seconds over the points."""
         return sum(self.seconds) / len(self.seconds)
 
     def percent_of(self, training_s: float | None) -> float | None:
-        """The mean, in percent of the model's own training."""
+        """Returns the mean in percent of the model's own training, None where that is unknown."""
         return 100 * self.mean_s / training_s if training_s else None
 
 
 @dataclass(frozen=True)
 class TrainingTable:
-    """The fits of one workload's codecs, on one sample set. What was not fitted is not in `fits`."""
+    """The fit times of one workload's codecs on one sample set; `fits` lacks the cells without a fit."""
 
     workload: str
     model: ModelTraining
@@ -66,12 +66,12 @@ class TrainingTable:
     remarks: tuple[str, ...]
 
     def document(self, splits_per_block: int = SPLITS_PER_BLOCK) -> Document:
-        """The table as blocks of formatted cells."""
+        """Returns the table as blocks of formatted cells."""
         blocks = tuple(self._block(splits) for splits in batches(self.splits, splits_per_block))
         return Document(f"{self.workload}: time to fit a codec, by split point", blocks, self.remarks)
 
     def csv_rows(self) -> list[dict[str, Any]]:
-        """One flat line a row and split, and one for the model, numbers unrounded, by the names in CSV_FIELDS."""
+        """Returns a line for each row and split, then one for the model, with the keys of CSV_FIELDS, unrounded."""
         common = {"workload": self.workload, "sample_set": self.sample_set, "seed": self.seed}
         common |= {"training_s": self.model.seconds}
         lines = [
@@ -105,13 +105,13 @@ class TrainingTable:
 def build(
     records: Sequence[Record], models: Mapping[str, ModelTraining], *, sample_set: str | None = None
 ) -> list[TrainingTable]:
-    """The table of each workload, by name. Sample sets are chosen as in a table; see `tables.budget.build`.
+    """Returns the table of each workload, sorted by name. The sample set is chosen as in `tables.budget.build`.
 
-    `models` holds the training of each workload's model. Raises UsageError where no record tells of a fit.
+    `models` holds the training of each workload's model. Raises UsageError where no record has the seconds of a fit.
     """
     fitted = [record for record in records if _fit_s(record) is not None]
     if not fitted:
-        raise UsageError("no record tells how long a fit took; `codecbench run` a codec that learns makes some")
+        raise UsageError("no record holds the time of a fit; `codecbench run` with a codec that learns makes some")
     return [
         _table(name, found, models.get(name, ModelTraining()), sample_set)
         for name, found in by_workload(fitted).items()
@@ -119,13 +119,13 @@ def build(
 
 
 def render(tables: Sequence[TrainingTable], format_: str, width: int | None = None) -> str:
-    """All tables in one text; see `formats.render`. CSV has one header for all."""
+    """Returns all tables as one text; see `formats.render`. CSV has one header for all tables."""
     rows = chain.from_iterable(table.csv_rows() for table in tables)
     return formats.render(map(_layouts, tables), CSV_FIELDS, rows, format_, width)
 
 
 def published() -> str:
-    """The paper's measurements, in a sentence."""
+    """Returns the paper's training times, in a sentence."""
     trainings = "; ".join(
         f"{dataset}: {codec_h:g} ± {deviation_h:g} h, {short(100 * codec_h / model_h)} % of {model_h:g} h"
         for dataset, codec_h, deviation_h, model_h in PUBLISHED_TRAININGS
@@ -134,7 +134,7 @@ def published() -> str:
 
 
 def _layouts(table: TrainingTable) -> Iterator[Document]:
-    """The documents that the table can be shown as, widest first."""
+    """Returns the possible layouts of the table, widest first."""
     return (table.document(splits_per_block) for splits_per_block in range(SPLITS_PER_BLOCK, 0, -1))
 
 

@@ -8,7 +8,7 @@ import pytest
 from support.factories import make_record
 
 from codecbench.analysis import paper
-from codecbench.analysis.paper import PublishedComparison
+from codecbench.analysis.paper import RowComparison
 from codecbench.analysis.published import published_tables
 from codecbench.results.record import Record
 
@@ -22,8 +22,8 @@ def jpeg(split: str, percent: float, change: float, **options: Any) -> Record:
     )
 
 
-def verdict(*records: Record, split: str = "input", system: str = "Offload-Lossy") -> PublishedComparison:
-    found = paper.beside(records)
+def verdict(*records: Record, split: str = "input", system: str = "Offload-Lossy") -> RowComparison:
+    found = paper.compare_with_paper(records)
     assert found is not None
     (comparison,) = [c for c in found.comparisons if (c.system, c.published.split) == (system, split)]
     return comparison
@@ -78,7 +78,7 @@ def test_what_these_records_lack_is_not_comparable() -> None:
 
 
 def test_a_metric_where_less_is_better_stands_beside_table_2() -> None:
-    found = paper.beside([jpeg("input", 12, 0.1, higher_is_better=False)])
+    found = paper.compare_with_paper([jpeg("input", 12, 0.1, higher_is_better=False)])
     assert found is not None
     assert found.published.metric == "WER"
     comparison = next(c for c in found.comparisons if (c.system, c.published.split) == ("Offload-Lossy", "input"))
@@ -99,4 +99,4 @@ def test_every_system_of_the_paper_has_its_place() -> None:
 
 
 def test_nothing_measured_is_no_comparison() -> None:
-    assert paper.beside([make_record(status="failed")]) is None
+    assert paper.compare_with_paper([make_record(status="failed")]) is None

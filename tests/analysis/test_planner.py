@@ -79,7 +79,7 @@ def test_each_turn_of_a_sweep_is_the_best_there(found: list[Candidate], asked: L
     link, bandwidths = FixedRateLink("x", bandwidth_bit_per_s=1e6), (1e4, 1e5, 1e6, 1e7)
     turns = planner.sweep(found, asked, link, bandwidths)
     for bandwidth in bandwidths:
-        here = planner.plan(planner.over(found, link.with_bandwidth(bandwidth)), asked).best
+        here = planner.plan(planner.over_link(found, link.with_bandwidth(bandwidth)), asked).best
         turn = [turn for turn in turns if turn.from_bit_per_s <= bandwidth][-1]
         assert (here and here.label) == (turn.best and turn.best.label)
     assert len({turn.from_bit_per_s for turn in turns}) == len(turns)
@@ -94,19 +94,19 @@ def test_what_is_chosen_changes_with_the_limits() -> None:
     on_device = planner.plan(found, Limits(1.0))
     assert on_device.best is not None
     assert on_device.best.label == "local"  # its 3.3 ms are less than any network of this link
-    busy = planner.plan(found, Limits.of(1.0, None, 2.0))
+    busy = planner.plan(found, Limits.from_milliseconds(1.0, None, 2.0))
     assert busy.best is not None
     assert busy.best.label == "input quick"
     assert busy.rejected == {"loss": 1, "latency": 0, "device": 3}
-    nothing = planner.plan(found, Limits.of(0.0, 1.0, None))
+    nothing = planner.plan(found, Limits.from_milliseconds(0.0, 1.0, None))
     assert (nothing.best, nothing.runner_up, nothing.why) == (None, None, "")
     assert "nothing is feasible (ruled out: 4 by loss, 5 by latency)" in plan_text.as_text(
-        nothing, [], Limits.of(0.0, 1.0, None), Scenario(LINK), "top-1 %", 100
+        nothing, [], Limits.from_milliseconds(0.0, 1.0, None), Scenario(LINK), "top-1 %", 100
     )
 
 
 def test_limits_that_make_no_sense_are_refused() -> None:
     with pytest.raises(UsageError, match="--max-latency is a number of milliseconds over 0, not 0"):
-        Limits.of(1.0, 0.0, None)
+        Limits.from_milliseconds(1.0, 0.0, None)
     with pytest.raises(UsageError, match="at least 0, not -1"):
-        Limits.of(-1.0, None, None)
+        Limits.from_milliseconds(-1.0, None, None)

@@ -42,4 +42,4 @@ def test_rows_shown_are_raw_the_papers_and_the_best_others() -> None:
 )
 def test_what_cannot_be_drawn_is_refused(found: Any, scenarios: Any, budget: float, error: str) -> None:
     with pytest.raises(UsageError, match=error):
-        study.of(found, scenarios, budget)
+        study.build(found, scenarios, budget)

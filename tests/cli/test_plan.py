@@ -95,7 +95,7 @@ def test_a_plan_is_validated_under_both_names(
         == {
             "validate-plan": [],
             "rehearse": [
-                "codecbench rehearse is now codecbench validate-plan; the old spelling goes with the next version"
+                "codecbench rehearse is now codecbench validate-plan; the next version removes the old spelling"
             ],
         }[name]
     )

@@ -93,7 +93,7 @@ def test_options_from_before_kind_still_work_and_name_the_new_ones(
     ended = cli("table", "--out", "out", *old)
     assert (wanted.status, wanted.err) == (0, "")
     assert (ended.status, ended.out) == (0, wanted.out)
-    assert ended.error == f"{shlex.join(old)} is now {new}; the old spelling goes with the next version"
+    assert ended.error == f"{shlex.join(old)} is now {new}; the next version removes the old spelling"
     assert old[0] not in cli("table", "--help").out.split()
 
 

@@ -13,7 +13,7 @@ from codecbench.figures import catalogue as figure
 
 
 def test_the_case_study_adds_the_fastest_codec_and_rings_the_front(data: Study) -> None:
-    drawing = figure.draw("case-study", data.over(Scenario(SLOW)))
+    drawing = figure.draw("case-study", data.with_scenario(Scenario(SLOW)))
     stack, metric, cloud = drawing.figure.axes
     labels = [label.get_text() for label in stack.get_yticklabels()]
     assert labels == ["local", *data.shown]

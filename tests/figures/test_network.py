@@ -52,7 +52,7 @@ def test_the_fastest_of_all_is_the_planners_choice(data: Study) -> None:
         lines = fastest_by_row(data, scenario, [2.0], lambda link, value: link.with_bandwidth(value * 1e6))
         fastest = min((found[0] for found in lines.values()), key=lambda found: found.latency.median_s)
         link = scenario.link.with_bandwidth(2e6)
-        best = planner.plan(planner.over(data.candidates(scenario), link), Limits(data.budget)).best
+        best = planner.plan(planner.over_link(data.candidates(scenario), link), Limits(data.budget)).best
         assert best is not None
         assert fastest.label == best.label
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from codecbench.figures.style import GREY, INK, OKABE_ITO, PARTS, legend_mm, named, row_styles, tick_label
+from codecbench.figures.style import GREY, INK, OKABE_ITO, PARTS, legend_mm, row_styles, short_name, tick_label
 
 
 def test_colours_are_those_of_the_palette(svgs: dict[str, str]) -> None:
@@ -24,8 +24,8 @@ def test_rows_differ_by_more_than_their_colour() -> None:
 
 
 def test_a_long_name_is_cut_in_labels_and_legends_use_the_width() -> None:
-    assert named("x" * 36) == "x" * 36
-    assert named("x" * 37) == "x" * 35 + "…"
+    assert short_name("x" * 36) == "x" * 36
+    assert short_name("x" * 37) == "x" * 35 + "…"
     assert legend_mm(180, ["short"] * 6) == 4
     assert legend_mm(88, ["a label of twenty-four.."] * 6) == 12
     assert legend_mm(40, ["a label of twenty-four.."] * 6) == 24

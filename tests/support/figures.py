@@ -41,7 +41,7 @@ def records(splits: tuple[str, ...] = ("input", "stem", "stage1"), **options: An
 
 
 def data_of(found: list[Record], *scenarios: Scenario, budget: float = 1.0, all_rows: bool = False) -> Study:
-    return study.of(found, scenarios or (Scenario(LINK), Scenario(SLOW)), budget, all_rows=all_rows)
+    return study.build(found, scenarios or (Scenario(LINK), Scenario(SLOW)), budget, all_rows=all_rows)
 
 
 class NoBandwidth(Link):

@@ -82,5 +82,5 @@ def test_text_fits_the_terminal_where_it_can(width: int) -> None:
 
 
 def test_records_without_a_fit_are_an_error() -> None:
-    with pytest.raises(UsageError, match="no record tells how long a fit took"):
+    with pytest.raises(UsageError, match="no record holds the time of a fit"):
         training.build([make_record()], MODELS)

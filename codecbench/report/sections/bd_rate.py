@@ -1,4 +1,4 @@
-"""The report's BD-rates: how many bytes more or fewer each row needs than an anchor for the same metric."""
+"""The report's BD-rates: the percentage of bytes that each row needs more or fewer than an anchor at equal metric."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from codecbench.tables import bd_rate as bd_rate_table
 
 
 def bd_rates(subject: Subject, anchor: str | None) -> Section | None:
-    """Returns the section, or None where no row has a curve to compare with.
+    """Returns the section, or None where nothing was measured or no row can be the anchor.
 
-    Where an anchor is asked for and this workload lacks it, the section says so.
+    Where this workload has no records of the `anchor`, the section says so.
     """
     if not subject.measured:
         return None

@@ -1,4 +1,4 @@
-"""The report's section on each codec: what it is, all its operating points, and the cells that have no measurements."""
+"""The report's section on each codec: its description, all operating points, and the cells without measurements."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from codecbench.analysis.curves import curve
-from codecbench.analysis.selection import groups
+from codecbench.analysis.selection import by_row_and_split, groups
 from codecbench.report import page, views
 from codecbench.report.page import Section
 from codecbench.report.subject import Subject
@@ -37,40 +37,38 @@ def codecs(subject: Subject) -> Section:
 
 
 def _falls(subject: Subject) -> frozenset[str]:
-    """Cells to which the curve of their row falls."""
-    by_row_and_split: dict[tuple[str, str], list[Record]] = {}
-    for record in subject.measured:
-        by_row_and_split.setdefault((record.row, record.key.split), []).append(record)
-    return frozenset(point.record.cell for found in by_row_and_split.values() for point in curve(found) if point.falls)
+    """Returns the cells to which the curve of their row falls, see `analysis.curves.curve`."""
+    curves = map(curve, by_row_and_split(subject.measured).values())
+    return frozenset(point.record.cell for points in curves for point in points if point.falls)
 
 
 def _codec(subject: Subject, name: str, falls: frozenset[str]) -> Section:
     records = [record for record in subject.records if record.key.codec == name]
     measured = [record for record in records if record.status == "ok"]
-    holes = [record for record in records if record.status != "ok"]
+    missing = [record for record in records if record.status != "ok"]
     values = {
         "description": _description(subject, name),
         "versions": ", ".join(sorted({str(record.key.codec_version) for record in records})),
         "sources": ", ".join(sorted({record.provenance.plugin for record in records})),
         "measured": f"{len(measured):,}",
         "points": _points(subject, name, measured, falls) if measured else None,
-        "holes": _holes(subject, name, holes) if holes else None,
+        "missing": _missing(subject, name, missing) if missing else None,
     }
     return Section("codec.html", subject.level + 1, subject.codec_place(name), name, values)
 
 
 def _description(subject: Subject, name: str) -> list[tuple[str, bool]] | None:
-    """Returns the first paragraph of a codec's docstring in pieces, each with whether it is code.
+    """Returns the first paragraph of a codec's docstring as pieces (text, True if it is code).
 
-    None where the codec is not installed or says nothing.
+    Returns None where the codec is not installed or has no docstring.
     """
     kind = subject.codecs.get(name)
-    told = inspect.getdoc(kind) if kind else ""
-    if not told:
+    docstring = inspect.getdoc(kind) if kind else ""
+    if not docstring:
         return None
-    plain = " ".join(told.partition("\n\n")[0].split())
+    plain = " ".join(docstring.partition("\n\n")[0].split())
     pieces = plain.split("`")
-    if len(pieces) % 2 == 0:  # a backquote without its partner
+    if len(pieces) % 2 == 0:  # an unpaired backquote
         return [(plain, False)]
     return [(piece, number % 2 == 1) for number, piece in enumerate(pieces)]
 
@@ -100,12 +98,12 @@ def _points(subject: Subject, name: str, measured: Sequence[Record], falls: froz
 
 
 def _breakable(point: str) -> Markup:
-    """Returns a point's label as HTML that may be broken between its arguments."""
+    """Returns a point's label as HTML that allows line breaks between its arguments."""
     return page.text(point).replace(",", Markup(",<wbr>"))
 
 
 def _label(record: Record, with_row: bool) -> str:
-    """The point; of what its row says already, nothing, where the row has a column of its own."""
+    """Returns the point's label; with a column for rows, without the arguments that the row's name holds."""
     point: Mapping[str, object] = record.key.point
     if with_row:
         said = record.row.removeprefix(record.key.codec).strip(" ()").split(", ")
@@ -146,13 +144,13 @@ def _cells(
     return tuple(cells)
 
 
-def _holes(subject: Subject, name: str, holes: Sequence[Record]) -> TableView:
+def _missing(subject: Subject, name: str, missing: Sequence[Record]) -> TableView:
     lines = [
         (
             point_label(record.key.point) or "(one point)",
             (record.key.split, record.status, " ".join((record.reason or "no reason given").split())),
         )
-        for record in holes
+        for record in missing
     ]
     block = views.rows("point", ("split", "status", "reason"), "lll", lines)
     return views.table(subject.ids, block, f"{name}: cells without measurements")

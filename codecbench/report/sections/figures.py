@@ -1,4 +1,4 @@
-"""The report's figures: each drawn in the page, with its caption, a text in its place, and its numbers."""
+"""The report's figures: each as inline SVG with its caption, an alternative text and its numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from codecbench.report.page import Section
 from codecbench.report.subject import Subject
 
 ENLARGED = 1.45
-"""Figures are drawn for print; a screen is looked at from farther away."""
+"""The scale of figures on screen; they are drawn for print, which is read from a shorter distance."""
 _PX_PER_PT = 4 / 3
 
 _TAG = re.compile(r"<[a-zA-Z][^<>]*>")
@@ -33,10 +33,10 @@ def figures(subject: Subject) -> Section | None:
 
 
 def _figures(subject: Subject) -> Iterator[Mapping[str, object]]:
-    """Yields each figure, or why it was not drawn."""
+    """Yields each figure, or the reason that it was not drawn."""
     data = subject.study
     for kind in catalogue.KINDS.values():
-        for part in [data.over(scenario) for scenario in data.scenarios] if kind.per_link else [data]:
+        for part in [data.with_scenario(scenario) for scenario in data.scenarios] if kind.per_link else [data]:
             try:
                 yield _drawn(subject, catalogue.draw(kind.name, part))
             except CodecbenchError as error:
@@ -57,8 +57,8 @@ def _drawn(subject: Subject, drawing: Drawing) -> Mapping[str, object]:
 
 
 def inline(svg: str, place: str) -> str:
-    """Returns an `<svg>` element for this place of the page: its ids begin with it."""
-    # Tags only: what stands between them are texts of records, which may look like anything.
+    """Returns the `<svg>` element with ids that begin with `place`, enlarged for the screen."""
+    # Only tags are changed: texts between tags come from records and may look like ids.
     return _SIZE.sub(_enlarged, _TAG.sub(lambda tag: _placed(tag[0], place), svg), count=1)
 
 

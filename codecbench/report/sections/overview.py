@@ -1,4 +1,4 @@
-"""The head of a workload's part of the report: what was measured, where, and what is best for each link."""
+"""The overview of a workload in the report: what was measured, where, and the best choice for each link."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def overview(subject: Subject) -> dict[str, object]:
 
 
 def _fastest(scenario: Scenario) -> str:
-    """Returns the title of a choice: its link, and the machines where they are not those of the records."""
+    """Returns the title of a choice: its link, and the machines that device profiles stand for."""
     sides = (("device", scenario.device), ("edge", scenario.edge))
     machines = "".join(f", {side} {profile.name}" for side, profile in sides if profile)
     return f"fastest over {scenario.link.name}{machines}"
@@ -47,8 +47,8 @@ def _samples(subject: Subject) -> str:
     tested = sorted({record.task.n for record in subject.measured if record.task})
     chosen = sorted({record.choice.n for record in subject.measured if record.choice})
     key = subject.records[0].key
-    told = f"{listed(tested)} test samples ({key.sample_set}), seed {key.seed}"
-    return f"{told}; points chosen on {listed(chosen)} others" if chosen else f"{told}; points chosen on the same"
+    text = f"{listed(tested)} test samples ({key.sample_set}), seed {key.seed}"
+    return f"{text}; points chosen on {listed(chosen)} others" if chosen else f"{text}; points chosen on the same"
 
 
 def _uncompressed(subject: Subject) -> str:

@@ -1,9 +1,9 @@
-"""The report's comparison with the paper: published rows beside ours, each reproduced or not, with the reason."""
+"""The report's comparison with the paper: each published row with ours, reproduced or not, and the reason."""
 
 from __future__ import annotations
 
 from codecbench.analysis import paper
-from codecbench.analysis.paper import Beside, PublishedComparison
+from codecbench.analysis.paper import PaperComparison, RowComparison
 from codecbench.report import views
 from codecbench.report.page import Section
 from codecbench.report.subject import Subject, listed
@@ -14,9 +14,9 @@ from codecbench.tables.formats import short
 _SIGNS = {"reproduced": "\N{CHECK MARK}", "not reproduced": "\N{BALLOT X}", "not comparable": "\N{EN DASH}"}
 
 
-def beside_paper(subject: Subject) -> Section | None:
+def paper_comparison(subject: Subject) -> Section | None:
     """Returns the section, or None where no cell was measured."""
-    found = paper.beside(subject.records)
+    found = paper.compare_with_paper(subject.records)
     if found is None:
         return None
     assert subject.task is not None
@@ -33,26 +33,26 @@ def beside_paper(subject: Subject) -> Section | None:
     return Section("paper.html", subject.level, subject.place("paper"), "Beside the paper", values)
 
 
-def _input_bytes(subject: Subject, found: Beside) -> dict[str, str] | None:
-    """Returns the sizes of both inputs as texts, or None where one is not known."""
+def _input_bytes(subject: Subject, found: PaperComparison) -> dict[str, str] | None:
+    """Returns the sizes of both raw inputs as texts, or None where one is unknown."""
     theirs = next((found.published.entries["Offload", s].payload_bytes for s in found.published.splits), None)
     ours = next((r.tensor.raw_bytes for r in subject.measured if r.tensor and r.key.split == "input"), None)
     return {"ours": f"{ours:,.0f}", "theirs": f"{theirs:,.0f}"} if theirs and ours else None
 
 
-def _summary(subject: Subject, found: Beside) -> TableView:
+def _summary(subject: Subject, found: PaperComparison) -> TableView:
     pairs = dict.fromkeys((comparison.system, comparison.row) for comparison in found.comparisons)
     lines = []
     for system, row in pairs:
         counts = found.counts(system, row)
-        told = (row or "no such codec in these records", *(str(count) for count in counts.values()))
-        lines.append((system, told))
+        texts = (row or "no such codec in these records", *(str(count) for count in counts.values()))
+        lines.append((system, texts))
     headings = ("our row", "reproduced", "not reproduced", "not comparable")
     block = views.rows("the paper's row", headings, "lrrr", lines)
     return views.table(subject.ids, block, "How many split points of each published row are reproduced")
 
 
-def _comparisons(subject: Subject, found: Beside) -> TableView:
+def _comparisons(subject: Subject, found: PaperComparison) -> TableView:
     assert subject.task is not None
     decimals = found.published.decimals
     lines = tuple((comparison.system, _cells(comparison, decimals)) for comparison in found.comparisons)
@@ -68,7 +68,7 @@ def _comparisons(subject: Subject, found: Beside) -> TableView:
     return views.table(subject.ids, block, caption)
 
 
-def _cells(comparison: PublishedComparison, decimals: int) -> tuple[Cell, ...]:
+def _cells(comparison: RowComparison, decimals: int) -> tuple[Cell, ...]:
     published, record = comparison.published, comparison.record
     ours = ["-", "-"]
     if record is not None and record.task is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from codecbench.analysis import planner
 from codecbench.analysis.latency import LOCAL, PREDICTED, PREDICTED_MEANS, STEPS, Scenario
-from codecbench.analysis.planner import Candidate, Limits
+from codecbench.analysis.planner import Candidate
 from codecbench.errors import UsageError
 from codecbench.report import views
 from codecbench.report.page import Section
@@ -20,10 +20,10 @@ _MARKS = ((PREDICTED, PREDICTED_MEANS),)
 
 @dataclass(frozen=True)
 class CandidateView:
-    """One candidate in words: its label, and what is told of it."""
+    """One candidate as texts: its label, and a description of its latency, payload and loss."""
 
     label: str
-    told: str
+    description: str
 
 
 def plans(subject: Subject) -> Section | None:
@@ -40,11 +40,11 @@ def plans(subject: Subject) -> Section | None:
 
 
 def best(subject: Subject, scenario: Scenario) -> list[CandidateView]:
-    """Returns the best choice over a link; where that is to send nothing, the best codec beside it.
+    """Returns the best choice over a link; where it is `local`, the best codec follows.
 
     The list is empty where nothing is feasible.
     """
-    found = planner.plan(planner.candidates(subject.records, scenario), Limits(subject.budget))
+    found = subject.study.plan(scenario)
     if found.best is None:
         return []
     with_codec = found.runner_up if found.best.row == LOCAL else None
@@ -52,16 +52,14 @@ def best(subject: Subject, scenario: Scenario) -> list[CandidateView]:
 
 
 def _over_link(subject: Subject, scenario: Scenario) -> Section:
-    candidates = planner.candidates(subject.records, scenario)
-    limits = Limits(subject.budget)
-    found = planner.plan(candidates, limits)
+    found = subject.study.plan(scenario)
     name = scenario.link.name
     values = {
         "best": _candidate(subject, found.best) if found.best else None,
         "runner_up": _candidate(subject, found.runner_up) if found.runner_up else None,
         "why": found.why,
         "front": views.document(subject.ids, _front(subject, found.front, f"over {name}")),
-        **_by_bandwidth(subject, candidates, limits, scenario),
+        **_by_bandwidth(subject, scenario),
     }
     return Section("plan_link.html", subject.level + 1, subject.place("plan", name), f"Over {name}", values)
 
@@ -119,23 +117,21 @@ def _front(subject: Subject, front: Sequence[Candidate], scope: str) -> Document
     )
 
 
-def _by_bandwidth(
-    subject: Subject, candidates: Sequence[Candidate], limits: Limits, scenario: Scenario
-) -> dict[str, object]:
-    """Returns the table of the choice by bandwidth, or why there is none."""
+def _by_bandwidth(subject: Subject, scenario: Scenario) -> dict[str, object]:
+    """Returns the table of the best choice by bandwidth, or the reason that there is none, as template values."""
     try:
-        turns = planner.sweep(candidates, limits, scenario.link)
+        ranges = planner.sweep(subject.study.candidates(scenario), subject.study.limits, scenario.link)
     except UsageError as error:
         return {"by_bandwidth": None, "not_known": str(error)}
     lines = [
         (
-            f"{turn.from_bit_per_s / 1e6:g}",
+            f"{part.from_bit_per_s / 1e6:g}",
             (
-                turn.best.label if turn.best else "nothing is feasible",
-                short(1000 * turn.best.latency.median_s) if turn.best else "-",
+                part.best.label if part.best else "nothing is feasible",
+                short(1000 * part.best.latency.median_s) if part.best else "-",
             ),
         )
-        for turn in turns
+        for part in ranges
     ]
     block = views.rows("from, Mbit/s", ("best", "latency ms there"), "lr", lines)
     caption = f"How the best choice changes with the bandwidth of {scenario.link.name}"

@@ -1,4 +1,4 @@
-"""The report's last section: what is needed to make its records, and the page, again."""
+"""The report's last section: everything that is needed to make its records and the page again."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from codecbench.results.cell import point_label
 from codecbench.results.record import Record
 
 FIGURES_OF_A_LIST = 6
-"""Of a longer list of numbers among a link's parameters, only the length is shown."""
+"""The length of lists up to which a link's parameters are shown; of longer lists, only the length is shown."""
 
 
 def provenance(ids: Ids, records: Sequence[Record], scenarios: Sequence[Scenario], command: str) -> Section:
-    """Returns the section. `command` is the one that made the page."""
+    """Returns the section. `command` is the command line that made the page."""
     values = {
         "command": command,
         "tables": [
@@ -40,7 +40,7 @@ def _table(ids: Ids, caption: str, stub: str, pairs: Iterable[tuple[str, str, st
 
 
 def _environment(records: Sequence[Record]) -> Iterator[tuple[str, str, str]]:
-    """Every distinct value with the number of records that have it."""
+    """Yields (name, value, count) of every distinct value: the number of records that have it."""
 
     def counted(name: str, of: Callable[[Record], object]) -> Iterator[tuple[str, str, str]]:
         counts = Counter(str(of(record)) for record in records)
@@ -100,7 +100,7 @@ def _link(link: Link) -> str:
 
 
 def _fields(item: Any) -> dict[str, Any]:
-    """The parameters of a dataclass; those of a link that is none are its plugin's business."""
+    """Returns the parameters of a dataclass, none of a link that is not a dataclass: they are not known here."""
     if not dataclasses.is_dataclass(item):
         return {}
     return {
@@ -129,5 +129,5 @@ def _profile(profile: DeviceProfile | None) -> str:
         "factors": point_label(profile.factors), "errors": point_label(profile.errors),
         "general_factor": f"{profile.general_factor:g}", "call_s": f"{profile.call_s:g}",
     }  # fmt: skip
-    told = ", ".join(f"{name} {value}" for name, value in numbers.items() if value)
-    return f"{profile.description} ({profile.kind}; {profile.source}; {told})"
+    text = ", ".join(f"{name} {value}" for name, value in numbers.items() if value)
+    return f"{profile.description} ({profile.kind}; {profile.source}; {text})"

@@ -10,11 +10,11 @@ from codecbench.report.subject import Subject
 from codecbench.tables import latency
 
 SPLITS_PER_BLOCK = 2
-"""What fits into a window of the usual width."""
+"""The number of splits that fit into a window of common width."""
 
 
 def tables(subject: Subject) -> Section:
-    """Returns the section: both tables, link by link."""
+    """Returns the section: for each link, the budget table and the latency table."""
     place = subject.place("tables")
     links = [_over_link(subject, i) for i in range(len(subject.scenarios))]
     return Section("tables.html", subject.level, place, "Tables", {"links": links})

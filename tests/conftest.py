@@ -50,12 +50,15 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def kept_pair() -> Iterator[KeptPair]:
-    """Two processes for the tiny workload, which serve all runs of a file: starting them is what takes time."""
-    from support.runs import tiny_pair
+@pytest.fixture(scope="session")
+def kept_pair(_own_cache: None) -> Iterator[KeptPair]:
+    """Two processes for the tiny workload, which serve the runs of all files: starting them is what takes time."""
+    from support.paths import TINY
+    from support.runs import pair_for
 
-    with tiny_pair() as pair:
+    from codecbench.experiment.config import RunConfig
+
+    with pair_for(RunConfig(workload="tiny", samples="all", plugin=[TINY])) as pair:
         yield pair
 
 

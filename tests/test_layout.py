@@ -13,6 +13,9 @@ from support.paths import ROOT
 
 CORE = ROOT / "codecbench"
 PACKAGES = (CORE, ROOT / "plugins" / "codecbench_plugins", ROOT / "datasets" / "codecbench_datasets")
+TESTS = ROOT / "tests"
+OTHER_TESTS = {"bench", "datasets", "docs", "plugins"}
+"""Folders of tests of what is not in the core. Every other one has the name of a folder of the core."""
 
 MAX_FILE_LINES = 400
 MAX_CLASS_LINES = 250
@@ -120,3 +123,31 @@ def test_docstrings_say_what_is_returned_or_done() -> None:
         if (docstring := ast.get_docstring(node))
     ]
     assert sum(opening in PUZZLES for opening in openings) < MAX_PUZZLE_SHARE * len(openings)
+
+
+def imported_names(tree: ast.Module) -> Iterator[str]:
+    """Every part of the dotted names that a module imports."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=aliases):
+                dotted = [alias.name for alias in aliases]
+            case ast.ImportFrom(module=module, names=aliases):
+                dotted = [module or "", *(alias.name for alias in aliases)]
+            case _:
+                continue
+        for name in dotted:
+            yield from name.split(".")
+
+
+def test_no_test_imports_another_test_module() -> None:
+    files = python_files(TESTS)
+    modules = {path.stem for path in files if path.stem.startswith("test_") or path.stem == "conftest"}
+    found = {name_of(path): sorted(modules & set(imported_names(tree_of(path)))) for path in files}
+    assert {name: imported for name, imported in found.items() if imported} == {}
+
+
+def test_folders_of_tests_are_those_of_the_core() -> None:
+    folders = {path.parent.relative_to(TESTS) for path in TESTS.rglob("test_*.py")} - {Path()}
+    mirrored = sorted(folder.as_posix() for folder in folders if folder.parts[0] not in OTHER_TESTS)
+    assert len(mirrored) > 10
+    assert [folder for folder in mirrored if not (CORE / folder / "__init__.py").is_file()] == []

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.factories import LINK, make_record
+from support.factories import LINK
+from support.plans import make_candidates
 
 from codecbench.analysis import planner
 from codecbench.analysis.latency import STEPS, Latency, Scenario
@@ -84,23 +85,12 @@ def test_each_turn_of_a_sweep_is_the_best_there(found: list[Candidate], asked: L
     assert len({turn.from_bit_per_s for turn in turns}) == len(turns)
 
 
-def grid() -> list[Candidate]:
-    records = [
-        make_record("input", "small", payload_bytes=100, change=-1.0, encode_s=0.004),
-        make_record("input", "quick", payload_bytes=4_000, change=-0.2, encode_s=0.0001),
-        make_record("stem", "small", payload_bytes=90, change=-0.9, encode_s=0.004),
-        make_record("stem", "lossy", payload_bytes=1, change=-5.0, encode_s=0.0001),
-        make_record("stem", "broken", status="failed"),
-    ]
-    return planner.candidates(records, Scenario(LINK))
-
-
 def test_candidates_are_the_measured_cells_and_the_whole_network() -> None:
-    assert [c.label for c in grid()] == ["input small", "input quick", "stem small", "stem lossy", "local"]
+    assert [c.label for c in make_candidates()] == ["input small", "input quick", "stem small", "stem lossy", "local"]
 
 
 def test_what_is_chosen_changes_with_the_limits() -> None:
-    found = grid()
+    found = make_candidates()
     on_device = planner.plan(found, Limits(1.0))
     assert on_device.best is not None
     assert on_device.best.label == "local"  # its 3.3 ms are less than any network of this link
@@ -113,20 +103,6 @@ def test_what_is_chosen_changes_with_the_limits() -> None:
     assert "nothing is feasible (ruled out: 4 by loss, 5 by latency)" in plan_text.as_text(
         nothing, [], Limits.from_milliseconds(0.0, 1.0, None), Scenario(LINK), "top-1 %", 100
     )
-
-
-def test_the_text_says_what_to_do_and_why() -> None:
-    found, asked = grid(), Limits(1.0)
-    plan = planner.plan(found, asked)
-    turns = planner.sweep(found, asked, LINK)
-    text = plan_text.as_text(plan, turns, asked, Scenario(LINK), "top-1 %", 100)
-    assert "best       local: 3.30 ms = head 3.30" in text
-    assert plan.runner_up is not None
-    assert f"runner-up  {plan.runner_up.label}" in text
-    assert f"why        {plan.runner_up.label} takes" in text
-    values = plan_text.as_json(plan, turns, asked, Scenario(LINK))
-    assert values["best"]["latency_s"] == pytest.approx(0.0033)
-    assert values["best"]["row"] == "local"
 
 
 def test_limits_that_make_no_sense_are_refused() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support.cli import STEADY, TINY_WORKLOAD, Cli, put
 from support.paths import LEARNING, MISBEHAVING, TINY
+from support.runs import KeptPair
 
 from codecbench.errors import DataError
 from codecbench.fitting import states
@@ -120,7 +121,7 @@ def test_a_run_ends_with_its_sum_and_the_table(
     assert "alpha" in ended.out
 
 
-def test_fit_writes_states_where_they_are_wanted(cli: Cli, tmp_path: Path) -> None:
+def test_fit_writes_states_where_they_are_wanted(cli: Cli, tmp_path: Path, shared: KeptPair) -> None:
     learns = [*TINY_WORKLOAD, "--plugin", MISBEHAVING, "--codec", "learns", "--split", "stem"]
     ended = cli("fit", *learns, "--into", "shipped")
     assert ended.status == 0
@@ -129,7 +130,7 @@ def test_fit_writes_states_where_they_are_wanted(cli: Cli, tmp_path: Path) -> No
     assert cli("fit", *learns, "--into", "shipped").err.endswith("0 fitted, 0 failed, 1 already there\n")
 
 
-def test_a_fit_on_all_samples_takes_the_options_of_a_long_one(cli: Cli, tmp_path: Path) -> None:
+def test_a_fit_on_all_samples_takes_the_options_of_a_long_one(cli: Cli, tmp_path: Path, shared: KeptPair) -> None:
     ended = cli(
         "fit", *TINY_WORKLOAD, "--plugin", LEARNING, "--codec", "greedy", "--split", "stem",
         "--into", "shipped", "--seed", "3", "--max-fit-s", "60",
@@ -141,7 +142,7 @@ def test_a_fit_on_all_samples_takes_the_options_of_a_long_one(cli: Cli, tmp_path
     assert (state.about["seed"], state.about["sample_set"].rpartition("-")[0]) == (3, "fit-40")
 
 
-def test_a_fit_that_fails_ends_with_status_1(cli: Cli, tmp_path: Path) -> None:
+def test_a_fit_that_fails_ends_with_status_1(cli: Cli, tmp_path: Path, shared: KeptPair) -> None:
     ended = cli(
         "fit", *TINY_WORKLOAD, "--plugin", MISBEHAVING, "--codec", "fails-to-learn", "--split", "stem",
         "--into", "shipped",

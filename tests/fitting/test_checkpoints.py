@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.paths import RESULTS, ROOT
+from support.runs import pair_for, share
 
 from codecbench import Codec
 from codecbench.experiment.cells import PlannedCell
@@ -30,11 +31,11 @@ def cells() -> list[PlannedCell]:
     """Every point of a codec that ships states, at every default split of the default workload; and those of SEEDS."""
     named = [name for name, codec in codecs(manager()).items() if ships(codec)]
     planned: list[PlannedCell] = []
-    with reporter() as report:
-        for config in (RunConfig(codec=named, preset="full"), *(load(path, {"samples": 8}) for path in SEEDS)):
-            run = Run(config, report)
-            with run.pair:
-                planned += run.plan()
+    configs = (RunConfig(codec=named, preset="full"), *(load(path, {"samples": 8}) for path in SEEDS))
+    with reporter() as report, pair_for(configs[0]) as pair, pytest.MonkeyPatch.context() as patch:
+        share(pair, patch)
+        for config in configs:
+            planned += Run(config, report).plan()
     return [c for c in planned if c.skip_reason is None and c.codec.needs_fit(c.spec, **c.key.point)]
 
 

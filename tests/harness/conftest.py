@@ -8,7 +8,7 @@ import pytest
 from support.runs import KeptPair, run, share
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def measured(kept_pair: KeptPair, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of raw, a codec that rounds and one that skips, at every default split; nothing writes to them."""
     out = tmp_path_factory.mktemp("measured")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.paths import TINY
-from support.runs import RecordingReporter
+from support.runs import KeptPair, RecordingReporter, share
 
 from codecbench.experiment.config import RunConfig
 from codecbench.harness.run import Run
@@ -25,9 +25,11 @@ def run(out: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def out(kept_pair: KeptPair, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
-    assert run(folder) == []
+    with pytest.MonkeyPatch.context() as patch:
+        share(kept_pair, patch)
+        assert run(folder) == []
     return folder
 
 
@@ -41,14 +43,14 @@ def test_a_run_describes_its_model(out: Path) -> None:
     assert sum(layer.flop for layer in layers.head("stem")) == record.cost.head_flop > 0
 
 
-def test_a_current_description_is_left_alone(out: Path) -> None:
+def test_a_current_description_is_left_alone(out: Path, shared: KeptPair) -> None:
     path = out / "tiny" / "layers.json"
     before = path.stat().st_mtime_ns
     run(out)
     assert path.stat().st_mtime_ns == before
 
 
-def test_one_of_other_weights_is_made_again_though_every_cell_is_there(out: Path) -> None:
+def test_one_of_other_weights_is_made_again_though_every_cell_is_there(out: Path, shared: KeptPair) -> None:
     store = Store(out)
     layers = store.layers("tiny")
     assert layers is not None
@@ -57,7 +59,7 @@ def test_one_of_other_weights_is_made_again_though_every_cell_is_there(out: Path
     assert store.layers("tiny") == layers
 
 
-def test_a_damaged_one_is_made_again_and_said(out: Path) -> None:
+def test_a_damaged_one_is_made_again_and_said(out: Path, shared: KeptPair) -> None:
     store = Store(out)
     layers = store.layers("tiny")
     (out / "tiny" / "layers.json").write_text("{")

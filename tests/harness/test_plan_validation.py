@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.paths import MISBEHAVING, TINY
+from support.runs import KeptPair, share
 
 from codecbench.analysis.planner import Limits
 from codecbench.cli.plan import validation_text
@@ -19,11 +20,13 @@ PATH = PathShape(100e6, 0.0005)
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+def config(kept_pair: KeptPair, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
     out = tmp_path_factory.mktemp("validation")
     plugins = [TINY, MISBEHAVING]
     config = RunConfig(workload="tiny", samples=64, split=["stem"], codec=["steady:bits=16"], plugin=plugins, out=out)
-    assert Run(config, Lines()).execute().ok == 1
+    with pytest.MonkeyPatch.context() as patch:
+        share(kept_pair, patch)
+        assert Run(config, Lines()).execute().ok == 1
     return config
 
 

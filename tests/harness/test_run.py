@@ -1,4 +1,4 @@
-"""A run: what is recorded, skipped, resumed, measured again, and what a bad codec or a kill costs.
+"""A run: what a bad codec costs, its fits, and its results folder.
 
 Most runs here share one pair of processes, since starting them is what takes time; those that are about processes start
 their own.
@@ -9,177 +9,19 @@ from __future__ import annotations
 import errno
 import json
 import os
-import random
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.codec_files import method, plugin_with
-from support.paths import MISBEHAVING, ROOT, TINY
-from support.runs import KeptPair, RecordingReporter, configured, content_of, files_of, lasting, record_of, run
+from support.paths import MISBEHAVING, TINY
+from support.runs import KeptPair, RecordingReporter, files_of, record_of, run
 
 from codecbench.errors import DataError, UsageError
 from codecbench.experiment.config import RunConfig
 from codecbench.fitting import states
 from codecbench.fitting.fits import Fits
 from codecbench.harness.run import Run
-from codecbench.results.record import SCHEMA, NewerSchemaError
 from codecbench.results.store import Store
-
-# --- what is recorded -----------------------------------------------------------------------------------------------
-
-
-def test_state_that_needs_no_fit_is_exported_and_billed(tmp_path: Path) -> None:
-    options = {
-        "workload": "tiny", "plugin": [TINY], "codec": ["jpeg-huffman:quality=50,tables=shared"],
-        "split": ["input"], "samples": 4, "out": tmp_path / "out",
-    }  # fmt: skip
-    assert Run(RunConfig.model_validate(options), RecordingReporter()).execute().ok == 1
-    (record,) = Store(tmp_path / "out").records()
-    assert record.size is not None
-    assert record.size.device_state_bytes == record.size.edge_state_bytes > 300
-
-
-def test_a_skip_is_recorded_with_its_reason(measured: Path) -> None:
-    record = record_of(measured, "skips-input", "input")
-    assert (record.status, record.reason) == ("skipped", "takes no images")
-    assert (record.task, record.size, record.samples) == (None, None, None)
-    assert record_of(measured, "skips-input", "stem").status == "ok"
-
-
-def test_provenance_makes_the_record_again_and_names_nobody(measured: Path) -> None:
-    for path in measured.glob("*/*/*.json"):
-        text = path.read_text()
-        names = [str(Path.cwd()), str(Path.home()), socket.gethostname(), str(ROOT), str(measured), sys.prefix]
-        assert not [name for name in names if name in text]
-    provenance = record_of(measured, "skips-input", "stem").provenance
-    assert provenance.plugin == "file misbehaving.py"
-    assert provenance.command == (
-        "codecbench run --workload tiny --codec skips-input --split stem --preset quick --samples 64 --seed 0"
-        " --plugin tiny.py --plugin misbehaving.py"
-    )
-    assert (provenance.threads, provenance.torch_device) == (1, "cpu")
-    assert record_of(measured, "raw").provenance.plugin.startswith("codecbench ")
-    assert record_of(measured, "raw").row == "raw (float32)"
-
-
-def test_repeating_a_run_does_nothing(measured: Path, shared: KeptPair) -> None:
-    before = files_of(measured, "")
-    summary, reporter = run(measured, "raw:values=float32", "steady", "skips-input", split=[])
-    assert (summary.ok, summary.skipped, summary.failed, summary.present) == (0, 0, 0, 12)
-    assert (reporter.cells, reporter.finished, reporter.logged) == (0, [], [])
-    assert {k: v for k, v in files_of(measured, "").items() if not k.endswith(".lock")} == {
-        k: v for k, v in before.items() if not k.endswith(".lock")
-    }
-
-
-# --- what is measured again -----------------------------------------------------------------------------------------
-
-
-def test_a_changed_source_is_measured_again_and_a_changed_version_is_another_cell(
-    tmp_path: Path, shared: KeptPair
-) -> None:
-    out, asked = tmp_path / "out", "mine:bits=16"
-    run(out, asked, plugin=(plugin_with(tmp_path),))
-    first = record_of(out, "mine")
-
-    edited = plugin_with(tmp_path, ("bits: int\n", "bits: int\n    edited = True\n"))
-    summary, reporter = run(out, asked, plugin=(edited,))
-    assert (summary.ok, summary.present, summary.stale) == (1, 0, 1)
-    assert reporter.logged == ["stem mine bits=16: the codec's source or the weights have changed; measuring it again"]
-    again = record_of(out, "mine")
-    assert again.cell == first.cell
-    assert again.provenance.source_hash != first.provenance.source_hash
-
-    raised = plugin_with(tmp_path, ("bits: int\n", "bits: int\n    version = 2\n"))
-    summary, reporter = run(out, asked, plugin=(raised,))
-    assert (summary.ok, summary.present, summary.stale) == (1, 0, 0)
-    assert sorted(r.key.codec_version for r in Store(out).records()) == [1, 2]
-
-
-def test_fresh_measures_again(tmp_path: Path, shared: KeptPair) -> None:
-    run(tmp_path, "steady:bits=16")
-    before = files_of(tmp_path, ".json") | files_of(tmp_path, ".parquet")
-    summary, _ = run(tmp_path, "steady:bits=16", fresh=True)
-    after = files_of(tmp_path, ".json") | files_of(tmp_path, ".parquet")
-    assert (summary.ok, summary.present) == (1, 0)
-    assert before.keys() == after.keys()
-    assert not before.items() & after.items()
-
-
-def test_an_accuracy_pass_whose_timing_is_missing_is_not_done_again(tmp_path: Path, shared: KeptPair) -> None:
-    run(tmp_path, "steady:bits=16")
-    whole = content_of(tmp_path)
-    samples = files_of(tmp_path, ".parquet")
-    next(tmp_path.glob("*/*/*.json")).unlink()
-    summary, _ = run(tmp_path, "steady:bits=16")
-    assert summary.ok == 1
-    assert files_of(tmp_path, ".parquet") == samples
-    assert content_of(tmp_path) == whole
-
-
-@pytest.mark.parametrize("ended", ["before its record", "after its record"])
-def test_more_choice_samples_than_a_cell_has_are_measured_and_fewer_are_not(
-    tmp_path: Path, shared: KeptPair, monkeypatch: pytest.MonkeyPatch, ended: str
-) -> None:
-    def choice_samples() -> int:
-        choice = record_of(tmp_path, "steady").choice
-        assert choice is not None
-        return choice.n
-
-    monkeypatch.setattr("codecbench.experiment.config.QUICK_CHOICE_SAMPLES", 10)
-    run(tmp_path, "steady:bits=16")
-    assert choice_samples() == 10
-    if ended == "before its record":
-        next(tmp_path.glob("*/*/*.json")).unlink()
-    summary, reporter = run(tmp_path, "steady:bits=16", preset="full")
-    assert (summary.ok, choice_samples()) == (1, 24)
-    if ended == "after its record":
-        assert reporter.logged == ["stem steady bits=16: has 10 choice samples, not 24; measuring it again"]
-    summary, _ = run(tmp_path, "steady:bits=16")
-    assert (summary.present, choice_samples()) == (1, 24)
-
-
-@pytest.mark.parametrize("damage", ["samples", "record"])
-def test_a_damaged_result_is_said_and_measured_again(tmp_path: Path, shared: KeptPair, damage: str) -> None:
-    run(tmp_path, "steady:bits=16")
-    whole = content_of(tmp_path)
-    (path,) = tmp_path.glob("*/*/*.parquet" if damage == "samples" else "*/*/*.json")
-    path.write_bytes(path.read_bytes()[:-9])
-    summary, reporter = run(tmp_path, "steady:bits=16")
-    assert summary.ok == 1
-    assert len(reporter.logged) == 1
-    assert str(path) in reporter.logged[0]
-    assert reporter.logged[0].endswith("measuring the cell again")
-    assert content_of(tmp_path) == whole
-
-
-def test_a_record_of_a_later_version_is_not_overwritten(tmp_path: Path, shared: KeptPair) -> None:
-    run(tmp_path, "steady:bits=16")
-    (path,) = tmp_path.glob("*/*/*.json")
-    path.write_text(path.read_text().replace(f'"schema": {SCHEMA}', '"schema": 99'))
-    newer = path.read_text()
-    with pytest.raises(NewerSchemaError, match="upgrade codecbench"):
-        run(tmp_path, "steady:bits=16")
-    assert path.read_text() == newer
-
-
-def test_a_skipped_cell_whose_reason_has_gone_is_measured(tmp_path: Path, shared: KeptPair) -> None:
-    missing = plugin_with(tmp_path, method("unavailable(cls): return 'needs a package'"))
-    summary, _ = run(tmp_path / "out", "mine:bits=16", plugin=(missing,))
-    assert summary.skipped == 1
-    path = next((tmp_path / "out").glob("*/*/*.json"))
-    assert json.loads(path.read_text())["reason"] == "needs a package"
-    # The same source, now that the package is there.
-    run_codec = Run(configured(tmp_path / "out", "mine:bits=16", plugin=(missing,)), RecordingReporter())
-    run_codec.grid.codecs[0][0].unavailable = classmethod(lambda cls: None)  # type: ignore[method-assign, assignment]
-    assert run_codec.execute().ok == 1
-
 
 # --- what a bad codec costs -----------------------------------------------------------------------------------------
 
@@ -310,81 +152,3 @@ def test_a_full_disk_keeps_earlier_records_and_the_run_goes_on_later(
     summary, _ = run(tmp_path, "steady")
     assert (summary.ok, summary.present) == (1, 1)
     assert kept in files_of(tmp_path, ".json").items()
-
-
-# --- kill -9 --------------------------------------------------------------------------------------------------------
-
-COMMAND = ["run", "--workload", "tiny", "--samples", "all", "--split", "input", "--split", "stem"]
-COMMAND += ["--codec", "steady", "--codec", "skips-input", "--codec", "raises-when-asked"]
-
-
-def start(out: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "codecbench.cli.main", *COMMAND, "--out", str(out)]
-    command += ["--plugin", str(TINY), "--plugin", str(MISBEHAVING)]
-    temporary = out.with_name(out.name + "-tmp")
-    temporary.mkdir(exist_ok=True)
-    return subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(temporary)}
-    )
-
-
-def finish(out: Path) -> dict[str, Any]:
-    """Run the command to its end; its results. One cell fails, so the status is 1."""
-    assert start(out).wait(timeout=600) == 1
-    return content_of(out)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], float]:
-    """The results of a run that nobody kills, and its seconds."""
-    began = time.monotonic()
-    content = finish(tmp_path_factory.mktemp("undisturbed") / "out")
-    assert len([name for name in content if name.endswith(".json")]) == 8
-    return content, time.monotonic() - began
-
-
-def exists(out: Path, ending: str) -> bool:
-    return any(True for _ in out.rglob(f"*{ending}"))
-
-
-@pytest.mark.parametrize("moment", [pytest.param(".lock", marks=pytest.mark.slow), ".parquet", ".json"])
-def test_a_killed_run_goes_on_where_it_was(
-    tmp_path: Path, undisturbed: tuple[dict[str, Any], float], moment: str
-) -> None:
-    out = tmp_path / "out"
-    process = start(out)
-    deadline = time.monotonic() + 300
-    while not exists(out, moment):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    process.kill()
-    process.wait()
-    assert finish(out) == undisturbed[0]
-
-
-@pytest.mark.slow
-def test_a_run_killed_at_twenty_random_moments_loses_nothing(
-    tmp_path: Path, undisturbed: tuple[dict[str, Any], float]
-) -> None:
-    """Half of the kills hit one run again and again, half hit a fresh one each."""
-    content, seconds = undisturbed
-    rng = random.Random(20)
-    for number in range(20):
-        out = tmp_path / ("again" if number % 2 else f"fresh-{number}")
-        process = start(out)
-        time.sleep(rng.uniform(0.0, seconds))
-        process.kill()
-        process.wait()
-        assert_is_part_of(content, out)
-        if number % 2 == 0:
-            assert finish(out) == content
-    assert finish(tmp_path / "again") == content
-
-
-def assert_is_part_of(whole: Mapping[str, Any], out: Path) -> None:
-    """What a killed run leaves: whole files of the undisturbed run, and at most temporary ones beside them."""
-    for path in out.glob("*/*/*.json"):
-        assert lasting(path.read_text()) == whole[str(path.relative_to(out))]
-    for path in out.rglob("*.parquet"):
-        assert path.read_bytes() == whole[str(path.relative_to(out))]

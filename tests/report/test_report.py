@@ -2,130 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from html.parser import HTMLParser
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import pytest
 from support.factories import LINK, make_layers, make_profile, make_record, many_records
+from support.reports import Page, build, check, section, some_records
 
 from codecbench import Codec, Link, TensorSpec, UsageError
 from codecbench.analysis.latency import Scenario
-from codecbench.errors import DataError
 from codecbench.links.model import FixedRateLink
-from codecbench.report import build as report
-from codecbench.report.build import Request
-from codecbench.report.page import Ids
 from codecbench.report.sections.figures import inline
-from codecbench.results.cell import CellKey
 from codecbench.results.record import Record
-from codecbench.results.store import Store
 
 HOSTILE = '<script>alert("x")</script>'
-VOID = {"meta", "br", "wbr", "input", "link", "hr", "img"}
-LOADING = ("src", "href", "xlink:href", "data", "poster", "action", "formaction", "srcset", "background")
-
-
-class Page(HTMLParser):
-    """A page taken apart: every tag held to its partner, ids, links, texts by tag."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[tuple[str, str]] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append((self.open[-1] if self.open else "", data))
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    def said(self, tag: str) -> list[str]:
-        return [text for name, text in self.texts if name == tag]
-
-
-def check(text: str) -> Page:
-    """What holds of every report: well formed, ids unique, links met, nothing loaded, only its own script and style."""
-    page = Page(text)
-    ids = Counter(attributes["id"] for _, attributes in page.tags if "id" in attributes)
-    assert [name for name, count in ids.items() if count > 1] == []
-    for tag, attributes in page.tags:
-        for name in LOADING:
-            value = attributes.get(name)
-            if value is not None:
-                assert value.startswith("#"), (tag, name, value)
-                assert value[1:] in ids, (tag, value)
-        for name in ("aria-labelledby", "aria-describedby", "for"):
-            for target in (attributes.get(name) or "").split():
-                assert target in ids, (tag, name, target)
-        assert "style" not in attributes, tag
-        assert not [name for name in attributes if name.startswith("on")], tag
-    assert "@import" not in text
-    assert all(target in ids for target in re.findall(r"url\(#([^)]*)\)", text))
-    assert "url(" not in re.sub(r"url\(#", "", text)
-    assert page.all("html") == [{"lang": "en"}]
-    assert len(page.all("script")) == len(page.all("style")) == len(page.all("main")) == len(page.all("h1")) == 1
-    policy = next(a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
-    for tag in ("script", "style"):
-        (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
-        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-        assert f"{tag}-src 'sha256-{digest}'" in (policy or "")
-    captions = page.all("caption")
-    assert len(captions) == len(page.all("table"))
-    assert all(attributes.get("scope") in ("col", "colgroup", "row") for attributes in page.all("th"))
-    return page
-
-
-def some_records(**options: Any) -> list[Record]:
-    """Two codecs at two split points, one of them with two rows, and one cell each that was skipped and that failed."""
-    made = [
-        make_record(split, "alpha", {"q": q}, payload_bytes=100 * q, change=-4 / q, estimated_bytes=99.0 * q, **options)
-        for split in ("input", "stem")
-        for q in (1, 2, 4, 8)
-    ]
-    made += [
-        make_record(split, "beta", {"kind": kind, "q": q}, row=f"beta ({kind})", payload_bytes=50 * q, change=-6 / q,
-                    **options)
-        for split in ("input", "stem") for kind in ("own", "shared") for q in (1, 2, 4, 8)
-    ]  # fmt: skip
-    key = {name: value for name, value in options.items() if name in ("workload", "n")}
-    made.append(make_record("input", "gamma", {"q": 1}, status="skipped", reason="needs an image", **key))
-    made.append(make_record("stem", "gamma", {"q": 1}, status="failed", reason="PayloadError: too short", **key))
-    return made
-
-
-def build(records: Sequence[Record], **options: Any) -> str:
-    settings: dict[str, Any] = {"scenarios": [Scenario(LINK)], "budgets": 1.0, "figures": False, **options}
-    return report.build(Request(records=records, **settings))
-
-
-def section(text: str, place: str) -> str:
-    """What stands in a section, up to the next one of the same place's kind."""
-    start = text.index(f'<section id="{place}"')
-    end = text.find("</section>", start)
-    return text[start:end]
 
 
 def test_everything_stands_on_the_page() -> None:
@@ -221,15 +113,6 @@ def test_no_text_of_a_record_becomes_markup() -> None:
     assert re.findall("<script[^>]*>", text) == ["<script>"]
 
 
-def test_templates_never_go_around_the_escaping() -> None:
-    templates = [
-        each for each in files("codecbench").joinpath("report/templates").iterdir() if each.name.endswith(".html")
-    ]
-    assert len(templates) > 10
-    for template in templates:
-        assert not re.search(r"\|\s*safe|autoescape|Markup", template.read_text(encoding="utf-8")), template.name
-
-
 def test_what_a_codec_says_of_itself_cannot_become_markup() -> None:
     class Alpha(Codec):
         name = "alpha"
@@ -249,14 +132,6 @@ def test_what_a_codec_says_of_itself_cannot_become_markup() -> None:
 def test_texts_of_a_drawing_are_left_alone() -> None:
     hostile = ' style="}&lt;/style&gt;&lt;b&gt;" id="x" url(#y) href="#z"'
     assert inline(f"<svg><text>{hostile}</text></svg>", "here") == f"<svg><text>{hostile}</text></svg>"
-
-
-def test_ids_are_unique_whatever_they_are_made_from() -> None:
-    ids = Ids()
-    names = ["main", "a", "a", "a b", "a-b", "a 2", "a-2", "", " ", "<", "A"]
-    assert len({ids.fresh(name) for name in names}) == len(names)
-    assert ids.of("x", "y") == ids.of("x", "y") != ids.of("x", "z")
-    assert all(re.fullmatch(r"[a-z0-9._=~-]+", ids.fresh(name)) for name in names)
 
 
 def test_the_same_records_give_the_same_page() -> None:
@@ -416,56 +291,3 @@ def test_two_thousand_cells_weigh_less_than_five_megabytes() -> None:
     text = build(records, scenarios=links, figures=True)
     check(text)
     assert len(text.encode()) < 5_000_000
-
-
-def write(folder: Path, records: Sequence[Record]) -> None:
-    store = Store(folder)
-    for record in records:
-        store.write(CellKey(**record.key.model_dump()), record)
-
-
-def run(arguments: Sequence[str]) -> None:
-    import typer
-
-    from codecbench.cli.report import report as command
-
-    app = typer.Typer()
-    app.command()(command)
-    app(args=list(arguments), standalone_mode=False)
-
-
-def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write(tmp_path / "results", some_records())
-    file = tmp_path / "page.html"
-    options = ["--budget", "1", "--link", "ethernet", "--no-figures", "--no-paper"]
-    run(["--out", str(tmp_path / "results"), "--file", str(file), *options])
-    page = check(file.read_text())
-    assert "codecbench report --out results --link ethernet --budget 1.0 --no-figures --no-paper" in page.said("code")
-    assert "26 records reported in " in capsys.readouterr().err
-    assert str(tmp_path) not in file.read_text()
-
-
-def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
-    write(tmp_path, some_records())
-    with pytest.raises(UsageError, match="no workload in these records: 'toi'; did you mean 'toy'"):
-        run(["--out", str(tmp_path), "--workload", "toi"])
-    with pytest.raises(DataError, match=r"cannot write .*; choose another --file"):
-        run(["--out", str(tmp_path), "--budget", "1", "--no-figures", "--file", str(tmp_path / "none" / "page.html")])
-
-
-def luminance(colour: str) -> float:
-    """Relative luminance as WCAG 2.2 defines it."""
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
-def test_text_stands_out_from_what_is_behind_it(scheme: int) -> None:
-    style = files("codecbench").joinpath("report/assets/report.css").read_text()
-    pairs = re.findall(r"--(\w+): light-dark\((#\w{6}), (#\w{6})\)", style)
-    colours = {name: luminance((light, dark)[scheme]) for name, light, dark in pairs}
-    for ink in ("text", "soft", "link"):
-        for paper in ("back", "raised", "mark"):
-            dim, bright = sorted((colours[ink], colours[paper]))
-            assert (bright + 0.05) / (dim + 0.05) >= 4.5, (ink, paper)

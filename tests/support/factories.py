@@ -248,6 +248,12 @@ def make_profile(name: str, *, layer_s: float, general: float) -> DeviceProfile:
     return DeviceProfile(name, "a test profile", "made up", "measured", tree, general_factor=general)
 
 
+def make_board(name: str = "a-pi", **kernels_s: float) -> DeviceProfile:
+    """A profile of a small board, which took so long for each kernel of plain code."""
+    tree = Leaf({"per_layer": 1e-5, "per_flop": 1e-10})
+    return DeviceProfile(name, "a board", "a test", "measured", tree, 2.0, general_kernels_s=kernels_s)
+
+
 def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """pytest in a process of its own, which knows nothing of the one that this test runs in."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}

@@ -60,17 +60,21 @@ class KeptPair(Pair):
 
 
 @contextmanager
-def tiny_pair() -> Iterator[KeptPair]:
-    """Two processes for the tiny workload."""
-    pair = KeptPair(Run(RunConfig(workload="tiny", samples="all", plugin=[TINY]), RecordingReporter()).ref, {})
-    yield pair
-    Pair.__exit__(pair, None, None, None)
+def pair_for(config: RunConfig) -> Iterator[KeptPair]:
+    """Two processes for the workload of this configuration. They start when a run first uses them."""
+    pair = KeptPair(Run(config, RecordingReporter()).ref, {})
+    try:
+        yield pair
+    finally:
+        Pair.__exit__(pair, None, None, None)
 
 
 def share(pair: KeptPair, patch: pytest.MonkeyPatch) -> None:
-    """Let every run take this pair of processes."""
+    """Let every run take this pair of processes, or fresh ones in their place where it has another workload."""
 
     def make(ref: WorkloadRef, counts: Mapping[Subset, int]) -> KeptPair:
+        if ref != pair.workload:
+            pair.replace()
         pair.workload, pair.counts = ref, counts
         return pair
 

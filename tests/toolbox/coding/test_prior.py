@@ -1,7 +1,5 @@
 """Priors and their codes: exact, within the bound, and safe against what no encoder wrote."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +8,6 @@ from hypothesis import strategies as st
 from codecbench import PayloadError
 from codecbench.toolbox.coding.coders import PRECISION_BITS, BitstreamReader
 from codecbench.toolbox.coding.prior import FEW_SYMBOLS, MAX_ALPHABET, MAX_SYMBOL, Prior
-from codecbench.toolbox.coding.zstandard import zstd_compress, zstd_decompress
 
 WHOLE = 1 << PRECISION_BITS
 
@@ -231,36 +228,3 @@ def test_a_damaged_state_is_refused_or_a_prior(data: st.DataObject) -> None:
     except (PayloadError, ValueError):
         return
     assert found.to_bytes() == whole  # a stream's last byte has bits that say nothing
-
-
-# --- Zstandard
-
-
-def zstandard() -> Any:
-    return pytest.importorskip("zstandard", reason="needs the extra codecs")
-
-
-@given(st.binary(max_size=300), st.sampled_from([b"", b"some bytes that both sides know"]))
-def test_frames_give_their_data_back(data: bytes, dictionary: bytes) -> None:
-    zstandard()
-    frame = zstd_compress(data, 19, dictionary)
-    assert len(frame) <= len(data) + 8
-    assert zstd_decompress(frame, len(data), dictionary) == data
-    with pytest.raises(PayloadError, match="more than"):
-        zstd_decompress(zstd_compress(data + b"x", 3), len(data))
-    with pytest.raises(PayloadError, match="fewer than"):
-        zstd_decompress(frame, len(data) + 1, dictionary)
-
-
-@given(st.binary(max_size=40))
-def test_bytes_that_are_no_frame_are_refused(frame: bytes) -> None:
-    zstandard()
-    with pytest.raises(PayloadError):
-        zstd_decompress(frame, 10_000)
-
-
-@pytest.mark.parametrize(("inflated", "match"), [(1 << 15, "more than 100 bytes"), (1 << 24, "too much memory")])
-def test_a_bomb_goes_no_further_than_its_size(inflated: int, match: str) -> None:
-    zstandard()
-    with pytest.raises(PayloadError, match=match):
-        zstd_decompress(zstd_compress(bytes(inflated), 19), 100)

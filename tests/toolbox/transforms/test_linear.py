@@ -10,9 +10,8 @@ import torch
 from support.training import noise, training
 from torch import Tensor
 
-from codecbench import TensorSpec
 from codecbench.toolbox.transforms.linear import Analysis, Synthesis, learn_transform
-from codecbench.toolbox.transforms.moments import Moments, principal_axes
+from codecbench.toolbox.transforms.moments import Moments
 from codecbench.toolbox.transforms.sensitivity import Sensitivity
 
 
@@ -29,29 +28,6 @@ def round_trip(xs: Tensor, step: float) -> tuple[float, float]:
     restored = np.array([synthesis.restore(of_one, xs.shape[1:]) for of_one in symbols])
     bound_bytes = [analysis.prior.bound_bytes(of_one) for of_one in symbols]
     return float(np.mean(bound_bytes)), float(np.square(restored - xs.numpy()).mean())
-
-
-def test_principal_axes_diagonalise() -> None:
-    xs = np.random.default_rng(0).standard_normal((200, 5)) @ np.random.default_rng(1).standard_normal((5, 5))
-    covariance = np.cov(xs.T)
-    variances, axes = principal_axes(covariance)
-    assert np.allclose(axes.T @ covariance @ axes, np.diag(variances))
-    assert np.allclose(axes.T @ axes, np.eye(5))
-    assert (np.diff(variances) <= 0).all()
-
-
-def test_moments_are_those_of_all_blocks() -> None:
-    data = training(noise(130, 3, 16, 16) * 2 + 100)
-    sensitivity = Sensitivity.plain(data.spec)
-    moments = Moments.of(data, sensitivity)
-    blocks = sensitivity.tiling.split(np.concatenate([batch.numpy() for batch, _ in data.batches(50)])).astype(
-        np.float64
-    )
-    assert np.allclose(moments.mean, blocks.mean(0))
-    assert np.allclose(moments.covariance, np.cov(blocks.T, ddof=0))
-    assert moments.variance == pytest.approx(blocks.var(0).sum())
-    assert (moments.low, moments.high) == (blocks.min(), blocks.max())
-    assert np.abs(moments.weighted.mean(0)).max() < 1e-9
 
 
 def test_finer_steps_cost_more_and_err_less() -> None:
@@ -114,9 +90,3 @@ def test_constants_have_no_component() -> None:
     (symbols,) = analysis.symbols([np.zeros((4, 4, 4), np.float32)], image=False)
     assert symbols.shape == (0, 1)
     assert np.allclose(synthesis.restore(symbols, (4, 4, 4)), 3.7, rtol=1e-3)
-
-
-def test_samples_without_values_teach_nothing() -> None:
-    data = training(torch.zeros(10, 0, 4))
-    with pytest.raises(ValueError, match="not empty"):
-        Moments.of(data, Sensitivity.plain(TensorSpec((None, 4), max_length=8)))

@@ -1,0 +1,31 @@
+"""Rate, metric and the device's time are those of the records."""
+
+from __future__ import annotations
+
+import pytest
+from support.figures import lines_of
+
+from codecbench.analysis.study import Study
+from codecbench.figures.drawing import Drawing
+from codecbench.figures.style import row_styles
+
+
+def test_rate_and_metric_are_those_of_the_records(drawings: dict[str, Drawing], data: Study) -> None:
+    axes = drawings["rate-accuracy"].figure.axes[0]
+    look = row_styles(data.shown, data.raw_rows)["zlib"]
+    line = next(line for line in axes.lines if line.get_color() == look.colour and line.get_marker() == "None")
+    assert list(zip(line.get_xdata(), line.get_ydata(), strict=True)) == [
+        (100, 82), (200, 88), (400, 90.1), (800, 90.8), (1_600, 91)
+    ]  # fmt: skip
+    assert {line.get_ydata()[0] for line in axes.lines if line.get_linestyle() in ("--", ":")} == {91.0, 90.0}
+    spans = [tuple(path.vertices[:, 1]) for collection in axes.collections for path in collection.get_paths()]
+    assert (88.1, 92.1) in [pytest.approx(span) for span in spans]
+
+
+def test_the_devices_time_is_that_of_the_records(drawings: dict[str, Drawing], data: Study) -> None:
+    panels = drawings["device-cost"].figure.axes
+    look = row_styles(data.shown, data.raw_rows)["klt"]
+    line = lines_of(panels[0])[f"{look.colour} {look.marker}"]
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([120], pytest.approx([4.4]))
+    heads = [axes.get_title(loc="right") for axes in panels[:3]]
+    assert heads == ["head 0 ms", "head 1.1 ms", "head 2.2 ms"]

@@ -1,0 +1,26 @@
+"""A plan as text and as JSON: what to do, and why."""
+
+from __future__ import annotations
+
+import pytest
+from support.factories import LINK
+from support.plans import make_candidates
+
+from codecbench.analysis import planner
+from codecbench.analysis.latency import Scenario
+from codecbench.analysis.planner import Limits
+from codecbench.tables import plan as plan_text
+
+
+def test_the_text_says_what_to_do_and_why() -> None:
+    found, asked = make_candidates(), Limits(1.0)
+    plan = planner.plan(found, asked)
+    turns = planner.sweep(found, asked, LINK)
+    text = plan_text.as_text(plan, turns, asked, Scenario(LINK), "top-1 %", 100)
+    assert "best       local: 3.30 ms = head 3.30" in text
+    assert plan.runner_up is not None
+    assert f"runner-up  {plan.runner_up.label}" in text
+    assert f"why        {plan.runner_up.label} takes" in text
+    values = plan_text.as_json(plan, turns, asked, Scenario(LINK))
+    assert values["best"]["latency_s"] == pytest.approx(0.0033)
+    assert values["best"]["row"] == "local"

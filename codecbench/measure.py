@@ -96,10 +96,7 @@ def warm_flop_counter() -> None:
 
 @lru_cache(maxsize=1)
 def warm_optimizers() -> None:
-    """Make torch's optimisers load their modules now (it takes seconds and a temporary folder), for use inside a seal.
-
-    The modules load at the first step of any optimiser.
-    """
+    """Make torch's optimisers load their modules now. It takes seconds, which the first step of a fit would take."""
     import torch
 
     for kind in (torch.optim.Adam, torch.optim.SGD):

@@ -68,8 +68,7 @@ class Case:
         with _seeded():
             codec = self.make()
             if self.needs_fit:
-                # Not part of the fit's time.
-                warm_optimizers()
+                warm_optimizers()  # not part of the fit's time
                 data = fit_data(self.spec, max_s=max_s)
                 with sealed():
                     codec.fit(data)

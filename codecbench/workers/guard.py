@@ -100,7 +100,10 @@ _lock = threading.Lock()
 def _install() -> None:
     """Add the audit hook. It cannot be removed again, so it does nothing at depth 0."""
     import ctypes  # noqa: F401  (its import opens the running program as a library, which the hook would refuse)
+    import tempfile
 
+    # Kept from now on. torch.optim, among others, asks where temporary files go, and trying a folder is refused.
+    tempfile.gettempdir()
     _close_posix_shared_memory()
     sys.addaudithook(_hook)
     _state.installed = True

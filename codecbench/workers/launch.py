@@ -100,5 +100,7 @@ def _environment(role: Role, home: Path) -> dict[str, str]:
     # next layer cost a tail a third of its time. (Other C libraries ignore these variables.)
     env.setdefault("MALLOC_TRIM_THRESHOLD_", str(1 << 30))
     env.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 << 20))
-    env.update(HOME=str(home), TMPDIR=str(home), PYTHONUSERBASE=site.getuserbase(), PYTHONDONTWRITEBYTECODE="1")
+    # torch.optim makes sure at its first use that the last of these is there, and in a fit no folder can be made.
+    env.update(dict.fromkeys(("HOME", "TMPDIR", "TORCHINDUCTOR_CACHE_DIR"), str(home)))
+    env.update(PYTHONUSERBASE=site.getuserbase(), PYTHONDONTWRITEBYTECODE="1")
     return env

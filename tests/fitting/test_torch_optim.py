@@ -36,11 +36,16 @@ def test_it_passes_the_kit() -> None:
     assert int(passed.split()[0]) >= 15
 
 
-def test_it_passes_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_passes_a_run_without_its_tag_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tag `learned` has the optimisers imported before the fit's time begins; without it, the fit imports them."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source = PLAIN_TORCH.read_text()
+    untagged = tmp_path / "untagged.py"
+    untagged.write_text(source.replace('tags = frozenset({"learned"})', "tags = frozenset()"))
+    assert untagged.read_text() != source
     config = RunConfig(
         workload="tiny", samples=8, split=["stem"], codec=["plain-torch"], out=tmp_path / "out",
-        plugin=[TINY, PLAIN_TORCH],
+        plugin=[TINY, untagged],
     )  # fmt: skip
     summary = Run(config, RecordingReporter()).execute()
     (record,) = Store(tmp_path / "out").records()

@@ -67,10 +67,11 @@ class FitProcess(HeadProcess):
     def op_fit(self, request: Reply) -> OperationResult:
         """Fit a codec on this split's training activations; return both sides' states and the seconds."""
         fields = request.fields
-        measure.warm_optimizers()
         torch.manual_seed(fields["seed"])
         np.random.seed(fields["seed"] % 2**32)
         codec: Codec = resolve(fields["codec"])(self.activations.spec, **fields["point"])
+        if "learned" in codec.tags:
+            measure.warm_optimizers()  # not part of the fit's time
         data = self._fit_data(request)
         # Not `measure.timed`, which turns garbage collection off: some fits take hours.
         watch = measure.Stopwatch()

@@ -72,5 +72,5 @@ def test_a_range_that_is_none_is_refused(header: bytes) -> None:
 
 
 def test_a_level_too_high_is_refused() -> None:
-    with pytest.raises(PayloadError, match="level 4 of 4"):
+    with pytest.raises(PayloadError, match="level 4 is not below 4"):
         uniform.dequantise_uniform(struct.pack("<ff", 0, 1), np.array([4], np.uint8), 4)

@@ -53,7 +53,7 @@ class CodecBenchmark:
         on synthetic data first, untimed. Skips the test with the codec's own skip reason. Raises UsageError for `x`
         without a spec.
         """
-        from codecbench.kit.cases import Case
+        from codecbench.kit.cases import KitCase
         from codecbench.kit.samples import samples, spec_label
         from codecbench.measure import torch_threads
 
@@ -63,7 +63,7 @@ class CodecBenchmark:
         if missing:
             pytest.skip(missing)
         spec, point = _choose(codec, spec, point)
-        case = Case(codec, spec, point)
+        case = KitCase(codec, spec, point)
         sample = samples(spec, 1)[0] if x is None else x
         device, edge = case.side("device"), case.side("edge")
         payload = device.encode(sample)

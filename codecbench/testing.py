@@ -26,7 +26,17 @@ from codecbench.codec import Codec, TensorSpec
 from codecbench.errors import UsageError
 from codecbench.kit import checks  # noqa: F401 - importing the module registers the checks
 from codecbench.kit.golden import Golden, golden_change, golden_files, golden_of, golden_path
-from codecbench.kit.runner import CHECKS, Check, CheckFailed, Kit, Outcome, Points, Subject, quick_points, subject_label
+from codecbench.kit.runner import (
+    CHECKS,
+    Check,
+    CheckFailed,
+    CheckSubject,
+    Kit,
+    Outcome,
+    Points,
+    quick_points,
+    subject_label,
+)
 from codecbench.names import pick
 
 if TYPE_CHECKING:
@@ -100,7 +110,7 @@ def parametrize_codec(
 class _Run:
     kit: Kit
     check: Check
-    subject: Subject
+    subject: CheckSubject
 
     def __call__(self) -> None:
         outcome = self.kit.outcome(self.check, self.subject)

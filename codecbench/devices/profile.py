@@ -25,7 +25,7 @@ HOST = "host"
 SCHEMA = 1
 """The version of the JSON form."""
 
-Kind: TypeAlias = Literal["measured", "scaled"]
+ProfileKind: TypeAlias = Literal["measured", "scaled"]
 Resource: TypeAlias = Literal["compute", "memory", "overhead"]
 
 
@@ -196,7 +196,7 @@ class DeviceProfile:
     name: str
     description: str
     source: str
-    kind: Kind
+    kind: ProfileKind
     tree: Tree
     general_factor: float = 1.0
     call_s: float = 0.0

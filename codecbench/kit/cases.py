@@ -27,7 +27,7 @@ _states: weakref.WeakKeyDictionary[type[Codec], dict[tuple[TensorSpec, str], dic
 )
 
 
-class Case:
+class KitCase:
     """One codec at one spec and point. Fitted states, payloads and decoded tensors are made once, at first use."""
 
     def __init__(self, codec: type[Codec], spec: TensorSpec, point: Mapping[str, Any]) -> None:

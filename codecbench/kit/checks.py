@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.codec import Codec, TensorSpec
 from codecbench.errors import one_line
-from codecbench.kit.cases import Case
+from codecbench.kit.cases import KitCase
 from codecbench.kit.damage import damaged
 from codecbench.kit.golden import Golden, golden_change, golden_files, golden_folder, golden_path
 from codecbench.kit.runner import CheckFailed, CheckSkipped, Kit, check_of, require
@@ -147,7 +147,7 @@ def _known_as(codec: type[Codec]) -> str:
 
 
 @check_of(needs=("check_points_constructible",), applies=lambda case: case.needs_fit)
-def check_fit_repeats(_kit: Kit, case: Case) -> None:
+def check_fit_repeats(_kit: Kit, case: KitCase) -> None:
     """Two fits with the same seed and data, without access to files and sockets, give the same states."""
     again = case.fit()
     for side, state in case.states.items():
@@ -156,7 +156,7 @@ def check_fit_repeats(_kit: Kit, case: Case) -> None:
 
 
 @check_of(needs=("check_fit_repeats",), applies=lambda case: case.needs_fit)
-def check_fit_without_time(_kit: Kit, case: Case) -> None:
+def check_fit_without_time(_kit: Kit, case: KitCase) -> None:
     """A fit without any time (`max_s` 0) leaves a codec that encodes and decodes."""
     states = case.fit(max_s=0.0)
     device, edge = case.make(), case.make()
@@ -167,7 +167,7 @@ def check_fit_without_time(_kit: Kit, case: Case) -> None:
 
 
 @check_of(needs=("check_points_constructible", "check_fit_repeats"))
-def check_sealed(_kit: Kit, case: Case) -> None:
+def check_sealed(_kit: Kit, case: KitCase) -> None:
     """Constructor, `restore`, `encode` and `decode` use no file, folder, socket, process or shared memory."""
     states = case.states
     xs = case.samples
@@ -188,7 +188,7 @@ def check_sealed(_kit: Kit, case: Case) -> None:
 
 
 @check_of(needs=("check_sealed",))
-def check_encode_gives_bytes(_kit: Kit, case: Case) -> None:
+def check_encode_gives_bytes(_kit: Kit, case: KitCase) -> None:
     """`encode` returns bytes."""
     device = case.side("device")
     for x in case.samples:
@@ -197,7 +197,7 @@ def check_encode_gives_bytes(_kit: Kit, case: Case) -> None:
 
 
 @check_of(needs=("check_encode_gives_bytes",))
-def check_input_unmodified(_kit: Kit, case: Case) -> None:
+def check_input_unmodified(_kit: Kit, case: KitCase) -> None:
     """`encode` and `encode_batch` do not change their input."""
     import torch
 
@@ -210,7 +210,7 @@ def check_input_unmodified(_kit: Kit, case: Case) -> None:
 
 
 @check_of(needs=("check_input_unmodified",))
-def check_same_bytes(_kit: Kit, case: Case) -> None:
+def check_same_bytes(_kit: Kit, case: KitCase) -> None:
     """The same sample gives the same bytes: a second time, in another instance, and in another order."""
     first, other, xs = case.side("device"), case.side("device"), case.samples
     payloads = [first.encode(x) for x in xs]
@@ -221,7 +221,7 @@ def check_same_bytes(_kit: Kit, case: Case) -> None:
 
 
 @check_of(needs=("check_same_bytes",))
-def check_repr(_kit: Kit, case: Case) -> None:
+def check_repr(_kit: Kit, case: KitCase) -> None:
     """The repr, evaluated with the class and TensorSpec, gives an instance with the same repr and the same payloads."""
     original = case.make()
     names = {case.codec.__name__: case.codec, "TensorSpec": TensorSpec}
@@ -236,7 +236,7 @@ def check_repr(_kit: Kit, case: Case) -> None:
 
 
 @check_of(needs=("check_same_bytes",))
-def check_encode_batch(_kit: Kit, case: Case) -> None:
+def check_encode_batch(_kit: Kit, case: KitCase) -> None:
     """`encode_batch` returns a list with the same bytes as `encode`, for batches of any size."""
     for pick in BATCHES:
         batch, expected = case.samples[pick], case.payloads[pick]
@@ -247,13 +247,13 @@ def check_encode_batch(_kit: Kit, case: Case) -> None:
 
 
 @check_of(needs=("check_encode_gives_bytes", "check_input_unmodified"))
-def check_decode_gives_tensor(_kit: Kit, case: Case) -> None:
+def check_decode_gives_tensor(_kit: Kit, case: KitCase) -> None:
     """`decode` returns a tensor of the sample's shape and the spec's dtype, on the CPU, with finite values."""
     for x, decoded in zip(case.samples, case.decoded, strict=True):
         _require_fits(case, decoded, x)
 
 
-def _require_fits(case: Case, decoded: object, x: Tensor) -> None:
+def _require_fits(case: KitCase, decoded: object, x: Tensor) -> None:
     import torch
 
     if not isinstance(decoded, torch.Tensor):
@@ -270,7 +270,7 @@ def _require_fits(case: Case, decoded: object, x: Tensor) -> None:
     needs=("check_encode_gives_bytes", "check_input_unmodified"),
     applies=lambda case: case.codec.bound_bytes is not Codec.bound_bytes,
 )
-def check_bound(_kit: Kit, case: Case) -> None:
+def check_bound(_kit: Kit, case: KitCase) -> None:
     """If `bound_bytes` gives a Shannon bound, no payload exceeds it by more than 1 % and 4 bytes.
 
     The bytes for the length of a None axis are allowed in addition.
@@ -286,7 +286,7 @@ def check_bound(_kit: Kit, case: Case) -> None:
 
 
 @check_of(needs=("check_decode_gives_tensor",), applies=lambda case: "lossless" in case.codec.tags)
-def check_lossless(_kit: Kit, case: Case) -> None:
+def check_lossless(_kit: Kit, case: KitCase) -> None:
     """A codec tagged "lossless" decodes every sample bit for bit, extreme values included."""
     device, edge = case.side("device"), case.side("edge")
     named = {**{f"sample {i}": x for i, x in enumerate(case.samples)}, **extremes(case.spec)}
@@ -297,7 +297,7 @@ def check_lossless(_kit: Kit, case: Case) -> None:
 
 
 @check_of(needs=("check_decode_gives_tensor",))
-def check_extreme_values(_kit: Kit, case: Case) -> None:
+def check_extreme_values(_kit: Kit, case: KitCase) -> None:
     """Zeros, constants, one huge value and denormals can be encoded, and decode to finite values of the right shape."""
     device, edge = case.side("device"), case.side("edge")
     for name, x in extremes(case.spec).items():
@@ -312,7 +312,7 @@ def check_extreme_values(_kit: Kit, case: Case) -> None:
 
 
 @check_of(needs=("check_decode_gives_tensor",))
-def check_decode_batch(_kit: Kit, case: Case) -> None:
+def check_decode_batch(_kit: Kit, case: KitCase) -> None:
     """`decode_batch` returns the tensors of `decode`, within 1e-5 of the largest value, for batches of any size."""
     for pick in BATCHES:
         batch, expected = case.payloads[pick], case.decoded[pick]
@@ -325,7 +325,7 @@ def check_decode_batch(_kit: Kit, case: Case) -> None:
 
 
 @check_of(needs=("check_decode_gives_tensor",))
-def check_decode_gives_new_tensor(_kit: Kit, case: Case) -> None:
+def check_decode_gives_new_tensor(_kit: Kit, case: KitCase) -> None:
     """Decoding a payload again gives the same tensor, even if the first one was overwritten meanwhile."""
     edge = case.side("edge")
     payload = bytes(bytearray(case.payloads[0]))
@@ -337,7 +337,7 @@ def check_decode_gives_new_tensor(_kit: Kit, case: Case) -> None:
 
 
 @check_of(needs=("check_same_bytes", "check_decode_gives_tensor"))
-def check_state(_kit: Kit, case: Case) -> None:
+def check_state(_kit: Kit, case: KitCase) -> None:
     """A restored instance exports the same state, and an instance restored from that state works the same."""
     for side in ("device", "edge"):
         again = case.side(side).export(side)
@@ -349,7 +349,7 @@ def check_state(_kit: Kit, case: Case) -> None:
 
 
 @check_of(needs=("check_same_bytes", "check_decode_gives_tensor"))
-def check_other_process(kit: Kit, case: Case) -> None:
+def check_other_process(kit: Kit, case: KitCase) -> None:
     """Payloads decode in another process, from their bytes alone.
 
     A device process encodes them and ends. An edge process, with its own state and other home, temporary and working
@@ -368,7 +368,7 @@ def check_other_process(kit: Kit, case: Case) -> None:
 
 
 @check_of(needs=("check_other_process",))
-def check_damaged_payloads(kit: Kit, case: Case) -> None:
+def check_damaged_payloads(kit: Kit, case: KitCase) -> None:
     """Damaged payloads (cut, altered, random, inflating) raise an error or decode to a tensor that fits the spec.
 
     They never crash the process. Processor time is at most 3 times that of a valid decode, plus 2 s. Memory is at most

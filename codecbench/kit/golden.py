@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.codec import Codec, TensorSpec
 from codecbench.errors import DataError, PluginError, one_line
-from codecbench.kit.cases import Case, to_tensor
+from codecbench.kit.cases import KitCase, to_tensor
 from codecbench.results.cell import point_label, slug
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def golden_files(codec: type[Codec]) -> list[Path]:
     return sorted(golden_folder(codec).glob("*.json"))
 
 
-def golden_of(case: Case) -> Golden:
+def golden_of(case: KitCase) -> Golden:
     """Return a golden bitstream of the case's first sample."""
     values = case.side("edge").decode(case.payloads[0]).detach().numpy()
     return Golden(
@@ -114,7 +114,7 @@ def golden_change(codec: type[Codec], golden: Golden) -> str | None:
         decoded = edge.decode(golden.payload).detach()
     except Exception as error:
         return f"no longer decodes ({one_line(error)})"
-    return Case(codec, golden.spec, golden.point).close_enough(decoded, to_tensor(golden.values))
+    return KitCase(codec, golden.spec, golden.point).close_enough(decoded, to_tensor(golden.values))
 
 
 def _little_endian(spec: TensorSpec) -> np.dtype[Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from codecbench.codec import Codec, Side, TensorSpec
 from codecbench.errors import CodecbenchError, one_line
-from codecbench.kit.cases import Case, to_tensor
+from codecbench.kit.cases import KitCase, to_tensor
 from codecbench.kit.samples import DEFAULT_SPECS
 from codecbench.registry import reference
 from codecbench.workers.client import CodecClient, DeviceClient, EdgeClient
@@ -55,7 +55,7 @@ class Outcome:
         return f"{self.status:<8} {self.id}{f': {self.reason}' if self.reason else ''}"
 
 
-Subject: TypeAlias = "type[Codec] | Case"
+CheckSubject: TypeAlias = "type[Codec] | KitCase"
 """The subject of a check: a codec, or one case."""
 
 Points: TypeAlias = Callable[[type[Codec], TensorSpec], Sequence[Mapping[str, Any]]]
@@ -117,7 +117,7 @@ class Kit:
         self.codecs = list(codecs)
         self.specs = tuple(specs or DEFAULT_SPECS)
         self._points = points
-        self.cases: list[Case] = []
+        self.cases: list[KitCase] = []
         self.skips: list[Outcome] = []
         for codec in self.codecs:
             self._plan(codec)
@@ -132,7 +132,7 @@ class Kit:
             return
         for spec in self.specs:
             for point, reason in self._points_with_reasons(codec, spec):
-                case = Case(codec, spec, point)
+                case = KitCase(codec, spec, point)
                 if reason:
                     self.skips.append(Outcome(case.label, "all_checks", "skipped", reason))
                 else:
@@ -145,7 +145,7 @@ class Kit:
         except Exception:  # check_points_constructible makes the same calls and reports the error
             return []
 
-    def subjects(self) -> Iterator[tuple[Check, Subject]]:
+    def subjects(self) -> Iterator[tuple[Check, CheckSubject]]:
         """Yield every check with its subject, codec by codec."""
         for codec in self.codecs:
             if codec.unavailable():
@@ -159,18 +159,18 @@ class Kit:
                         if not check.of_codec and check.applies(case):
                             yield check, case
 
-    def outcome(self, check: Check, subject: Subject) -> Outcome:
+    def outcome(self, check: Check, subject: CheckSubject) -> Outcome:
         """Return the outcome of a check. It and the checks that it needs run at most once."""
         key = (id(subject), check.name)
         if key not in self._outcomes:
             self._outcomes[key] = self._run(check, subject)
         return self._outcomes[key]
 
-    def _run(self, check: Check, subject: Subject) -> Outcome:
+    def _run(self, check: Check, subject: CheckSubject) -> Outcome:
         label = subject_label(subject)
         for name in check.needs:
             needed = CHECKS[name]
-            if needed.of_codec and isinstance(subject, Case):
+            if needed.of_codec and isinstance(subject, KitCase):
                 prerequisite = self.outcome(needed, subject.codec)
             elif needed.applies(subject):
                 prerequisite = self.outcome(needed, subject)
@@ -190,7 +190,7 @@ class Kit:
             return Outcome(label, check.name, "failed", f"the codec raised {one_line(error)}", error)
         return Outcome(label, check.name, "passed")
 
-    def in_other_processes(self, case: Case) -> OtherProcessResult:
+    def in_other_processes(self, case: KitCase) -> OtherProcessResult:
         """Return the result of a case in other processes. The first call runs all cases together."""
         if self._other_process_results is None:
             self.edge()  # starts while the device process works
@@ -199,12 +199,12 @@ class Kit:
             self._other_process_results = self._decode_in_edge_process(ready, encoded)
         return self._other_process_results[id(case)]
 
-    def _is_ready(self, case: Case) -> bool:
+    def _is_ready(self, case: KitCase) -> bool:
         needs = (CHECKS[name] for name in CHECKS["check_other_process"].needs)
         return all(self.outcome(check, case).status == "passed" for check in needs if check.applies(case))
 
     def _decode_in_edge_process(
-        self, cases: Sequence[Case], encoded: Mapping[int, list[bytes] | str]
+        self, cases: Sequence[KitCase], encoded: Mapping[int, list[bytes] | str]
     ) -> dict[int, OtherProcessResult]:
         """Decode every payload in an edge process, with samples and cases in shuffled order."""
         results = {id(case): OtherProcessResult(encoded[id(case)], {}) for case in cases}
@@ -246,7 +246,7 @@ class OtherProcessResult:
     decoded: dict[int, Tensor | str]
 
 
-def _encode_in_device_processes(cases: Sequence[Case]) -> Iterator[tuple[Case, list[bytes] | str]]:
+def _encode_in_device_processes(cases: Sequence[KitCase]) -> Iterator[tuple[KitCase, list[bytes] | str]]:
     """Encode every case's samples in a device process, and close it."""
     device = DeviceClient() if cases else None
     try:
@@ -263,11 +263,11 @@ def _encode_in_device_processes(cases: Sequence[Case]) -> Iterator[tuple[Case, l
             device.close()
 
 
-def open_side(client: CodecClient, case: Case, side: Side) -> int:
+def open_side(client: CodecClient, case: KitCase, side: Side) -> int:
     """Open an instance of the case in a worker, restored for one side; return its handle."""
     return client.open_codec(reference(case.codec), case.spec, case.point, side, case.states[side])
 
 
-def subject_label(subject: Subject) -> str:
+def subject_label(subject: CheckSubject) -> str:
     """Return a codec's name, or a case's label."""
-    return subject.label if isinstance(subject, Case) else subject.name
+    return subject.label if isinstance(subject, KitCase) else subject.name

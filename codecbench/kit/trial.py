@@ -7,7 +7,7 @@ Importing this module does not import torch.
 from __future__ import annotations
 
 from codecbench.errors import CodecFailure, FailureCode, PayloadError, WorkerDied
-from codecbench.kit.cases import Case
+from codecbench.kit.cases import KitCase
 from codecbench.kit.runner import open_side
 from codecbench.measure import Deadline, process_cpu_s, process_status_bytes
 from codecbench.workers.client import EdgeClient
@@ -29,7 +29,7 @@ class Trial:
     MEMORY_FACTOR times that of the valid ones, plus MEMORY_TENSORS times the tensor, plus MEMORY_SLACK_BYTES.
     """
 
-    def __init__(self, edge: EdgeClient, case: Case) -> None:
+    def __init__(self, edge: EdgeClient, case: KitCase) -> None:
         self.edge = edge
         self._handle = open_side(edge, case, "edge")
         before_bytes = process_status_bytes("VmSize", edge.pid)

@@ -22,7 +22,7 @@ from support.paths import BROKEN
 from support.registered import CODECS, one_point
 
 from codecbench import TensorSpec
-from codecbench.kit.cases import Case
+from codecbench.kit.cases import KitCase
 from codecbench.kit.damage import mutated
 from codecbench.kit.runner import Kit
 from codecbench.kit.trial import Trial
@@ -38,7 +38,7 @@ MAX_FAULTS = 3
 """After so many a case's trial ends: each takes a new process."""
 
 
-def try_mutated(kit: Kit, case: Case, count: int, max_faults: int = MAX_FAULTS) -> tuple[int, list[str]]:
+def try_mutated(kit: Kit, case: KitCase, count: int, max_faults: int = MAX_FAULTS) -> tuple[int, list[str]]:
     """How many of `count` payloads were tried, and the faults, each with the payload behind it."""
     trial, tried, faults = Trial(kit.edge(), case), 0, []
     for payload in itertools.islice(mutated(case.payloads, 0), count):

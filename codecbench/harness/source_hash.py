@@ -102,9 +102,10 @@ def _imported_modules(importer: Module, entry: Import, top: str) -> Iterator[Mod
     if module is None:
         return
     if named is None and entry.name is not None and _only_reexports(module):
-        # The package re-exports the name: only the module that defines it counts, not all that the package imports.
+        # The package re-exports the name: only the module that defines it counts, not all that the package imports,
+        # unless the import takes all.
         for exported in read_source(module.path.read_bytes()).imports:
-            if entry.name == exported.bound:
+            if entry.name in (exported.bound, "*"):
                 yield from _imported_modules(module, exported, top)
         return
     yield module

@@ -1,4 +1,4 @@
-"""What a record says of where it was made."""
+"""The provenance of a record: machine, software and commit, without names of users or hosts."""
 
 from __future__ import annotations
 

@@ -205,7 +205,7 @@ def test_a_run_killed_at_twenty_random_moments_loses_nothing(
 
 
 def assert_is_part_of(whole: Mapping[str, Any], out: Path) -> None:
-    """What a killed run leaves: whole files of the undisturbed run, and at most temporary ones beside them."""
+    """A killed run leaves complete files of the undisturbed run, and at most temporary ones beside them."""
     for path in out.glob("*/*/*.json"):
         assert lasting(path.read_text()) == whole[str(path.relative_to(out))]
     for path in out.rglob("*.parquet"):

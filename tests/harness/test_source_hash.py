@@ -149,7 +149,7 @@ def test_comments_docstrings_and_blank_lines_do_not_count(tmp_path: Path, import
 
 
 def test_helpers_of_the_core_count_and_the_contract_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is read of a file of the core is changed in memory: the checkout itself must not be."""
+    """Edits a file of the core in memory only: the checkout itself must not change."""
     installed = codecs(manager())
     core = Path(sys.modules["codecbench"].__file__ or "").parent
     hashes = {name: source_sha256(installed[name]) for name in ("raw", "klt")}
@@ -164,6 +164,18 @@ def test_helpers_of_the_core_count_and_the_contract_does_not(monkeypatch: pytest
     changed = with_edited(core / "toolbox/transforms/tiling.py")  # which klt imports by way of the transform
     assert changed["raw"] == hashes["raw"]
     assert changed["klt"] != hashes["klt"]
+
+
+def test_everything_counts_that_a_star_imports_from_the_toolbox(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, starred="from codecbench.toolbox.coding import *\n" + CLASS)
+    kind = load_file(tmp_path / "starred.py").Mine
+    before = source_sha256(kind)
+    edited = Path(sys.modules["codecbench"].__file__ or "").parent / "toolbox/coding/huffman.py"
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda self: read_bytes(self) + b"\nX = 1\n" * (self == edited))
+    assert source_sha256(kind) != before
 
 
 def code(text: str) -> str:

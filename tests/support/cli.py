@@ -20,7 +20,7 @@ STEADY = ["--plugin", str(MISBEHAVING), "--codec", "steady"]
 
 @dataclass
 class Ended:
-    """How a command ended."""
+    """The exit status and the output of a command."""
 
     status: int
     out: str
@@ -37,7 +37,7 @@ Cli = Callable[..., Ended]
 
 
 class FakePair:
-    """What a plan needs of the two processes, without any."""
+    """Stands in for the two processes where only a plan is made."""
 
     def __init__(self, *arguments: Any) -> None:
         self.device = self.edge = self

@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from statistics import median
 
 from codecbench.analysis.selection import (
+    Origin,
     by_row_and_split,
     by_workload,
     groups,
     measured_records,
     one_set,
+    origin_of,
     payload_bytes,
     rows_in_order,
     splits_in_order,
@@ -79,8 +81,9 @@ class BdRates:
     """The BD-rates of one workload against one anchor.
 
     `values` holds them by metric, split and row. The metrics are the task's own, named `metric`, and PSNR where the
-    split is an image input. `units` and `decimals` are by metric. The records are of `n` test samples, one sample set
-    and one seed; the sentences in `left_out` say which records were left out.
+    split is an image input. `units` and `decimals` are by metric, and `origins` holds those of all points, by row and
+    split. The records are of `n` test samples, one sample set and one seed; the sentences in `left_out` say which
+    records were left out.
     """
 
     workload: str
@@ -89,10 +92,15 @@ class BdRates:
     units: Mapping[str, str]
     decimals: Mapping[str, int]
     values: Mapping[str, Mapping[str, Mapping[str, BdRate]]]
+    origins: Mapping[tuple[str, str], tuple[Origin, ...]]
     n: int
     sample_set: str
     seed: int
     left_out: tuple[str, ...]
+
+    def origins_of(self, row: str, split: str) -> tuple[Origin, ...]:
+        """Returns the origins of a BD-rate: of the row's points and of the anchor's."""
+        return self.origins.get((row, split), ()) + self.origins.get((self.anchor, split), ())
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -218,6 +226,7 @@ def _bd_rates(workload: str, records: Sequence[Record], anchor: str, left_out: S
         values={
             metric: {split: rates for split, rates in splits.items() if rates} for metric, splits in values.items()
         },
+        origins={at: tuple(map(origin_of, points)) for at, points in found.items()},
         n=task.n,
         sample_set=key.sample_set,
         seed=key.seed,

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from codecbench.analysis.latency import LOCAL, STEPS, Latency, Scenario, latency_of, local_latency
-from codecbench.analysis.selection import choose, groups, has_choices, valid_budget
+from codecbench.analysis.selection import Origin, choose, groups, has_choices, valid_budget
 from codecbench.errors import UsageError
 from codecbench.results.cell import point_label
-from codecbench.results.record import Record
+from codecbench.results.record import IsolationLevel, Record
 
 Status: TypeAlias = Literal["ok", "skipped", "failed", "not run", "no such point"]
 
@@ -24,7 +24,8 @@ class Entry:
     are the medians of the steps on each side. `predicted` names the steps whose time a device profile predicted,
     separated by spaces. `over_budget` is True where no point is within the budget, `uncertain` where the paired
     interval of the choice crosses the budget, and `chosen_on_test` where the records hold no choice samples. `notes`
-    gives the reasons for missing points.
+    gives the reasons for missing points. `isolation` and `mixed_plugin` are those of the chosen record; `isolation` is
+    None without a codec's record.
     """
 
     row: str
@@ -50,7 +51,14 @@ class Entry:
     over_budget: bool = False
     uncertain: bool = False
     chosen_on_test: bool = False
+    isolation: IsolationLevel | None = None
+    mixed_plugin: bool = False
     notes: tuple[str, ...] = ()
+
+    @property
+    def origin(self) -> Origin | None:
+        """The origin of the numbers, None without a record of a codec."""
+        return None if self.isolation is None else Origin(self.row, self.isolation, self.mixed_plugin)
 
     @property
     def changed(self) -> bool:
@@ -139,6 +147,8 @@ def _chosen_entry(measured: Sequence[Record], notes: tuple[str, ...], budget: fl
         over_budget=over,
         uncertain=uncertain,
         chosen_on_test=len(measured) > 1 and not has_choices(measured),
+        isolation=record.provenance.isolation,
+        mixed_plugin=record.provenance.mixed_plugin,
         notes=notes,
     )
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecbench.analysis.latency import LOCAL, STEPS, Latency, Scenario, latency_of, local_latency, sum_of
-from codecbench.analysis.selection import LOSS_TOLERANCE, groups, valid_budget
+from codecbench.analysis.selection import LOSS_TOLERANCE, Origin, groups, origin_of, valid_budget
 from codecbench.errors import UsageError
 from codecbench.links.model import Link
 from codecbench.results.cell import point_label
@@ -36,7 +36,7 @@ class Candidate:
     """One way to serve a request: a split, a row and an operating point, or `local`.
 
     `loss` is of the choice samples, positive where the codec is worse. `change` and its interval are of the test
-    samples, in the metric's own direction.
+    samples, in the metric's own direction. `origin` is None where no codec runs.
     """
 
     split: str
@@ -48,6 +48,7 @@ class Candidate:
     change_high: float
     payload_bytes: float
     latency: Latency
+    origin: Origin | None = None
 
     @property
     def label(self) -> str:
@@ -201,6 +202,7 @@ def _candidate(record: Record, scenario: Scenario) -> Candidate:
         change_high=task.change_high,
         payload_bytes=size.payload_bytes.mean,
         latency=latency_of(record, scenario),
+        origin=origin_of(record),
     )
 
 

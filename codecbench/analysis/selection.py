@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from codecbench.errors import DataError, UsageError
 from codecbench.results.cell import point_label
-from codecbench.results.record import Record, Size, Task, TensorGroup, Time
+from codecbench.results.record import IsolationLevel, Record, Size, Task, TensorGroup, Time
 
 LOSS_TOLERANCE = 1e-9
 """Losses that differ by less count as equal: they differ by rounding only."""
@@ -22,6 +22,14 @@ class MeasuredGroups(NamedTuple):
     size: Size
     task: Task
     time: Time
+
+
+class Origin(NamedTuple):
+    """The origin of a measured number: its row, and what `provenance` says on the isolation of the codec's code."""
+
+    row: str
+    isolation: IsolationLevel
+    mixed_plugin: bool
 
 
 class Chosen(NamedTuple):
@@ -41,6 +49,11 @@ def groups(record: Record) -> MeasuredGroups:
     if not (record.tensor and record.size and record.task and record.time):
         raise DataError(f"record {record.cell} is 'ok' but lacks measurements; delete it and run again")
     return MeasuredGroups(record.tensor, record.size, record.task, record.time)
+
+
+def origin_of(record: Record) -> Origin:
+    """Returns the origin of a record's numbers."""
+    return Origin(record.row, record.provenance.isolation, record.provenance.mixed_plugin)
 
 
 def payload_bytes(record: Record) -> float:

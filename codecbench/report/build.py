@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from codecbench.analysis.latency import Scenario
 from codecbench.analysis.selection import one_set
-from codecbench.codec import Codec
 from codecbench.errors import UsageError
 from codecbench.report import page
 from codecbench.report.page import Ids, Section
@@ -32,14 +31,14 @@ class Request:
     """The contents of a report.
 
     `scenarios` differ in their links only. `budgets` is the accepted loss in the metric's own unit: one for all
-    workloads, or one by workload name. `codecs` are the installed classes, for their docstrings. `anchor` is the anchor
+    workloads, or one by workload name. `docstrings` are those of the installed codecs by name. `anchor` is the anchor
     row of BD-rates; None chooses one. `command` is the command line shown on the page.
     """
 
     records: Sequence[Record]
     scenarios: Sequence[Scenario]
     budgets: float | Mapping[str, float]
-    codecs: Mapping[str, type[Codec]] = field(default_factory=dict)
+    docstrings: Mapping[str, str] = field(default_factory=dict)
     sample_set: str | None = None
     anchor: str | None = None
     paper: bool = True
@@ -89,7 +88,7 @@ def _subject(request: Request, workload: str, ids: Ids, level: int) -> Subject:
     shown, left_out = one_set(found, workload, request.sample_set)
     return Subject(
         workload=workload, records=tuple(shown), left_out=tuple(left_out), scenarios=tuple(request.scenarios),
-        budgets=request.budgets, codecs=request.codecs, ids=ids, level=level,
+        budgets=request.budgets, docstrings=request.docstrings, ids=ids, level=level,
     )  # fmt: skip
 
 

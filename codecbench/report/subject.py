@@ -9,7 +9,6 @@ from functools import cached_property
 from codecbench.analysis.budget import budget_of
 from codecbench.analysis.latency import Latency, Scenario
 from codecbench.analysis.study import Study
-from codecbench.codec import Codec
 from codecbench.report import page as report_page
 from codecbench.report.page import Ids
 from codecbench.results.record import Record, Task
@@ -22,7 +21,7 @@ class Subject:
     """One workload of the report, on one sample set and seed.
 
     `records` are the records that are shown; the sentences in `left_out` say which are not. `scenarios` differ in their
-    links only. `codecs` holds the installed classes by name, for their docstrings. `level` is the level of the
+    links only. `docstrings` are those of the installed codecs by name. `level` is the level of the
     headings.
     """
 
@@ -31,7 +30,7 @@ class Subject:
     left_out: tuple[str, ...]
     scenarios: tuple[Scenario, ...]
     budgets: float | Mapping[str, float]
-    codecs: Mapping[str, type[Codec]]
+    docstrings: Mapping[str, str]
     ids: Ids
     level: int
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-from codecbench.codec import Codec
 
 
 @dataclass(frozen=True)
@@ -64,10 +62,10 @@ def point_label(point: Mapping[str, Any]) -> str:
     return ",".join(f"{key}={value}" for key, value in point.items())
 
 
-def row_label(codec: type[Codec], point: Mapping[str, Any]) -> str:
-    """Return the table row of a point: `zlib`, or `raw (uint8)` if `rows_by` names an argument."""
-    values = [str(point[key]) for key in codec.rows_by if key in point]
-    return f"{codec.name} ({', '.join(values)})" if values else codec.name
+def row_label(codec: str, rows_by: Sequence[str], point: Mapping[str, Any]) -> str:
+    """Return the table row of a codec's point: `zlib`, or `raw (uint8)` if `rows_by` names an argument."""
+    values = [str(point[key]) for key in rows_by if key in point]
+    return f"{codec} ({', '.join(values)})" if values else codec
 
 
 def sample_set_id(subset: str, sample_ids: list[int]) -> str:

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from codecbench.errors import DataError
+from codecbench.results.cell import digest as canonical_digest
+from codecbench.workload import Subset
 
-SCHEMA = 2
+SCHEMA = 3
+
+IsolationLevel: TypeAlias = Literal["kernel", "partial", "audit", "unknown"]
+"""The means that kept codec code in its process, strongest first.
+
+"kernel": Landlock, seccomp and the audit hook; "partial": a part of them; "audit": the audit hook alone; "unknown": the
+record was made before schema 3.
+"""
+
+Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""A SHA-256 in hexadecimal digits."""
+
+_FIRST_WITH_DIGEST = 3
+"""The first schema whose records hold their own digest."""
 
 _NUMBERS = re.compile(r"\[\n\s*((?:[-+.\deE]+,\s*)*[-+.\deE]+)\s*\]")
 """A list of numbers as `json.dumps` indents it. (JSON strings contain no line breaks, so none can match.)"""
@@ -166,8 +181,32 @@ class Samples(_Group):
     rows: int
 
 
+class SampleDigest(_Group):
+    """One sample's digests: of its payload, and of the decoded tensor's little-endian row-major bytes."""
+
+    sample_id: int
+    subset: Subset
+    payload: Sha256
+    tensor: Sha256
+
+
+class Digests(_Group):
+    """Digests with which anybody can encode again and compare.
+
+    `payloads` is over the payloads of all test samples, then of all choice samples, see
+    `codecbench.results.digests.PayloadChain`; `samples` has up to 16 samples.
+    """
+
+    payloads: Sha256
+    samples: list[SampleDigest]
+
+
 class Provenance(_Group):
-    """The facts that are needed to reproduce the record. Never a host name, a user name or an absolute path."""
+    """The facts that are needed to reproduce the record. Never a host name, a user name or an absolute path.
+
+    `isolation_detail` is one line, empty if unknown. With `mixed_plugin` the codec's file also registers the workload,
+    so it was loaded in the model's processes too.
+    """
 
     codecbench: str
     plugin: str
@@ -184,13 +223,17 @@ class Provenance(_Group):
     dirty: bool | None
     command: str
     started_utc: str
+    isolation: IsolationLevel
+    isolation_detail: str
+    mixed_plugin: bool
 
 
 class Record(_Group):
     """The record of one cell. With status `ok` it has all measured groups; with `skipped` and `failed` a reason.
 
     `row` is the table row of the cell's point; see `codecbench.results.cell.row_label`. `timed` is null if the record
-    was written with schema 1.
+    was written with schema 1. `digest` is of the record's own text as it was read: null until it is written, and in
+    records of schema 1 and 2.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -210,18 +253,25 @@ class Record(_Group):
     choice: Choice | None = None
     quality: Quality | None = None
     samples: Samples | None = None
+    digests: Digests | None = None
     provenance: Provenance
+    digest: Sha256 | None = None
+
+    def with_digest(self) -> Record:
+        """Return the record with its own digest, as it is written and read again."""
+        return self.model_copy(update={"digest": _own_digest(self.model_dump(mode="json", by_alias=True))})
 
     def to_text(self) -> str:
-        """Return the record as JSON text, one field on each line, with a newline at the end."""
-        text = json.dumps(self.model_dump(mode="json", by_alias=True), indent=1)
+        """Return the record as JSON text with its own digest, one field on each line, with a newline at the end."""
+        text = json.dumps(self.with_digest().model_dump(mode="json", by_alias=True), indent=1)
         return _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
 
 
 def parse(text: str, label: str) -> Record:
     """Parse the JSON text of a record, and upgrade an older schema. `label` names the record in errors.
 
-    Raises NewerSchemaError for a newer schema, and DataError if the text is not a record.
+    Raises NewerSchemaError for a newer schema, and DataError if the text is not a record or was changed after it was
+    written.
     """
     try:
         values: Any = json.loads(text)
@@ -234,14 +284,23 @@ def parse(text: str, label: str) -> Record:
         raise NewerSchemaError(
             f"{label} has schema {schema}, newer than this codecbench reads ({SCHEMA}); upgrade codecbench"
         )
+    written = values
     for older in range(schema, SCHEMA):
         values = _UPGRADES[older](values)
     try:
-        return Record.model_validate(values)
+        record = Record.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise DataError(f"{label}: field {place!r}: {first['msg']}; delete it and run again") from error
+    if schema >= _FIRST_WITH_DIGEST and written.get("digest") != _own_digest(written):
+        raise DataError(f"{label} was changed after it was written: its digest is another one; delete it and run again")
+    return record
+
+
+def _own_digest(values: dict[str, Any]) -> str:
+    """Return the digest of a record from its plain values, without the field of the digest itself."""
+    return canonical_digest({name: value for name, value in values.items() if name != "digest"})
 
 
 def _from_1(values: dict[str, Any]) -> dict[str, Any]:
@@ -249,4 +308,13 @@ def _from_1(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "schema": 2, "timed": None}
 
 
-_UPGRADES = {1: _from_1}
+def _from_2(values: dict[str, Any]) -> dict[str, Any]:
+    """Upgrade from schema 2, which had no digests and did not tell what kept codec code in its process."""
+    unknown = {"isolation": "unknown", "isolation_detail": "", "mixed_plugin": False}
+    provenance = values.get("provenance")
+    if isinstance(provenance, dict):
+        provenance = {**provenance, **unknown}
+    return {**values, "schema": 3, "digests": None, "provenance": provenance, "digest": None}
+
+
+_UPGRADES = {1: _from_1, 2: _from_2}

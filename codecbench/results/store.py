@@ -14,7 +14,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,11 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Create and lock the folder within a with block. Raises UsageError if it is read-only or already locked."""
+        """Create and lock the folder within a with block. Raises UsageError if it is read-only or already locked.
+
+        If the block raises before anything is written, folders that were created here are removed again.
+        """
+        created = [folder for folder in (self.out, *self.out.parents) if not folder.exists()]
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             lock = (self.out / ".lock").open("w")
@@ -59,7 +63,15 @@ class Store:
                 ) from error
             for left_over in self.out.rglob("*.tmp"):
                 left_over.unlink()
-            yield
+            try:
+                yield
+            except BaseException:
+                if created and not any(path.name != ".lock" for path in self.out.iterdir()):
+                    (self.out / ".lock").unlink()
+                    with suppress(OSError):  # a folder above it may have got something else meanwhile
+                        for folder in created:
+                            folder.rmdir()
+                raise
 
     def records(self) -> list[Record]:
         """Return all records, by path. Raises UsageError without a folder, DataError for an unreadable record."""

@@ -7,13 +7,14 @@ from itertools import chain
 from typing import Any
 
 from codecbench.analysis.bd_rate import BdRate, BdRates
-from codecbench.tables import formats
+from codecbench.tables import formats, reservations
 from codecbench.tables.document import Cell, Document, Group, TableBlock
 from codecbench.tables.formats import SPLITS_PER_BLOCK, batches
+from codecbench.tables.reservations import Reservations
 
 CSV_FIELDS = (
     "workload", "metric", "anchor", "row", "split", "bd_rate_percent", "from", "to", "overlap", "points", "dropped",
-    "anchor_points", "anchor_dropped", "reason",
+    "anchor_points", "anchor_dropped", "reason", "isolation", "mixed_plugin",
 )  # fmt: skip
 
 
@@ -27,7 +28,8 @@ def document(rates: BdRates, splits_per_block: int = SPLITS_PER_BLOCK) -> Docume
     """Returns the table as blocks of formatted cells. Footnotes give the reasons for missing BD-rates."""
     notes: dict[str, int] = {}
     columns = [(metric, split) for metric, splits in rates.values.items() for split in splits]
-    blocks = tuple(_block(rates, batch, notes) for batch in batches(columns, splits_per_block))
+    reserved = reservations.of_origins(chain.from_iterable(rates.origins.values()))
+    blocks = tuple(_block(rates, batch, notes, reserved) for batch in batches(columns, splits_per_block))
     return Document(
         title=f"{rates.workload}: bytes at equal metric, in % of {rates.anchor} (BD-rate)",
         blocks=blocks,
@@ -37,7 +39,9 @@ def document(rates: BdRates, splits_per_block: int = SPLITS_PER_BLOCK) -> Docume
             "(from - to): BD-rate with PCHIP. left out: points of the row that one of its smaller payloads equals or "
             "beats.",
             *rates.left_out,
+            *reserved.remarks,
         ),
+        marks=reserved.marks,
         notes=tuple(notes),
     )
 
@@ -52,7 +56,8 @@ def csv_rows(rates: BdRates) -> Iterator[dict[str, Any]]:
                     found.overlap, found.curve.points, found.curve.dropped, found.anchor.points, found.anchor.dropped,
                     found.reason,
                 )  # fmt: skip
-                yield dict(zip(CSV_FIELDS, values, strict=True))
+                reserved = reservations.csv_values(rates.origins_of(row, split))
+                yield dict(zip(CSV_FIELDS, (*values, *reserved.values()), strict=True))
 
 
 def _layouts(rates: BdRates) -> Iterator[Document]:
@@ -60,7 +65,9 @@ def _layouts(rates: BdRates) -> Iterator[Document]:
     return (document(rates, count) for count in range(SPLITS_PER_BLOCK, 0, -1))
 
 
-def _block(rates: BdRates, columns: Sequence[tuple[str, str]], notes: dict[str, int]) -> TableBlock:
+def _block(
+    rates: BdRates, columns: Sequence[tuple[str, str]], notes: dict[str, int], reserved: Reservations
+) -> TableBlock:
     names = {metric: f"{metric} {unit}".strip() for metric, unit in rates.units.items()}
     groups = tuple(
         Group(split, ("% bytes", f"{names[metric]} from - to", "left out"), ("right", "left", "right"))
@@ -69,13 +76,19 @@ def _block(rates: BdRates, columns: Sequence[tuple[str, str]], notes: dict[str, 
     lines = []
     for row in rates.rows:
         cells = [
-            _cells(rates.values[metric][split].get(row), rates.decimals[metric], notes) for metric, split in columns
+            _cells(
+                rates.values[metric][split].get(row),
+                rates.decimals[metric],
+                notes,
+                reserved.marks_of(*rates.origins_of(row, split)),
+            )
+            for metric, split in columns
         ]
         lines.append((row, tuple(chain.from_iterable(cells))))
     return TableBlock("codec", groups, tuple(lines))
 
 
-def _cells(found: BdRate | None, decimals: int, notes: dict[str, int]) -> tuple[Cell, ...]:
+def _cells(found: BdRate | None, decimals: int, notes: dict[str, int], marks: str) -> tuple[Cell, ...]:
     if found is None:
         return (Cell("-"), Cell(), Cell())
     left_out = Cell(str(found.curve.dropped))
@@ -83,7 +96,7 @@ def _cells(found: BdRate | None, decimals: int, notes: dict[str, int]) -> tuple[
         number = notes.setdefault(found.reason, len(notes) + 1)
         return (Cell("-", notes=(number,)), Cell(), left_out)
     covered = Cell(f"{found.low:.{decimals}f} - {found.high:.{decimals}f}")
-    return (Cell(_percent(found.percent)), covered, left_out)
+    return (Cell(_percent(found.percent), marks), covered, left_out)
 
 
 def _percent(percent: float) -> str:

@@ -11,6 +11,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any, Literal, TypeAlias
 
@@ -20,9 +21,10 @@ from codecbench.analysis.published import PublishedTable, published_tables
 from codecbench.analysis.selection import by_workload, one_set, rows_in_order, splits_in_order
 from codecbench.errors import UsageError
 from codecbench.results.record import Record
-from codecbench.tables import formats
+from codecbench.tables import formats, reservations
 from codecbench.tables.document import Cell, Document, Group, TableBlock, with_interval
 from codecbench.tables.formats import SPLITS_PER_BLOCK, alternatives, batches, short, with_percent
+from codecbench.tables.reservations import Reservations
 
 Intervals: TypeAlias = Literal["all", "value", "none"]
 """The intervals that are shown; narrow terminals have no space for all."""
@@ -75,10 +77,18 @@ class Table:
         return Document(
             title=self.title,
             blocks=blocks,
-            remarks=self.remarks,
-            marks=tuple((mark, meaning) for mark, meaning in _MARKS.items() if mark in used),
+            remarks=(*self.remarks, *self.reservations.remarks),
+            marks=(
+                *((mark, meaning) for mark, meaning in _MARKS.items() if mark in used),
+                *self.reservations.marks,
+            ),
             notes=tuple(notes),
         )
+
+    @cached_property
+    def reservations(self) -> Reservations:
+        """The reservations of the records that the entries show."""
+        return reservations.of_origins(entry.origin for entry in self.entries.values())
 
     def csv_rows(self) -> Iterator[dict[str, Any]]:
         """Yields one flat line for each entry, with the keys of CSV_FIELDS and unrounded numbers."""
@@ -115,6 +125,7 @@ class Table:
         change_low, change_high = (entry.change_low, entry.change_high) if intervals == "all" else (None, None)
         change = with_interval(entry.change, change_low, change_high, f"+.{self.decimals}f")
         marks = choice_marks(entry) + (_CHANGED if intervals != "all" and entry.changed else "")
+        marks += self.reservations.marks_of(entry.origin)
         return (
             Cell(with_percent(self._payload(entry.payload_bytes), entry.payload_percent)),
             Cell(with_percent(short(entry.network_ms), entry.network_percent)),

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from codecbench.analysis.selection import origin_of
 from codecbench.errors import DataError
 from codecbench.names import pick
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record, Seconds, Size, Task
 from codecbench.results.statistics import mcnemar_p, paired_bootstrap_p, paired_change
+from codecbench.tables import reservations
 from codecbench.tables.document import Cell, Document, Group, TableBlock, markdown, text, with_interval
 from codecbench.tables.formats import PROSE_WIDTH
+from codecbench.tables.reservations import Reservations
 
 Columns: TypeAlias = "Mapping[str, NDArray[Any]]"
 _Identity: TypeAlias = tuple[str, str, str, str, int, str]
@@ -50,6 +54,16 @@ class CellPair:
     encode_ratio: float | None
     decode_ratio: float | None
 
+    @property
+    def equal_payloads(self) -> bool | None:
+        """True if all payloads of A and B are equal, by their digests.
+
+        None if one has no digests, or if other choice samples were coded, whose payloads count too.
+        """
+        if self.a.digests is None or self.b.digests is None or _choice_set(self.a) != _choice_set(self.b):
+            return None
+        return self.a.digests.payloads == self.b.digests.payloads
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -75,6 +89,7 @@ class Comparison:
     def _rest(self) -> Document:
         """Returns the cells that no table shows: those without measurements, and those that one folder lacks."""
         remarks = [
+            *self._payload_remarks(),
             *(f"{_label(a)}: {_status(a)} in A, {_status(b)} in B." for a, b in self.incomplete),
             *(f"Only in A: {_label(record)}." for record in self.only_a),
             *(f"Only in B: {_label(record)}." for record in self.only_b),
@@ -82,6 +97,14 @@ class Comparison:
         counts = f"{len(self.pairs)} compared, {len(self.incomplete)} without two measurements"
         title = f"Cells: {counts}, {len(self.only_a)} only in A, {len(self.only_b)} only in B"
         return Document(title, (), tuple(remarks))
+
+    def _payload_remarks(self) -> Iterator[str]:
+        """Yields the number of cells with equal payloads, then the others, where A and B have digests of the same."""
+        digested = [pair for pair in self.pairs if pair.equal_payloads is not None]
+        equal = sum(pair.equal_payloads is True for pair in digested)
+        if digested:
+            yield f"Payloads: byte for byte equal in {equal} of {len(digested)} cells, by their digests."
+        yield from (f"Other payloads: {_label(pair.a)}." for pair in digested if not pair.equal_payloads)
 
 
 def compare(a: Results, b: Results) -> Comparison:
@@ -178,7 +201,11 @@ def _document(workload: str, pairs: Sequence[CellPair]) -> Document:
         Group(metric, ("A", "B", "B - A", "p"), ("right", "right", "left", "left")),
         Group("time B / A", ("encode", "decode"), ("right", "right")),
     )
-    rows = tuple((_label(pair.a, with_workload=False), _cells(pair)) for pair in pairs)
+    sides = {
+        "A": reservations.of_records(pair.a for pair in pairs),
+        "B": reservations.of_records(pair.b for pair in pairs),
+    }
+    rows = tuple((_label(pair.a, with_workload=False), _cells(pair, sides)) for pair in pairs)
     return Document(
         title=f"{workload}: A against B",
         blocks=(TableBlock("cell", groups, rows),),
@@ -186,11 +213,13 @@ def _document(workload: str, pairs: Sequence[CellPair]) -> Document:
             "B - A: on the same test samples, with its paired 95 % bootstrap interval.",
             f"p: {_test_name(task.test)}, two-sided, for each cell by itself ({len(pairs)} in all).",
             *_difference_remarks(pairs),
+            *(f"{side}: {remark}" for side, found in sides.items() for remark in found.remarks),
         ),
+        marks=tuple((mark, f"{side}: {text}") for side, found in sides.items() for mark, text in found.marks),
     )
 
 
-def _cells(pair: CellPair) -> tuple[Cell, ...]:
+def _cells(pair: CellPair, sides: Mapping[str, Reservations]) -> tuple[Cell, ...]:
     (size_a, task_a), (size_b, task_b) = _size_and_task(pair.a), _size_and_task(pair.b)
     digits = task_a.decimals
     texts = (
@@ -204,7 +233,8 @@ def _cells(pair: CellPair) -> tuple[Cell, ...]:
         _ratio_text(pair.encode_ratio),
         _ratio_text(pair.decode_ratio),
     )
-    return tuple(map(Cell, texts))
+    marks = (sides["A"].marks_of(origin_of(pair.a)), sides["B"].marks_of(origin_of(pair.b)))
+    return tuple(Cell(shown, mark) for shown, mark in zip_longest(texts, marks, fillvalue=""))
 
 
 def _ratio_text(ratio: float | None) -> str:
@@ -236,6 +266,10 @@ def _label(record: Record, with_workload: bool = True) -> str:
     seed = f"seed={key.seed}" if key.seed else ""
     parts = (key.workload if with_workload else "", key.split, key.codec, point_label(key.point), seed)
     return " ".join(part for part in parts if part)
+
+
+def _choice_set(record: Record) -> str | None:
+    return record.choice.sample_set if record.choice else None
 
 
 def _status(record: Record) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from codecbench.analysis.curves import CurvePoint, Curves, row_and_point
-from codecbench.analysis.selection import groups
+from codecbench.analysis.selection import groups, origin_of
 from codecbench.results.cell import point_label
-from codecbench.tables import formats
+from codecbench.tables import formats, reservations
 from codecbench.tables.document import Cell, Document, Group, TableBlock, with_interval
+from codecbench.tables.reservations import Reservations
 
 _FALLS = "↓"
 _MARKS = ((_FALLS, "a smaller payload of the same row does better, the two intervals of the change apart"),)
@@ -17,6 +18,7 @@ CSV_FIELDS = (
     "workload", "metric", "unit", "n", "sample_set", "seed", "split", "row", "codec", "point", "payload_bytes",
     "payload_percent", "bound_bytes", "value", "low", "high", "change", "change_low", "change_high", "choice_change",
     "encode_ms", "decode_ms", "device_state_bytes", "edge_state_bytes", "falls",
+    "isolation", "mixed_plugin",
 )  # fmt: skip
 
 
@@ -27,8 +29,10 @@ def render(curves: Sequence[Curves], format_: str, width: int | None = None) -> 
 
 
 def documents(curves: Curves) -> list[Document]:
-    """Returns one document for each split, with one block."""
-    return [_document(curves, split) for split in curves.points]
+    """Returns one document for each split, with one block. Reservations are counted over all splits."""
+    points = (point for rows in curves.points.values() for found in rows.values() for point in found)
+    found = reservations.of_records(point.record for point in points)
+    return [_document(curves, split, found) for split in curves.points]
 
 
 def csv_rows(curves: Curves) -> Iterator[dict[str, Any]]:
@@ -36,12 +40,12 @@ def csv_rows(curves: Curves) -> Iterator[dict[str, Any]]:
     return (_flat(point) for rows in curves.points.values() for points in rows.values() for point in points)
 
 
-def _document(curves: Curves, split: str) -> Document:
+def _document(curves: Curves, split: str, reserved: Reservations) -> Document:
     rows = curves.points[split]
     falls = any(point.falls for points in rows.values() for point in points)
     return Document(
         title=f"{curves.workload}, {split}: every operating point, by payload",
-        blocks=(_block(split, rows),),
+        blocks=(_block(split, rows, reserved),),
         remarks=(
             f"{curves.n} test samples ({curves.sample_set}), seed {curves.seed}. bytes: mean payload, and its share of "
             "the raw tensor. bound: the Shannon bound of the payload's symbols under the prior that both sides hold, "
@@ -49,23 +53,24 @@ def _document(curves: Curves, split: str) -> Document:
             "paired. Milliseconds are medians of one sample on one thread; state: what device and edge hold "
             "beforehand.",
             *curves.left_out,
+            *reserved.remarks,
         ),
-        marks=_MARKS if falls else (),
+        marks=(*(_MARKS if falls else ()), *reserved.marks),
     )
 
 
-def _block(split: str, rows: Mapping[str, Sequence[CurvePoint]]) -> TableBlock:
+def _block(split: str, rows: Mapping[str, Sequence[CurvePoint]], reserved: Reservations) -> TableBlock:
     task = next(groups(point.record).task for points in rows.values() for point in points)
     headings = (
         "bytes (%)", "bound", f"{task.metric} {task.unit}".strip(), "change", "encode ms", "decode ms",
         "state, bytes",
     )  # fmt: skip
     alignments = ("right", "right", "left", "left", "right", "right", "right")
-    lines = [(row_and_point(point.record), _cells(point)) for points in rows.values() for point in points]
+    lines = [(row_and_point(point.record), _cells(point, reserved)) for points in rows.values() for point in points]
     return TableBlock("codec and point", (Group(split, headings, alignments),), tuple(lines))
 
 
-def _cells(point: CurvePoint) -> tuple[Cell, ...]:
+def _cells(point: CurvePoint, reserved: Reservations) -> tuple[Cell, ...]:
     tensor, size, task, time = groups(point.record)
     mean = size.payload_bytes.mean
     bound = size.estimated_bytes
@@ -74,7 +79,7 @@ def _cells(point: CurvePoint) -> tuple[Cell, ...]:
         Cell(f"{mean:,.1f} ({100 * mean / tensor.raw_bytes:.3g})"),
         Cell("-" if bound is None else f"{bound:,.1f}"),
         Cell(with_interval(task.value, task.low, task.high, f".{task.decimals}f")),
-        Cell(change, _FALLS if point.falls else ""),
+        Cell(change, (_FALLS if point.falls else "") + reserved.marks_of(origin_of(point.record))),
         Cell(f"{1000 * time.encode_s.median:.3g}"),
         Cell(f"{1000 * time.decode_s.median:.3g}"),
         Cell(f"{size.device_state_bytes:,} + {size.edge_state_bytes:,}"),
@@ -90,6 +95,6 @@ def _flat(point: CurvePoint) -> dict[str, Any]:
         100 * size.payload_bytes.mean / tensor.raw_bytes, size.estimated_bytes, task.value, task.low, task.high,
         task.change, task.change_low, task.change_high, record.choice.change if record.choice else None,
         1000 * time.encode_s.median, 1000 * time.decode_s.median, size.device_state_bytes, size.edge_state_bytes,
-        point.falls,
+        point.falls, record.provenance.isolation, record.provenance.mixed_plugin,
     )  # fmt: skip
     return dict(zip(CSV_FIELDS, values, strict=True))

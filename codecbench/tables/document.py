@@ -64,7 +64,10 @@ _LATEX_SPECIAL = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': "''", "[": "{[}", "]": "{]}",
 }  # fmt: skip
-_LATEX_MARKS = {"†": r"\dagger", "‡": r"\ddagger", "~": r"\sim", "*": r"\ast", "↓": r"\downarrow"}
+_LATEX_MARKS = {
+    "†": r"\dagger", "‡": r"\ddagger", "~": r"\sim", "*": r"\ast", "↓": r"\downarrow", "°": r"\circ",
+    "§": r"\S",
+}  # fmt: skip
 _MINUS = re.compile(r"(?<![\w.)\]])-(?=\d)")
 _LATEX_ROW = TableFormat(
     lineabove=None,

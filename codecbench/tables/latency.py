@@ -43,8 +43,9 @@ def document(table: Table, splits_per_block: int = SPLITS_PER_BLOCK) -> Document
             f"{LOCAL}: the whole network on the device. speed-up: how many times faster a request is than that.",
             f"Points: those of the smallest payload within the budget of {table.context['budget']:g}; "
             "'codecbench plan' looks for the fastest.",
+            *table.reservations.remarks,
         ),
-        marks=tuple((mark, meaning) for mark, meaning in _MARKS if mark in used),
+        marks=(*((mark, meaning) for mark, meaning in _MARKS if mark in used), *table.reservations.marks),
     )
 
 
@@ -57,12 +58,20 @@ def _block(table: Table, splits: Sequence[str]) -> TableBlock:
     groups = tuple(Group(split, _HEADINGS, ("right",) * len(_HEADINGS)) for split in splits)
     rows = []
     for row in table.rows:
-        cells = [cell for split in splits for cell in _cells(table.entries[row, split], table.entries[LOCAL, split])]
+        cells = [
+            cell
+            for split in splits
+            for cell in _cells(
+                table.entries[row, split],
+                table.entries[LOCAL, split],
+                table.reservations.marks_of(table.entries[row, split].origin),
+            )
+        ]
         rows.append((row, tuple(cells)))
     return TableBlock("codec", groups, tuple(rows))
 
 
-def _cells(entry: Entry, local: Entry) -> Iterable[Cell]:
+def _cells(entry: Entry, local: Entry, marks: str) -> Iterable[Cell]:
     if entry.latency_ms is None or local.latency_ms is None:
         return (Cell("-" if entry.status == "no such point" else entry.status), *(Cell(),) * 4)
     predicted = set(entry.predicted.split())
@@ -73,6 +82,6 @@ def _cells(entry: Entry, local: Entry) -> Iterable[Cell]:
         Cell(short(entry.device_ms), PREDICTED if predicted & {"head", "encode"} else ""),
         Cell(short(entry.network_ms)),
         Cell(short(entry.edge_ms), PREDICTED if predicted & {"decode", "tail"} else ""),
-        Cell(total),
+        Cell(total, marks),
         Cell("" if entry.row == LOCAL else short(local.latency_ms / entry.latency_ms)),
     )

@@ -7,8 +7,9 @@ from typing import Any
 
 from codecbench.analysis.latency import LOCAL, PREDICTED, PREDICTED_MEANS, STEPS, Scenario
 from codecbench.analysis.planner import BandwidthRange, Candidate, Limits, Plan
-from codecbench.tables import document
+from codecbench.tables import document, reservations
 from codecbench.tables.formats import short
+from codecbench.tables.reservations import Reservations
 
 FRONT_SHOWN = 12
 
@@ -17,6 +18,7 @@ def as_text(
     plan: Plan, ranges: Sequence[BandwidthRange], limits: Limits, scenario: Scenario, metric: str, width: int
 ) -> str:
     """Returns the choice and its reason, then the Pareto front, then the best choice for each range of bandwidth."""
+    reserved = reservations_of(plan, plan.front[:FRONT_SHOWN])
     lines = [
         f"link {scenario.link.name}, device {scenario.device_name}, edge {scenario.edge_name}; loss at most "
         f"{limits.budget:g} of {metric}; {plan.candidates:,} candidates",
@@ -25,10 +27,10 @@ def as_text(
         ruled_out = ", ".join(f"{count:,} by {limit}" for limit, count in plan.rejected.items() if count)
         lines += [f"nothing is feasible (ruled out: {ruled_out}); loosen a limit, or measure more points"]
     else:
-        lines += [f"best       {sentence(plan.best, metric)}"]
+        lines += [f"best       {_marked(plan.best, metric, reserved)}"]
         if plan.runner_up:
-            lines += [f"runner-up  {sentence(plan.runner_up, metric)}", f"why        {plan.why}"]
-    parts = ["\n".join(lines) + "\n", document.text(_front(plan, metric), min(width, 100))]
+            lines += [f"runner-up  {_marked(plan.runner_up, metric, reserved)}", f"why        {plan.why}"]
+    parts = ["\n".join(lines) + "\n", document.text(_front(plan, metric, reserved), min(width, 100))]
     if ranges:
         parts.append(document.text(_sweep(ranges), min(width, 100)))
     return "\n".join(parts)
@@ -43,6 +45,16 @@ def as_json(plan: Plan, ranges: Sequence[BandwidthRange], limits: Limits, scenar
         "runner_up": _values(plan.runner_up), "why": plan.why, "front": [_values(found) for found in plan.front],
         "by_bandwidth": [{"from_bit_per_s": part.from_bit_per_s, "best": _values(part.best)} for part in ranges],
     }  # fmt: skip
+
+
+def reservations_of(plan: Plan, front: Sequence[Candidate]) -> Reservations:
+    """Returns the reservations of the choice, its runner-up and the candidates of the front, each counted once."""
+    shown = {found.label: found.origin for found in (*front, plan.best, plan.runner_up) if found is not None}
+    return reservations.of_origins(shown.values())
+
+
+def _marked(found: Candidate, metric: str, reserved: Reservations) -> str:
+    return " ".join(filter(None, (sentence(found, metric), reserved.marks_of(found.origin))))
 
 
 def sentence(found: Candidate, metric: str) -> str:
@@ -60,7 +72,7 @@ def sentence(found: Candidate, metric: str) -> str:
     return f"{text}; {found.payload_bytes:,.0f} bytes; {metric} {change}"
 
 
-def _front(plan: Plan, metric: str) -> document.Document:
+def _front(plan: Plan, metric: str, reserved: Reservations) -> document.Document:
     shown = plan.front[:FRONT_SHOWN]
     rows = tuple(
         (
@@ -70,7 +82,10 @@ def _front(plan: Plan, metric: str) -> document.Document:
                 document.Cell(short(1000 * found.latency.device_s)),
                 document.Cell(f"{found.payload_bytes:,.0f}"),
                 document.Cell(document.with_interval(found.loss, None, None, "+.3g")),
-                document.Cell(document.with_interval(found.change, found.change_low, found.change_high, "+.3g")),
+                document.Cell(
+                    document.with_interval(found.change, found.change_low, found.change_high, "+.3g"),
+                    reserved.marks_of(found.origin),
+                ),
             ),
         )
         for found in shown
@@ -84,8 +99,12 @@ def _front(plan: Plan, metric: str) -> document.Document:
         remarks=(
             "loss: on the choice samples, on which it is chosen. change: on the test samples.",
             *((f"{more} slower candidates of the front are left out.",) if more else ()),
+            *reserved.remarks,
         ),
-        marks=((PREDICTED, PREDICTED_MEANS),) if any(found.latency.predicted for found in shown) else (),
+        marks=(
+            *(((PREDICTED, PREDICTED_MEANS),) if any(found.latency.predicted for found in shown) else ()),
+            *reserved.marks,
+        ),
     )
 
 
@@ -122,5 +141,7 @@ def _values(found: Candidate | None) -> dict[str, Any] | None:
         "loss": found.loss, "change": found.change, "change_low": found.change_low, "change_high": found.change_high,
         "latency_s": latency.median_s, "latency_p95_s": latency.p95_s, "device_s": latency.device_s,
         "edge_s": latency.edge_s, "predicted": sorted(latency.predicted),
+        "isolation": found.origin.isolation if found.origin else None,
+        "mixed_plugin": found.origin.mixed_plugin if found.origin else False,
         **{f"{step}_s": latency.step_median_s(step) for step in STEPS},
     }  # fmt: skip

@@ -7,23 +7,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, product
 from typing import Any
 
 from codecbench.analysis.published import PUBLISHED_TRAININGS
-from codecbench.analysis.selection import by_row_and_split, by_workload, one_set, rows_in_order, splits_in_order
+from codecbench.analysis.selection import (
+    Origin,
+    by_row_and_split,
+    by_workload,
+    one_set,
+    origin_of,
+    rows_in_order,
+    splits_in_order,
+)
 from codecbench.errors import UsageError
 from codecbench.results.record import Record
-from codecbench.tables import formats
+from codecbench.tables import formats, reservations
 from codecbench.tables.document import Cell, Document, Group, TableBlock
 from codecbench.tables.formats import SPLITS_PER_BLOCK, batches, short
+from codecbench.tables.reservations import Reservations
 
 MODEL = "the model itself"
 """The label of the row with the model's own training."""
 
 CSV_FIELDS = (
     "workload", "sample_set", "seed", "split", "row", "codec", "points", "fit_mean_s", "fit_min_s", "fit_max_s",
-    "training_s", "training_percent",
+    "training_s", "training_percent", "isolation", "mixed_plugin",
 )  # fmt: skip
 
 
@@ -37,10 +47,11 @@ class ModelTraining:
 
 @dataclass(frozen=True)
 class FitTimes:
-    """The codec of a row, and the seconds of each of its fits at one split, one for each operating point."""
+    """The codec of a row, and the seconds and origins of its fits at one split, one for each operating point."""
 
     codec: str
     seconds: tuple[float, ...]
+    origins: tuple[Origin, ...]
 
     @property
     def mean_s(self) -> float:
@@ -68,7 +79,16 @@ class TrainingTable:
     def document(self, splits_per_block: int = SPLITS_PER_BLOCK) -> Document:
         """Returns the table as blocks of formatted cells."""
         blocks = tuple(self._block(splits) for splits in batches(self.splits, splits_per_block))
-        return Document(f"{self.workload}: time to fit a codec, by split point", blocks, self.remarks)
+        return Document(
+            f"{self.workload}: time to fit a codec, by split point",
+            blocks,
+            (*self.remarks, *self._reservations.remarks),
+            self._reservations.marks,
+        )
+
+    @cached_property
+    def _reservations(self) -> Reservations:
+        return reservations.of_origins(chain.from_iterable(found.origins for found in self.fits.values()))
 
     def csv_rows(self) -> list[dict[str, Any]]:
         """Returns a line for each row and split, then one for the model, with the keys of CSV_FIELDS, unrounded."""
@@ -78,7 +98,7 @@ class TrainingTable:
             {
                 **common, "split": split, "row": row, "codec": found.codec, "points": len(found.seconds),
                 "fit_mean_s": found.mean_s, "fit_min_s": min(found.seconds), "fit_max_s": max(found.seconds),
-                "training_percent": found.percent_of(self.model.seconds),
+                "training_percent": found.percent_of(self.model.seconds), **reservations.csv_values(found.origins),
             }
             for (row, split), found in self.fits.items()
         ]  # fmt: skip
@@ -99,7 +119,9 @@ class TrainingTable:
         text = short(found.mean_s)
         if len(found.seconds) > 1:
             text += f" [{short(min(found.seconds))}, {short(max(found.seconds))}]"
-        return Cell(text), Cell(short(found.percent_of(self.model.seconds)))
+        return Cell(text, self._reservations.marks_of(*found.origins)), Cell(
+            short(found.percent_of(self.model.seconds))
+        )
 
 
 def build(
@@ -171,7 +193,11 @@ def _model_remark(model: ModelTraining) -> str:
 
 def _fit_times(records: Sequence[Record]) -> FitTimes:
     seconds = (_fit_s(record) for record in records)
-    return FitTimes(records[0].key.codec, tuple(fit_s for fit_s in seconds if fit_s is not None))
+    return FitTimes(
+        records[0].key.codec,
+        tuple(fit_s for fit_s in seconds if fit_s is not None),
+        tuple(origin_of(record) for record in records),
+    )
 
 
 def _fit_s(record: Record) -> float | None:

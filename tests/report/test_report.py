@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections import Counter
@@ -75,8 +76,8 @@ def test_names_cannot_become_markup() -> None:
 GROUPS = ("", "key", "tensor", "size", "size.payload_bytes", "time", "timed", "cost", "task", "choice", "provenance")
 GROUPS += ("time.head_s", "time.encode_s", "time.decode_s", "time.tail_s")
 """Where a record has fields; every other mapping in it has names that somebody chose."""
-CHOICES = ("status", "task.test")
-"""Texts that can only be one of a few words."""
+CHOICES = ("status", "task.test", "provenance.isolation", "digest")
+"""Texts that can only be one of a few words, or a hash."""
 
 
 def with_scripts(value: Any, place: str, scripts: set[str]) -> Any:
@@ -113,6 +114,25 @@ def test_no_text_of_a_record_becomes_markup() -> None:
     assert re.findall("<script[^>]*>", text) == ["<script>"]
 
 
+def test_a_report_says_what_was_isolated_by_less_than_the_kernel() -> None:
+    plain = build(some_records())
+    assert "<dt>isolation</dt><dd>the kernel&#39;s, in all measured cells</dd>" in plain
+    assert "Isolation" not in plain
+    assert "kernel (Landlock 7, seccomp, audit hook)" in plain
+    every = build(some_records(isolation="unknown"))
+    assert "<dt>isolation</dt><dd>Isolation unknown: made before schema 3.</dd>" in every
+    tables = every[every.index('<section id="toy-tables"') : every.index('<section id="toy-plan"')]
+    assert tables.count("<li>Isolation unknown: made before schema 3.</li>") == 2
+    assert "°" not in every
+    delta = make_record("input", "delta", payload_bytes=5, encode_s=1e-6, isolation="audit", mixed_plugin=True)
+    some = build([*some_records(), delta, make_record("stem", "better", change=1.0)])
+    check(some)
+    assert re.search("<dt>runner-up, [^<]*</dt><dd><strong>input delta</strong>[^<]* °§</dd>", some)
+    assert "<li>° isolation below the kernel&#39;s in 1 of " in some
+    assert "<li>§ the codec&#39;s file also registers the workload" in some
+    assert "audit (audit hook), codec and workload in one file" in some
+
+
 def test_what_a_codec_says_of_itself_cannot_become_markup() -> None:
     class Alpha(Codec):
         name = "alpha"
@@ -124,7 +144,7 @@ def test_what_a_codec_says_of_itself_cannot_become_markup() -> None:
             return None
 
     Alpha.__doc__ = f"Sends {HOSTILE} and `{HOSTILE}`."
-    page = check(build(some_records(), codecs={"alpha": Alpha}))
+    page = check(build(some_records(), docstrings={"alpha": inspect.getdoc(Alpha) or ""}))
     assert HOSTILE in page.said("code")
     assert f"Sends {HOSTILE} and " in page.said("p")
 
@@ -225,7 +245,7 @@ def test_a_codec_that_is_installed_says_what_it_is() -> None:
         def decode(self, payload: bytes) -> Any:
             return None
 
-    text = build(some_records(), codecs={"alpha": Alpha})
+    text = build(some_records(), docstrings={"alpha": inspect.getdoc(Alpha) or ""})
     assert "<p>Sends <code>q</code> values &amp; no more.</p>" in section(text, "toy-codec-alpha")
     assert "is not installed here" in section(text, "toy-codec-beta")
 

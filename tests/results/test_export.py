@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.factories import make_record
+from support.factories import make_digests, make_record
 
 from codecbench.errors import UsageError
 from codecbench.results import export
@@ -28,13 +28,30 @@ def test_csv_has_a_row_a_cell(tmp_path: Path) -> None:
     assert (skipped["reason"], skipped["task_value"]) == ('needs "an image", got (64,)', "")
 
 
+def test_isolation_and_digests_have_columns(tmp_path: Path) -> None:
+    digests = make_digests(samples=2)
+    records = [make_record(isolation="audit", mixed_plugin=True, digests=digests), make_record("stem")]
+    export.export(records, tmp_path / "all.csv")
+    with (tmp_path / "all.csv").open(newline="") as stream:
+        full, without = csv.DictReader(stream)
+    names = ("provenance_isolation", "provenance_isolation_detail", "provenance_mixed_plugin")
+    assert [full[name] for name in names] == ["audit", "audit hook", "True"]
+    assert full["digests_payloads"] == digests.payloads
+    assert [found["sample_id"] for found in json.loads(full["digests_samples"])] == [0, 1]
+    assert full["digest"] == records[0].digest
+    assert (without["provenance_isolation"], without["digests_payloads"], without["digests_samples"]) == (
+        "kernel", "", "",
+    )  # fmt: skip
+
+
 def test_parquet_keeps_types_and_nulls(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     assert export.export(RECORDS, tmp_path / "all.parquet") == 2
     table = pq.read_table(tmp_path / "all.parquet")
     assert {str(table.schema.field(name).type) for name in ("task_n", "cost_encoder_flop")} == {"int64"}
-    assert str(table.schema.field("provenance_dirty").type) == "bool"
+    for name in ("provenance_dirty", "provenance_mixed_plugin"):
+        assert str(table.schema.field(name).type) == "bool"
     ok, skipped = table.to_pylist()
     assert ok["task_value"] == 90.5
     assert skipped["task_value"] is None
@@ -56,7 +73,7 @@ def test_every_field_of_a_record_has_its_column() -> None:
             found += leaves(value, f"{prefix}{name}_") if nested else [f"{prefix}{name}"]
         return found
 
-    record = make_record().model_dump(by_alias=True, exclude={"quality", "samples"})
+    record = make_record(digests=make_digests()).model_dump(by_alias=True, exclude={"quality", "samples"})
     assert set(leaves(record)) <= set(export.columns())
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
-from support.factories import make_record
+from support.factories import make_digests, make_record
 from support.paths import DATA
 
 from codecbench.errors import DataError
-from codecbench.results.record import SCHEMA, NewerSchemaError, Record, parse
+from codecbench.results.record import SCHEMA, IsolationLevel, NewerSchemaError, Record, parse
 
 
 @pytest.mark.parametrize("path", sorted(DATA.glob("record-v*.json")), ids=lambda path: path.stem)
@@ -48,7 +52,7 @@ def test_a_list_of_numbers_takes_one_line_and_a_text_that_looks_like_one_is_left
     assert record.timed is not None
     assert f'"payload_bytes": {record.timed.payload_bytes}' in text
     assert '"shape": [3, 4, 4]' in text
-    assert parse(text, "x.json") == record
+    assert parse(text, "x.json") == record.with_digest()
 
 
 def test_a_record_of_schema_1_has_no_samples_of_the_timing_pass() -> None:
@@ -56,6 +60,99 @@ def test_a_record_of_schema_1_has_no_samples_of_the_timing_pass() -> None:
     kept = parse((DATA / "record-v2.json").read_text(), "v2").timed
     assert kept is not None
     assert len(kept.head_s) == len(kept.payload_bytes) == 24
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_an_older_record_does_not_know_its_isolation_and_has_no_digests(schema: int) -> None:
+    record = parse((DATA / f"record-v{schema}.json").read_text(), "old")
+    where = record.provenance
+    assert (where.isolation, where.isolation_detail, where.mixed_plugin) == ("unknown", "", False)
+    assert (record.digests, record.digest) == (None, None)
+
+
+def test_a_record_of_schema_3_has_its_isolation_and_digests() -> None:
+    record = parse((DATA / "record-v3.json").read_text(), "v3")
+    where = record.provenance
+    assert (where.isolation, where.isolation_detail, where.mixed_plugin) == ("audit", "audit hook", False)
+    assert record.digests is not None
+    assert [(found.subset, found.sample_id) for found in record.digests.samples] == [
+        *(("test", 2000 + n) for n in range(8)), *(("choice", 1000 + n) for n in range(8)),
+    ]  # fmt: skip
+    assert record.digests.payloads == json.loads((DATA / "record-v3.json").read_text())["digests"]["payloads"]
+    assert record.to_text() == (DATA / "record-v3.json").read_text()
+
+
+@pytest.mark.parametrize("path", sorted(DATA.glob("record-v*.json")), ids=lambda path: path.stem)
+def test_a_historic_record_that_is_written_again_gets_a_digest_and_stays(path: Path) -> None:
+    record = parse(path.read_text(), path.name)
+    again = parse(record.to_text(), path.name)
+    assert again == record.with_digest()
+    assert again.to_text() == record.to_text()
+
+
+def test_the_digest_is_of_the_canonical_json_of_everything_else() -> None:
+    values = json.loads(make_record().to_text())
+    digest = values.pop("digest")
+    assert digest == hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+CHANGED = r"x\.json was changed after it was written: its digest is another one; delete it and run again$"
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("task.value", 90.6),
+        ("provenance.isolation", "kernel"),
+        ("key.point.quality", 50.0),
+        ("digest", "0" * 64),
+        ("digest", None),
+    ],
+)
+def test_a_record_that_was_changed_by_hand_is_refused(place: str, value: object) -> None:
+    values = json.loads(make_record(point={"quality": 50}, isolation="audit").to_text())
+    *groups, name = place.split(".")
+    group = functools.reduce(dict.__getitem__, groups, values)
+    group[name] = value
+    with pytest.raises(DataError, match=CHANGED):
+        parse(json.dumps(values), "x.json")
+
+
+def test_a_record_that_lost_its_digest_is_refused() -> None:
+    values = json.loads(make_record().to_text())
+    del values["digest"]
+    with pytest.raises(DataError, match=CHANGED):
+        parse(json.dumps(values), "x.json")
+
+
+def test_another_order_and_other_spaces_are_no_change() -> None:
+    record = make_record()
+    values = json.loads(record.to_text())
+    assert parse(json.dumps(dict(reversed(values.items()))), "x.json") == record
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+scalars = st.booleans() | st.integers(-(2**60), 2**60) | finite | st.text(max_size=8)
+
+
+@given(
+    point=st.dictionaries(st.text(max_size=8), scalars, max_size=4),
+    reason=st.none() | st.text(),
+    change=finite,
+    isolation=st.sampled_from(get_args(IsolationLevel)),
+    mixed_plugin=st.booleans(),
+    payload=st.none() | st.binary(max_size=8),
+)
+def test_every_record_survives_writing_and_reading_twice(
+    point: dict[str, Any], reason: str | None, change: float, isolation: IsolationLevel, mixed_plugin: bool,
+    payload: bytes | None,
+) -> None:  # fmt: skip
+    digests = None if payload is None else make_digests(payload)
+    record = make_record(point=point, change=change, isolation=isolation, mixed_plugin=mixed_plugin, digests=digests)
+    record = record.model_copy(update={"reason": reason}).with_digest()
+    once = parse(record.to_text(), "x.json")
+    assert once == record
+    assert parse(once.to_text(), "x.json").to_text() == record.to_text()
 
 
 def test_a_metric_that_is_undefined_survives() -> None:

@@ -33,7 +33,7 @@ def put(store: Store, split: str = "input", point: Mapping[str, Any] | None = No
     """A record with samples, as a run writes it."""
     record = make_record(split, point=point, **fields)
     samples = store.write_samples(key_of(record), make_samples([1, 0, 1]), PARTIAL)
-    record = record.model_copy(update={"samples": samples})
+    record = record.model_copy(update={"samples": samples}).with_digest()
     store.write(key_of(record), record)
     return record
 
@@ -183,6 +183,23 @@ def test_one_run_at_a_time(store: Store) -> None:
         pass
     with store.locked():
         pass
+
+
+def test_folders_are_removed_again_if_nothing_was_written_before_an_error(tmp_path: Path) -> None:
+    store = Store(tmp_path / "new" / "results")
+    with pytest.raises(UsageError, match="no codec"), store.locked():
+        raise UsageError("no codec")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UsageError, match="no record"), store.locked():  # noqa: PT012 - what was written before
+        record = put(store)
+        raise UsageError("no record")
+    assert store.records() == [record]
+
+
+def test_a_folder_that_was_there_stays_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no codec"), Store(tmp_path).locked():
+        raise UsageError("no codec")
+    assert tmp_path.is_dir()
 
 
 def test_what_a_killed_run_left_half_written_is_cleared(store: Store) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support.factories import FakeStore, make_record, make_samples
+from support.factories import FakeStore, make_digests, make_record, make_samples
 
 from codecbench.errors import DataError, UsageError
 from codecbench.results import statistics as stats
@@ -87,6 +87,49 @@ def test_a_changed_source_is_named() -> None:
     text = compare(a, b).render("text")
     assert "The source of alpha differs between A and B." in text
     assert "The weights of toy differ between A and B." in text
+
+
+def payloads_of(*texts: bytes | None, **record: object) -> FakeStore:
+    """A folder with a cell for each text, which is its payload; None is a cell without digests."""
+    found = FakeStore()
+    for number, text in enumerate(texts):
+        digests = None if text is None else make_digests(text)
+        found.add(make_record(point={"q": number}, digests=digests, **record), make_samples(ALL))  # type: ignore[arg-type]
+    return found
+
+
+def test_equal_payloads_are_counted_and_others_are_named() -> None:
+    comparison = compare(payloads_of(b"a", b"b", b"c", None), payloads_of(b"a", b"B", b"c", b"d"))
+    assert [pair.equal_payloads for pair in comparison.pairs] == [True, False, True, None]
+    text = comparison.render("text")
+    assert "Payloads: byte for byte equal in 2 of 3 cells, by their digests." in text
+    assert text.count("Other payloads") == 1
+    assert "Other payloads: toy input alpha q=1." in text
+
+
+def test_without_digests_in_both_nothing_is_said_of_payloads() -> None:
+    text = compare(payloads_of(b"a"), payloads_of(None)).render("text")
+    assert "ayloads:" not in text
+
+
+def test_payloads_of_other_choice_samples_are_not_compared() -> None:
+    (pair,) = compare(payloads_of(b"a"), payloads_of(b"b", with_choice=False)).pairs
+    assert pair.equal_payloads is None
+
+
+def test_each_folder_has_its_own_reservations() -> None:
+    a = store(isolation="unknown")
+    b = payloads_of(b"a", b"b")
+    b.add(make_record(isolation="audit"), make_samples(ALL))
+    a.add(make_record(point={"q": 1}, isolation="unknown"), make_samples(ALL))
+    comparison = compare(a, b)
+    text = words(comparison.render("text"))
+    assert "A: Isolation unknown: made before schema 3." in text
+    assert "° B: isolation below the kernel's in 1 of 2 cells: the audit hook alone: 1 (alpha)" in text
+    rows = [[cell.strip() for cell in line.split("|")][1:4] for line in comparison.render("md").split("\n")]
+    assert [row for row in rows if row[:1] in (["input alpha"], ["input alpha q=1"])] == [
+        ["input alpha", "100", "100 °"], ["input alpha q=1", "100", "100"],
+    ]  # fmt: skip
 
 
 def test_cells_of_one_folder_only_are_listed() -> None:

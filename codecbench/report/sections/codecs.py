@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
 from codecbench.analysis.curves import curve
-from codecbench.analysis.selection import by_row_and_split, groups
+from codecbench.analysis.selection import by_row_and_split, groups, origin_of
 from codecbench.report import page, views
 from codecbench.report.page import Section
 from codecbench.report.subject import Subject
 from codecbench.report.views import DocumentView, TableView
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record
+from codecbench.tables import reservations
 from codecbench.tables.document import Cell, Document, Group, TableBlock, with_interval
 from codecbench.tables.formats import short
+from codecbench.tables.reservations import Reservations
 
 _CHOSEN, _FALLS, _PREDICTED = "\N{BLACK CIRCLE}", "\N{DOWNWARDS ARROW}", "*"
 _MARKS = {
@@ -62,8 +63,7 @@ def _description(subject: Subject, name: str) -> list[tuple[str, bool]] | None:
 
     Returns None where the codec is not installed or has no docstring.
     """
-    kind = subject.codecs.get(name)
-    docstring = inspect.getdoc(kind) if kind else ""
+    docstring = subject.docstrings.get(name)
     if not docstring:
         return None
     plain = " ".join(docstring.partition("\n\n")[0].split())
@@ -85,14 +85,17 @@ def _points(subject: Subject, name: str, measured: Sequence[Record], falls: froz
     ]  # fmt: skip
     texts = {"split", "row", subject.metric, "change"}
     alignments = tuple("left" if heading in texts else "right" for heading in headings)
+    reserved = reservations.of_records(measured)
     lines = tuple(
-        (_label(record, several_rows), _cells(subject, record, falls, several_rows, with_quality)) for record in ordered
+        (_label(record, several_rows), _cells(subject, record, falls, reserved, several_rows, with_quality))
+        for record in ordered
     )
     used = {mark for _, cells in lines for cell in cells for mark in cell.marks}
     shown = Document(
         title=f"{name}: every operating point of {subject.workload}",
         blocks=(TableBlock("point", (Group("", tuple(headings), alignments),), lines),),
-        marks=tuple((mark, meaning) for mark, meaning in _MARKS.items() if mark in used),
+        remarks=reserved.remarks,
+        marks=(*((mark, meaning) for mark, meaning in _MARKS.items() if mark in used), *reserved.marks),
     )
     return views.document(subject.ids, shown, _breakable)
 
@@ -112,11 +115,17 @@ def _label(record: Record, with_row: bool) -> str:
 
 
 def _cells(
-    subject: Subject, record: Record, falls: frozenset[str], with_row: bool, with_quality: bool
+    subject: Subject,
+    record: Record,
+    falls: frozenset[str],
+    reserved: Reservations,
+    with_row: bool,
+    with_quality: bool,
 ) -> tuple[Cell, ...]:
     tensor, size, task, time = groups(record)
     mean, spec = size.payload_bytes.mean, f".{task.decimals}f"
     marks = (_CHOSEN if record.cell in subject.chosen else "") + (_FALLS if record.cell in falls else "")
+    marks += reserved.marks_of(origin_of(record))
     change = with_interval(task.change, task.change_low, task.change_high, f"+{spec}")
     cells = [
         Cell(record.key.split),

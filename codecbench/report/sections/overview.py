@@ -7,6 +7,7 @@ from collections import Counter
 from codecbench.analysis.latency import Scenario
 from codecbench.report.sections.plan import best
 from codecbench.report.subject import Subject, listed
+from codecbench.tables import reservations
 
 
 def overview(subject: Subject) -> dict[str, object]:
@@ -27,6 +28,7 @@ def overview(subject: Subject) -> dict[str, object]:
         ("cells", f"{len(records):,} ({outcomes}): {grid}"),
         ("samples", _samples(subject)),
         ("machine", listed(machines)),
+        *([("isolation", _isolation(subject))] if subject.measured else []),
         ("versions", "; ".join([*versions, *(f"commit {commit}" for commit in commits)])),
         ("measured", days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"),
     ]  # fmt: skip
@@ -49,6 +51,11 @@ def _samples(subject: Subject) -> str:
     key = subject.records[0].key
     text = f"{listed(tested)} test samples ({key.sample_set}), seed {key.seed}"
     return f"{text}; points chosen on {listed(chosen)} others" if chosen else f"{text}; points chosen on the same"
+
+
+def _isolation(subject: Subject) -> str:
+    """Returns the reservations, or that there are none."""
+    return " ".join(reservations.of_records(subject.measured).sentences) or "the kernel's, in all measured cells"
 
 
 def _uncompressed(subject: Subject) -> str:

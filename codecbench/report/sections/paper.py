@@ -8,6 +8,7 @@ from codecbench.report import views
 from codecbench.report.page import Section
 from codecbench.report.subject import Subject, listed
 from codecbench.report.views import TableView
+from codecbench.tables import reservations
 from codecbench.tables.document import Cell, Group, TableBlock, with_interval
 from codecbench.tables.formats import short
 
@@ -29,6 +30,7 @@ def paper_comparison(subject: Subject) -> Section | None:
         "input_bytes": _input_bytes(subject, found),
         "summary": _summary(subject, found),
         "comparisons": _comparisons(subject, found),
+        "reservations": reservations.of_records(each.record for each in found.comparisons if each.record).sentences,
     }
     return Section("paper.html", subject.level, subject.place("paper"), "Beside the paper", values)
 

@@ -14,6 +14,8 @@ from codecbench.report.page import Section
 from codecbench.report.subject import Subject
 from codecbench.tables.document import Cell, Document, Group, TableBlock, with_interval
 from codecbench.tables.formats import short
+from codecbench.tables.plan import reservations_of
+from codecbench.tables.reservations import Reservations
 
 _MARKS = ((PREDICTED, PREDICTED_MEANS),)
 
@@ -54,17 +56,19 @@ def best(subject: Subject, scenario: Scenario) -> list[CandidateView]:
 def _over_link(subject: Subject, scenario: Scenario) -> Section:
     found = subject.study.plan(scenario)
     name = scenario.link.name
+    reserved = reservations_of(found, found.front)
     values = {
-        "best": _candidate(subject, found.best) if found.best else None,
-        "runner_up": _candidate(subject, found.runner_up) if found.runner_up else None,
+        "best": _candidate(subject, found.best, reserved) if found.best else None,
+        "runner_up": _candidate(subject, found.runner_up, reserved) if found.runner_up else None,
         "why": found.why,
-        "front": views.document(subject.ids, _front(subject, found.front, f"over {name}")),
+        "front": views.document(subject.ids, _front(subject, found.front, reserved, f"over {name}")),
         **_by_bandwidth(subject, scenario),
     }
     return Section("plan_link.html", subject.level + 1, subject.place("plan", name), f"Over {name}", values)
 
 
-def _candidate(subject: Subject, found: Candidate) -> CandidateView:
+def _candidate(subject: Subject, found: Candidate, reserved: Reservations | None = None) -> CandidateView:
+    """Returns a candidate as texts, with the marks of `reserved` where their meanings are shown below it."""
     latency = found.latency
     p95 = f", 95th percentile {short(1000 * latency.p95_s)}" if latency.p95_s is not None else ""
     steps = ", ".join(
@@ -76,7 +80,8 @@ def _candidate(subject: Subject, found: Candidate) -> CandidateView:
         parts.append(f"{found.payload_bytes:,.0f} bytes; change of {subject.metric} {_change(subject, found)}")
     if latency.predicted:
         parts.append(f"{PREDICTED} predicted")
-    return CandidateView(found.label, "; ".join(parts))
+    marks = reserved.marks_of(found.origin) if reserved else ""
+    return CandidateView(found.label, "; ".join(parts) + (f" {marks}" if marks else ""))
 
 
 def _change(subject: Subject, found: Candidate) -> str:
@@ -85,7 +90,7 @@ def _change(subject: Subject, found: Candidate) -> str:
     return with_interval(found.change, found.change_low, found.change_high, spec)
 
 
-def _front(subject: Subject, front: Sequence[Candidate], scope: str) -> Document:
+def _front(subject: Subject, front: Sequence[Candidate], reserved: Reservations, scope: str) -> Document:
     lines = []
     for found in front:
         latency = found.latency
@@ -101,7 +106,7 @@ def _front(subject: Subject, front: Sequence[Candidate], scope: str) -> Document
             Cell(short(1000 * latency.edge_s), edge),
             Cell(f"{found.payload_bytes:,.1f}"),
             Cell(with_interval(found.loss, None, None, "+.3g")),
-            Cell("0" if found.row == LOCAL else _change(subject, found)),
+            Cell("0" if found.row == LOCAL else _change(subject, found), reserved.marks_of(found.origin)),
         )
         lines.append((found.row, cells))
     headings = (
@@ -112,8 +117,14 @@ def _front(subject: Subject, front: Sequence[Candidate], scope: str) -> Document
     return Document(
         title=f"Pareto front of latency and loss {scope}, fastest first",
         blocks=(TableBlock("codec", (group,), tuple(lines)),),
-        remarks=("loss: on the samples of the choice. change: on the test samples, with its paired 95 % interval.",),
-        marks=_MARKS if any(found.latency.predicted for found in front) else (),
+        remarks=(
+            "loss: on the samples of the choice. change: on the test samples, with its paired 95 % interval.",
+            *reserved.remarks,
+        ),
+        marks=(
+            *(_MARKS if any(found.latency.predicted for found in front) else ()),
+            *reserved.marks,
+        ),
     )
 
 

@@ -14,7 +14,7 @@ from codecbench.report import views
 from codecbench.report.page import Ids, Section
 from codecbench.report.views import TableView
 from codecbench.results.cell import point_label
-from codecbench.results.record import Record
+from codecbench.results.record import Provenance, Record
 
 FIGURES_OF_A_LIST = 6
 """The length of lists up to which a link's parameters are shown; of longer lists, only the length is shown."""
@@ -59,12 +59,19 @@ def _environment(records: Sequence[Record]) -> Iterator[tuple[str, str, str]]:
     yield from counted("seed", lambda r: r.key.seed)
     yield from counted("machine", lambda r: f"{r.provenance.cpu}, {r.provenance.cores} cores, {r.provenance.os}")
     yield from counted("timed on", lambda r: f"{r.provenance.torch_device}, threads: {r.provenance.threads}")
+    yield from counted("isolation", lambda r: _isolation(r.provenance))
     yield from counted("Python", lambda r: r.provenance.python)
     names = sorted({name for record in records for name in record.provenance.packages})
     for name in names:
         yield from counted(name, lambda r, name=name: r.provenance.packages.get(name, "not recorded"))  # type: ignore[misc]
     days = sorted(record.provenance.started_utc for record in records)
     yield "runs began", f"{days[0]} to {days[-1]}", f"{len(set(days))} runs"
+
+
+def _isolation(where: Provenance) -> str:
+    """Returns level and detail, and whether the codec's file also registers the workload."""
+    held = f"{where.isolation} ({where.isolation_detail})" if where.isolation_detail else where.isolation
+    return f"{held}, codec and workload in one file" if where.mixed_plugin else held
 
 
 def _commit(git: str | None, dirty: bool | None) -> str:

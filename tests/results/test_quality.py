@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from codecbench.harness.quality import psnr_db, ssim
+from codecbench.results.quality import psnr_db, ssim
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 16, 24), (3, 5, 8)])

@@ -18,6 +18,8 @@ class FailureCode(StrEnum):
     CHANGED_INPUT = "changed_input"
     WRONG_TENSOR = "wrong_tensor"
     NOT_FINITE = "not_finite"
+    NOT_REPEATED = "not_repeated"
+    """A new instance gave other bytes, or another tensor, for the same sample."""
 
 
 class CodecbenchError(Exception):

@@ -8,7 +8,8 @@ import inspect
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import entry_points
+from dataclasses import asdict, dataclass
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +28,30 @@ GROUP = "codecbench"
 BESIDE_CONFIG = "codecbench_plugin.py"
 FILE_PREFIX = "codecbench_file_"
 """The prefix of the names of modules that are loaded from single files."""
+CODECS_HOOK, WORKLOADS_HOOK = "codecbench_register_codecs", "codecbench_register_workloads"
+
+
+@dataclass(frozen=True)
+class PluginHooks:
+    """The hooks that one plugin implements. `name` is that of its entry point, or the path of its single file."""
+
+    name: str
+    file: str | None
+    hooks: tuple[str, ...]
+
+    @property
+    def mixed(self) -> bool:
+        """True if the plugin registers both codecs and workloads."""
+        return {CODECS_HOOK, WORKLOADS_HOOK} <= set(self.hooks)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values, from which `from_json` makes an equal object."""
+        return {**asdict(self), "hooks": list(self.hooks)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> PluginHooks:
+        """The inverse of `to_json`."""
+        return cls(values["name"], values["file"], tuple(values["hooks"]))
 
 
 def manager(plugin_files: Sequence[Path] = (), *, with_entry_points: bool = True) -> pluggy.PluginManager:
@@ -38,14 +63,36 @@ def manager(plugin_files: Sequence[Path] = (), *, with_entry_points: bool = True
     pm.add_hookspecs(hookspecs)
     if with_entry_points:
         for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
-            try:
-                module = entry.load()
-            except (Exception, SystemExit) as error:
-                raise PluginError(f"plugin {entry.name!r} ({entry.value}): {_where(error)}") from error
-            _register(pm, module, entry.name)
+            _register(pm, _loaded(entry), entry.name)
     for path in plugin_files:
         _register(pm, load_file(path), str(path))
     return pm
+
+
+def installed_plugins() -> dict[str, str]:
+    """Return the entry points of all installed plugins, names to modules, sorted. Imports none of them."""
+    return {entry.name: entry.value for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name)}
+
+
+def manager_of(name: str, value: str | None) -> pluggy.PluginManager:
+    """Return a new plugin manager with one plugin: an entry point's name and value, or a file and None.
+
+    Raises PluginError as `manager` does.
+    """
+    if value is None:
+        return manager([Path(name)], with_entry_points=False)
+    pm = pluggy.PluginManager(GROUP)
+    pm.add_hookspecs(hookspecs)
+    _register(pm, _loaded(EntryPoint(name, value, GROUP)), name)
+    return pm
+
+
+def _loaded(entry: EntryPoint) -> ModuleType:
+    try:
+        module: ModuleType = entry.load()
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"plugin {entry.name!r} ({entry.value}): {_where(error)}") from error
+    return module
 
 
 def load_file(path: Path) -> ModuleType:
@@ -97,9 +144,30 @@ def _register(pm: pluggy.PluginManager, module: ModuleType, label: str) -> None:
         )
 
 
+def plugin_hooks(pm: pluggy.PluginManager) -> list[PluginHooks]:
+    """Return the hooks of each plugin, in the order in which the plugins were loaded."""
+    return [_hooks_of(pm, name, plugin) for name, plugin in pm.list_name_plugin()]
+
+
+def codec_plugins(pm: pluggy.PluginManager) -> dict[str, PluginHooks]:
+    """Return the plugin that registers each codec, by the codec's name; of several, one that is mixed."""
+    found: dict[str, PluginHooks] = {}
+    for name, plugin in pm.list_name_plugin():
+        hooks = _hooks_of(pm, name, plugin)
+        others = [other for _, other in pm.list_name_plugin() if other is not plugin]
+        for codec in _results(pm.subset_hook_caller(CODECS_HOOK, remove_plugins=others)):
+            found[codec.name] = found.get(codec.name, hooks) if not hooks.mixed else hooks
+    return found
+
+
+def _hooks_of(pm: pluggy.PluginManager, name: str, plugin: Any) -> PluginHooks:
+    hooks = sorted(caller.name for caller in pm.get_hookcallers(plugin) or ())
+    return PluginHooks(name, getattr(plugin, "__file__", None), tuple(hooks))
+
+
 def codecs(pm: pluggy.PluginManager) -> dict[str, type[Codec]]:
     """Return the registered codec classes by name, sorted. Raises PluginError for a duplicate name or a bad class."""
-    found = _collect(_registered(pm, "codecbench_register_codecs"), "codec", Codec)
+    found = _collect(_registered(pm, CODECS_HOOK), "codec", Codec)
     for codec in found.values():
         _check_codec(codec)
     return found
@@ -107,7 +175,7 @@ def codecs(pm: pluggy.PluginManager) -> dict[str, type[Codec]]:
 
 def workloads(pm: pluggy.PluginManager) -> dict[str, type[Workload]]:
     """Return the registered workload classes by name, sorted. Raises PluginError for a duplicate name."""
-    return _collect(_registered(pm, "codecbench_register_workloads"), "workload", Workload)
+    return _collect(_registered(pm, WORKLOADS_HOOK), "workload", Workload)
 
 
 def links(pm: pluggy.PluginManager) -> dict[str, Link]:
@@ -133,9 +201,14 @@ def devices(pm: pluggy.PluginManager) -> dict[str, DeviceProfile]:
 
 
 def _registered(pm: pluggy.PluginManager, hook: str) -> list[Any]:
+    return _results(getattr(pm.hook, hook))
+
+
+def _results(caller: pluggy.HookCaller) -> list[Any]:
     """Return the items that all implementations of a hook return. Raises PluginError with file and line."""
+    hook = caller.name
     try:
-        results = getattr(pm.hook, hook)()
+        results = caller()
         wrong = [result for result in results if isinstance(result, type) or not isinstance(result, Iterable)]
         if not wrong:
             return [item for result in results for item in result]
@@ -191,6 +264,11 @@ def check_points(codec: type[Codec], points: Any) -> None:
                 raise PluginError(
                     f"{class_label(codec)}: {key}={value!r} in a point is no JSON scalar; use a number or text"
                 )
+
+
+def source_of(item: type[Any]) -> Path:
+    """Return the file that defines a class."""
+    return Path(inspect.getsourcefile(item) or item.__module__).resolve()
 
 
 def reference(item: type[Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import textwrap
@@ -15,7 +16,18 @@ from codecbench.codec import Codec
 from codecbench.errors import PluginError, UsageError
 from codecbench.links.model import Link
 from codecbench.names import pick, suggestion
-from codecbench.registry import codecs, links, load_file, manager, reference, resolve, workloads
+from codecbench.registry import (
+    PluginHooks,
+    codec_plugins,
+    codecs,
+    links,
+    load_file,
+    manager,
+    plugin_hooks,
+    reference,
+    resolve,
+    workloads,
+)
 
 HEAD = """
 from codecbench import Codec, TcpRampLink, hookimpl
@@ -86,6 +98,38 @@ def test_a_link_is_registered_by_its_hook(write: Write) -> None:
     """
     found = links(manager([write(HEAD, hook)], with_entry_points=False))
     assert isinstance(found["slow"], Link)
+
+
+WORKLOAD_HOOK = """
+@hookimpl
+def codecbench_register_workloads():
+    return []
+"""
+
+
+def test_the_hooks_of_each_plugin_are_known(write: Write) -> None:
+    single, both = write(HEAD, HOOK), write(HEAD.replace("same", "other"), HOOK, WORKLOAD_HOOK, name="both.py")
+    pm = manager([single, both], with_entry_points=False)
+    assert plugin_hooks(pm) == [
+        PluginHooks(str(single), str(single.resolve()), ("codecbench_register_codecs",)),
+        PluginHooks(str(both), str(both.resolve()), ("codecbench_register_codecs", "codecbench_register_workloads")),
+    ]
+    assert [plugin.mixed for plugin in plugin_hooks(pm)] == [False, True]
+    assert codec_plugins(pm) == dict(zip(("same", "other"), plugin_hooks(pm), strict=True))
+    for plugin in plugin_hooks(manager([single, both])):
+        assert PluginHooks.from_json(json.loads(json.dumps(plugin.to_json()))) == plugin
+    installed = {plugin.name: plugin for plugin in plugin_hooks(manager())}
+    assert installed["cifar10"].hooks == ("codecbench_register_workloads",)
+    assert not any(plugin.mixed for plugin in installed.values())
+
+
+def test_a_codec_that_two_plugins_register_is_mixed_if_one_is(write: Write) -> None:
+    write(HEAD, name="shared_by_two.py")
+    taken = "from codecbench import hookimpl\nfrom shared_by_two import Same\n"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(write(taken, HOOK, WORKLOAD_HOOK, name="a.py").parent))
+        pm = manager([write(taken, HOOK, WORKLOAD_HOOK, name="a.py"), write(taken, HOOK, name="b.py")])
+    assert codec_plugins(pm)["same"].mixed
 
 
 def test_listing_imports_no_torch() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from codecbench.codec import Codec, TensorSpec
+from codecbench.codec import TensorSpec
+from codecbench.descriptions.codec_info import CodecInfo, Point
 from codecbench.results.cell import CellKey, point_label
 from codecbench.workload import Subset
 
@@ -34,13 +35,22 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell with all that is needed to run it. `fault` is an error that the codec raised during planning."""
+    """A cell with all that is needed to run it.
+
+    `fault` is an error that the codec raised during planning. `needs_fit` and `starts_from`, a complete point, are the
+    codec's answers; with `needs_fit_fault` or `starts_from_fault` the cell fails once it has to know the answer. See
+    `PointInfo`.
+    """
 
     key: CellKey
-    codec: type[Codec]
+    codec: CodecInfo
     spec: TensorSpec
-    skip_reason: str | None
+    skip_reason: str | None = None
     fault: str | None = None
+    needs_fit: bool = False
+    needs_fit_fault: str | None = None
+    starts_from: Point | None = field(default=None, hash=False)
+    starts_from_fault: str | None = None
 
     @property
     def label(self) -> str:

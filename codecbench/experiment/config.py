@@ -37,6 +37,7 @@ class RunConfig(BaseModel):
     out: Path = Path("codecbench-results")
     timeout_s: float = Field(default=300.0, gt=0)
     max_fit_s: float = Field(default=900.0, gt=0)
+    scratch_gb: float = Field(default=2.0, gt=0)
     torch_device: Literal["cpu", "cuda"] = "cpu"
     fresh: bool = False
 

@@ -2,43 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
 
-from codecbench.codec import Codec, TensorSpec
-from codecbench.errors import CodecbenchError, CodecFailure, UsageError, one_line, without_folders
+from codecbench.codec import TensorSpec
+from codecbench.descriptions.catalogue import CodecCatalogue
+from codecbench.descriptions.codec_info import CodecInfo, Point
+from codecbench.descriptions.workload_info import WorkloadInfo
+from codecbench.errors import CodecFailure, UsageError
 from codecbench.experiment.cells import SCORED, PlannedCell
 from codecbench.experiment.config import RunConfig, parse_codec
-from codecbench.names import pick, suggestion
-from codecbench.registry import check_points
+from codecbench.names import suggestion
 from codecbench.results.cell import CellKey, sample_set_id
-from codecbench.workload import Subset, Workload
-
-Value = TypeVar("Value")
-Point = dict[str, Any]
+from codecbench.workload import Subset
 
 
 class Grid:
     """The cells of a configuration. Starts no process and reads no data.
 
-    `codecs` are classes, each with the requested point, or None for the preset's points. `sample_ids` are those of all
-    available samples. Raises UsageError if the configuration wants more samples.
+    `codecs` each have the requested point, or None for the preset's points; `catalogue` says what they make of the
+    tensors. Raises UsageError if the configuration wants more samples than the workload has.
     """
 
     def __init__(
         self,
         config: RunConfig,
-        workload: type[Workload],
-        codecs: Sequence[tuple[type[Codec], Point | None]],
-        sample_ids: Mapping[Subset, Sequence[int]],
+        workload: WorkloadInfo,
+        catalogue: CodecCatalogue,
+        codecs: Sequence[tuple[CodecInfo, Point | None]],
     ) -> None:
         self.config = config
         self.workload = workload
+        self.catalogue = catalogue
         self.codecs = codecs
-        self.counts = self._counts(sample_ids)
+        self.counts = self._counts()
         """The number of scored samples, by subset."""
-        self.sample_ids = {subset: list(sample_ids[subset][:count]) for subset, count in self.counts.items()}
+        self.sample_ids = {subset: list(workload.sample_ids[subset][:count]) for subset, count in self.counts.items()}
         """The identifiers of the scored samples, by subset."""
         self.sample_sets = {subset: sample_set_id(subset, ids) for subset, ids in self.sample_ids.items()}
 
@@ -46,7 +45,8 @@ class Grid:
         """Return every cell, in the order of execution. `cuts` has the tensor spec at each split point of the model."""
         return [cell for split in self._splits(cuts) for cell in self._cells(split, cuts[split])]
 
-    def _counts(self, sample_ids: Mapping[Subset, Sequence[int]]) -> dict[Subset, int]:
+    def _counts(self) -> dict[Subset, int]:
+        sample_ids = self.workload.sample_ids
         limit, available = self.config.sample_limit, len(sample_ids["test"])
         if limit is not None and limit > available:
             fetch = f"; run 'codecbench data get {self.workload.dataset}' for more" if self.workload.dataset else ""
@@ -66,70 +66,40 @@ class Grid:
     def _cells(self, split: str, spec: TensorSpec) -> list[PlannedCell]:
         cells: dict[str, PlannedCell] = {}
         for codec, chosen in self.codecs:
-            points, fault = ask_codec(self._points, codec, spec, chosen)
-            for point in points or [{}]:
+            for found in self.catalogue.at(codec.name, spec, self.config.preset, chosen).points:
                 key = CellKey(
-                    self.workload.name, split, codec.name, codec.version, point, self.config.seed,
+                    self.workload.name, split, codec.name, codec.version, found.point, self.config.seed,
                     self.sample_sets["test"],
                 )  # fmt: skip
-                reason, fault_here = (None, fault) if fault else ask_codec(_skip_reason, codec, spec, point)
-                cells[key.cell] = PlannedCell(key, codec, spec, reason, fault_here)
+                cells[key.cell] = PlannedCell(
+                    key, codec, spec, found.skip_reason, found.fault, found.needs_fit, found.needs_fit_fault,
+                    found.starts_from, found.starts_from_fault,
+                )  # fmt: skip
         return neighbours_first(list(cells.values()))
 
-    def _points(self, codec: type[Codec], spec: TensorSpec, point: Point | None) -> list[Point]:
-        defaults = codec.point_defaults(spec)
-        if point is not None:
-            for key in point:
-                if key not in defaults:
-                    takes = ", ".join(defaults) or "none"
-                    raise UsageError(
-                        f"codec {codec.name!r} has no argument {key!r}{suggestion(key, defaults)}; it takes: {takes}"
-                    )
-            return [_completed(point, defaults)]
-        points = codec.quick_points_for(spec) if self.config.preset == "quick" else codec.points_for(spec)
-        check_points(codec, points)
-        return [{**defaults, **p} for p in points]
 
-
-def chosen_codecs(config: RunConfig, available: Mapping[str, type[Codec]]) -> list[tuple[type[Codec], Point | None]]:
-    """Return the codec classes of a configuration, each with the requested point, or None for the preset's points.
+def chosen_codecs(config: RunConfig, catalogue: CodecCatalogue) -> list[tuple[CodecInfo, Point | None]]:
+    """Return the codecs of a configuration, each with the requested point, or None for the preset's points.
 
     Raises UsageError for an unknown name.
     """
     if not config.codec:
-        return [(codec, None) for codec in available.values()]
+        return [(info, None) for info in catalogue.infos(catalogue.names())]
     chosen = [parse_codec(text) for text in config.codec]
-    return [(pick(available, name, "codec"), point or None) for name, point in chosen]
-
-
-def ask_codec(method: Callable[..., Value], /, *args: Any, **point: Any) -> tuple[Value | None, str | None]:
-    """Call a method of a codec class; return its result and None, or None and its error in one line.
-
-    A CodecbenchError is raised again. Any other error makes only the codec's own cells fail.
-    """
-    try:
-        return method(*args, **point), None
-    except CodecbenchError:
-        raise
-    except Exception as error:
-        return None, f"asked about this tensor, the codec raised {without_folders(one_line(error))}"
+    infos = catalogue.infos([name for name, _ in chosen])
+    return [(info, point or None) for info, (_, point) in zip(infos, chosen, strict=True)]
 
 
 def neighbour(cell: PlannedCell) -> PlannedCell | None:
     """Return the cell, planned or not, whose fitted state this cell's fit starts from; None if from scratch.
 
-    See `Codec.starts_from`. Raises CodecFailure if that raises, or names an argument that the codec lacks.
+    See `Codec.starts_from`. Raises CodecFailure if that raised, or named an argument that the codec lacks.
     """
-    point, fault = ask_codec(cell.codec.starts_from, cell.spec, **cell.key.point)
-    if fault is not None:
-        raise CodecFailure(fault)
-    if point is None:
+    if cell.starts_from_fault is not None:
+        raise CodecFailure(cell.starts_from_fault)
+    if cell.starts_from is None:
         return None
-    defaults = cell.codec.point_defaults(cell.spec)
-    unknown = sorted(set(point) - set(defaults))
-    if unknown:
-        raise CodecFailure(f"starts_from gave a point with the argument {unknown[0]!r}, which the codec lacks")
-    return replace(cell, key=replace(cell.key, point=_completed(point, defaults)))
+    return replace(cell, key=replace(cell.key, point=cell.starts_from), starts_from=None)
 
 
 def neighbours_first(cells: Sequence[PlannedCell]) -> list[PlannedCell]:
@@ -149,25 +119,7 @@ def neighbours_first(cells: Sequence[PlannedCell]) -> list[PlannedCell]:
 
 
 def _neighbour_key(cell: PlannedCell) -> str:
-    if cell.skip_reason is not None or cell.fault is not None:
-        return ""
-    try:
-        found = neighbour(cell)
-    except CodecFailure:
+    if cell.starts_from_fault is not None:
         return ""  # its fit will fail with the reason
+    found = neighbour(cell)
     return found.key.cell if found is not None else ""
-
-
-def _skip_reason(codec: type[Codec], spec: TensorSpec, point: Mapping[str, Any]) -> str | None:
-    reason = codec.unavailable()
-    return reason if reason is not None else codec.skip_reason(spec, **point)
-
-
-def _completed(point: Mapping[str, Any], defaults: Mapping[str, Any]) -> Point:
-    """Return the point with all arguments; those left out take their defaults."""
-    return {**defaults, **{key: _like(defaults[key], value) for key, value in point.items()}}
-
-
-def _like(default: Any, value: Any) -> Any:
-    """Return the value as a float if the default is a float: 1 and 1.0 are the same operating point."""
-    return float(value) if type(default) is float and type(value) is int else value

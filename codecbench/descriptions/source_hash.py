@@ -13,7 +13,7 @@ import sysconfig
 import tokenize
 from collections.abc import Iterator
 from functools import lru_cache
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,18 @@ from codecbench.registry import class_label
 CORE = "codecbench"
 HELPERS = "codecbench.toolbox"
 """The part of codecbench that belongs to a codec's source. The rest is the contract and the harness."""
+
+
+def read_toolbox() -> None:
+    """Read all modules of the toolbox, which most codecs use, so that processes forked from this one need not."""
+    for folder in importlib.util.find_spec(HELPERS).submodule_search_locations or ():  # type: ignore[union-attr]
+        for path in Path(folder).rglob("*.py"):
+            read_source(_content(path))
+
+
+def _content(path: Path) -> bytes:
+    """Return a module's source as the import system reads it, which sealed code may do as well."""
+    return SourceFileLoader(path.stem, str(path)).get_data(str(path))
 
 
 class Module(NamedTuple):
@@ -64,7 +76,7 @@ def source_sha256(item: type[Any]) -> str:
     module = sys.modules[item.__module__]
     own = _package_modules(Module(item.__module__, module.__package__ or "", Path(path).resolve()))
     top = item.__module__.partition(".")[0]
-    sources = {module.path: read_source(module.path.read_bytes()) for module in own}
+    sources = {module.path: read_source(_content(module.path)) for module in own}
     helpers: dict[str, Path] = {}
     pending = [(module, entry) for module in own for entry in sources[module.path].imports]
     while pending:
@@ -72,7 +84,7 @@ def source_sha256(item: type[Any]) -> str:
         for found in _imported_modules(importer, entry, top):
             if found.path not in sources and _is_hashed(found.name):
                 helpers[found.name] = found.path
-                sources[found.path] = read_source(found.path.read_bytes())
+                sources[found.path] = read_source(_content(found.path))
                 pending += [(found, imported) for imported in sources[found.path].imports]
     paths = [*(module.path for module in own), *(helpers[name] for name in sorted(helpers))]
     return hashlib.sha256(b"".join(hashlib.sha256(sources[path].code).digest() for path in paths)).hexdigest()
@@ -104,7 +116,7 @@ def _imported_modules(importer: Module, entry: Import, top: str) -> Iterator[Mod
     if named is None and entry.name is not None and _only_reexports(module):
         # The package re-exports the name: only the module that defines it counts, not all that the package imports,
         # unless the import takes all.
-        for exported in read_source(module.path.read_bytes()).imports:
+        for exported in read_source(_content(module.path)).imports:
             if entry.name in (exported.bound, "*"):
                 yield from _imported_modules(module, exported, top)
         return

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codecbench.codec import Codec
-from codecbench.harness.source_hash import read_source, source_sha256
+from codecbench.descriptions import source_hash
+from codecbench.descriptions.source_hash import read_source, source_sha256
 from codecbench.registry import codecs, load_file, manager
 
 CLASS = '''
@@ -148,16 +149,21 @@ def test_comments_docstrings_and_blank_lines_do_not_count(tmp_path: Path, import
     assert source_sha256(kind) == before
 
 
+def edit(patch: pytest.MonkeyPatch, edited: Path) -> None:
+    """Let a module be read with one statement more."""
+    content = source_hash._content
+    patch.setattr(source_hash, "_content", lambda path: content(path) + b"\nX = 1\n" * (path == edited))
+
+
 def test_helpers_of_the_core_count_and_the_contract_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """Edits a file of the core in memory only: the checkout itself must not change."""
     installed = codecs(manager())
     core = Path(sys.modules["codecbench"].__file__ or "").parent
     hashes = {name: source_sha256(installed[name]) for name in ("raw", "klt")}
-    read_bytes = Path.read_bytes
 
     def with_edited(edited: Path) -> dict[str, str]:
         with monkeypatch.context() as patch:
-            patch.setattr(Path, "read_bytes", lambda self: read_bytes(self) + b"\nX = 1\n" * (self == edited))
+            edit(patch, edited)
             return {name: source_sha256(installed[name]) for name in hashes}
 
     assert with_edited(core / "codec.py") == hashes
@@ -173,8 +179,7 @@ def test_everything_counts_that_a_star_imports_from_the_toolbox(
     kind = load_file(tmp_path / "starred.py").Mine
     before = source_sha256(kind)
     edited = Path(sys.modules["codecbench"].__file__ or "").parent / "toolbox/coding/huffman.py"
-    read_bytes = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda self: read_bytes(self) + b"\nX = 1\n" * (self == edited))
+    edit(monkeypatch, edited)
     assert source_sha256(kind) != before
 
 

@@ -1,0 +1,200 @@
+"""Describes codecs and workloads from their classes: the functions that answer what a run has to know of them.
+
+They run where the classes are loaded, and nowhere else; their results are plain values.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from importlib.metadata import packages_distributions, version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from codecbench.codec import Codec, TensorSpec
+from codecbench.descriptions.codec_info import CodecAtSpec, CodecInfo, CodecSummary, Point, PointInfo, Preset
+from codecbench.descriptions.source_hash import source_sha256
+from codecbench.descriptions.workload_info import WorkloadInfo
+from codecbench.errors import DataError, PluginError, UsageError, one_line, without_folders
+from codecbench.names import suggestion
+from codecbench.registry import check_points, reference
+from codecbench.workload import Subset, Workload
+
+Value = TypeVar("Value")
+
+
+def summarise_codec(codec: type[Codec]) -> CodecSummary:
+    """Return a codec's entry in a list. It is quick: no source is read."""
+    return CodecSummary(
+        name=codec.name, version=codec.version, tags=tuple(sorted(codec.tags)),
+        points=tuple(_plain(point) for point in codec.points), module=codec.__module__,
+        unavailable=codec.unavailable(), docstring=inspect.getdoc(codec) or "",
+    )  # fmt: skip
+
+
+def describe_codec(codec: type[Codec], *, mixed_plugin: bool = False) -> CodecInfo:
+    """Return what holds for a codec with every tensor. Raises PluginError if the class has no source file.
+
+    `mixed_plugin` is True if the codec's plugin registers workloads as well.
+    """
+    source_hash = source_sha256(codec)
+    return CodecInfo(
+        name=codec.name, version=int(codec.version), reference=reference(codec), file=str(_file(codec)),
+        plugin=plugin_label(codec), source_hash=source_hash, tags=tuple(sorted(codec.tags)),
+        rows_by=tuple(codec.rows_by), fit_samples=codec.fit_samples, checkpoints=codec.checkpoints,
+        checkpoints_folder=_checkpoints_folder(codec), has_bound=codec.bound_bytes is not Codec.bound_bytes,
+        exports_state=codec.export is not Codec.export, overrides_starts_from=_overrides(codec, "starts_from"),
+        mixed_plugin=mixed_plugin,
+    )  # fmt: skip
+
+
+def describe_at(codec: type[Codec], spec: TensorSpec, preset: Preset, point: Point | None = None) -> CodecAtSpec:
+    """Return what a codec says of a tensor: of the preset's points, or of `point` alone, completed by its defaults.
+
+    An error that the codec raises is a fault in the result. Raises UsageError if `point` has an argument that the codec
+    lacks, PluginError if the codec's points are none.
+    """
+    found, fault = ask_codec(_points, codec, spec, preset, point)
+    if found is None:
+        return CodecAtSpec((PointInfo({}, fault=fault),))
+    points, defaults = found
+    return CodecAtSpec(tuple(_point_info(codec, spec, each, defaults) for each in points), defaults)
+
+
+def describe_workload(workload: Workload) -> WorkloadInfo:
+    """Return what a run has to know of a workload. Raises DataError if an identifier of a sample is no integer."""
+    subsets: tuple[Subset, ...] = get_args(Subset)
+    return WorkloadInfo(
+        name=workload.name, reference=reference(type(workload)), metric=workload.metric,
+        default_splits=tuple(workload.default_splits), budget=workload.budget, dataset=workload.dataset,
+        weights_sha256=workload.weights_sha256(), training_s=workload.training_s, training_note=workload.training_note,
+        input_spec=workload.input_spec,
+        sample_ids={
+            subset: _integers(workload, f"sample_ids({subset!r})", workload.sample_ids(subset)) for subset in subsets
+        },
+        training_ids=_integers(workload, "training_ids()", workload.training_ids()),
+    )  # fmt: skip
+
+
+def ask_codec(method: Callable[..., Value], /, *args: Any, **point: Any) -> tuple[Value | None, str | None]:
+    """Call a method of a codec class; return its result and None, or None and its error in one line.
+
+    A UsageError or PluginError is raised again. Any other error makes only the codec's own cells fail; so does a
+    DataError, which a codec causes by asking for data.
+    """
+    try:
+        return method(*args, **point), None
+    except (UsageError, PluginError):
+        raise
+    except Exception as error:
+        return None, f"asked about this tensor, the codec raised {without_folders(one_line(error))}"
+
+
+@lru_cache(maxsize=1)
+def distributions() -> Mapping[str, Sequence[str]]:
+    """Return the installed distributions of each top-level package. Reads the metadata of all of them once."""
+    return packages_distributions()
+
+
+def plugin_label(codec: type[Codec]) -> str:
+    """Return the distribution, version and module of the codec, or the name of its single file."""
+    names = distributions().get(codec.__module__.partition(".")[0])
+    return f"{names[0]} {version(names[0])} ({codec.__module__})" if names else f"file {_file(codec).name}"
+
+
+def _points(
+    codec: type[Codec], spec: TensorSpec, preset: Preset, point: Point | None
+) -> tuple[list[Point], dict[str, Any]]:
+    """Return the complete points, and the default of each argument."""
+    defaults = _plain(codec.point_defaults(spec))
+    if point is None:
+        points = codec.quick_points_for(spec) if preset == "quick" else codec.points_for(spec)
+        check_points(codec, points)
+        return [_plain({**defaults, **each}) for each in points], defaults
+    for key in point:
+        if key not in defaults:
+            takes = ", ".join(defaults) or "none"
+            raise UsageError(
+                f"codec {codec.name!r} has no argument {key!r}{suggestion(key, defaults)}; it takes: {takes}"
+            )
+    return [_plain(_completed(point, defaults))], defaults
+
+
+def _point_info(codec: type[Codec], spec: TensorSpec, point: Point, defaults: Point) -> PointInfo:
+    reason, fault = ask_codec(_skip_reason, codec, spec, point)
+    if reason is not None or fault is not None:
+        return PointInfo(point, reason, fault)
+    needs_fit, needs_fit_fault = ask_codec(lambda: bool(codec.needs_fit(spec, **point)))
+    start, start_fault = ask_codec(_start, codec, spec, point)
+    unknown = sorted(set(start or ()) - set(defaults))
+    if unknown:
+        start, start_fault = None, f"starts_from gave a point with the argument {unknown[0]!r}, which the codec lacks"
+    return PointInfo(
+        point, needs_fit=bool(needs_fit), needs_fit_fault=needs_fit_fault,
+        starts_from=None if start is None else _plain(_completed(start, defaults)), starts_from_fault=start_fault,
+    )  # fmt: skip
+
+
+def _skip_reason(codec: type[Codec], spec: TensorSpec, point: Point) -> str | None:
+    reason = codec.unavailable()
+    if reason is None:
+        reason = codec.skip_reason(spec, **point)
+    return None if reason is None else str(reason)
+
+
+def _start(codec: type[Codec], spec: TensorSpec, point: Point) -> Point | None:
+    start = codec.starts_from(spec, **point)
+    return None if start is None else _plain(start)
+
+
+def _completed(point: Point, defaults: Point) -> dict[str, Any]:
+    """Return the point with all arguments; those left out take their defaults."""
+    return {**defaults, **{key: _like(defaults[key], value) for key, value in point.items()}}
+
+
+def _like(default: Any, value: Any) -> Any:
+    """Return the value as a float if the default is a float: 1 and 1.0 are the same operating point."""
+    return float(value) if type(default) is float and type(value) is int else value
+
+
+def _plain(point: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the point as JSON gives it back, so that it is the same on both sides of a process's boundary."""
+    plain: dict[str, Any] = json.loads(json.dumps(dict(point)))
+    return plain
+
+
+def _file(codec: type[Codec]) -> Path:
+    return Path(inspect.getsourcefile(codec) or codec.__module__).resolve()
+
+
+def _overrides(codec: type[Codec], method: str) -> bool:
+    return inspect.getattr_static(codec, method) is not inspect.getattr_static(Codec, method)
+
+
+def _checkpoints_folder(codec: type[Codec]) -> str | None:
+    """Return the folder that `checkpoints` names, or None if it names no package. This imports the package."""
+    if codec.checkpoints is None:
+        return None
+    package, _, folder = codec.checkpoints.partition(":")
+    try:
+        return str(Path(str(files(package))) / folder)
+    except (ImportError, TypeError, ValueError):
+        return None
+
+
+def _integers(workload: Workload, source: str, values: Iterable[Any]) -> tuple[int, ...]:
+    """Return identifiers as Python's integers: a workload may give those of numpy, or an array."""
+    found = []
+    for value in values:
+        try:
+            found.append(operator.index(value))
+        except TypeError:
+            shown = " ".join(repr(value).split())[:80]
+            raise DataError(
+                f"workload {workload.name!r}: {source} holds {shown}, which is no integer; return integers"
+            ) from None
+    return tuple(found)

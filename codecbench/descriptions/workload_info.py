@@ -1,0 +1,49 @@
+"""Plain values that describe a workload. Importing this module imports no workload."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from codecbench.codec import TensorSpec
+from codecbench.workload import Metric, Subset
+
+
+@dataclass(frozen=True)
+class WorkloadInfo:
+    """A workload as a run knows it: everything but its model, inputs, targets and scores.
+
+    `reference` names the class for another process (`registry.reference`). `sample_ids` are the identifiers of all
+    samples that are here, by subset; `training_ids` those of all `fit` samples of the complete dataset.
+    """
+
+    name: str
+    reference: str
+    metric: Metric
+    default_splits: tuple[str, ...]
+    budget: float
+    dataset: str | None
+    weights_sha256: str
+    training_s: float | None
+    training_note: str
+    input_spec: TensorSpec
+    sample_ids: Mapping[Subset, tuple[int, ...]] = field(hash=False)
+    training_ids: tuple[int, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values, from which `from_json` makes an equal description."""
+        return {
+            **vars(self), "metric": asdict(self.metric), "default_splits": list(self.default_splits),
+            "input_spec": self.input_spec.to_json(), "training_ids": list(self.training_ids),
+            "sample_ids": {subset: list(ids) for subset, ids in self.sample_ids.items()},
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> WorkloadInfo:
+        """The inverse of `to_json`."""
+        return cls(**{
+            **values, "metric": Metric(**values["metric"]), "default_splits": tuple(values["default_splits"]),
+            "input_spec": TensorSpec.from_json(values["input_spec"]), "training_ids": tuple(values["training_ids"]),
+            "sample_ids": {subset: tuple(ids) for subset, ids in values["sample_ids"].items()},
+        })  # fmt: skip

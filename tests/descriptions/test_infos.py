@@ -1,0 +1,262 @@
+"""Descriptions of codecs and workloads: what they say, and that they cross as JSON unchanged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.codec_files import method, plugin_with
+from support.factories import make_info
+from support.paths import LEARNING, MISBEHAVING, TINY
+
+from codecbench import Codec, TensorSpec
+from codecbench.descriptions.catalogue import LocalCatalogue
+from codecbench.descriptions.codec_info import CodecAtSpec, CodecInfo, CodecSummary, PointInfo
+from codecbench.descriptions.describe import describe_at, describe_codec, describe_workload
+from codecbench.descriptions.workload_info import WorkloadInfo
+from codecbench.errors import DataError, PluginError, UsageError
+from codecbench.registry import manager, resolve, workloads
+from codecbench.results.cell import CellKey
+
+VECTOR = TensorSpec((4,))
+IMAGE = TensorSpec((3, 8, 8), image=True)
+
+Described = CodecSummary | CodecInfo | PointInfo | CodecAtSpec | WorkloadInfo
+
+
+def through_json(described: Described) -> Any:
+    return type(described).from_json(json.loads(json.dumps(described.to_json())))
+
+
+# --- JSON -----------------------------------------------------------------------------------------------------------
+
+values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+points = st.dictionaries(st.text(), values, max_size=4)
+lines = st.none() | st.text()
+point_infos = st.builds(
+    PointInfo, points, lines, lines, st.booleans(), lines, starts_from=st.none() | points, starts_from_fault=lines
+)
+
+
+@given(st.builds(CodecAtSpec, st.lists(point_infos, min_size=1, max_size=4).map(tuple), points))
+def test_what_a_codec_says_of_a_tensor_crosses_unchanged(described: CodecAtSpec) -> None:
+    found = through_json(described)
+    assert found == described
+    for before, after in zip(described.points, found.points, strict=True):
+        assert list(after.point) == list(before.point)  # the order of arguments makes labels
+
+
+@given(points)
+def test_a_cell_has_the_same_key_when_its_point_has_crossed(point: Mapping[str, Any]) -> None:
+    def cell(found: PointInfo) -> str:
+        return CellKey("toy", "stem", "alpha", 1, found.point, 0, "test-4").cell
+
+    assert cell(through_json(PointInfo(point))) == cell(PointInfo(point))
+
+
+def test_every_builtin_codec_and_workload_crosses_unchanged() -> None:
+    catalogue = LocalCatalogue(manager())
+    for name in catalogue.names():
+        assert through_json(catalogue.info(name)) == catalogue.info(name)
+        for spec in (VECTOR, IMAGE, TensorSpec((16, 8, 8)), TensorSpec((None, 6), max_length=40)):
+            described = catalogue.at(name, spec, "full")
+            assert through_json(described) == described
+    for summary in catalogue.summaries():
+        assert through_json(summary) == summary
+    (kind,) = workloads(manager()).values()
+    described_workload = describe_workload(kind())
+    assert through_json(described_workload) == described_workload
+
+
+# --- a codec --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> LocalCatalogue:
+    return LocalCatalogue(manager([MISBEHAVING, LEARNING]))
+
+
+def test_a_codec_of_a_file_is_described(catalogue: LocalCatalogue) -> None:
+    info = catalogue.info("bounded")
+    assert (info.name, info.version, info.tags, info.rows_by, info.fit_samples) == ("bounded", 1, (), (), 4000)
+    assert (info.file, info.plugin) == (str(MISBEHAVING), "file misbehaving.py")
+    assert resolve(info.reference).name == "bounded"
+    assert info.has_bound
+    assert not catalogue.info("steady").has_bound
+    assert [catalogue.info(name).exports_state for name in ("learns", "steady")] == [True, False]
+    assert [catalogue.info(name).overrides_starts_from for name in ("chained", "greedy")] == [True, False]
+    assert catalogue.info("greedy").fit_samples is None
+
+
+def test_a_codec_of_a_package_is_described(catalogue: LocalCatalogue) -> None:
+    info = catalogue.info("deepcod")
+    assert info.reference == "codecbench_plugins.deepcod:Deepcod"
+    assert info.plugin.startswith("codecbench ")
+    assert info.plugin.endswith(" (codecbench_plugins.deepcod)")
+    assert "learned" in info.tags
+    assert Path(info.checkpoints_folder or "").is_dir()
+    assert catalogue.info("raw").checkpoints_folder is None
+    assert catalogue.info("raw").rows_by == ("values",)
+
+
+def test_checkpoints_in_a_package_that_is_not_there_have_no_folder(catalogue: LocalCatalogue) -> None:
+    class Lost(resolve(catalogue.info("steady").reference)):  # type: ignore[misc]
+        checkpoints = "no_such_package:checkpoints"
+
+    info = describe_codec(Lost)
+    assert (info.checkpoints, info.checkpoints_folder) == ("no_such_package:checkpoints", None)
+
+
+def test_a_name_that_is_not_registered_is_refused_with_the_nearest(catalogue: LocalCatalogue) -> None:
+    with pytest.raises(UsageError, match="no codec 'stedy'; did you mean 'steady'"):
+        catalogue.info("stedy")
+    with pytest.raises(UsageError, match="no codec 'stedy'; did you mean 'steady'"):
+        catalogue.at("stedy", VECTOR, "quick")
+
+
+def test_a_codec_of_a_file_with_a_workload_is_marked(tmp_path: Path, catalogue: LocalCatalogue) -> None:
+    plugin = plugin_with(tmp_path)
+    imports = TINY.read_text().replace("from __future__ import annotations\n", "")
+    plugin.write_text(f"{plugin.read_text()}\n{imports}")
+    mixed = LocalCatalogue(manager([plugin]))
+    assert mixed.info("mine").mixed_plugin
+    assert not mixed.info("raw").mixed_plugin
+    assert not catalogue.info("steady").mixed_plugin
+
+
+def test_a_list_reads_no_source_and_imports_no_torch(
+    catalogue: LocalCatalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codecbench.descriptions.describe.source_sha256", None)
+    found = {summary.name: summary for summary in catalogue.summaries()}
+    assert found["chained"].points == ({"width": 1}, {"width": 2}, {"width": 4})
+    assert found["chained"].docstring.startswith("Each point starts from the next finer one")
+    assert found["raw"].module == "codecbench_plugins.raw"
+
+
+# --- a codec and a tensor -------------------------------------------------------------------------------------------
+
+
+def test_points_are_complete_and_come_with_what_their_fits_need(catalogue: LocalCatalogue) -> None:
+    described = catalogue.at("chained", VECTOR, "full")
+    assert described.defaults == {"width": 1}
+    assert described.points == (
+        PointInfo({"width": 1}, needs_fit=True, starts_from={"width": 2}),
+        PointInfo({"width": 2}, needs_fit=True, starts_from={"width": 4}),
+        PointInfo({"width": 4}, needs_fit=True),
+    )
+    assert catalogue.at("chained", VECTOR, "quick", {"width": 4}).points == (PointInfo({"width": 4}, needs_fit=True),)
+    assert catalogue.at("steady", VECTOR, "quick").points == (PointInfo({"bits": 16}), PointInfo({"bits": 32}))
+
+
+def test_a_start_with_an_unknown_argument_is_a_fault_of_the_fit_only(catalogue: LocalCatalogue) -> None:
+    (found,) = catalogue.at("lost", VECTOR, "full").points
+    assert (found.fault, found.needs_fit, found.starts_from) == (None, True, None)
+    assert found.starts_from_fault == "starts_from gave a point with the argument 'depth', which the codec lacks"
+
+
+def test_a_skip_says_nothing_of_fits(catalogue: LocalCatalogue) -> None:
+    assert catalogue.at("skips-input", IMAGE, "quick").points == (PointInfo({}, "takes no images"),)
+
+
+RAISES = "asked about this tensor, the codec raised ZeroDivisionError: division by zero"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("points_for(cls, spec): return 1 / 0", PointInfo({}, fault=RAISES)),
+        ("point_defaults(cls, spec): return 1 / 0", PointInfo({}, fault=RAISES)),
+        ("unavailable(cls): return 1 / 0", PointInfo({"bits": 16}, fault=RAISES)),
+        ("skip_reason(cls, spec, **point): return 1 / 0", PointInfo({"bits": 16}, fault=RAISES)),
+        ("needs_fit(cls, spec, **point): return 1 / 0", PointInfo({"bits": 16}, needs_fit_fault=RAISES)),
+        ("starts_from(cls, spec, **point): return 1 / 0", PointInfo({"bits": 16}, starts_from_fault=RAISES)),
+        ("starts_from(cls, spec, **point): return {'bits': 32}", PointInfo({"bits": 16}, starts_from={"bits": 32})),
+        ("unavailable(cls): return 'needs a package'", PointInfo({"bits": 16}, "needs a package")),
+        ("skip_reason(cls, spec, **point): return 7", PointInfo({"bits": 16}, "7")),
+    ],
+)
+def test_an_error_of_the_codec_is_a_fault_of_its_own_cells(tmp_path: Path, source: str, expected: PointInfo) -> None:
+    plugin = plugin_with(tmp_path, method(source))
+    described = LocalCatalogue(manager([plugin], with_entry_points=False)).at("mine", VECTOR, "quick")
+    assert described.points[0] == expected
+
+
+def test_a_default_that_json_does_not_know_is_a_fault(tmp_path: Path) -> None:
+    plugin = plugin_with(tmp_path, method("point_defaults(cls, spec): return {'bits': 16, 'kind': {1}}"))
+    found = LocalCatalogue(manager([plugin], with_entry_points=False)).at("mine", VECTOR, "quick", {"bits": 32})
+    assert "not JSON serializable" in (found.points[0].fault or "")
+
+
+def test_a_users_and_an_authors_mistake_end_the_run(tmp_path: Path, catalogue: LocalCatalogue) -> None:
+    with pytest.raises(UsageError, match=r"codec 'steady' has no argument 'bist'; did you mean 'bits'\?; it takes: bi"):
+        catalogue.at("steady", VECTOR, "quick", {"bist": 3})
+    plugin = plugin_with(tmp_path, method("points_for(cls, spec): return ()"))
+    with pytest.raises(PluginError, match=r"mine\.py:Steady: points is a tuple of mappings"):
+        LocalCatalogue(manager([plugin], with_entry_points=False)).at("mine", VECTOR, "quick")
+
+
+class Numbers(Codec):
+    """Operating points of numpy's numbers that are Python's too."""
+
+    name = "numbers"
+    points = ({"scale": np.float64(0.5)},)
+    encode = decode = None  # type: ignore[assignment]
+
+
+def test_points_are_pythons_own_numbers() -> None:
+    (found,) = describe_at(Numbers, VECTOR, "full").points
+    assert type(found.point["scale"]) is float
+    (found,) = describe_at(Numbers, VECTOR, "full", {"scale": 1}).points
+    assert repr(found.point["scale"]) == "1.0"
+
+
+# --- a workload -----------------------------------------------------------------------------------------------------
+
+
+def tiny(ids: Callable[[str], Any]) -> WorkloadInfo:
+    kind = workloads(manager([TINY], with_entry_points=False))["tiny"]
+    changed = type("Tiny", (kind,), {"sample_ids": lambda self, subset: ids(subset), "__module__": kind.__module__})
+    return describe_workload(changed())
+
+
+def test_a_workload_is_described() -> None:
+    kind = workloads(manager([TINY], with_entry_points=False))["tiny"]
+    info = describe_workload(kind())
+    assert (info.name, info.metric, info.default_splits) == ("tiny", kind.metric, ("input", "stem", "block"))
+    assert (info.budget, info.dataset, info.training_s, info.training_note) == (1.0, None, None, "")
+    assert info.input_spec == IMAGE
+    assert {subset: len(ids) for subset, ids in info.sample_ids.items()} == {"fit": 40, "choice": 24, "test": 64}
+    assert info.training_ids == info.sample_ids["fit"] == tuple(range(40))
+    assert resolve(info.reference) is kind
+    assert info.weights_sha256 == kind().weights_sha256()
+
+
+@pytest.mark.parametrize("make", [range, np.arange, lambda n: [np.int32(i) for i in range(n)]])
+def test_identifiers_of_numpy_become_pythons_integers(make: Callable[[int], Any]) -> None:
+    info = tiny(lambda _subset: make(3))
+    assert info.sample_ids["test"] == info.training_ids == (0, 1, 2)
+    assert {type(found) for found in info.sample_ids["test"]} == {int}
+    assert through_json(info) == info
+
+
+@pytest.mark.parametrize("wrong", [1.0, "1", None, np.float64(2), np.array([[1], [2]])])
+def test_an_identifier_that_is_no_integer_is_named(wrong: Any) -> None:
+    with pytest.raises(DataError, match=r"^workload 'tiny': sample_ids\('choice'\) holds .*, which is no integer; ret"):
+        tiny(lambda subset: [0, wrong] if subset == "choice" else [0])
+
+
+# --- what a description is for --------------------------------------------------------------------------------------
+
+
+def test_descriptions_can_be_keys_and_compared() -> None:
+    info = make_info()
+    assert {info: 1}[make_info()] == 1
+    assert replace(info, source_hash="f" * 64) != info

@@ -17,15 +17,22 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
+_malloc_trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
+"""Looked up when this module is loaded: a sealed process may not open the C library."""
 
-def timed(step: Callable[[], Result]) -> tuple[Result, float]:
-    """Return a step's result and the seconds it took. Garbage collection is off meanwhile."""
+
+def timed(step: Callable[[], Result], _clock: Callable[[], float] = time.perf_counter) -> tuple[Result, float]:
+    """Return a step's result and the seconds it took. Garbage collection is off meanwhile.
+
+    The clock is bound when this module is loaded, so that a step that replaces `time.perf_counter` is timed all the
+    same.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
-        began = time.perf_counter()
+        began = _clock()
         result = step()
-        return result, time.perf_counter() - began
+        return result, _clock() - began
     finally:
         if enabled:
             gc.enable()
@@ -78,20 +85,45 @@ def utc_now() -> str:
 
 
 def count_flop(step: Callable[[], Any]) -> int:
-    """Return the FLOPs of the torch operators that a step calls; a multiply-add counts as 2."""
-    from torch.utils.flop_counter import FlopCounterMode
+    """Return the FLOPs of the torch operators that a step calls, by torch's own formulas; a multiply-add counts as 2.
 
-    with FlopCounterMode(display=False) as counter:
+    An operator without a formula counts by the operators that it is made of, if it is made of others.
+    """
+    import torch
+    from torch.utils.flop_counter import flop_registry
+
+    total = 0
+
+    class Counter(_dispatch_mode()):  # type: ignore[misc]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            nonlocal total
+            kwargs = kwargs or {}
+            formula = flop_registry.get(func._overloadpacket)
+            if formula is None and func is not torch.ops.prim.device.default:
+                with self:
+                    result = func.decompose(*args, **kwargs)
+                if result is not NotImplemented:
+                    return result
+            result = func(*args, **kwargs)
+            total += 0 if formula is None else formula(*args, **kwargs, out_val=result)
+            return result
+
+    with Counter():
         step()
-    return int(counter.get_total_flops())
+    return total
 
 
 @lru_cache(maxsize=1)
-def warm_flop_counter() -> None:
-    """Make the FLOP counter load its modules now (it takes seconds and reads files), for use inside a seal."""
-    import torch
+def _dispatch_mode() -> type[Any]:
+    """Return the base class of modes that see each operator, without torch's compiler: its import takes seconds."""
+    from torch.utils._python_dispatch import TorchDispatchMode
 
-    count_flop(lambda: torch.zeros(1) + 1)
+    class Plain(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignore]
+        @classmethod
+        def _should_skip_dynamo(cls) -> bool:
+            return False
+
+    return Plain
 
 
 @lru_cache(maxsize=1)
@@ -106,28 +138,16 @@ def warm_optimizers() -> None:
         optimizer.step()
 
 
-@lru_cache(maxsize=1)
-def freeze_collector() -> None:
-    """Exclude all objects that exist now from later garbage collections. Runs once.
-
-    A collection in a forked child would write to, and so copy, every memory page with an object on it: half a second
-    with torch loaded.
-    """
-    gc.collect()
-    gc.freeze()
-
-
 def tensor_peak_bytes(step: Callable[[], Any]) -> int:
     """Return the peak of the live tensor storage that torch operators create during a step, in bytes."""
     import weakref
 
     import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
 
     live: dict[int, int] = {}
     peak = 0
 
-    class Tracker(TorchDispatchMode):  # type: ignore[no-untyped-call, unused-ignore]
+    class Tracker(_dispatch_mode()):  # type: ignore[misc]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             nonlocal peak
             result = func(*args, **(kwargs or {}))
@@ -141,39 +161,32 @@ def tensor_peak_bytes(step: Callable[[], Any]) -> int:
                         peak = max(peak, sum(live.values()))
             return result
 
-    with Tracker():  # type: ignore[no-untyped-call, unused-ignore]
+    with Tracker():
         step()
     return peak
 
 
-def process_growth_bytes(step: Callable[[], Any]) -> int | None:
-    """Return the growth of this process's peak resident memory during a step, or None if the system cannot measure it.
+def process_growth_bytes(step: Callable[[], Any], pid: int) -> int | None:
+    """Return the growth of a process's peak resident memory during a step, or None if the system cannot measure it.
 
-    Run it in a process that has done little else: memory that was freed earlier and kept by the allocator is reused
+    The process should have given back what it had freed (`trim_memory`): memory that its allocator kept is reused
     without growth.
     """
-    before = _reset_peak()
-    if before is None:
-        return None
-    step()
-    after = process_status_bytes("VmHWM")
-    return None if after is None else max(0, after - before)
-
-
-def _reset_peak() -> int | None:
     try:
-        _trim()
-        Path("/proc/self/clear_refs").write_text("5")
+        Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak becomes what is resident now
     except OSError:
         return None
-    return process_status_bytes("VmRSS")
+    before = process_status_bytes("VmRSS", pid)
+    step()
+    after = process_status_bytes("VmHWM", pid)
+    return None if before is None or after is None else max(0, after - before)
 
 
-def _trim() -> None:
+def trim_memory() -> None:
+    """Give freed memory of this process back to the system, where the C library can."""
     gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    if _malloc_trim is not None:
+        _malloc_trim(0)
 
 
 def process_status_bytes(field: str, pid: int | str = "self") -> int | None:
@@ -199,6 +212,56 @@ def process_cpu_s(pid: int) -> float:
     return float(times.user + times.system)
 
 
+def process_clock_s(pid: int) -> float | None:
+    """Return the processor seconds of all threads of a process, to the nanosecond; None if the system does not tell."""
+    if sys.platform != "linux":
+        return None
+    try:
+        # The kernel's number for the processor clock of a process: CPUCLOCK_SCHED of its complement.
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError:
+        return None
+
+
+class ProcessorTimes:
+    """Measures the processor time of the process `pid` from now on, apart for the blocks of `step`."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._began = self._now()
+        self._step = (0.0, 0.0)
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Count what is used within a with block as the step's."""
+        before = self._now()
+        yield
+        self._step = self._since(before)
+
+    def step_s(self) -> float | None:
+        """Return the seconds of the step; None if the system does not tell."""
+        return self._step[0] if self._known else None
+
+    def outside_s(self) -> float | None:
+        """Return the seconds so far without those of the step; None if the system does not tell."""
+        return self._since(self._began)[0] - self._step[0] if self._known else None
+
+    def own_s(self) -> float:
+        """Return the seconds of the calling thread so far without those during the step."""
+        return self._since(self._began)[1] - self._step[1]
+
+    @property
+    def _known(self) -> bool:
+        return self._began[0] > 0.0
+
+    def _now(self) -> tuple[float, float]:
+        return process_clock_s(self.pid) or 0.0, time.thread_time()
+
+    def _since(self, before: tuple[float, float]) -> tuple[float, float]:
+        now = self._now()
+        return max(0.0, now[0] - before[0]), now[1] - before[1]
+
+
 class BackgroundLoad:
     """Measures the processor load of other programs: all but this process and the process `pid`."""
 
@@ -220,36 +283,6 @@ class BackgroundLoad:
         busy_s = sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
         own_s = process_cpu_s(self.pid) + (process_cpu_s(os.getpid()) if self.pid != os.getpid() else 0.0)
         return time.monotonic(), busy_s - own_s
-
-
-def in_fresh_process(step: Callable[[], int | None], timeout_s: float = 60.0) -> int | None:
-    """Return a step's number, computed in a forked child; None if it fails, times out, or the system cannot fork.
-
-    The caller must have no threads whose locks the child could need, as in a worker with one torch thread.
-    """
-    if not hasattr(os, "fork"):
-        return None
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.close(reader)
-            number = step()
-            os.write(writer, b"" if number is None else str(number).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    try:
-        import select
-
-        ready, _, _ = select.select([reader], [], [], timeout_s)
-        text = os.read(reader, 64) if ready else b""
-        if not ready:
-            os.kill(child, 9)
-    finally:
-        os.close(reader)
-        os.waitpid(child, 0)
-    return int(text) if text else None
 
 
 @contextmanager

@@ -5,6 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +17,6 @@ from torch import nn
 
 from codecbench import measure
 
-FORKS = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 MIB = 1 << 20
 
 
@@ -76,58 +79,77 @@ def test_the_peak_is_of_tensors_alive_at_the_same_time() -> None:
     assert measure.tensor_peak_bytes(lambda: None) == 0
 
 
-@FORKS
-def test_the_growth_of_a_process() -> None:
-    def grow() -> None:
-        bytearray(os.urandom(64 * MIB))
+STEPPER = """
+import sys
+from codecbench import measure
+kept = []
+for line in sys.stdin:
+    if line == "trim\\n":
+        measure.trim_memory()
+    else:
+        kept = bytearray(b"1") * (int(line) << 20)
+        del kept
+    print("done", flush=True)
+"""
 
-    def measured() -> int | None:
-        return measure.process_growth_bytes(grow)
 
-    growth = measure.in_fresh_process(measured)
+@pytest.fixture
+def stepper() -> Iterator[tuple[int, Callable[[str], None]]]:
+    """A process that takes memory, and gives it back, when it is told to: its number, and how to tell it."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", STEPPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+    def tell(line: str) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(f"{line}\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "done\n"
+
+    with process:
+        tell("1")
+        yield process.pid, tell
+
+
+def test_the_growth_of_another_process(stepper: tuple[int, Callable[[str], None]]) -> None:
+    pid, tell = stepper
+    tell("200")  # an earlier peak does not count
+    tell("trim")
+    growth = measure.process_growth_bytes(lambda: tell("64"), pid=pid)
     if growth is None:
         pytest.skip("this system does not tell a process's peak")
-    assert 60 * MIB < growth < 300 * MIB
+    assert 60 * MIB < growth < 100 * MIB
+    tell("trim")
+    assert (measure.process_growth_bytes(lambda: tell("0"), pid=pid) or 0) < 8 * MIB
 
 
-@FORKS
-def test_a_fresh_process_gives_its_number_or_nothing() -> None:
-    assert measure.in_fresh_process(os.getpid) not in (None, os.getpid())
-    assert measure.in_fresh_process(lambda: None) is None
-    assert measure.in_fresh_process(lambda: 1 // 0) is None
-    assert measure.in_fresh_process(lambda: os.kill(os.getpid(), 9)) is None
+def test_the_growth_of_a_process_that_is_not_there_is_unknown() -> None:
+    assert measure.process_growth_bytes(lambda: pytest.fail("the step ran"), pid=1 << 30) is None
 
 
-@FORKS
-def test_a_fresh_process_that_hangs_is_ended() -> None:
-    import time
-
-    pids: list[int] = []
-    real_fork = os.fork
-
-    def fork() -> int:
-        pids.append(real_fork())
-        return pids[-1]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fork", fork)
-        assert measure.in_fresh_process(lambda: time.sleep(600), timeout_s=0.2) is None  # type: ignore[func-returns-value]
-    with pytest.raises(ProcessLookupError):
-        os.kill(pids[0], 0)
+LIMITED = """
+from codecbench import measure
+measure.limit_memory((200 << 20) + (measure.process_status_bytes("VmData") or 0))
+bytearray(50 << 20)
+try:
+    bytearray(400 << 20)
+except MemoryError:
+    print("no memory")
+"""
 
 
-@FORKS
 def test_a_memory_limit_raises_memory_errors() -> None:
-    def over() -> int:
-        measure.limit_memory(200 * MIB + (measure.process_status_bytes("VmData") or 0))
-        bytearray(50 * MIB)
-        try:
-            bytearray(400 * MIB)
-        except MemoryError:
-            return 1
-        return 0
+    done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=True)
+    assert done.stdout == "no memory\n"
 
-    assert measure.in_fresh_process(over) == 1
+
+def test_the_clock_is_bound_before_a_step_can_replace_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step() -> None:
+        time.perf_counter = lambda: 0.0
+
+    monkeypatch.setattr(time, "perf_counter", time.perf_counter)
+    assert 0 < measure.timed(step)[1] < 60
 
 
 def test_what_the_kernel_tells_of_a_process() -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from codecbench.codec import TensorSpec
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
-
-ModelOutputs = tuple["NDArray[Any]", ...]
-"""A model's output tensors for one sample."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +22,18 @@ class BuiltModel:
 
 
 @dataclass(frozen=True, eq=False)
-class FullModelRun:
-    """The full model's outputs for each sample, and the seconds of all its forward passes."""
+class Outcomes:
+    """The metric's numerator and denominator for each sample, two float64 arrays."""
 
-    outputs: Sequence[ModelOutputs]
+    numerators: NDArray[np.float64]
+    denominators: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class FullModelRun:
+    """The full model's outcome for each sample, and the seconds of its forward passes."""
+
+    outcomes: Outcomes
     forward_s: float
 
 
@@ -39,28 +45,21 @@ class Encoded:
     bound_bytes: Sequence[float | None] | None
 
 
-@dataclass(frozen=True, eq=False)
-class Decoded:
-    """The tail's outputs for each sample of a chunk, and the decoded tensors if requested."""
-
-    outputs: Sequence[ModelOutputs]
-    tensors: Sequence[NDArray[Any]] | None
-
-
 @dataclass(frozen=True)
-class TimedEncode:
-    """A payload, and the seconds of its encoding."""
+class TimedStep:
+    """The seconds of a step by the clock of its process, and of its round trip and an empty one by the parent's.
 
-    payload: bytes
-    encode_s: float
+    The rest are processor seconds, None where the system does not tell: of the process during the step (`busy_s`), of
+    the process while it took the sample and gave back the result (`outside_s`), and of the parent meanwhile
+    (`carrying_s`).
+    """
 
-
-@dataclass(frozen=True)
-class TimedDecode:
-    """The seconds of decoding one payload, and of running the tail on the result."""
-
-    decode_s: float
-    tail_s: float
+    reported_s: float
+    round_trip_s: float
+    empty_s: float
+    busy_s: float | None = None
+    outside_s: float | None = None
+    carrying_s: float = 0.0
 
 
 @dataclass(frozen=True)

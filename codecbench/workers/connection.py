@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 from codecbench.errors import WorkerDied, WorkerTimeout
 from codecbench.measure import Deadline
-from codecbench.workers.launch import WorkerProcess
+from codecbench.workers.launch import Process, WorkerProcess
 from codecbench.workers.protocol import Operation, Reply, Role, pack_frame, unpack_error, unpack_frame
 
 DEFAULT_TIMEOUT_S = 300.0
@@ -21,14 +21,18 @@ class WorkerClient:
     """A worker process of one role. It starts at once; call `close`, or use a with block.
 
     `threads` is torch's thread count in it. `memory_limit_bytes` limits its private memory (default: half of the
-    machine's memory). All calls raise WorkerError or a subclass. After WorkerTimeout and WorkerDied the worker is
-    closed; create a new one.
+    machine's memory). `process` is a process that has been started already. All calls raise WorkerError or a subclass.
+    After WorkerTimeout and WorkerDied the worker is closed; create a new one.
     """
 
-    role: ClassVar[Role]
+    role: ClassVar[Role] = "codec"
 
-    def __init__(self, *, threads: int = 1, memory_limit_bytes: int | None = None) -> None:
-        self._process = WorkerProcess(self.role, threads=threads, memory_limit_bytes=memory_limit_bytes)
+    def __init__(
+        self, *, threads: int = 1, memory_limit_bytes: int | None = None, process: Process | None = None
+    ) -> None:
+        self._process = process or WorkerProcess(self.role, threads=threads, memory_limit_bytes=memory_limit_bytes)
+        self.label: str = self.role
+        """The process's name in errors."""
         self.closed = False
         self.pending = False
 
@@ -74,9 +78,9 @@ class WorkerClient:
         return self.receive(timeout_s=timeout_s, on_progress=on_progress, on_saved=on_saved)
 
     def send(self, op: Operation, fields: Mapping[str, Any] | None = None, blobs: Sequence[bytes] = ()) -> None:
-        """Send a request without waiting; `receive` returns the reply. Only one request may be pending."""
+        """Send a request without waiting; `receive` returns the reply. Replies come in the order of the requests."""
         if self.closed:
-            raise WorkerDied(f"the {self.role} process has ended")
+            raise WorkerDied(f"the {self.label} process has ended")
         try:
             self._process.connection.send_bytes(pack_frame({**(fields or {}), "op": op}, blobs))
         except OSError as error:
@@ -107,8 +111,11 @@ class WorkerClient:
             try:
                 if not self._process.connection.poll(deadline.remaining_s()):
                     self.close()
-                    raise WorkerTimeout(f"no answer from the {self.role} process within {timeout_s:.0f} s")
+                    raise WorkerTimeout(f"no answer from the {self.label} process within {timeout_s:.0f} s")
                 reply = unpack_frame(self._process.connection.recv_bytes())
+            except BlockingIOError as error:
+                self.close()
+                raise WorkerDied(f"the {self.label} process stopped within a reply") from error
             except (OSError, EOFError) as error:
                 raise self._died() from error
             if "progress" in reply.fields:
@@ -131,7 +138,7 @@ class WorkerClient:
             return self.receive(timeout_s=deadline.remaining_s())
         except WorkerTimeout as error:
             raise WorkerTimeout(
-                f"no answer from the {self.role} process within the cell's limit of {deadline.limit_s:g} s "
+                f"no answer from the {self.label} process within the cell's limit of {deadline.limit_s:g} s "
                 "(--timeout-s)"
             ) from error
 
@@ -144,4 +151,4 @@ class WorkerClient:
     def _died(self) -> WorkerDied:
         cause = self._process.cause_of_end()
         self.close()
-        return WorkerDied(f"the {self.role} process {cause}")
+        return WorkerDied(f"the {self.label} process {cause}")

@@ -8,25 +8,50 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from codecbench.errors import CodecbenchError, CodecFailure, DataError, FailureCode, PayloadError, WorkerError, one_line
+from codecbench.errors import (
+    CodecbenchError,
+    CodecFailure,
+    DataError,
+    FailureCode,
+    PayloadError,
+    PluginError,
+    UsageError,
+    WorkerError,
+    one_line,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Role: TypeAlias = Literal["device", "edge", "fit"]
+Role: TypeAlias = Literal["device", "edge", "fit", "codec", "plugin", "forks"]
+"""device, edge: the model's processes on the two sides. codec: one codec's. plugin: for asking a plugin. forks: the
+process from which those of codecs and plugins are forked."""
+
+MODEL_BATCH = 32
+"""The batch size of heads, tails and full models. Features of larger batches do not stay in a processor's cache: a
+ResNet-20 on CIFAR-10 takes a quarter longer for each image in batches of 128."""
 
 Operation: TypeAlias = Literal[
     "threads", "workload", "split",
-    "open_codec", "export", "close_codecs", "encode_arrays", "decode_arrays",
-    "head", "full_model", "encode", "decode", "fit",
-    "time_head", "time_encode", "time_decode", "head_cost", "encoder_cost",
-    "load_inputs", "request", "listen", "probe",
+    "head", "full_model", "targets", "run_head", "time_head", "head_cost",
     "layers", "measure_layers", "measure_general",
+    "score", "run_tail", "time_tail",
+    "seal", "open", "export", "encode", "decode", "encode_arrays", "decode_arrays",
+    "hold", "step", "take", "encoder_cost", "trim", "ping",
+    "fit_data", "fit",
+    "prepare", "fork", "wait", "load_plugin", "describe_codecs", "describe_at", "describe_workload",
 ]  # fmt: skip
 """The operations of workers. The class of a role has a method `op_...` for each of its operations."""
 
-ErrorKind: TypeAlias = Literal["codec", "payload", "data", "harness"]
-"""The origin of an error: the codec, a payload, data or options of the user, or a bug in the harness."""
+OperationResult: TypeAlias = tuple[dict[str, Any], Sequence[bytes]]
+"""The result of an operation: fields that JSON holds, and byte strings."""
+
+ErrorKind: TypeAlias = Literal["codec", "payload", "data", "usage", "plugin", "harness"]
+"""The origin of an error: the codec, a payload, data, options or a plugin of the user, or a bug in the harness."""
+
+_USERS_ERRORS: Mapping[ErrorKind, type[CodecbenchError]] = {
+    "usage": UsageError, "plugin": PluginError, "data": DataError,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -75,7 +100,7 @@ def pack_error(error: Exception) -> bytes:
     elif isinstance(error, PayloadError):
         kind = "payload"
     elif isinstance(error, CodecbenchError):
-        kind, text = "data", str(error)
+        kind, text = next((kind for kind, base in _USERS_ERRORS.items() if isinstance(error, base)), "data"), str(error)
     fields = {"error": kind, "message": text}
     if isinstance(error, CodecFailure | PayloadError):
         fields["code"] = error.code
@@ -92,19 +117,4 @@ def unpack_error(reply: Reply) -> CodecbenchError | None:
         return CodecFailure(message, code=FailureCode(reply.fields["code"]))
     if kind == "payload":
         return PayloadError(message, code=FailureCode(reply.fields["code"]))
-    return DataError(message) if kind == "data" else WorkerError(message)
-
-
-def pack_outputs(outputs: Sequence[tuple[NDArray[Any], ...]]) -> tuple[list[list[dict[str, Any]]], list[bytes]]:
-    """Return the headers and the bytes of the model outputs of each sample."""
-    packed = [pack_arrays(sample) for sample in outputs]
-    return [headers for headers, _ in packed], [blob for _, blobs in packed for blob in blobs]
-
-
-def split_outputs(reply: Reply) -> tuple[list[tuple[Any, ...]], Sequence[bytes]]:
-    """Undo `pack_outputs`: return the model outputs of each sample in a reply, and the byte strings after them."""
-    outputs, offset = [], 0
-    for headers in reply.fields["outputs"]:
-        outputs.append(tuple(unpack_arrays(headers, reply.blobs[offset : offset + len(headers)])))
-        offset += len(headers)
-    return outputs, reply.blobs[offset:]
+    return _USERS_ERRORS.get(kind, WorkerError)(message)

@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import get_args
 
 import pytest
 from support.paths import ROOT
 
-from codecbench.workers.client import DeviceClient, EdgeClient, FitClient
+from codecbench.workers.client import DeviceClient, EdgeClient, FitClient, ModelClient
+from codecbench.workers.codec_client import CodecClient
 from codecbench.workers.connection import WorkerClient
+from codecbench.workers.forks import ForkServer as ForkClient
+from codecbench.workers.forks import SealedProcesses
+from codecbench.workers.plugins import PluginClient
+from codecbench.workers.process.codec import CodecProcess
 from codecbench.workers.process.device import DeviceProcess
 from codecbench.workers.process.edge import EdgeProcess
 from codecbench.workers.process.fit import FitProcess
-from codecbench.workers.protocol import Operation
+from codecbench.workers.process.fork_server import ForkServerProcess
+from codecbench.workers.process.plugin import PluginProcess
+from codecbench.workers.process.session import process_of
+from codecbench.workers.protocol import Operation, Role
 
 OPERATIONS = frozenset(get_args(Operation))
 CORE = ROOT / "codecbench"
+ENDS: Mapping[Role, tuple[type[WorkerClient], type[object]]] = {
+    "device": (DeviceClient, DeviceProcess),
+    "edge": (EdgeClient, EdgeProcess),
+    "fit": (FitClient, FitProcess),
+    "codec": (CodecClient, CodecProcess),
+    "plugin": (PluginClient, PluginProcess),
+    "forks": (ForkClient, ForkServerProcess),
+}
+"""The client and the process of each role."""
+OF_MODELS = {"threads", "workload", "split"}
 
 
 def named_operations(tree: ast.AST) -> Iterator[str]:
@@ -30,30 +48,54 @@ def named_operations(tree: ast.AST) -> Iterator[str]:
                     yield argument.value
 
 
+def operations_in(*kinds: type[object]) -> set[str]:
+    return {name for kind in kinds for name in named_operations(ast.parse(inspect.getsource(kind)))}
+
+
 def operations_of(client: type[WorkerClient]) -> set[str]:
-    """Every operation that a client asks for, its base classes' included."""
-    sources = (inspect.getsource(kind) for kind in client.__mro__ if kind is not object)
-    return {name for source in sources for name in named_operations(ast.parse(source))}
+    """Every operation that a client asks for, its base classes' included; threads are those of models alone."""
+    bases = [kind for kind in client.__mro__ if kind is not object]
+    if not issubclass(client, ModelClient):
+        bases.remove(WorkerClient)
+    # A process that is started by exec is prepared by the one who starts it.
+    started = [SealedProcesses] if client in (CodecClient, PluginClient) else []
+    return operations_in(*bases, *started)
 
 
-@pytest.mark.parametrize(
-    ("client", "process"),
-    [(DeviceClient, DeviceProcess), (EdgeClient, EdgeProcess), (FitClient, FitProcess)],
-    ids=["device", "edge", "fit"],
-)
-def test_a_process_serves_what_its_client_asks_for(client: type[WorkerClient], process: type[object]) -> None:
+def served_by(process: type[object]) -> set[str]:
+    return {name.removeprefix("op_") for name in dir(process) if name.startswith("op_")}
+
+
+def test_every_role_has_two_ends() -> None:
+    assert set(ENDS) == set(get_args(Role))
+    assert {client.role for client, _ in ENDS.values()} == set(ENDS)
+
+
+@pytest.mark.parametrize("role", ENDS)
+def test_a_process_serves_what_its_client_asks_for_and_nothing_else(role: Role) -> None:
+    client, process = ENDS[role]
     asked = operations_of(client)
-    assert {"threads", "workload", "split"} < asked
-    assert [name for name in sorted(asked) if not callable(getattr(process, f"op_{name}", None))] == []
+    assert asked == served_by(process)
+    assert (asked >= OF_MODELS) == (role in ("device", "edge", "fit"))
 
 
-def test_every_operation_is_asked_for_by_a_client() -> None:
-    assert set().union(*map(operations_of, (DeviceClient, EdgeClient, FitClient))) == OPERATIONS
+@pytest.mark.parametrize("role", [role for role in ENDS if role != "forks"])
+def test_a_role_starts_the_process_that_serves_it(role: Role) -> None:
+    class Connection:
+        send_bytes = staticmethod(len)
+
+    assert type(process_of(role, Connection())) is ENDS[role][1]  # type: ignore[arg-type]
 
 
-def test_every_method_of_a_process_is_an_operation() -> None:
-    served = {name for kind in (DeviceProcess, EdgeProcess, FitProcess) for name in dir(kind)}
-    assert {name.removeprefix("op_") for name in served if name.startswith("op_")} == OPERATIONS
+def test_every_operation_is_asked_for_and_served() -> None:
+    assert set().union(*(operations_of(client) for client, _ in ENDS.values())) == OPERATIONS
+    assert set().union(*(served_by(process) for _, process in ENDS.values())) == OPERATIONS
+
+
+def test_a_codecs_process_and_the_models_serve_nothing_in_common() -> None:
+    models = served_by(DeviceProcess) | served_by(EdgeProcess)
+    assert models & (served_by(CodecProcess) | served_by(PluginProcess)) == set()
+    assert served_by(DeviceProcess) & served_by(EdgeProcess) == OF_MODELS
 
 
 def test_no_operation_is_named_outside_the_workers() -> None:

@@ -1,55 +1,64 @@
-"""The edge process: decodes, runs tails, times these steps, and answers the device over TCP."""
+"""The edge's model process: runs the tail on decoded tensors, scores its outputs, and times it. It reads no data."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import pickle
+from collections.abc import Sequence
+from typing import Any
 
-from codecbench import measure
-from codecbench.links.probe import link_server
-from codecbench.workers.offload import request_server
-from codecbench.workers.process.codecs import CodecProcess, decode_call
-from codecbench.workers.process.models import OperationResult
-from codecbench.workers.protocol import Reply, pack_arrays, pack_outputs
+import numpy as np
+from numpy.typing import NDArray
+
+from codecbench.errors import CodecFailure, FailureCode
+from codecbench.workers.process.models import ModelProcess
+from codecbench.workers.protocol import MODEL_BATCH, OperationResult, Reply, pack_arrays, unpack_arrays
+from codecbench.workers.tensor_file import TensorFile, copies
 
 
-class EdgeProcess(CodecProcess):
-    """Serves the operations of the edge."""
+class EdgeProcess(ModelProcess):
+    """Serves the operations of the edge's model process.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.listening = ExitStack()
+    What a decoder wrote is checked here once more: the checks of a codec's own process are within the codec's reach.
+    """
 
-    def op_decode(self, request: Reply) -> OperationResult:
-        """Decode payloads and run the tail; return the outputs, and with `keep` the decoded tensors after them."""
-        decoded = self.codecs.decode(request.fields["handle"], request.blobs, batched=True)
-        headers, blobs = pack_outputs(self.models.run(self.tail, decoded))
-        if request.fields["keep"]:
-            more_headers, more = pack_arrays([t.numpy() for t in decoded])
-            return {"outputs": headers, "decoded": more_headers}, blobs + more
-        return {"outputs": headers}, blobs
+    def op_score(self, request: Reply) -> OperationResult:
+        """Run the tail on decoded tensors of a file, and return the outcomes of all samples.
 
-    def op_time_decode(self, request: Reply) -> OperationResult:
-        """Return the seconds of decoding one payload, and of running the tail on the result."""
-        codec, tail = self.codecs[request.fields["handle"]], self.tail
-        (payload,) = request.blobs
-        with decode_call():
-            decoded, decode_s = measure.timed(lambda: codec.decode(payload))
-        return {"decode_s": decode_s, "tail_s": self.models.time(tail, decoded)}, ()
+        `kept` has the outcomes of the full model, two float64 arrays. Where `exact` is true, the decoded tensor is the
+        activation itself and its outcome is taken from there; a batch of such samples does not run.
+        """
+        fields = request.fields
+        targets_blob, *kept = request.blobs
+        scores = [np.frombuffer(column, np.float64).copy() for column in kept]
+        file = TensorFile.from_json(fields["tensors"])
+        decoded = list(file.read_rows(fields["first_row"], fields["shapes"]))
+        file.close()
+        targets = pickle.loads(targets_blob)  # noqa: S301 - from the device's model process
+        for start in range(0, len(decoded), MODEL_BATCH):
+            rows = range(start, min(start + MODEL_BATCH, len(decoded)))
+            changed = [row for row in rows if not fields["exact"][row]]
+            if not changed:
+                continue
+            outputs = self._outputs(decoded[rows.start : rows.stop])
+            found = self.models.score([outputs[row - start] for row in changed], [targets[row] for row in changed])
+            for column, values in zip(scores, found, strict=True):
+                column[changed] = np.frombuffer(values, np.float64)
+        return {}, [column.tobytes() for column in scores]
 
-    def op_listen(self, request: Reply) -> OperationResult:
-        """Start to answer payloads of a codec over TCP, or link probes if the handle is None; return the address."""
-        handle = request.fields["handle"]
-        server = (
-            link_server()
-            if handle is None
-            else request_server(lambda payload: self._outputs_of_payload(handle, payload))
-        )
-        self.listening.enter_context(server.running())
-        return {"address": list(server.address)}, ()
+    def op_run_tail(self, request: Reply) -> OperationResult:
+        """Return the model's outputs for one decoded tensor."""
+        (outputs,) = self._outputs(unpack_arrays(request.fields["arrays"], request.blobs))
+        headers, blobs = pack_arrays(outputs)
+        return {"arrays": headers}, blobs
 
-    def _outputs_of_payload(self, handle: int, payload: bytes) -> bytes:
-        """Return the bytes of the model's outputs for one payload, after decoder and tail."""
-        with decode_call():
-            decoded = self.codecs[handle].decode(payload)
-        (outputs,) = self.models.run(self.tail, [decoded])
-        return b"".join(pack_arrays(outputs)[1])
+    def op_time_tail(self, request: Reply) -> OperationResult:
+        """Return the seconds of the tail on one decoded tensor."""
+        (x,) = copies(unpack_arrays(request.fields["arrays"], request.blobs))
+        return {"tail_s": self.models.time(self.tail, x)}, ()
+
+    def _outputs(self, decoded: Sequence[NDArray[Any]]) -> list[tuple[NDArray[Any], ...]]:
+        """Return the tail's outputs for decoded tensors. Raises CodecFailure if one has values that are not finite."""
+        xs = copies(decoded)
+        if any(x.is_floating_point() and not bool(x.isfinite().all()) for x in xs):
+            raise CodecFailure("decode gave values that are not finite", code=FailureCode.NOT_FINITE)
+        return self.models.run(self.tail, xs)

@@ -1,9 +1,11 @@
-"""The fit process: runs a head on the training samples once, and fits codecs on the activations."""
+"""The fit process: fits one codec on the activations of training samples. It seals itself before it loads the codec."""
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +14,13 @@ from numpy.typing import NDArray
 
 from codecbench import measure
 from codecbench.codec import Batch, Codec, FitData
+from codecbench.isolation.seal import close_process, readable_files
 from codecbench.registry import resolve
-from codecbench.workers.process.activations import HeadProcess
-from codecbench.workers.process.codecs import bytes_only, codec_call
-from codecbench.workers.process.models import OperationResult, tensors
-from codecbench.workers.protocol import Reply, pack_frame
+from codecbench.workers.launch import OWN_LOG
+from codecbench.workers.process.codec import bytes_only, codec_call
+from codecbench.workers.process.models import ModelProcess, required
+from codecbench.workers.protocol import OperationResult, Reply, pack_frame
+from codecbench.workers.tensor_file import TensorFile, copies
 
 
 class TrainingSamples:
@@ -53,23 +57,44 @@ class TrainingSamples:
             picked = order[start : start + size].tolist()
             chosen = [self.samples[i] for i in picked]
             # Each sample is read from its file here, and copied once.
-            xs = torch.from_numpy(np.stack(chosen)) if self.static else tensors(chosen)
+            xs = torch.from_numpy(np.stack(chosen)) if self.static else copies(chosen)
             yield xs, [self.targets[i] for i in picked]
 
 
-class FitProcess(HeadProcess):
-    """Serves the operations of fits. `send` sends progress and saved bytes before the reply."""
+class FitProcess(ModelProcess):
+    """Serves the operations of fits. `send` sends progress and saved bytes before the reply.
+
+    The process holds the model, for its tail, and what the device's model process made of the training samples: it
+    never reads a data set, so nothing of the choice and test samples is in it.
+    """
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
         super().__init__()
         self.send = send
+        self._samples: tuple[list[NDArray[Any]], list[Any]] | None = None
+        self._file: TensorFile | None = None
+
+    def op_fit_data(self, request: Reply) -> OperationResult:
+        """Take the training activations of a file and their targets; then seal the process for good."""
+        fields = request.fields
+        self._file = TensorFile.from_json(fields["tensors"])
+        activations = list(self._file.read_rows(0, fields["shapes"]))
+        targets = [target for blob in request.blobs for target in pickle.loads(blob)]  # noqa: S301 - from the device
+        self._samples = activations, targets
+        rules = readable_files([Path(source) for source in fields["sources"]])
+        isolation = close_process(rules, output=OWN_LOG)
+        # Only now: threads that are there before the seal is closed would not be bound by it.
+        torch.set_num_threads(fields["threads"])
+        return {"isolation": isolation.to_json()}, ()
 
     def op_fit(self, request: Reply) -> OperationResult:
         """Fit a codec on this split's training activations; return both sides' states and the seconds."""
         fields = request.fields
         torch.manual_seed(fields["seed"])
         np.random.seed(fields["seed"] % 2**32)
-        codec: Codec = resolve(fields["codec"])(self.activations.spec, **fields["point"])
+        spec = required(self._file, "no training samples are there").spec
+        with codec_call("fit"):
+            codec: Codec = resolve(fields["codec"])(spec, **fields["point"])
         if "learned" in codec.tags:
             measure.warm_optimizers()  # not part of the fit's time
         data = self._fit_data(request)
@@ -84,11 +109,9 @@ class FitProcess(HeadProcess):
         fields, blobs = request.fields, list(request.blobs)
         start = (blobs.pop(0), blobs.pop(0)) if fields["starts"] else None
         saved = blobs.pop(0) if fields["goes_on"] else None
-        spec, workload = self.activations.spec, self.models.workload
-        targets = [target for positions in fields["chunks"] for target in workload.targets("fit", positions)]
-        samples = TrainingSamples(
-            self.activations.read_all("fit"), targets, fields["seed"], static=None not in spec.shape
-        )
+        spec = required(self._file, "no training samples are there").spec
+        activations, targets = required(self._samples, "no training samples are there")
+        samples = TrainingSamples(activations, targets, fields["seed"], static=None not in spec.shape)
         deadline = measure.Deadline(fields["max_s"])
         watch = measure.Stopwatch()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,15 +16,9 @@ from codecbench.codec import TensorSpec
 from codecbench.errors import UsageError
 from codecbench.registry import resolve
 from codecbench.workers.process.graph_split import SplitModel
-from codecbench.workers.protocol import Reply
+from codecbench.workers.protocol import MODEL_BATCH, OperationResult, Reply
+from codecbench.workers.tensor_file import copies
 from codecbench.workload import Subset, Workload
-
-OperationResult: TypeAlias = tuple[dict[str, Any], Sequence[bytes]]
-"""The result of an operation: fields that JSON holds, and byte strings."""
-
-MODEL_BATCH = 32
-"""The batch size of heads, tails and full models. Features of larger batches do not stay in a processor's cache: a
-ResNet-20 on CIFAR-10 takes a quarter longer for each image in batches of 128."""
 
 Item = TypeVar("Item")
 
@@ -51,7 +45,7 @@ class ModelHost:
 
     def inputs(self, subset: Subset, positions: Sequence[int]) -> list[Tensor]:
         """Return new tensors of the inputs at these positions."""
-        return tensors(self.workload.inputs(subset, positions))
+        return copies(self.workload.inputs(subset, positions))
 
     def input_batch(self, subset: Subset, position: int) -> Tensor:
         """Return one input as a batch of one, on `torch_device`."""
@@ -76,6 +70,11 @@ class ModelHost:
                     outputs[i] = tuple(leaf[row] for leaf in leaves)
         return outputs
 
+    def score(self, outputs: Sequence[tuple[NDArray[Any], ...]], targets: Sequence[Any]) -> list[bytes]:
+        """Return the metric's numerators and denominators of these samples, as the bytes of two float64 arrays."""
+        pairs = [self.workload.score(output, target) for output, target in zip(outputs, targets, strict=True)]
+        return [column.tobytes() for column in np.array(pairs, dtype=np.float64).reshape(-1, 2).T]
+
     def time(self, model: nn.Module, x: Tensor) -> float:
         """Return the seconds of a model on one sample."""
 
@@ -90,7 +89,7 @@ class ModelHost:
 
 
 class ModelProcess:
-    """A process that builds a model and runs its head or its tail; the base of all roles."""
+    """A process that builds a model and runs its head or its tail. It imports no codec."""
 
     def __init__(self) -> None:
         self._models: ModelHost | None = None
@@ -119,7 +118,7 @@ class ModelProcess:
     def op_workload(self, request: Reply) -> OperationResult:
         """Build a workload's model and find its cuts; return their names and specs, and the hash of the weights.
 
-        Reads no data. The edge role is given no data folder.
+        Reads no data. Only the device is given the data folder.
         """
         data_dir = request.fields["data_dir"]
         workload: Workload = resolve(request.fields["workload"])(Path(data_dir) if data_dir else None)
@@ -138,11 +137,6 @@ def required(item: Item | None, missing: str) -> Item:
     if item is None:
         raise RuntimeError(missing)
     return item
-
-
-def tensors(samples: Sequence[NDArray[Any]]) -> list[Tensor]:
-    """Return copies as tensors, so that a codec that writes to them does not change the stored samples."""
-    return [torch.from_numpy(np.array(s, copy=True)) for s in samples]
 
 
 def _model_batches(groups: Iterable[list[int]]) -> Iterator[list[int]]:

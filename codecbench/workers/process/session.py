@@ -8,24 +8,40 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from codecbench.errors import CodecbenchError
-from codecbench.workers.process.device import DeviceProcess
-from codecbench.workers.process.edge import EdgeProcess
-from codecbench.workers.process.fit import FitProcess
-from codecbench.workers.process.models import ModelProcess, OperationResult
-from codecbench.workers.protocol import Reply, pack_error, pack_frame, unpack_frame
+from codecbench.workers.protocol import OperationResult, Reply, pack_error, pack_frame, unpack_frame
 
 
-def process_of(role: str, send: Callable[[bytes], None]) -> ModelProcess:
-    """Return the object that serves a role's operations. `send` sends reports before a reply."""
+def process_of(role: str, connection: Connection[Any, Any]) -> object:
+    """Return the object that serves a role's operations. Only the modules of that role are imported."""
+    if role == "device":
+        from codecbench.workers.process.device import DeviceProcess
+
+        return DeviceProcess()
+    if role == "edge":
+        from codecbench.workers.process.edge import EdgeProcess
+
+        return EdgeProcess()
     if role == "fit":
-        return FitProcess(send)
-    return DeviceProcess() if role == "device" else EdgeProcess()
+        from codecbench.workers.process.fit import FitProcess
+
+        return FitProcess(connection.send_bytes)
+    if role == "codec":
+        from codecbench.workers.process.codec import CodecProcess
+
+        return CodecProcess(None)
+    if role == "plugin":
+        from codecbench.workers.process.plugin import PluginProcess
+
+        return PluginProcess(None)
+    from codecbench.workers.process.fork_server import ForkServerProcess
+
+    return ForkServerProcess(connection)
 
 
 class Session:
     """Answers requests one after another, each with a result or an error."""
 
-    def __init__(self, process: ModelProcess, connection: Connection[Any, Any]) -> None:
+    def __init__(self, process: object, connection: Connection[Any, Any]) -> None:
         self.process = process
         self.connection = connection
 

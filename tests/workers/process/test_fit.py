@@ -1,0 +1,99 @@
+"""A fit's process: sealed before the codec is loaded, with the training samples and nothing of any others."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.paths import LEARNING, LOOKING, TINY
+
+from codecbench import TensorSpec
+from codecbench.errors import WorkerDied
+from codecbench.workers.answers import FitResult
+from codecbench.workers.client import DeviceClient, FitClient
+from codecbench.workers.tensor_file import TensorFile
+
+IMAGE = TensorSpec((3, 8, 8), image=True)
+COUNT = 40
+TINY_REF = f"{TINY}:Tiny"
+SOURCES = (LOOKING, LEARNING)
+
+
+@pytest.fixture(scope="module")
+def device() -> Iterator[DeviceClient]:
+    """The process that makes the training activations: at the input, so that they are the inputs themselves."""
+    with DeviceClient() as client:
+        client.build_model(TINY_REF, None, "cpu")
+        client.use_split("input")
+        # It has had the other samples, as in a run.
+        client.run_full_model("choice", range(24))
+        client.run_full_model("test", range(64))
+        yield client
+
+
+def with_data(client: FitClient, device: DeviceClient, *, threads: int) -> Any:
+    """Give the process its data as a run does; return the seal."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = TensorFile(Path(folder) / "activations", IMAGE, COUNT).create()
+        shapes = device.run_head("fit", range(COUNT), file, 0)
+        client.build_model(TINY_REF, None, "cpu")
+        client.use_split("input")
+        targets = [device.targets("fit", range(25)), device.targets("fit", range(25, COUNT))]
+        return client.take_data(file, shapes, targets, sources=SOURCES, threads=threads)
+
+
+def fit(client: FitClient, kind: str, **options: Any) -> FitResult:
+    arguments = {"seed": 0, "max_s": 60.0, "start": None, "saved": None, "timeout_s": 120.0, **options}
+    return client.fit(kind, {}, on_progress=lambda *_: None, on_saved=lambda *_: None, **arguments)
+
+
+@pytest.fixture(scope="module")
+def looked(device: DeviceClient) -> dict[str, Any]:
+    """What a codec found in the process of its fit, which was given two threads."""
+    with FitClient() as client:
+        isolation = with_data(client, device, threads=2)
+        found: dict[str, Any] = json.loads(fit(client, f"{LOOKING}:Looks").device)
+    return {**found, "isolation": isolation}
+
+
+def test_the_seal_is_closed_before_the_codecs_module_is_loaded(looked: dict[str, Any]) -> None:
+    assert looked["isolation"]["audit_hook"]
+    assert looked["at_import"] == {"file": "GuardError", "socket": "GuardError", "threads": 1}
+
+
+def test_torch_has_its_threads_after_the_seal(looked: dict[str, Any]) -> None:
+    assert looked["torch_threads"] == 2
+
+
+def test_no_input_of_the_choice_and_test_samples_is_in_the_process(looked: dict[str, Any]) -> None:
+    assert looked["count"] == COUNT
+    # Those of the fit are found, so that the search is one.
+    assert looked["inputs"] == {"fit": COUNT, "choice": 0, "test": 0}
+
+
+def test_the_process_has_the_workloads_module_and_the_codecs_and_no_other_plugin(looked: dict[str, Any]) -> None:
+    assert [name.rpartition("_")[0] for name in looked["modules"]] == [
+        "codecbench_file_looking",
+        "codecbench_file_tiny",
+    ]
+
+
+def test_samples_and_targets_belong_together_and_survive_the_removal_of_their_file(device: DeviceClient) -> None:
+    with FitClient() as client:
+        with_data(client, device, threads=1)
+        told = json.loads(fit(client, f"{LEARNING}:Passes").edge)
+        again = json.loads(fit(client, f"{LEARNING}:Passes").edge)
+    assert told == again
+    assert told["count"] == COUNT
+
+
+def test_a_fit_that_ends_its_process_is_named_with_its_status(device: DeviceClient) -> None:
+    with FitClient() as client:
+        with_data(client, device, threads=1)
+        with pytest.raises(WorkerDied, match=r"^the fit process ended with status 1"):
+            fit(client, f"{LEARNING}:DiesOnce")
+        assert client.closed

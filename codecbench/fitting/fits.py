@@ -2,60 +2,56 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from codecbench.codec import Codec
+from codecbench.descriptions.codec_info import CodecInfo
+from codecbench.descriptions.workload_info import WorkloadInfo
 from codecbench.errors import CodecbenchError, CodecFailure, DataError
 from codecbench.experiment.cells import FitSummary, PlannedCell, Reporter
 from codecbench.experiment.config import RunConfig
-from codecbench.experiment.grid import ask_codec, neighbour
+from codecbench.experiment.grid import neighbour
 from codecbench.fitting import states
 from codecbench.fitting.fitter import Fitter
 from codecbench.fitting.states import FittedState
-from codecbench.registry import reference
 from codecbench.results.cell import sample_set_id
-from codecbench.workers.pair import Pair
-from codecbench.workload import Workload
+from codecbench.workers.codec_client import CodecClient
+from codecbench.workers.forks import CodecProcesses
 
 
 class Fits:
     """Finds and makes the fitted states of cells.
 
-    `fit_ids` are the training samples that are available. `pair` exports the states of codecs that need no fit,
-    `fitter` runs the fits.
+    `processes` serve for the states of codecs that need no fit, `fitter` runs the fits.
     """
 
     def __init__(
         self,
         config: RunConfig,
-        workload: Workload,
-        fit_ids: Sequence[int],
-        pair: Pair,
+        workload: WorkloadInfo,
+        processes: CodecProcesses,
         fitter: Fitter,
         reporter: Reporter,
     ) -> None:
         self.config = config
         self.workload = workload
-        self.fit_ids = fit_ids
-        self.pair = pair
+        self.fit_ids = workload.sample_ids["fit"]
+        """The training samples that are here."""
+        self.processes = processes
         self.fitter = fitter
         self.reporter = reporter
-        self.weights_sha256 = workload.weights_sha256()
         self._fit_sets: dict[int | None, tuple[str, ...]] = {}
         self._missing_logged = False
 
     def state_of(self, cell: PlannedCell) -> FittedState:
         """Return the cell's fitted state. If there is none, fit the codec now, in the process of the fitter.
 
-        Raises CodecFailure if `needs_fit` raises, and any error of the fit or the export.
+        Raises CodecFailure if `needs_fit` raised, and any error of the fit or the export.
         """
-        needed, fault = ask_codec(cell.codec.needs_fit, cell.spec, **cell.key.point)
-        if fault is not None:
-            raise CodecFailure(fault)
-        if not needed:
+        if cell.needs_fit_fault is not None:
+            raise CodecFailure(cell.needs_fit_fault)
+        if not cell.needs_fit:
             return self._unfitted_state(cell)
         found = self.find(cell)
         if found is not None:
@@ -85,7 +81,7 @@ class Fits:
                 self.reporter.finish("failed", f"{cell.label}: {error}")
         return summary
 
-    def fit_sets(self, codec: type[Codec]) -> tuple[str, ...]:
+    def fit_sets(self, codec: CodecInfo) -> tuple[str, ...]:
         """Return the sample sets whose fitted states of this codec are accepted, in order of preference.
 
         The first set is the codec's training samples in the complete dataset: shipped states belong to it. The last is
@@ -93,14 +89,14 @@ class Fits:
         """
         limit = codec.fit_samples
         if limit not in self._fit_sets:
-            found = (list(ids[:limit]) for ids in (self.workload.training_ids(), self.fit_ids))
+            found = (list(ids[:limit]) for ids in (self.workload.training_ids, self.fit_ids))
             self._fit_sets[limit] = tuple(dict.fromkeys(sample_set_id("fit", ids) for ids in found))
         return self._fit_sets[limit]
 
     def fit_key(self, cell: PlannedCell, fit_set: str) -> str:
         """Return the key of the cell's fitted state on one of `fit_sets`."""
         key = cell.key
-        return states.fit_key(self.weights_sha256, fit_set, key.split, cell.codec, dict(key.point), key.seed)
+        return states.fit_key(self.workload.weights_sha256, fit_set, key.split, cell.codec, dict(key.point), key.seed)
 
     def find(self, cell: PlannedCell) -> FittedState | None:
         """Return the cell's state from the user cache or from the shipped ones, or None."""
@@ -113,16 +109,16 @@ class Fits:
         return next((state for state in found if state is not None), None)
 
     def _unfitted_state(self, cell: PlannedCell) -> FittedState:
-        if cell.codec.export is Codec.export:
+        if not cell.codec.exports_state:
             return FittedState()
-        codec, point = reference(cell.codec), cell.key.point
-        return FittedState(*self.pair.device.export(codec, cell.spec, point, timeout_s=self.config.timeout_s))
+        codec, point = cell.codec.reference, cell.key.point
+        with CodecClient(self.processes.start()) as client:
+            return FittedState(*client.export(codec, cell.spec, point, timeout_s=self.config.timeout_s))
 
     def _fit_into(self, cell: PlannedCell, into: Path | None, summary: FitSummary, *, further: bool) -> None:
         folder = into / cell.codec.name if into is not None else None
         present = self.read(cell, folder) if folder is not None else self.find(cell)
-        own, default = (inspect.getattr_static(kind, "starts_from") for kind in (cell.codec, Codec))
-        before = (present or self.find(cell)) if further and own is not default else None
+        before = (present or self.find(cell)) if further and cell.codec.overrides_starts_from else None
         if present is not None and before is None and not self.config.fresh:
             summary.present += 1
             self.reporter.finish("ok", f"{cell.label}: there already")
@@ -164,9 +160,9 @@ class Fits:
         states.drop_partial(fit_key)
         return state
 
-    def _log_missing_samples(self, codec: type[Codec]) -> None:
+    def _log_missing_samples(self, codec: CodecInfo) -> None:
         """Log once that a fit uses fewer samples than with the complete dataset."""
-        here, every = (len(ids[: codec.fit_samples]) for ids in (self.fit_ids, self.workload.training_ids()))
+        here, every = (len(ids[: codec.fit_samples]) for ids in (self.fit_ids, self.workload.training_ids))
         if here < every and not self._missing_logged:
             self._missing_logged = True
             fetch = f"; run 'codecbench data get {self.workload.dataset}' for all" if self.workload.dataset else ""
@@ -175,6 +171,4 @@ class Fits:
 
 def _takes_fit(cell: PlannedCell) -> bool:
     """True if the codec takes the tensor and needs a fit."""
-    if cell.fault is not None or cell.skip_reason is not None:
-        return False
-    return bool(ask_codec(cell.codec.needs_fit, cell.spec, **cell.key.point)[0])
+    return cell.fault is None and cell.skip_reason is None and cell.needs_fit

@@ -1,33 +1,38 @@
-"""Runs fits in a worker process: one for all points of a codec at a split, so that the head runs once."""
+"""Runs fits in a sealed process: one for all points of a codec at a split, so that the head runs once."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from codecbench.codec import Codec, TensorSpec
+from codecbench.codec import TensorSpec
+from codecbench.descriptions.codec_info import CodecInfo
 from codecbench.fitting.states import FittedState, PartialFit
 from codecbench.measure import cores
-from codecbench.registry import reference
 from codecbench.workers.client import FitClient
-from codecbench.workers.pair import WorkloadRef, chunks, run_heads
+from codecbench.workers.pair import Pair
+from codecbench.workers.tensor_file import TensorFile
+
+BATCH = 128
+"""Training samples in one request for heads."""
 
 
 class Fitter:
     """Fits codecs on a workload's training samples. A context manager; `close` ends its process.
 
-    The process stays for further points of the same codec at the same split. It is replaced for another codec or split,
-    and after a failed fit.
+    The device's process of `pair` makes the training activations, so that the process of the fit reads no data set.
+    That process stays for further points of the same codec at the same split. It is replaced for another codec or
+    split, and after a failed fit. `sources` are the files and packages of plugins whose modules it may import.
     """
 
-    def __init__(self, workload: WorkloadRef) -> None:
-        self.workload = workload
+    def __init__(self, pair: Pair, sources: Sequence[Path] = ()) -> None:
+        self.pair = pair
+        self.sources = tuple(sources)
         self._client: FitClient | None = None
         self._serves: tuple[str, str, int] | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Fitter:
         return self
@@ -38,16 +43,14 @@ class Fitter:
         self.close()
 
     def close(self) -> None:
-        """End the process and remove its activations."""
+        """End the process."""
         if self._client is not None:
             self._client.close()
-        if self._folder is not None:
-            self._folder.cleanup()
-        self._client = self._serves = self._folder = None
+        self._client = self._serves = None
 
     def fit(
         self,
-        codec: type[Codec],
+        codec: CodecInfo,
         spec: TensorSpec,
         split: str,
         point: Mapping[str, Any],
@@ -72,7 +75,7 @@ class Fitter:
         try:
             client = self._client_for(codec, spec, split, count)
             fitted = client.fit(
-                reference(codec), point, chunks(count), seed=seed, max_s=max_s,
+                codec.reference, point, seed=seed, max_s=max_s,
                 start=(start.device, start.edge) if start is not None else None,
                 saved=partial.saved if partial is not None else None, timeout_s=timeout_s, on_progress=on_progress,
                 on_saved=lambda saved, after_s: on_saved(PartialFit(saved, spent_s + after_s)),
@@ -82,14 +85,28 @@ class Fitter:
             raise
         return FittedState(fitted.device, fitted.edge, spent_s + fitted.fit_s)
 
-    def _client_for(self, codec: type[Codec], spec: TensorSpec, split: str, count: int) -> FitClient:
-        serves = (split, reference(codec), count)
+    def _client_for(self, codec: CodecInfo, spec: TensorSpec, split: str, count: int) -> FitClient:
+        serves = (split, codec.reference, count)
         if self._client is None or self._serves != serves or not self._client.alive:
             self.close()
-            self._client = FitClient(threads=cores())
-            self._folder = tempfile.TemporaryDirectory(prefix="codecbench-fit-")
+            self._client = FitClient()
             self._serves = serves
-            self.workload.set_up(self._client)
-            self._client.use_split(split)
-            run_heads(self._client, spec, {"fit": count}, Path(self._folder.name) / "fit")
+            self._give_data(self._client, spec, split, count)
         return self._client
+
+    def _give_data(self, client: FitClient, spec: TensorSpec, split: str, count: int) -> None:
+        """Run the head on the training samples, and give activations and targets to the process of the fit."""
+        device = self.pair.device
+        device.use_split(split)
+        with tempfile.TemporaryDirectory(prefix="codecbench-fit-") as folder:
+            file = TensorFile(Path(folder) / "activations", spec, count).create()
+            shapes: list[tuple[int, ...]] = []
+            targets = []
+            for start in range(0, count, BATCH):
+                positions = range(start, min(start + BATCH, count))
+                shapes += device.run_head("fit", positions, file, start)
+                targets.append(device.targets("fit", positions))
+            self.pair.workload.set_up(client)
+            client.use_split(split)
+            # The process maps the file, which then needs its name no more.
+            client.take_data(file, shapes, targets, sources=self.sources, threads=cores())

@@ -16,11 +16,10 @@ import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from codecbench.codec import Codec
+from codecbench.descriptions.codec_info import CodecInfo
 from codecbench.errors import DataError, PluginError
 from codecbench.results.cell import digest
 
@@ -49,7 +48,7 @@ class PartialFit:
     spent_s: float
 
 
-def fit_key(weights_sha256: str, fit_set: str, split: str, codec: type[Codec], point: dict[str, Any], seed: int) -> str:
+def fit_key(weights_sha256: str, fit_set: str, split: str, codec: CodecInfo, point: dict[str, Any], seed: int) -> str:
     """Return the key of a fitted state: a hash of weights, training data, split, codec, version, point and seed."""
     return digest([weights_sha256, fit_set, split, codec.name, codec.version, point, seed])[:32]
 
@@ -61,16 +60,14 @@ def cache_folder() -> Path:
     return platformdirs.user_cache_path("codecbench") / "states"
 
 
-def find(codec: type[Codec], key: str) -> FittedState | None:
+def find(codec: CodecInfo, key: str) -> FittedState | None:
     """Return the intact state of a key from the user cache or else from the codec's checkpoints, or None."""
     cached = read(cache_folder(), key)
     if cached is not None or codec.checkpoints is None:
         return cached
-    package, _, folder = codec.checkpoints.partition(":")
-    try:
-        return read(Path(str(files(package))) / folder, key)
-    except ImportError as error:
-        raise PluginError(f"codec {codec.name!r}: checkpoints {codec.checkpoints!r} name no package") from error
+    if codec.checkpoints_folder is None:
+        raise PluginError(f"codec {codec.name!r}: checkpoints {codec.checkpoints!r} name no package")
+    return read(Path(codec.checkpoints_folder), key)
 
 
 def keep(key: str, state: FittedState, folder: Path | None = None) -> Path:

@@ -2,47 +2,57 @@
 
 from __future__ import annotations
 
-import pytest
-from support.paths import RESULTS, ROOT
-from support.runs import pair_for, share
+from collections.abc import Iterator
 
-from codecbench import Codec
+import pytest
+from support.factories import make_info
+from support.paths import RESULTS, ROOT
+from support.runs import KeptProcesses
+
+from codecbench.descriptions.catalogue import LocalCatalogue
+from codecbench.descriptions.codec_info import CodecInfo
+from codecbench.descriptions.describe import describe_workload
 from codecbench.experiment.cells import PlannedCell
-from codecbench.experiment.config import RunConfig, load
+from codecbench.experiment.config import DEFAULT_WORKLOAD, RunConfig, load
 from codecbench.experiment.grid import neighbour
 from codecbench.fitting import states
+from codecbench.fitting.fits import Fits
 from codecbench.harness.progress import reporter
 from codecbench.harness.run import Run
-from codecbench.registry import codecs, manager
+from codecbench.registry import manager, resolve, workloads
 
 CHECKPOINTS = ROOT / "plugins" / "codecbench_plugins" / "checkpoints"
 MOST_BYTES = 40_000_000
+CATALOGUE = LocalCatalogue(manager())
 
 SEEDS = sorted(RESULTS.glob("seeds-*.toml"))
 """Runs of points that were fitted from several seeds."""
 
 
-def ships(codec: type[Codec]) -> bool:
+def ships(codec: CodecInfo) -> bool:
     return (codec.checkpoints or "").startswith("codecbench_plugins:")
 
 
 @pytest.fixture(scope="module")
-def cells() -> list[PlannedCell]:
+def cells(kept: KeptProcesses) -> list[PlannedCell]:
     """Every point of a codec that ships states, at every default split of the default workload; and those of SEEDS."""
-    named = [name for name, codec in codecs(manager()).items() if ships(codec)]
+    named = [name for name in CATALOGUE.names() if ships(CATALOGUE.info(name))]
     planned: list[PlannedCell] = []
     configs = (RunConfig(codec=named, preset="full"), *(load(path, {"samples": 8}) for path in SEEDS))
-    with reporter() as report, pair_for(configs[0]) as pair, pytest.MonkeyPatch.context() as patch:
-        share(pair, patch)
+    with reporter() as report, pytest.MonkeyPatch.context() as patch:
+        kept.share(patch)
         for config in configs:
-            planned += Run(config, report).plan()
-    return [c for c in planned if c.skip_reason is None and c.codec.needs_fit(c.spec, **c.key.point)]
+            with Run(config, report) as job:
+                planned += job.plan()
+    return [cell for cell in planned if cell.needs_fit]
 
 
 @pytest.fixture(scope="module")
-def run() -> Run:
-    with reporter() as report:
-        return Run(RunConfig(codec=["raw"]), report)
+def run(kept: KeptProcesses) -> Iterator[Run]:
+    with reporter() as report, pytest.MonkeyPatch.context() as patch:
+        kept.share(patch)
+        with Run(RunConfig(codec=["raw"]), report) as job:
+            yield job
 
 
 def key_of(cell: PlannedCell, run: Run) -> str:
@@ -65,32 +75,21 @@ def test_every_state_is_whole_says_what_it_is_and_restores(cells: list[PlannedCe
         assert about.pop("starts_from", None) == (nearest.key.point if nearest else None), cell.label
         assert about == {**cell.key.to_json(), "sample_set": run.fits.fit_sets(cell.codec)[0]}
         for side, kept in (("device", state.device), ("edge", state.edge)):
-            codec = cell.codec(cell.spec, **cell.key.point)
+            codec = resolve(cell.codec.reference)(cell.spec, **cell.key.point)
             codec.restore(side, kept)
             assert codec.export(side) == kept, f"{cell.label}: {side}"
 
 
 def test_a_user_finds_them_whether_or_not_the_dataset_was_fetched(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Limited(Codec):
-        name = "limited"
-
-        def encode(self, x: object) -> bytes:
-            return b""
-
-        def decode(self, payload: bytes) -> object:  # type: ignore[override]
-            return None
-
-    class Greedy(Limited):
-        fit_samples = None
-
-    assert run.fits.fit_sets(Limited) == ("fit-4000-f0d86dfc",)
-    shipped = run.fits.fit_sets(Greedy)
+    limited, greedy = make_info("limited", fit_samples=4000), make_info("greedy", fit_samples=None)
+    assert run.fits.fit_sets(limited) == ("fit-4000-f0d86dfc",)
+    shipped = run.fits.fit_sets(greedy)
     assert [name.rpartition("-")[0] for name in shipped] == ["fit-49000", "fit-4000"]
     monkeypatch.setattr("codecbench_datasets.cifar10.data.is_fetched", lambda data_dir: True)
-    with reporter() as report:
-        fetched = Run(RunConfig(codec=["raw"]), report)
-    assert fetched.fits.fit_sets(Greedy) == shipped[:1]
-    assert fetched.fits.fit_sets(Limited) == run.fits.fit_sets(Limited)
+    workload = describe_workload(workloads(manager())[DEFAULT_WORKLOAD]())
+    fetched = Fits(run.config, workload, run.processes, run.fits.fitter, run.reporter)
+    assert fetched.fit_sets(greedy) == shipped[:1]
+    assert fetched.fit_sets(limited) == run.fits.fit_sets(limited)
 
 
 def test_states_are_small() -> None:

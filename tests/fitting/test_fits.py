@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.paths import LEARNING, TINY
-from support.runs import KeptPair, RecordingReporter
+from support.runs import KeptProcesses, RecordingReporter
 
 from codecbench.errors import UsageError
 from codecbench.experiment.cells import FitSummary
@@ -21,25 +23,27 @@ from codecbench.results.store import Store
 
 
 @pytest.fixture(autouse=True)
-def own_cache(shared: KeptPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every run takes the one pair of processes, and every test has a cache of its own."""
+def own_cache(shared: KeptProcesses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every run takes the kept processes, and every test has a cache of its own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def job(*codecs: str, **options: Any) -> tuple[Run, RecordingReporter]:
+@contextmanager
+def job(*codecs: str, **options: Any) -> Iterator[tuple[Run, RecordingReporter]]:
     config = RunConfig.model_validate({
         "workload": "tiny", "samples": 8, "split": ["stem"], "codec": list(codecs), "preset": "full",
         "plugin": [TINY, LEARNING], **options,
     })  # fmt: skip
     reporter = RecordingReporter()
-    return Run(config, reporter), reporter
+    with Run(config, reporter) as run:
+        yield run, reporter
 
 
 def fit(
     *codecs: str, into: Path | None = None, further: bool = False, **options: Any
 ) -> tuple[FitSummary, RecordingReporter]:
-    run, reporter = job(*codecs, **options)
-    return run.fit(into, further=further), reporter
+    with job(*codecs, **options) as (run, reporter):
+        return run.fit(into, further=further), reporter
 
 
 def kept(folder: Path | None = None) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
@@ -114,8 +118,8 @@ def test_further_and_fresh_exclude_each_other() -> None:
 
 
 def test_a_run_fits_in_the_same_order(tmp_path: Path) -> None:
-    run, _ = job("chained", out=tmp_path / "out")
-    assert run.execute().ok == 3
+    with job("chained", out=tmp_path / "out") as (run, _):
+        assert run.execute().ok == 3
     assert [about["starts_from"] for about, _ in kept()] == [{"width": 2}, {"width": 4}, None]
     assert len(Store(tmp_path / "out").records()) == 3
 
@@ -150,27 +154,28 @@ def without_half(run: Run) -> Run:
 
 def test_a_state_of_the_whole_set_is_found_by_who_has_a_part(tmp_path: Path) -> None:
     fit("greedy", into=tmp_path)
-    run, reporter = job("greedy")
-    summary = without_half(run).fit(tmp_path)
+    with job("greedy") as (run, reporter):
+        summary = without_half(run).fit(tmp_path)
     assert (summary.fitted, summary.present, reporter.logged) == (0, 1, [])
     (about, _), = kept(tmp_path / "greedy")  # fmt: skip
     assert about["sample_set"].startswith("fit-40-")
 
 
 def test_who_has_a_part_fits_on_it_and_finds_that_again() -> None:
-    run, reporter = job("greedy", "frugal", "chained")
-    assert without_half(run).fit().fitted == 5
+    with job("greedy", "frugal", "chained") as (run, reporter):
+        assert without_half(run).fit().fitted == 5
     assert reporter.logged == ["20 of 40 training samples are here"]
     found = {about["codec"]: (about["sample_set"].rpartition("-")[0], told["count"]) for about, told in kept()}
     assert found == {"greedy": ("fit-20", 20), "frugal": ("fit-10", 10), "chained": ("fit-20", 20)}
-    assert without_half(job("greedy", "frugal", "chained")[0]).fit().present == 5
+    with job("greedy", "frugal", "chained") as (run, _):
+        assert without_half(run).fit().present == 5
     assert fit("greedy", "frugal")[0].present == 1  # with the whole set, only what ten samples were enough for
 
 
-def test_where_there_is_more_to_fetch_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    run, reporter = job("greedy")
-    monkeypatch.setattr(type(run.workload), "dataset", "tiny-images")
-    without_half(run).fit()
+def test_where_there_is_more_to_fetch_the_command_is_named() -> None:
+    with job("greedy") as (run, reporter):
+        run.fits.workload = replace(run.fits.workload, dataset="tiny-images")
+        without_half(run).fit()
     assert reporter.logged == ["20 of 40 training samples are here; run 'codecbench data get tiny-images' for all"]
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.factories import make_info
 
-from codecbench.codec import Codec, TensorSpec
 from codecbench.errors import DataError, PluginError
 from codecbench.fitting import states
 from codecbench.fitting.states import FittedState, PartialFit, fit_key
@@ -20,17 +20,7 @@ STATE = FittedState(b"for the device", b"for the edge", 1.5)
 KEY = "0123abcd"
 
 
-class Learned(Codec):
-    name = "learned"
-
-    def fit(self, data: Any) -> None:
-        self.fitted = True
-
-    def encode(self, x: Any) -> bytes:
-        return b""
-
-    def decode(self, payload: bytes) -> Any:
-        return None
+LEARNED = make_info("learned")
 
 
 @pytest.fixture(autouse=True)
@@ -44,17 +34,17 @@ def test_the_cache_lies_where_the_user_wants_it(cache: Path, tmp_path: Path) -> 
 
 
 def test_what_is_kept_is_found(cache: Path) -> None:
-    assert states.find(Learned, KEY) is None
+    assert states.find(LEARNED, KEY) is None
     states.keep(KEY, STATE)
-    assert states.find(Learned, KEY) == STATE
-    assert states.find(Learned, "other") is None
+    assert states.find(LEARNED, KEY) == STATE
+    assert states.find(LEARNED, "other") is None
     assert [p.name for p in cache.iterdir()] == [f"{KEY}.zip"]
 
 
 def test_keeping_again_replaces(cache: Path) -> None:
     states.keep(KEY, STATE)
     states.keep(KEY, FittedState(b"new", b"", None))
-    assert states.find(Learned, KEY) == FittedState(b"new", b"", None)
+    assert states.find(LEARNED, KEY) == FittedState(b"new", b"", None)
     assert [p.name for p in cache.iterdir()] == [f"{KEY}.zip"]
 
 
@@ -65,7 +55,7 @@ def test_equal_states_are_equal_files(cache: Path, tmp_path: Path) -> None:
 
 def test_a_state_says_what_it_is(cache: Path) -> None:
     states.keep(KEY, FittedState(b"a", b"b", 1.0, {"codec": "learned", "split": "stem"}))
-    found = states.find(Learned, KEY)
+    found = states.find(LEARNED, KEY)
     assert found is not None
     assert found.about == {"codec": "learned", "split": "stem"}
 
@@ -87,7 +77,7 @@ def test_a_damaged_state_is_not_used(cache: Path, member: str, content: bytes | 
             written = content if name == member else kept
             if written is not None:
                 packed.writestr(name, written)
-    assert states.find(Learned, KEY) is None
+    assert states.find(LEARNED, KEY) is None
 
 
 @given(place=st.integers(0), bit=st.integers(0, 7), cut=st.booleans())
@@ -102,26 +92,22 @@ def test_a_damaged_file_is_not_used_or_harmless(
     assert states.read(folder, KEY) in (None, STATE)
 
 
-def test_shipped_states_come_after_the_cache(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = tmp_path / "shipping_package"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(Learned, "checkpoints", "shipping_package:checkpoints")
-    states.keep(KEY, STATE)
-    (package / "checkpoints").mkdir()
-    (cache / f"{KEY}.zip").rename(package / "checkpoints" / f"{KEY}.zip")
-    assert states.find(Learned, KEY) == STATE
+def test_shipped_states_come_after_the_cache(cache: Path, tmp_path: Path) -> None:
+    shipping = make_info("learned", checkpoints="package:folder", checkpoints_folder=str(tmp_path / "shipped"))
+    states.keep(KEY, STATE, tmp_path / "shipped")
+    assert states.find(shipping, KEY) == STATE
     states.keep(KEY, FittedState(b"mine", b"", 2.0))
-    found = states.find(Learned, KEY)
+    found = states.find(shipping, KEY)
     assert found is not None
     assert found.device == b"mine"
 
 
-def test_checkpoints_in_a_package_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Learned, "checkpoints", "no_such_package:checkpoints")
+def test_checkpoints_in_a_package_that_is_not_there(cache: Path) -> None:
+    lost = make_info("learned", checkpoints="no_such_package:checkpoints")
     with pytest.raises(PluginError, match="codec 'learned': checkpoints 'no_such_package:checkpoints' name no package"):
-        states.find(Learned, KEY)
+        states.find(lost, KEY)
+    states.keep(KEY, STATE)
+    assert states.find(lost, KEY) == STATE
 
 
 def test_a_full_disk_is_one_line(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +133,7 @@ def test_what_a_fit_saved_last_is_found_until_it_is_dropped(cache: Path) -> None
         states.keep_partial(KEY, partial)
         assert states.read_partial(KEY) == partial
     assert [path.name for path in cache.iterdir()] == [f"{KEY}.part"]
-    assert states.find(Learned, KEY) is None
+    assert states.find(LEARNED, KEY) is None
     states.drop_partial(KEY)
     assert not list(cache.iterdir())
 
@@ -160,13 +146,9 @@ def test_a_damaged_save_is_none(cache: Path, content: bytes) -> None:
 
 
 def key(**changes: Any) -> str:
-    class Version(Learned):
-        name = changes.get("codec", "learned")
-        version = changes.get("version", 1)
-
-    names = ("weights", "fit_set", "split")
-    parts = [changes.get(name, name) for name in names]
-    return fit_key(*parts, Version, changes.get("point", {"bits": 4}), changes.get("seed", 0))
+    codec = make_info(changes.get("codec", "learned"), version=changes.get("version", 1))
+    parts = [changes.get(name, name) for name in ("weights", "fit_set", "split")]
+    return fit_key(*parts, codec, changes.get("point", {"bits": 4}), changes.get("seed", 0))
 
 
 def test_a_state_is_named_by_all_that_it_depends_on() -> None:
@@ -176,7 +158,3 @@ def test_a_state_is_named_by_all_that_it_depends_on() -> None:
         {"seed": 1},
     ]  # fmt: skip
     assert len({key(**change) for change in changes} | {key()}) == len(changes) + 1
-
-
-def test_the_class_needs_a_fit() -> None:
-    assert Learned.needs_fit(TensorSpec((1,)))

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 from support.paths import PLAIN_TORCH, TINY
-from support.runs import RecordingReporter
+from support.runs import KeptProcesses, execute
 
 from codecbench.experiment.config import RunConfig
-from codecbench.harness.run import Run
 from codecbench.results.store import Store
 
 CHECK = """
@@ -36,7 +35,9 @@ def test_it_passes_the_kit() -> None:
     assert int(passed.split()[0]) >= 15
 
 
-def test_it_passes_a_run_without_its_tag_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_passes_a_run_without_its_tag_too(
+    tmp_path: Path, shared: KeptProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The tag `learned` has the optimisers imported before the fit's time begins; without it, the fit imports them."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     source = PLAIN_TORCH.read_text()
@@ -47,7 +48,7 @@ def test_it_passes_a_run_without_its_tag_too(tmp_path: Path, monkeypatch: pytest
         workload="tiny", samples=8, split=["stem"], codec=["plain-torch"], out=tmp_path / "out",
         plugin=[TINY, untagged],
     )  # fmt: skip
-    summary = Run(config, RecordingReporter()).execute()
+    summary, _ = execute(config)
     (record,) = Store(tmp_path / "out").records()
     assert (summary.failures, record.status, record.reason) == ([], "ok", None)
     assert record.time is not None

@@ -9,18 +9,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from codecbench.codec import Codec, Side, TensorSpec
+from codecbench.isolation.audit import sealed
 from codecbench.kit.samples import fit_data, samples, spec_label
 from codecbench.measure import warm_optimizers
 from codecbench.results.cell import point_label
-from codecbench.workers.guard import sealed
+from codecbench.results.repeats import difference
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-DECODE_TOLERANCE = 1e-5
-"""The tolerated difference between two decodes of one payload, as a share of the largest absolute value: convolutions
-sum in another order in a batch or on another machine. Integers, and all output of a lossless codec, must be equal."""
-
 
 _states: weakref.WeakKeyDictionary[type[Codec], dict[tuple[TensorSpec, str], dict[Side, bytes]]] = (
     weakref.WeakKeyDictionary()
@@ -101,18 +97,8 @@ class KitCase:
         return [_copy(edge.decode(payload)) for payload in self.payloads]
 
     def close_enough(self, left: Tensor, right: Tensor) -> str | None:
-        """Return how two decodes of one payload differ, or None if they agree within DECODE_TOLERANCE."""
-        import torch
-
-        if left.shape != right.shape or left.dtype != right.dtype:
-            return f"{left.dtype} {tuple(left.shape)} against {right.dtype} {tuple(right.shape)}"
-        if torch.equal(left, right):
-            return None
-        gap = float((left.double() - right.double()).abs().max())
-        scale = max(1.0, float(right.double().abs().max()))
-        if "lossless" not in self.codec.tags and left.is_floating_point() and gap <= DECODE_TOLERANCE * scale:
-            return None
-        return f"values differ by up to {gap:.3g}"
+        """Return how two decodes of one payload differ, or None if they are the same but for the order of sums."""
+        return difference(left.numpy(), right.numpy(), lossless="lossless" in self.codec.tags)
 
 
 def _copy(decoded: Any) -> Any:

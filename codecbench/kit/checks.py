@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.codec import Codec, TensorSpec
 from codecbench.errors import one_line
+from codecbench.isolation.audit import GuardError, sealed
 from codecbench.kit.cases import KitCase
 from codecbench.kit.damage import damaged
 from codecbench.kit.golden import Golden, golden_change, golden_files, golden_folder, golden_path
@@ -24,15 +25,16 @@ from codecbench.kit.trial import Trial
 from codecbench.registry import FILE_PREFIX
 from codecbench.results.cell import point_label
 from codecbench.toolbox.coding.headers import write_shape
-from codecbench.workers.guard import GuardError, sealed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 BOUND_FACTOR = 1.01
 BOUND_SLACK_BYTES = 4
-BATCHES = (slice(None), slice(None, 1, -1), slice(1), slice(0))
+BATCHES = ((0, 1, 2, 3), (3, 2), (0,), ())
 """Batches of a case's samples or payloads: all four, the last two backwards, one, and none."""
+RUN_BATCH = tuple(index % 4 for index in range(128))
+"""A batch of the size that a run uses, for codecs that have a batch method of their own."""
 
 
 @check_of(of_codec=True)
@@ -237,9 +239,10 @@ def check_repr(_kit: Kit, case: KitCase) -> None:
 
 @check_of(needs=("check_same_bytes",))
 def check_encode_batch(_kit: Kit, case: KitCase) -> None:
-    """`encode_batch` returns a list with the same bytes as `encode`, for batches of any size."""
-    for pick in BATCHES:
-        batch, expected = case.samples[pick], case.payloads[pick]
+    """`encode_batch` returns a list with the same bytes as `encode`, for batches of up to 128 samples."""
+    for pick in (*BATCHES, RUN_BATCH) if case.codec.encode_batch is not Codec.encode_batch else BATCHES:
+        samples = case.samples
+        batch, expected = [samples[i] for i in pick], [case.payloads[i] for i in pick]
         payloads = case.side("device").encode_batch(batch)
         text = f"encode_batch of {len(batch)} samples gives"
         require(isinstance(payloads, list) and len(payloads) == len(batch), f"{text} no list of {len(batch)} payloads")
@@ -313,9 +316,9 @@ def check_extreme_values(_kit: Kit, case: KitCase) -> None:
 
 @check_of(needs=("check_decode_gives_tensor",))
 def check_decode_batch(_kit: Kit, case: KitCase) -> None:
-    """`decode_batch` returns the tensors of `decode`, within 1e-5 of the largest value, for batches of any size."""
-    for pick in BATCHES:
-        batch, expected = case.payloads[pick], case.decoded[pick]
+    """`decode_batch` returns the tensors of `decode`, within 1e-5 of the largest value, for up to 128 payloads."""
+    for pick in (*BATCHES, RUN_BATCH) if case.codec.decode_batch is not Codec.decode_batch else BATCHES:
+        batch, expected = [case.payloads[i] for i in pick], [case.decoded[i] for i in pick]
         together = case.side("edge").decode_batch(batch)
         text = f"decode_batch of {len(batch)} payloads gives"
         require(isinstance(together, list) and len(together) == len(batch), f"{text} no list of {len(batch)} tensors")
@@ -352,19 +355,19 @@ def check_state(_kit: Kit, case: KitCase) -> None:
 def check_other_process(kit: Kit, case: KitCase) -> None:
     """Payloads decode in another process, from their bytes alone.
 
-    A device process encodes them and ends. An edge process, with its own state and other home, temporary and working
+    A sealed process encodes them and ends. Another one, with its own state and other home, temporary and working
     folders, decodes them in shuffled order to the same tensors as in this process.
     """
     result = kit.in_other_processes(case)
     if isinstance(result.payloads, str):
-        raise CheckFailed(f"in a device process: {result.payloads}")
+        raise CheckFailed(f"in an encoder process: {result.payloads}")
     require(result.payloads == case.payloads, "another process gives other bytes for the same samples")
     for index, expected in enumerate(case.decoded):
         decoded = result.decoded[index]
         if isinstance(decoded, str):
-            raise CheckFailed(f"in an edge process that has only the payload: {decoded}")
+            raise CheckFailed(f"in a decoder process that has only the payload: {decoded}")
         difference = case.close_enough(decoded, expected)
-        require(not difference, f"an edge process that has only the payload gives another tensor: {difference}")
+        require(not difference, f"a decoder process that has only the payload gives another tensor: {difference}")
 
 
 @check_of(needs=("check_other_process",))
@@ -374,10 +377,11 @@ def check_damaged_payloads(kit: Kit, case: KitCase) -> None:
     They never crash the process. Processor time is at most 3 times that of a valid decode, plus 2 s. Memory is at most
     1.5 times that of a valid decode, plus 16 times the tensor, plus 64 MiB (allocators reserve in large steps).
     """
-    trial = Trial(kit.edge(), case)
-    for damage, payload in damaged(case.payloads):
-        fault = trial.fault(payload)
-        require(fault is None, f"{damage}: {fault}")
+    with kit.opened(case, "edge") as decoder:
+        trial = Trial(decoder, case)
+        for damage, payload in damaged(case.payloads):
+            fault = trial.fault(payload)
+            require(fault is None, f"{damage}: {fault}")
     if not trial.sees_memory:
         raise CheckSkipped("no crash and no hang; this system does not tell how much memory a process took")
 

@@ -16,8 +16,9 @@ from codecbench.codec import Codec, Side, TensorSpec
 from codecbench.errors import CodecbenchError, one_line
 from codecbench.kit.cases import KitCase, to_tensor
 from codecbench.kit.samples import DEFAULT_SPECS
-from codecbench.registry import reference
-from codecbench.workers.client import CodecClient, DeviceClient, EdgeClient
+from codecbench.registry import reference, source_of
+from codecbench.workers.codec_client import CodecClient
+from codecbench.workers.forks import CodecProcesses
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,7 +124,7 @@ class Kit:
             self._plan(codec)
         self._outcomes: dict[tuple[int, str], Outcome] = {}
         self._other_process_results: dict[int, OtherProcessResult] | None = None
-        self._edge: EdgeClient | None = None
+        self._processes: CodecProcesses | None = None
 
     def _plan(self, codec: type[Codec]) -> None:
         missing = codec.unavailable()
@@ -193,49 +194,62 @@ class Kit:
     def in_other_processes(self, case: KitCase) -> OtherProcessResult:
         """Return the result of a case in other processes. The first call runs all cases together."""
         if self._other_process_results is None:
-            self.edge()  # starts while the device process works
             ready = [c for c in self.cases if self._is_ready(c)]
-            encoded = {id(c): encoded for c, encoded in _encode_in_device_processes(ready)}
-            self._other_process_results = self._decode_in_edge_process(ready, encoded)
+            # All encoder processes have ended before the first decoder process starts.
+            encoded = {id(c): self._encoded(c) for c in ready}
+            self._other_process_results = {id(c): self._decoded(c, encoded[id(c)]) for c in ready}
         return self._other_process_results[id(case)]
 
     def _is_ready(self, case: KitCase) -> bool:
         needs = (CHECKS[name] for name in CHECKS["check_other_process"].needs)
         return all(self.outcome(check, case).status == "passed" for check in needs if check.applies(case))
 
-    def _decode_in_edge_process(
-        self, cases: Sequence[KitCase], encoded: Mapping[int, list[bytes] | str]
-    ) -> dict[int, OtherProcessResult]:
-        """Decode every payload in an edge process, with samples and cases in shuffled order."""
-        results = {id(case): OtherProcessResult(encoded[id(case)], {}) for case in cases}
-        jobs = [(c, i) for c in cases if isinstance(encoded[id(c)], list) for i in range(len(encoded[id(c)]))]
-        random.Random(0).shuffle(jobs)  # noqa: S311 - an order, not a secret
-        handles: dict[int, int] = {}
-        for case, index in jobs:
-            result = results[id(case)]
-            assert isinstance(result.payloads, list)
-            edge = self.edge(handles.clear)
-            try:
-                if id(case) not in handles:
-                    handles[id(case)] = open_side(edge, case, "edge")
-                (values,) = edge.decode_payloads(handles[id(case)], [result.payloads[index]], batched=False)
-                result.decoded[index] = to_tensor(values)
-            except CodecbenchError as error:
-                result.decoded[index] = str(error)
-        return results
+    def _encoded(self, case: KitCase) -> list[bytes] | str:
+        """Return the samples' payloads, encoded one by one in a process of their own, or an error."""
+        try:
+            with self.opened(case, "device") as encoder:
+                return encoder.encode_samples([x.numpy() for x in case.samples], batched=False)
+        except CodecbenchError as error:
+            return str(error)
 
-    def edge(self, on_new: Callable[[], object] = lambda: None) -> EdgeClient:
-        """Return the edge process that the checks share. If it has ended, start a new one and call `on_new`."""
-        if self._edge is None or self._edge.closed:
-            self._edge = EdgeClient()
-            weakref.finalize(self, self._edge.close)
-            on_new()
-        return self._edge
+    def _decoded(self, case: KitCase, payloads: list[bytes] | str) -> OtherProcessResult:
+        """Return the payloads' tensors, decoded one by one in shuffled order in a process of their own."""
+        result = OtherProcessResult(payloads, {})
+        if isinstance(payloads, str):
+            return result
+        order = random.Random(0).sample(range(len(payloads)), len(payloads))  # noqa: S311 - an order, not a secret
+        decoder: CodecClient | None = None
+        try:
+            for index in order:
+                try:
+                    if decoder is None or decoder.closed:
+                        decoder = self.opened(case, "edge")
+                    (values,) = decoder.decode_payloads([payloads[index]], batched=False)
+                    result.decoded[index] = to_tensor(values)
+                except CodecbenchError as error:
+                    result.decoded[index] = str(error)
+        finally:
+            if decoder is not None:
+                decoder.close()
+        return result
+
+    def opened(self, case: KitCase, side: Side) -> CodecClient:
+        """Return a new process with an instance of the case, restored for one side. The caller closes it."""
+        if self._processes is None:
+            self._processes = CodecProcesses([source_of(codec) for codec in self.codecs])
+            weakref.finalize(self, self._processes.close)
+        client = CodecClient(self._processes.start())
+        try:
+            client.open(reference(case.codec), case.spec, case.point, side, case.states[side])
+        except BaseException:
+            client.close()
+            raise
+        return client
 
     def close(self) -> None:
-        """Close the process that the checks share."""
-        if self._edge is not None:
-            self._edge.close()
+        """End the processes that the checks share."""
+        if self._processes is not None:
+            self._processes.close()
 
 
 @dataclass(frozen=True)
@@ -244,28 +258,6 @@ class OtherProcessResult:
 
     payloads: list[bytes] | str
     decoded: dict[int, Tensor | str]
-
-
-def _encode_in_device_processes(cases: Sequence[KitCase]) -> Iterator[tuple[KitCase, list[bytes] | str]]:
-    """Encode every case's samples in a device process, and close it."""
-    device = DeviceClient() if cases else None
-    try:
-        for case in cases:
-            if device is None or device.closed:
-                device = DeviceClient()
-            try:
-                handle = open_side(device, case, "device")
-                yield case, device.encode_samples(handle, [x.numpy() for x in case.samples], batched=False)
-            except CodecbenchError as error:
-                yield case, str(error)
-    finally:
-        if device is not None:
-            device.close()
-
-
-def open_side(client: CodecClient, case: KitCase, side: Side) -> int:
-    """Open an instance of the case in a worker, restored for one side; return its handle."""
-    return client.open_codec(reference(case.codec), case.spec, case.point, side, case.states[side])
 
 
 def subject_label(subject: CheckSubject) -> str:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from codecbench.errors import CodecFailure, FailureCode, PayloadError, WorkerDied
 from codecbench.kit.cases import KitCase
-from codecbench.kit.runner import open_side
 from codecbench.measure import Deadline, process_cpu_s, process_status_bytes
-from codecbench.workers.client import EdgeClient
+from codecbench.workers.codec_client import CodecClient
 
 HANG_FACTOR = 3.0
 HANG_SLACK_S = 2.0
@@ -22,24 +21,23 @@ MEMORY_SLACK_BYTES = 64 << 20
 
 
 class Trial:
-    """Tries payloads on a new instance of a case's codec, in an edge process.
+    """Tries payloads on a case's codec in a decoder process of its own, which is open and has decoded nothing yet.
 
-    The instance first decodes the case's valid payloads, one by one, which sets the limits. Processor time:
+    The process first decodes the case's valid payloads, one by one, which sets the limits. Processor time:
     HANG_FACTOR times that of a valid decode, plus HANG_SLACK_S. Growth of the address space, over all payloads tried:
     MEMORY_FACTOR times that of the valid ones, plus MEMORY_TENSORS times the tensor, plus MEMORY_SLACK_BYTES.
     """
 
-    def __init__(self, edge: EdgeClient, case: KitCase) -> None:
-        self.edge = edge
-        self._handle = open_side(edge, case, "edge")
-        before_bytes = process_status_bytes("VmSize", edge.pid)
-        before_s = process_cpu_s(edge.pid)
-        edge.decode_payloads(self._handle, case.payloads, batched=False)
-        self._limit_s = HANG_FACTOR * (process_cpu_s(edge.pid) - before_s) / len(case.payloads) + HANG_SLACK_S
+    def __init__(self, decoder: CodecClient, case: KitCase) -> None:
+        self.decoder = decoder
+        before_bytes = process_status_bytes("VmSize", decoder.pid)
+        before_s = process_cpu_s(decoder.pid)
+        decoder.decode_payloads(case.payloads, batched=False)
+        self._limit_s = HANG_FACTOR * (process_cpu_s(decoder.pid) - before_s) / len(case.payloads) + HANG_SLACK_S
         self._before_bytes = before_bytes or 0
         self._limit_bytes: int | None = None
         if before_bytes is not None:
-            valid_bytes = _peak_bytes(edge) - before_bytes
+            valid_bytes = _peak_bytes(decoder) - before_bytes
             slack_bytes = MEMORY_TENSORS * case.spec.nbytes + MEMORY_SLACK_BYTES
             self._limit_bytes = before_bytes + int(MEMORY_FACTOR * valid_bytes) + slack_bytes
 
@@ -57,19 +55,19 @@ class Trial:
         fault = self._answer_fault(payload)
         if fault is not None or self._limit_bytes is None:
             return fault
-        peak_bytes = _peak_bytes(self.edge)
+        peak_bytes = _peak_bytes(self.decoder)
         if peak_bytes <= self._limit_bytes:
             return None
-        self.edge.close()
+        self.decoder.close()
         return f"decode allocates {peak_bytes - self._before_bytes >> 20} MiB; check sizes before use"
 
     def _answer_fault(self, payload: bytes) -> str | None:
         try:
-            self.edge.start_decode_payloads(self._handle, [payload], batched=False)
+            self.decoder.start_decode_payloads([payload], batched=False)
             if self._hangs():
-                self.edge.close()
+                self.decoder.close()
                 return f"decode hangs: no answer after {self._limit_s:.1f} s of processor time"
-            self.edge.finish_decode_payloads()
+            self.decoder.finish_decode_payloads()
         except PayloadError as error:
             no_memory = error.code == FailureCode.NO_MEMORY
             return f"decode asks for more memory than there is ({error})" if no_memory else None
@@ -85,14 +83,14 @@ class Trial:
 
         Processor time does not depend on the load of the machine. The clock finds a codec that sleeps.
         """
-        if self.edge.has_answer(0.05):
+        if self.decoder.has_answer(0.05):
             return False
-        began_s, deadline = process_cpu_s(self.edge.pid), Deadline(IDLE_FACTOR * self._limit_s)
-        while not self.edge.has_answer(0.05):
-            if process_cpu_s(self.edge.pid) - began_s > self._limit_s or deadline.remaining_s() == 0:
+        began_s, deadline = process_cpu_s(self.decoder.pid), Deadline(IDLE_FACTOR * self._limit_s)
+        while not self.decoder.has_answer(0.05):
+            if process_cpu_s(self.decoder.pid) - began_s > self._limit_s or deadline.remaining_s() == 0:
                 return True
         return False
 
 
-def _peak_bytes(edge: EdgeClient) -> int:
-    return process_status_bytes("VmPeak", edge.pid) or 0
+def _peak_bytes(decoder: CodecClient) -> int:
+    return process_status_bytes("VmPeak", decoder.pid) or 0

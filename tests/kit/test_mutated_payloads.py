@@ -1,6 +1,6 @@
 """No payload does a decoder harm: thousands that no encoder made, for every registered codec.
 
-Each is decoded in an edge process. It may be refused, or decode to a tensor that fits the spec; it may not crash the
+Each is decoded in a decoder process. It may be refused, or decode to a tensor that fits the spec; it may not crash the
 process, hang, or let its memory grow over the limits of `codecbench.kit.trial`. The payloads are the same in every
 run. A run with --run-slow tries MUTATED_PAYLOADS of them in all (default: 100,000), and prints how many a codec got:
 
@@ -40,10 +40,10 @@ MAX_FAULTS = 3
 
 def try_mutated(kit: Kit, case: KitCase, count: int, max_faults: int = MAX_FAULTS) -> tuple[int, list[str]]:
     """How many of `count` payloads were tried, and the faults, each with the payload behind it."""
-    trial, tried, faults = Trial(kit.edge(), case), 0, []
+    trial, tried, faults = Trial(kit.opened(case, "edge"), case), 0, []
     for payload in itertools.islice(mutated(case.payloads, 0), count):
-        if trial.edge.closed:
-            trial = Trial(kit.edge(), case)
+        if trial.decoder.closed:
+            trial = Trial(kit.opened(case, "edge"), case)
         fault = trial.fault(payload)
         tried += 1
         if fault is not None:
@@ -76,7 +76,7 @@ def shares(count: int, weights: Sequence[float]) -> list[int]:
 
 @pytest.fixture(scope="module")
 def kit():
-    """One point a spec, and one edge process for all codecs."""
+    """One point a spec, and one fork server for all codecs."""
     shared = Kit(list(CODECS.values()), points=one_point)
     yield shared
     shared.close()

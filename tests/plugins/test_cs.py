@@ -249,7 +249,7 @@ def test_skips_have_reasons(codec, spec, point, reason):
 
 
 def test_a_table_has_a_row_for_each_variant():
-    rows = {row_label(CsDct, point) for point in CsDct.points_for(IMAGE)}
+    rows = {row_label(CsDct.name, CsDct.rows_by, point) for point in CsDct.points_for(IMAGE)}
     assert rows == {"cs-dct (best)", "cs-dct (faithful)"}
 
 

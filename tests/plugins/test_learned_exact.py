@@ -14,7 +14,7 @@ from codecbench.experiment.config import DEFAULT_WORKLOAD, RunConfig
 from codecbench.harness.progress import reporter
 from codecbench.harness.run import Run
 from codecbench.measure import torch_threads
-from codecbench.registry import workloads
+from codecbench.registry import resolve, workloads
 from codecbench.toolbox.coding.headers import read_shape
 from codecbench.workers.process.graph_split import SplitModel
 
@@ -38,12 +38,10 @@ def activations(split: str) -> tuple[TensorSpec, torch.Tensor]:
 
 
 def sides(name: str, split: str) -> tuple[Codec, Codec]:
-    with reporter() as report:
-        run = Run(RunConfig(codec=[name], split=[split]), report)
-        with run.pair:
-            cell = run.plan()[0]
+    with reporter() as report, Run(RunConfig(codec=[name], split=[split]), report) as run:
+        cell = run.plan()[0]
         state = run.fits.state_of(cell)
-    device, edge = (cell.codec(cell.spec, **cell.key.point) for _ in range(2))
+    device, edge = (resolve(cell.codec.reference)(cell.spec, **cell.key.point) for _ in range(2))
     device.restore("device", state.device)
     edge.restore("edge", state.edge)
     return device, edge

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from support.runs import KeptPair
+    from support.runs import KeptProcesses
 
 # A test's tensors are small: two threads take longer for them than one, and ten times as long where two processes share
 # two cores. Tests of threads ask for theirs.
@@ -51,21 +51,17 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def kept_pair(_own_cache: None) -> Iterator[KeptPair]:
-    """Two processes for the tiny workload, which serve the runs of all files: starting them is what takes time."""
-    from support.paths import TINY
-    from support.runs import pair_for
+def kept(_own_cache: None) -> Iterator[KeptProcesses]:
+    """Processes that serve the runs of all files: starting them is what takes time."""
+    from support.runs import KeptProcesses
 
-    from codecbench.experiment.config import RunConfig
-
-    with pair_for(RunConfig(workload="tiny", samples="all", plugin=[TINY])) as pair:
-        yield pair
+    found = KeptProcesses()
+    yield found
+    found.close()
 
 
 @pytest.fixture
-def shared(kept_pair: KeptPair, monkeypatch: pytest.MonkeyPatch) -> KeptPair:
-    """Every run of the test takes the one pair of processes."""
-    from support.runs import share
-
-    share(kept_pair, monkeypatch)
-    return kept_pair
+def shared(kept: KeptProcesses, monkeypatch: pytest.MonkeyPatch) -> KeptProcesses:
+    """Every run of the test takes the kept processes."""
+    kept.share(monkeypatch)
+    return kept

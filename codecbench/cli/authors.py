@@ -35,13 +35,14 @@ def list_(
 ) -> None:
     """List installed codecs, workloads, links, devices or a model's split points."""
     from codecbench.cli import catalogue
+    from codecbench.descriptions.catalogue import LocalCatalogue
 
     pm = manager(plugin or ())
     if kind is ListKind.SPLITS:
         rows = catalogue.split_rows(pick(workloads(pm), workload, "workload"), data_dir)
     else:
         rows = {
-            ListKind.CODECS: lambda: catalogue.codec_rows(codecs(pm)),
+            ListKind.CODECS: lambda: catalogue.codec_rows(LocalCatalogue(pm).summaries()),
             ListKind.WORKLOADS: lambda: catalogue.workload_rows(workloads(pm)),
             ListKind.LINKS: lambda: catalogue.link_rows(links(pm)),
             ListKind.DEVICES: lambda: catalogue.device_rows(devices(pm)),

@@ -7,20 +7,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from codecbench.codec import Codec
+from codecbench.descriptions.codec_info import CodecSummary
 from codecbench.devices.profile import DeviceProfile
 from codecbench.links.model import Link
 from codecbench.workload import Workload
 
 
-def codec_rows(found: Mapping[str, type[Codec]]) -> list[dict[str, Any]]:
+def codec_rows(found: Sequence[CodecSummary]) -> list[dict[str, Any]]:
     """Returns a row for each codec: name, version, tags, points, module, and the reason where it cannot run."""
     return [
         {
-            "name": name, "version": c.version, "tags": sorted(c.tags), "points": [dict(p) for p in c.points],
-            "module": c.__module__, "unavailable": c.unavailable(), "description": _first_line(c),
+            "name": c.name, "version": c.version, "tags": list(c.tags), "points": [dict(p) for p in c.points],
+            "module": c.module, "unavailable": c.unavailable, "description": c.docstring.partition("\n")[0],
         }
-        for name, c in found.items()
+        for c in found
     ]  # fmt: skip
 
 
@@ -65,7 +65,7 @@ def split_rows(workload: type[Workload], data_dir: Path | None) -> list[dict[str
     from codecbench.registry import reference
     from codecbench.workers.pair import Pair, WorkloadRef
 
-    with Pair(WorkloadRef(reference(workload), data_dir, "cpu"), {}) as pair:
+    with Pair(WorkloadRef(reference(workload), data_dir, "cpu")) as pair:
         _ = pair.edge
         cuts = pair.cuts
     return [

@@ -148,7 +148,7 @@ def _traced(workload: type[Workload], data_dir: Path | None) -> ModelLayers:
     """Returns the layers of a model that no run has traced yet."""
     from codecbench.workers.pair import Pair, WorkloadRef
 
-    with Pair(WorkloadRef(reference(workload), data_dir, "cpu"), {}) as pair:
+    with Pair(WorkloadRef(reference(workload), data_dir, "cpu")) as pair:
         return pair.device.layers("test", 0, timeout_s=600)
 
 

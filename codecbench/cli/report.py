@@ -23,9 +23,10 @@ from codecbench.cli.options import (
     only,
     scenario,
 )
+from codecbench.descriptions.catalogue import LocalCatalogue
 from codecbench.devices.profile import HOST
 from codecbench.errors import DataError
-from codecbench.registry import codecs, manager, workloads
+from codecbench.registry import manager, workloads
 
 DEFAULT_FILE = Path("report.html")
 
@@ -63,7 +64,7 @@ def report(
         records=records,
         scenarios=[scenario(pm, store, name, device, edge) for name in names],
         budgets={name: kind.budget for name, kind in workloads(pm).items()} if budget is None else budget,
-        codecs=codecs(pm),
+        docstrings={codec.name: codec.docstring for codec in LocalCatalogue(pm).summaries()},
         sample_set=sample_set,
         anchor=bd_rate,
         paper=paper,

@@ -15,6 +15,7 @@ from codecbench.names import pick
 from codecbench.registry import manager, workloads
 
 if TYPE_CHECKING:
+    from codecbench.experiment.cells import Summary
     from codecbench.harness.run import Run
 
 Config = Annotated[
@@ -69,9 +70,15 @@ def run(
     ] = None,
     timeout_s: Annotated[
         float | None,
-        typer.Option("--timeout-s", metavar="N", help="Time limit of one cell's accuracy pass [default: 300]."),
+        typer.Option("--timeout-s", metavar="N", help="Time limit of one cell on one chunk of samples [default: 300]."),
     ] = None,
     max_fit_s: MaxFitS = None,
+    scratch_gb: Annotated[
+        float | None,
+        typer.Option(
+            "--scratch-gb", metavar="GB", help="Disk for activations meanwhile, in the temporary folder [default: 2]."
+        ),
+    ] = None,
     torch_device: Annotated[
         str | None,
         typer.Option("--torch-device", metavar="cpu|cuda", help="Where heads, tails and fits run [default: cpu]."),
@@ -89,23 +96,22 @@ def run(
     options = {
         "workload": workload, "codec": codec, "split": split, "all_splits": all_splits, "preset": preset,
         "samples": _sample_count(samples), "seed": seed, "plugin": plugin, "data_dir": data_dir, "out": out,
-        "timeout_s": timeout_s, "max_fit_s": max_fit_s, "torch_device": torch_device, "fresh": fresh,
+        "timeout_s": timeout_s, "max_fit_s": max_fit_s, "scratch_gb": scratch_gb, "torch_device": torch_device,
+        "fresh": fresh,
     }  # fmt: skip
     settings = load(config, options)
     with reporter() as report:
-        job = Run(settings, report)
         if dry_run:
-            with job.pair:
+            with Run(settings, report) as job:
                 show(_plan_text(job))
             return
-        summary = job.execute()
-    echo(f"{summary.ok} measured, {summary.skipped} skipped, {summary.failed} failed, {summary.present} already there")
-    if not (summary.ok or summary.skipped or summary.failed):
-        echo("nothing to do: every cell has a current record (--fresh measures again)")
-    _print_failures(summary.failures)
+        with Store(settings.out).locked(), Run(settings, report) as job:
+            summary = job.execute()
+            sample_set = job.sample_sets["test"]
+    _print_counts(summary)
     pm, store = manager(settings.plugin), Store(settings.out)
     records = only(store.records(), "workload", [settings.workload])
-    print_table(records, pm, scenario(pm, store, DEFAULT_LINK), sample_set=job.sample_sets["test"])
+    print_table(records, pm, scenario(pm, store, DEFAULT_LINK), sample_set=sample_set)
     if summary.failures:
         raise typer.Exit(1)
 
@@ -142,8 +148,8 @@ def fit(
         "workload": workload, "codec": codec, "split": split, "all_splits": all_splits, "preset": preset, "seed": seed,
         "plugin": plugin, "data_dir": data_dir, "max_fit_s": max_fit_s, "torch_device": torch_device, "fresh": fresh,
     }  # fmt: skip
-    with reporter() as report:
-        summary = Run(load(None, options), report).fit(into, further=further)
+    with reporter() as report, Run(load(None, options), report) as job:
+        summary = job.fit(into, further=further)
     echo(f"{summary.fitted} fitted, {len(summary.failures)} failed, {summary.present} already there")
     _print_failures(summary.failures)
     if summary.failures:
@@ -161,6 +167,13 @@ def data_get(
     known = {w.dataset: w for w in workloads(manager(plugin or ())).values() if w.dataset}
     workload = pick(known, name, "dataset")
     workload.fetch(data_folders(data_dir)[0], echo)
+
+
+def _print_counts(summary: Summary) -> None:
+    echo(f"{summary.ok} measured, {summary.skipped} skipped, {summary.failed} failed, {summary.present} already there")
+    if not (summary.ok or summary.skipped or summary.failed):
+        echo("nothing to do: every cell has a current record (--fresh measures again)")
+    _print_failures(summary.failures)
 
 
 def _print_failures(failures: Iterable[str]) -> None:

@@ -1,45 +1,41 @@
 """Validates a plan: runs the planned codec and split, request by request, over a path of limited rate and added delay.
 
-The device process runs head and encoder, the payload crosses TCP through a relay of known rate and delay, the edge
-process decodes and runs the tail, and its outputs come back the same way. The seconds of a request run from the input
-to the answer. The plan does not use these times: its link is fitted to a probe of the same path, and its other steps
-come from the records.
+The device's process runs the head, an encoder process encodes, the payload crosses TCP through a relay of known rate
+and delay, a decoder process decodes, the edge's process runs the tail, and its outputs come back the same way. This
+process hands the tensors on within each side. The seconds of a request run from the input to the answer. The plan does
+not use these times: its link is fitted to a probe of the same path, and its other steps come from the records.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from codecbench import measure
 from codecbench.analysis import planner
 from codecbench.analysis.latency import LOCAL, Scenario
 from codecbench.analysis.planner import Candidate, Limits
 from codecbench.errors import UsageError
-from codecbench.experiment.cells import SCORED, Reporter
+from codecbench.experiment.cells import Reporter
 from codecbench.experiment.config import RunConfig
-from codecbench.experiment.grid import Grid
-from codecbench.fitting.fits import Fits
-from codecbench.fitting.fitter import Fitter
-from codecbench.harness.opened_cell import Handles, OpenedCell, start_deadline
+from codecbench.harness.run import Run
 from codecbench.links.fitting import fit_pairs
 from codecbench.links.model import Link, TcpRampLink
+from codecbench.links.probe import LinkClient, link_server, probe
 from codecbench.links.relay import relay
 from codecbench.links.tcp import Address
-from codecbench.names import pick
-from codecbench.registry import codecs, manager, reference, workloads
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record
-from codecbench.workers.client import DeviceClient, EdgeClient
-from codecbench.workers.pair import Pair, WorkloadRef
-from codecbench.workload import Subset
+from codecbench.workers.codec_client import CodecClient
+from codecbench.workers.offload import request_client, request_server
+from codecbench.workers.pair import Pair
 
 PROBE_SIZES = (1, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 PROBE_REPEATS = 15
 WARM_UP = 5
 RETIMED_SAMPLES = 40
-TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -107,68 +103,90 @@ def validate_plan(
     record = next(r for r in records if (r.status, r.key.split, r.row) == ("ok", planned.split, planned.row)
                   and point_label(r.key.point) == planned.point)  # fmt: skip
     samples = min(requests, record.task.n if record.task else requests)
-    with (
-        _open_pair(config, record, samples, reporter) as (pair, handles),
-        pair.single_threaded(),
-        _reachable_edge(pair.edge, handles.edge, path) as address,
-    ):
+    with _opened(config, record, samples, reporter) as opened, opened.pair.single_threaded():
         reporter.stage(f"{requests} requests over {path.rate_bit_per_s / 1e6:g} Mbit/s")
-        pair.device.load_inputs("test", range(samples))
-        retimed_s = _retimed_s(pair, handles, link, samples)
-        seconds = pair.device.request(handles.device, address, WARM_UP + requests, timeout_s=TIMEOUT_S + requests)
+        retimed_s = _retimed_s(opened, link, samples)
+        seconds = _request_seconds(opened, path, samples, WARM_UP + requests)
     return PlanValidation(link, planned, retimed_s, seconds[WARM_UP:])
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """The processes that serve requests: the model's on the two sides, an encoder and a decoder."""
+
+    pair: Pair
+    encoder: CodecClient
+    decoder: CodecClient
+
+    def payload(self, position: int) -> bytes:
+        """Return the payload of a test sample, after head and encoder."""
+        (payload,) = self.encoder.encode_samples([self.pair.device.activation("test", position)], batched=False)
+        return payload
+
+    def answer(self, payload: bytes) -> bytes:
+        """Return the bytes of the model's outputs for a payload, after decoder and tail."""
+        (decoded,) = self.decoder.decode_payloads([payload], batched=False)
+        return b"".join(output.tobytes() for output in self.pair.edge.outputs(decoded))
+
+
 @contextmanager
-def _open_pair(config: RunConfig, record: Record, samples: int, reporter: Reporter) -> Iterator[tuple[Pair, Handles]]:
-    """Yield the two processes, set up for a record's cell with `samples` test samples, and the codec's handles."""
+def _opened(config: RunConfig, record: Record, samples: int, reporter: Reporter) -> Iterator[_Opened]:
+    """Yield the processes, set up for a record's cell with `samples` test samples."""
     key = record.key
-    narrowed = config.model_copy(update={"split": [key.split], "seed": key.seed, "samples": samples})
-    pm = manager(config.plugin)
-    workload_class = pick(workloads(pm), config.workload, "workload")
-    codec = pick(codecs(pm), key.codec, "codec")
-    workload = workload_class(config.data_dir)
-    ids: dict[Subset, Sequence[int]] = {subset: list(workload.sample_ids(subset)) for subset in ("fit", *SCORED)}
-    grid = Grid(narrowed, workload_class, [(codec, dict(key.point))], ids)
-    ref = WorkloadRef(reference(workload_class), config.data_dir, config.torch_device)
-    with Pair(ref, grid.counts) as pair, Fitter(ref) as fitter:
-        _ = pair.device  # its start fills `pair.cuts`
-        (cell,) = grid.cells(pair.cuts)
+    codec = f"{key.codec}:{point_label(key.point)}" if key.point else key.codec
+    narrowed = config.model_copy(update={"codec": [codec], "split": [key.split], "seed": key.seed, "samples": samples})
+    with Run(narrowed, reporter) as job:
+        (cell,) = job.plan()
         reporter.stage(f"setting up {cell.label}")
-        pair.use_split(key.split)
-        state = Fits(narrowed, workload, ids["fit"], pair, fitter, reporter).state_of(cell)
-        yield pair, OpenedCell(pair, cell, state).handles(start_deadline(pair, config.timeout_s))
+        job.pair.use_split(key.split)
+        state = job.fits.state_of(cell)
+        with CodecClient(job.processes.start()) as encoder, CodecClient(job.processes.start()) as decoder:
+            codec, limit_s = cell.codec.reference, config.timeout_s
+            encoder.open(codec, cell.spec, key.point, "device", state.device, timeout_s=limit_s)
+            decoder.open(codec, cell.spec, key.point, "edge", state.edge, timeout_s=limit_s)
+            yield _Opened(job.pair, encoder, decoder)
 
 
 def fitted_link(path: PathShape) -> TcpRampLink:
-    """Return a link fitted to a probe of this path, between a device and an edge process as in the requests."""
-    with (
-        DeviceClient(threads=1) as device,
-        EdgeClient(threads=1) as edge,
-        _reachable_edge(edge, None, path) as address,
-    ):
-        pairs = device.probe(address, PROBE_SIZES, PROBE_REPEATS, timeout_s=TIMEOUT_S)
+    """Return a link fitted to a probe of this path."""
+    with link_server().running() as server, _behind(server, path) as address, LinkClient(address) as client:
+        pairs = probe(client, PROBE_SIZES, PROBE_REPEATS)
     sizes, ms = zip(*pairs, strict=True)
     return fit_pairs(sizes, ms, name="shaped loopback").link
 
 
-def _retimed_s(pair: Pair, handles: Handles, link: Link, count: int) -> float:
+def _retimed_s(opened: _Opened, link: Link, count: int) -> float:
     """Return the median seconds of head, encode, network, decode and tail, with the steps timed one by one."""
     totals = []
     for turn in range(min(count, RETIMED_SAMPLES) + WARM_UP):
         position = turn % count
-        head_s = pair.device.time_head("test", position)
-        encoded = pair.device.time_encode(handles.device, "test", position)
-        decoded = pair.edge.time_decode(handles.edge, encoded.payload)
-        network_s = float(link.seconds(len(encoded.payload)))
-        totals.append(head_s + encoded.encode_s + network_s + decoded.decode_s + decoded.tail_s)
+        head_s = opened.pair.device.time_head("test", position)
+        payload, encoded = opened.encoder.encode_timed(opened.pair.device.activation("test", position))
+        tensor, decoded = opened.decoder.decode_timed(payload)
+        tail_s = opened.pair.edge.time_tail(tensor)
+        network_s = float(link.seconds(len(payload)))
+        totals.append(head_s + encoded.reported_s + network_s + decoded.reported_s + tail_s)
     return measure.percentile(totals[WARM_UP:], 0.5)
 
 
+def _request_seconds(opened: _Opened, path: PathShape, samples: int, requests: int) -> list[float]:
+    """Return the seconds of each request, one after another, over the path."""
+    with (
+        request_server(opened.answer).running() as server,
+        _behind(server, path) as address,
+        request_client(address) as send,
+    ):
+        for turn in range(samples):  # a device has its samples before the requests start
+            opened.pair.device.activation("test", turn)
+        return [measure.timed(partial(_one_request, opened, send, i % samples))[1] for i in range(requests)]
+
+
+def _one_request(opened: _Opened, send: Callable[[bytes], bytes], position: int) -> bytes:
+    return send(opened.payload(position))
+
+
 @contextmanager
-def _reachable_edge(edge: EdgeClient, handle: int | None, path: PathShape) -> Iterator[Address]:
-    """Yield an address that leads over the path to the edge process: to a codec, or to a link server if None."""
-    with relay(
-        edge.listen(handle), rate_bit_per_s=path.rate_bit_per_s, delay_s=path.delay_s
-    ).running() as relay_address:
-        yield relay_address
+def _behind(address: Address, path: PathShape) -> Iterator[Address]:
+    """Yield an address that leads over the path to a local server."""
+    with relay(address, rate_bit_per_s=path.rate_bit_per_s, delay_s=path.delay_s).running() as relay_server:
+        yield relay_server

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import platform
 import subprocess
-from collections.abc import Iterable
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import codecbench
-from codecbench.codec import Codec
 from codecbench.experiment.cells import PlannedCell
 from codecbench.experiment.config import RunConfig
-from codecbench.harness.source_hash import source_sha256
+from codecbench.isolation.seal import Isolation
 from codecbench.measure import cores, utc_now
 from codecbench.results.cell import point_label
 from codecbench.results.record import Provenance
@@ -26,32 +23,30 @@ PACKAGES = ("numpy", "pillow", "scikit-image", "torch")
 class RunProvenance:
     """Makes the provenance of a run's records, and compares earlier results with the current sources."""
 
-    def __init__(
-        self, config: RunConfig, codecs: Iterable[type[Codec]], *, weights_sha256: str, test_samples: int
-    ) -> None:
+    def __init__(self, config: RunConfig, *, weights_sha256: str, test_samples: int) -> None:
         self.config = config
         self.weights_sha256 = weights_sha256
         self.test_samples = test_samples
         self.started_utc = utc_now()
-        self.source_hashes = {codec: source_sha256(codec) for codec in codecs}
 
-    def of(self, cell: PlannedCell) -> Provenance:
-        """Return the provenance of a record of this cell that is made now."""
+    def of(self, cell: PlannedCell, isolation: Isolation) -> Provenance:
+        """Return the provenance of a record of this cell that is made now, with the isolation that it had."""
         commit, dirty = git_state()
         return Provenance(
-            codecbench=codecbench.__version__, plugin=_plugin_label(cell.codec),
-            source_hash=self.source_hashes[cell.codec], weights_hash=self.weights_sha256, threads=1,
+            codecbench=codecbench.__version__, plugin=cell.codec.plugin,
+            source_hash=cell.codec.source_hash, weights_hash=self.weights_sha256, threads=1,
             torch_device=self.config.torch_device, git=commit, dirty=dirty, command=self._command(cell),
-            started_utc=self.started_utc, **machine(),
+            started_utc=self.started_utc, isolation=isolation.label, isolation_detail=isolation.detail,
+            mixed_plugin=cell.codec.mixed_plugin, **machine(),
         )  # fmt: skip
 
     def sources(self, cell: PlannedCell) -> dict[str, str]:
         """Return the hashes that `is_current` compares, as plain values."""
-        return {"source_hash": self.source_hashes[cell.codec], "weights_hash": self.weights_sha256}
+        return {"source_hash": cell.codec.source_hash, "weights_hash": self.weights_sha256}
 
     def is_current(self, cell: PlannedCell, source_hash: str, weights_hash: str) -> bool:
         """True if results with these hashes come from the codec's current source and the current weights."""
-        return source_hash == self.source_hashes[cell.codec] and weights_hash == self.weights_sha256
+        return source_hash == cell.codec.source_hash and weights_hash == self.weights_sha256
 
     def _command(self, cell: PlannedCell) -> str:
         """Return the command that repeats this cell. Plugin files are named without their folders."""
@@ -117,13 +112,3 @@ def git_state() -> tuple[str | None, bool | None]:
         git("status", "--porcelain", "--untracked-files=no", "--", ".", "../plugins", "../datasets"),
     )
     return commit, None if changes is None else bool(changes)
-
-
-@lru_cache
-def _plugin_label(codec: type[Codec]) -> str:
-    """Return the distribution, version and module of the codec, or the name of its single file."""
-    top = codec.__module__.partition(".")[0]
-    names = packages_distributions().get(top)
-    if names:
-        return f"{names[0]} {version(names[0])} ({codec.__module__})"
-    return f"file {Path(inspect.getsourcefile(codec) or codec.__module__).name}"

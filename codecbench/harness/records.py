@@ -10,11 +10,23 @@ from numpy.typing import NDArray
 
 from codecbench import measure
 from codecbench.experiment.cells import SCORED, PlannedCell, Reporter, Summary
-from codecbench.fitting.states import FittedState
 from codecbench.harness.provenance import RunProvenance
+from codecbench.harness.scored_cell import ScoredCell
 from codecbench.harness.timing import Timings
+from codecbench.isolation.seal import Isolation
 from codecbench.results.cell import row_label
-from codecbench.results.record import Key, Quality, Record, Samples, Seconds, Size, TensorGroup, Time, Timed
+from codecbench.results.record import (
+    Digests,
+    Key,
+    Quality,
+    Record,
+    SampleDigest,
+    Seconds,
+    Size,
+    TensorGroup,
+    Time,
+    Timed,
+)
 from codecbench.results.statistics import payload_summary, summarise_choice, summarise_task
 from codecbench.results.store import Store
 from codecbench.workload import Metric, Subset
@@ -23,7 +35,10 @@ OUTCOMES = ("numerator", "denominator", "uncompressed_numerator", "uncompressed_
 
 
 class RecordWriter:
-    """Writes the records of cells, reports them, and counts them in `summary`."""
+    """Writes the records of cells, reports them, and counts them in `summary`.
+
+    `isolation` is what seals codec processes on this machine, for the records of cells that were not measured.
+    """
 
     def __init__(
         self,
@@ -34,6 +49,7 @@ class RecordWriter:
         *,
         metric: Metric,
         choice_set: str,
+        isolation: Isolation,
     ) -> None:
         self.store = store
         self.provenance = provenance
@@ -41,6 +57,7 @@ class RecordWriter:
         self.summary = summary
         self.metric = metric
         self.choice_set = choice_set
+        self.isolation = isolation
 
     def skipped(self, cell: PlannedCell, reason: str) -> None:
         """Write the record of a cell that is skipped: its codec does not take this tensor."""
@@ -55,24 +72,18 @@ class RecordWriter:
         self.summary.failures.append(f"{cell.label}: {reason}")
         self._finish("failed", cell, reason)
 
-    def ok(
-        self,
-        cell: PlannedCell,
-        state: FittedState,
-        columns: Mapping[str, NDArray[Any]],
-        samples: Samples,
-        timings: Timings,
-        *,
-        raw_bytes: float,
-    ) -> None:
-        """Write the record of a measured cell. `raw_bytes` is the mean size of its tensor without a codec."""
+    def ok(self, scored: ScoredCell, timings: Timings) -> None:
+        """Write the record of a measured cell."""
+        cell, state, columns = scored.cell, scored.state, scored.columns
+        assert scored.isolation is not None
         test, choice = (_rows(columns, subset) for subset in SCORED)
-        steps = timings.seconds()
+        raw_bytes = scored.raw_bytes / len(test["sample_id"])
+        seconds = {"encode_s": timings.encode_s, "decode_s": timings.decode_s, "tail_s": timings.tail_s}
         record = Record(
             cell=cell.key.cell,
             status="ok",
             key=Key(**cell.key.to_json()),
-            row=row_label(cell.codec, cell.key.point),
+            row=_row(cell),
             tensor=TensorGroup(shape=list(cell.spec.shape), dtype=cell.spec.dtype, raw_bytes=raw_bytes),
             size=Size(
                 payload_bytes=payload_summary(test["payload_bytes"]),
@@ -81,11 +92,11 @@ class RecordWriter:
             ),
             time=Time(
                 head_s=_seconds(timings.head_s), fit_s=state.fit_s,
-                **{name: _seconds(values) for name, values in steps.items()},
+                **{name: _seconds(values) for name, values in seconds.items()},
             ),
             timed=Timed(
-                payload_bytes=[step.payload_bytes for step in timings.steps], head_s=_rounded(timings.head_s),
-                **{name: _rounded(values) for name, values in steps.items()},
+                payload_bytes=timings.payload_bytes, head_s=_rounded(timings.head_s),
+                **{name: _rounded(values) for name, values in seconds.items()},
             ),
             cost=timings.cost,
             task=summarise_task(self.metric, *(test[name] for name in OUTCOMES)),
@@ -93,8 +104,9 @@ class RecordWriter:
                 self.metric, self.choice_set, choice["payload_bytes"], *(choice[name] for name in OUTCOMES)
             ),
             quality=_quality(test) if cell.spec.image else None,
-            samples=samples,
-            provenance=self.provenance.of(cell),
+            samples=scored.samples,
+            digests=_digests(scored, test["sample_id"]),
+            provenance=self.provenance.of(cell, scored.isolation),
         )  # fmt: skip
         self.store.write(cell.key, record)
         self.summary.ok += 1
@@ -103,13 +115,28 @@ class RecordWriter:
     def _write_unmeasured(self, cell: PlannedCell, status: Literal["skipped", "failed"], reason: str) -> None:
         record = Record(
             cell=cell.key.cell, status=status, reason=reason, key=Key(**cell.key.to_json()),
-            row=row_label(cell.codec, cell.key.point), provenance=self.provenance.of(cell),
+            row=_row(cell), provenance=self.provenance.of(cell, self.isolation),
         )  # fmt: skip
         self.store.discard(cell.key)
         self.store.write(cell.key, record)
 
     def _finish(self, status: str, cell: PlannedCell, reason: str = "") -> None:
         self.reporter.finish(status, f"{cell.label}: {reason}" if reason else cell.label)
+
+
+def _row(cell: PlannedCell) -> str:
+    return row_label(cell.codec.name, cell.codec.rows_by, cell.key.point)
+
+
+def _digests(scored: ScoredCell, sample_ids: NDArray[np.int64]) -> Digests:
+    """Return the digest of all payloads, and those of a few samples."""
+    samples = [
+        SampleDigest(
+            sample_id=int(sample_ids[position]), subset="test", payload=seen.payload_sha256, tensor=seen.tensor_sha256
+        )
+        for position, seen in scored.digests()
+    ]
+    return Digests(payloads=scored.chain.hex, samples=samples)
 
 
 def _rows(columns: Mapping[str, NDArray[Any]], subset: Subset) -> dict[str, NDArray[Any]]:

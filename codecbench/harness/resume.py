@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from numpy.typing import NDArray
+from collections.abc import Collection, Sequence
 
 from codecbench.errors import DataError
 from codecbench.experiment.cells import PlannedCell, Reporter, Summary
 from codecbench.harness.provenance import RunProvenance
-from codecbench.results.record import NewerSchemaError, Record, Samples
+from codecbench.harness.scored_cell import ScoredCell
+from codecbench.results.record import NewerSchemaError, Record
 from codecbench.results.store import Store
 
 
@@ -37,15 +35,20 @@ class EarlierResults:
         summary = Summary()
         return [cell for cell in cells if not self._is_present(cell, summary)], summary
 
-    def accuracy(self, cell: PlannedCell) -> tuple[Mapping[str, NDArray[Any]], Samples] | None:
-        """Return the columns and file of a finished accuracy pass without timing, or None if the pass has to run."""
-        kept = self.store.partial(cell.key)
-        if kept is None:
-            return None
+    def resume(self, scored: ScoredCell, boundaries: Collection[int]) -> None:
+        """Give a cell the samples that an interrupted run has scored, if they are current and end at a boundary."""
+        kept = self.store.partial(scored.cell.key)
+        if kept is None or self.fresh:
+            return
         columns, values, samples = kept
-        complete = int((columns["subset"] == "choice").sum()) == self.choice_samples
-        current = self.provenance.is_current(cell, values["source_hash"], values["weights_hash"])
-        return (columns, samples) if complete and current and not self.fresh else None
+        if len(columns["payload_bytes"]) not in boundaries or "progress" not in values:
+            return
+        if not self.provenance.is_current(scored.cell, values["source_hash"], values["weights_hash"]):
+            return
+        try:
+            scored.resume(dict(columns), values["progress"], samples)
+        except (KeyError, TypeError, ValueError, DataError):
+            scored.forget()  # written by another version
 
     def _is_present(self, cell: PlannedCell, summary: Summary) -> bool:
         record = self._found(cell)

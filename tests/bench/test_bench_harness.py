@@ -9,11 +9,12 @@ import pytest
 
 from codecbench.experiment.config import load
 from codecbench.fitting.states import FittedState
-from codecbench.harness.accuracy import run_full_model
-from codecbench.harness.opened_cell import OpenedCell
+from codecbench.harness.accuracy import AccuracyPass, chunk_activations, run_full_model, score_full_model
+from codecbench.harness.chunks import chunks_of
 from codecbench.harness.progress import Lines
 from codecbench.harness.run import Run
-from codecbench.measure import Deadline
+from codecbench.harness.scored_cell import ScoredCell
+from codecbench.workload import Subset
 
 
 @pytest.mark.benchmark(group="harness")
@@ -23,20 +24,27 @@ def test_accuracy_pass_beside_plain_forward(benchmark: Any, tmp_path: Path) -> N
     `extra_info` holds both medians and `overhead`, their ratio. The rounds alternate, so drift hits both.
     """
     options = {"codec": ["raw:values=float32"], "split": ["input"], "samples": 2000, "out": tmp_path}
-    job = Run(load(None, options), Lines())
-    with job.pair:
+    with Run(load(None, options), Lines()) as job:
         (cell,) = job.plan()
-        accuracy = job.prepare("input")
-        opened = OpenedCell(job.pair, cell, FittedState())
-        opened.handles(Deadline(60))
+        job.pair.use_split("input")
+        counts: dict[Subset, int] = {"test": 2000, "choice": 0}
+        (chunk,) = chunks_of(counts, cell.spec.nbytes, scratch_gb=1.0)
+        accuracy = AccuracyPass(
+            job.pair, job.processes, job.grid.sample_ids, score_full_model(job.pair, counts), folder=tmp_path, seen=(),
+            keep=0, timeout_s=600.0, skip_exact=False,
+        )  # fmt: skip
         forward_s: list[float] = []
 
         def plain_forward() -> None:
-            forward_s.append(run_full_model(job.pair, "test", job.grid.counts["test"])[1])
+            forward_s.append(run_full_model(job.pair, "test", counts)[1])
 
         def accuracy_pass() -> None:
-            columns = accuracy.measure_subset(opened, "test", Deadline(600))
-            assert (columns["numerator"] == columns["uncompressed_numerator"]).all()
+            scored = ScoredCell(cell, FittedState())
+            with chunk_activations(job.pair, cell.spec, chunk, tmp_path) as activations:
+                opened = accuracy.open(scored, activations)
+                accuracy.measure(opened, activations)
+                opened.close()
+            assert (scored.columns["numerator"] == scored.columns["uncompressed_numerator"]).all()
 
         accuracy_pass()
         plain_forward()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.cli import Cli, Ended, FakePair
+from support.runs import LocalPluginCatalogue
 
 from codecbench.cli.main import main
 
@@ -30,4 +31,5 @@ def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
 def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands that need the model's cuts are told them."""
     monkeypatch.setattr("codecbench.harness.run.Pair", FakePair)
+    monkeypatch.setattr("codecbench.harness.run.PluginCatalogue", LocalPluginCatalogue)
     monkeypatch.setattr("codecbench.workers.pair.Pair", FakePair)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.cli import STEADY, TINY_WORKLOAD, Cli, put
 from support.paths import LEARNING, MISBEHAVING, TINY
-from support.runs import KeptPair
+from support.runs import KeptProcesses
 
 from codecbench.errors import DataError
 from codecbench.fitting import states
@@ -48,7 +48,7 @@ def test_a_plugin_beside_the_config_is_loaded(cli: Cli, tmp_path: Path, no_proce
     assert ended.out.startswith("stem raw values=float32\n1 cells on test-64-")
 
 
-def test_more_samples_than_shipped_names_the_command_that_fetches_them(cli: Cli) -> None:
+def test_more_samples_than_shipped_names_the_command_that_fetches_them(cli: Cli, no_processes: None) -> None:
     assert cli("run", "--samples", "99999").error.endswith("; run 'codecbench data get cifar10' for more")
 
 
@@ -86,6 +86,12 @@ class FakeRun:
         self.sample_sets = {"test": "test-100-00c0ffee"}
         put(config.out, workload="cifar10-resnet20")
 
+    def __enter__(self) -> FakeRun:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
     def execute(self) -> Any:
         return self.summary
 
@@ -121,7 +127,7 @@ def test_a_run_ends_with_its_sum_and_the_table(
     assert "alpha" in ended.out
 
 
-def test_fit_writes_states_where_they_are_wanted(cli: Cli, tmp_path: Path, shared: KeptPair) -> None:
+def test_fit_writes_states_where_they_are_wanted(cli: Cli, tmp_path: Path, shared: KeptProcesses) -> None:
     learns = [*TINY_WORKLOAD, "--plugin", MISBEHAVING, "--codec", "learns", "--split", "stem"]
     ended = cli("fit", *learns, "--into", "shipped")
     assert ended.status == 0
@@ -130,7 +136,7 @@ def test_fit_writes_states_where_they_are_wanted(cli: Cli, tmp_path: Path, share
     assert cli("fit", *learns, "--into", "shipped").err.endswith("0 fitted, 0 failed, 1 already there\n")
 
 
-def test_a_fit_on_all_samples_takes_the_options_of_a_long_one(cli: Cli, tmp_path: Path, shared: KeptPair) -> None:
+def test_a_fit_on_all_samples_takes_the_options_of_a_long_one(cli: Cli, tmp_path: Path, shared: KeptProcesses) -> None:
     ended = cli(
         "fit", *TINY_WORKLOAD, "--plugin", LEARNING, "--codec", "greedy", "--split", "stem",
         "--into", "shipped", "--seed", "3", "--max-fit-s", "60",
@@ -142,7 +148,7 @@ def test_a_fit_on_all_samples_takes_the_options_of_a_long_one(cli: Cli, tmp_path
     assert (state.about["seed"], state.about["sample_set"].rpartition("-")[0]) == (3, "fit-40")
 
 
-def test_a_fit_that_fails_ends_with_status_1(cli: Cli, tmp_path: Path, shared: KeptPair) -> None:
+def test_a_fit_that_fails_ends_with_status_1(cli: Cli, tmp_path: Path, shared: KeptProcesses) -> None:
     ended = cli(
         "fit", *TINY_WORKLOAD, "--plugin", MISBEHAVING, "--codec", "fails-to-learn", "--split", "stem",
         "--into", "shipped",

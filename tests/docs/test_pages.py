@@ -112,9 +112,9 @@ def test_the_map_names_every_file_beside_the_folders() -> None:
     [
         ("where is the budget applied?", "analysis/budget.py"),
         ("where does a codec's state come from?", "fitting/states.py"),
-        ("what stops a codec from opening a file?", "workers/guard.py"),
+        ("what stops a codec from opening a file?", "isolation/audit.py"),
         ("where are bytes counted?", "harness/accuracy.py"),
-        ("what decides whether a record is current?", "harness/source_hash.py"),
+        ("what decides whether a record is current?", "descriptions/source_hash.py"),
         ("where is a model cut?", "workers/process/graph_split.py"),
         ("where is latency computed?", "analysis/latency.py"),
         ("where are the paper's numbers?", "analysis/published.py"),

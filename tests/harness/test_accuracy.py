@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.runs import RAW_BYTES, KeptPair, record_of, run
+from support.runs import RAW_BYTES, KeptProcesses, record_of, run
 
 from codecbench.results.store import Store
 
@@ -53,7 +53,7 @@ def test_image_inputs_have_a_quality(measured: Path) -> None:
     assert 0.999 < rounded.quality.ssim < 1
 
 
-def test_the_bound_of_a_payload_is_recorded(tmp_path: Path, shared: KeptPair) -> None:
+def test_the_bound_of_a_payload_is_recorded(tmp_path: Path, shared: KeptProcesses) -> None:
     run(tmp_path, "bounded", "steady")
     record = record_of(tmp_path, "bounded")
     assert record.size is not None
@@ -66,7 +66,7 @@ def test_the_bound_of_a_payload_is_recorded(tmp_path: Path, shared: KeptPair) ->
     assert plain.size.estimated_bytes is None
 
 
-def test_fewer_samples_are_the_first_ones(tmp_path: Path, shared: KeptPair) -> None:
+def test_fewer_samples_are_the_first_ones(tmp_path: Path, shared: KeptProcesses) -> None:
     summary, _ = run(tmp_path, "steady:bits=16", samples=5)
     assert summary.ok == 1
     record = record_of(tmp_path, "steady")

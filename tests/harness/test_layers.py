@@ -7,28 +7,25 @@ from pathlib import Path
 
 import pytest
 from support.paths import TINY
-from support.runs import KeptPair, RecordingReporter, share
+from support.runs import KeptProcesses, execute
 
 from codecbench.experiment.config import RunConfig
-from codecbench.harness.run import Run
 from codecbench.results.store import Store
 
 
 def run(out: Path) -> list[str]:
-    reporter = RecordingReporter()
     config = RunConfig(
         workload="tiny", samples=4, split=["stem"], codec=["raw:values=float32"], out=out,
         plugin=[TINY],
     )  # fmt: skip
-    Run(config, reporter).execute()
-    return reporter.logged
+    return execute(config)[1].logged
 
 
 @pytest.fixture(scope="module")
-def out(kept_pair: KeptPair, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def out(kept: KeptProcesses, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as patch:
-        share(kept_pair, patch)
+        kept.share(patch)
         assert run(folder) == []
     return folder
 
@@ -43,14 +40,14 @@ def test_a_run_describes_its_model(out: Path) -> None:
     assert sum(layer.flop for layer in layers.head("stem")) == record.cost.head_flop > 0
 
 
-def test_a_current_description_is_left_alone(out: Path, shared: KeptPair) -> None:
+def test_a_current_description_is_left_alone(out: Path, shared: KeptProcesses) -> None:
     path = out / "tiny" / "layers.json"
     before = path.stat().st_mtime_ns
     run(out)
     assert path.stat().st_mtime_ns == before
 
 
-def test_one_of_other_weights_is_made_again_though_every_cell_is_there(out: Path, shared: KeptPair) -> None:
+def test_one_of_other_weights_is_made_again_though_every_cell_is_there(out: Path, shared: KeptProcesses) -> None:
     store = Store(out)
     layers = store.layers("tiny")
     assert layers is not None
@@ -59,7 +56,7 @@ def test_one_of_other_weights_is_made_again_though_every_cell_is_there(out: Path
     assert store.layers("tiny") == layers
 
 
-def test_a_damaged_one_is_made_again_and_said(out: Path, shared: KeptPair) -> None:
+def test_a_damaged_one_is_made_again_and_said(out: Path, shared: KeptProcesses) -> None:
     store = Store(out)
     layers = store.layers("tiny")
     (out / "tiny" / "layers.json").write_text("{")

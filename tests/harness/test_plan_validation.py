@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.paths import MISBEHAVING, TINY
-from support.runs import KeptPair, share
+from support.runs import KeptProcesses, execute
 
 from codecbench.analysis.planner import Limits
 from codecbench.cli.plan import validation_text
@@ -12,7 +12,6 @@ from codecbench.errors import UsageError
 from codecbench.experiment.config import RunConfig
 from codecbench.harness.plan_validation import PathShape, PlanValidation, validate_plan
 from codecbench.harness.progress import Lines
-from codecbench.harness.run import Run
 from codecbench.results.record import Record
 from codecbench.results.store import Store
 
@@ -20,13 +19,13 @@ PATH = PathShape(100e6, 0.0005)
 
 
 @pytest.fixture(scope="module")
-def config(kept_pair: KeptPair, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+def config(kept: KeptProcesses, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
     out = tmp_path_factory.mktemp("validation")
     plugins = [TINY, MISBEHAVING]
     config = RunConfig(workload="tiny", samples=64, split=["stem"], codec=["steady:bits=16"], plugin=plugins, out=out)
     with pytest.MonkeyPatch.context() as patch:
-        share(kept_pair, patch)
-        assert Run(config, Lines()).execute().ok == 1
+        kept.share(patch)
+        assert execute(config)[0].ok == 1
     return config
 
 

@@ -7,19 +7,18 @@ import sys
 from pathlib import Path
 
 from support.paths import ROOT, TINY
-from support.runs import KeptPair, RecordingReporter, record_of
+from support.runs import KeptProcesses, execute, isolation_here, record_of, run
 
 from codecbench.experiment.config import RunConfig
-from codecbench.harness.run import Run
 from codecbench.results.store import Store
 
 
-def test_state_that_needs_no_fit_is_exported_and_billed(tmp_path: Path, shared: KeptPair) -> None:
+def test_state_that_needs_no_fit_is_exported_and_billed(tmp_path: Path, shared: KeptProcesses) -> None:
     options = {
         "workload": "tiny", "plugin": [TINY], "codec": ["jpeg-huffman:quality=50,tables=shared"],
         "split": ["input"], "samples": 4, "out": tmp_path / "out",
     }  # fmt: skip
-    assert Run(RunConfig.model_validate(options), RecordingReporter()).execute().ok == 1
+    assert execute(RunConfig.model_validate(options))[0].ok == 1
     (record,) = Store(tmp_path / "out").records()
     assert record.size is not None
     assert record.size.device_state_bytes == record.size.edge_state_bytes > 300
@@ -46,3 +45,55 @@ def test_provenance_makes_the_record_again_and_names_nobody(measured: Path) -> N
     assert (provenance.threads, provenance.torch_device) == (1, "cpu")
     assert record_of(measured, "raw").provenance.plugin.startswith("codecbench ")
     assert record_of(measured, "raw").row == "raw (float32)"
+
+
+def test_a_run_records_the_isolation_of_each_cell(measured: Path) -> None:
+    here = isolation_here()
+    for record in Store(measured).records():
+        where = record.provenance
+        assert (where.isolation, where.isolation_detail, where.mixed_plugin) == (here.label, here.detail, False)
+
+
+OWN_CODEC = """
+
+from codecbench import Codec
+
+
+class Own(Codec):
+    name = "own"
+    points = ({},)
+
+    def encode(self, x):
+        return x.numpy().tobytes()
+
+    def decode(self, payload):
+        return self.spec.from_buffer(payload)
+
+
+@hookimpl
+def codecbench_register_codecs():
+    return [Own]
+"""
+
+
+def test_a_codec_from_the_file_of_the_workload_is_recorded_as_such(tmp_path: Path, shared: KeptProcesses) -> None:
+    both = tmp_path / "both.py"
+    both.write_text(TINY.read_text() + OWN_CODEC)
+    options = {
+        "workload": "tiny", "plugin": [both], "codec": ["own", "raw:values=float32"], "split": ["input"], "samples": 4,
+        "out": tmp_path / "out",
+    }  # fmt: skip
+    execute(RunConfig.model_validate(options))
+    found = {record.key.codec: record.provenance.mixed_plugin for record in Store(tmp_path / "out").records()}
+    assert found == {"own": True, "raw": False}
+
+
+def test_a_record_that_is_changed_after_the_run_is_measured_again(tmp_path: Path, shared: KeptProcesses) -> None:
+    run(tmp_path, "steady:bits=16")
+    (path,) = tmp_path.glob("*/*/*.json")
+    other = "audit" if isolation_here().label == "kernel" else "kernel"
+    path.write_text(path.read_text().replace(f'"isolation": "{isolation_here().label}"', f'"isolation": "{other}"'))
+    summary, reporter = run(tmp_path, "steady:bits=16")
+    assert summary.ok == 1
+    assert "was changed after it was written" in reporter.logged[0]
+    assert record_of(tmp_path, "steady").provenance.isolation == isolation_here().label

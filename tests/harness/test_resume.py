@@ -15,16 +15,29 @@ from typing import Any
 import pytest
 from support.codec_files import method, plugin_with
 from support.paths import MISBEHAVING, TINY
-from support.runs import KeptPair, RecordingReporter, configured, content_of, files_of, lasting, record_of, run
+from support.runs import (
+    KeptProcesses,
+    RecordingReporter,
+    configured,
+    content_of,
+    files_of,
+    interrupt_timing,
+    is_start_of,
+    lasting,
+    record_of,
+    run,
+)
 
+from codecbench.harness.accuracy import AccuracyPass
 from codecbench.harness.run import Run
+from codecbench.registry import resolve
 from codecbench.results.record import SCHEMA, NewerSchemaError
 from codecbench.results.store import Store
 
 # --- what is measured again -----------------------------------------------------------------------------------------
 
 
-def test_repeating_a_run_does_nothing(measured: Path, shared: KeptPair) -> None:
+def test_repeating_a_run_does_nothing(measured: Path, shared: KeptProcesses) -> None:
     before = files_of(measured, "")
     summary, reporter = run(measured, "raw:values=float32", "steady", "skips-input", split=[])
     assert (summary.ok, summary.skipped, summary.failed, summary.present) == (0, 0, 0, 12)
@@ -35,7 +48,7 @@ def test_repeating_a_run_does_nothing(measured: Path, shared: KeptPair) -> None:
 
 
 def test_a_changed_source_is_measured_again_and_a_changed_version_is_another_cell(
-    tmp_path: Path, shared: KeptPair
+    tmp_path: Path, shared: KeptProcesses
 ) -> None:
     out, asked = tmp_path / "out", "mine:bits=16"
     run(out, asked, plugin=(plugin_with(tmp_path),))
@@ -55,7 +68,7 @@ def test_a_changed_source_is_measured_again_and_a_changed_version_is_another_cel
     assert sorted(r.key.codec_version for r in Store(out).records()) == [1, 2]
 
 
-def test_fresh_measures_again(tmp_path: Path, shared: KeptPair) -> None:
+def test_fresh_measures_again(tmp_path: Path, shared: KeptProcesses) -> None:
     run(tmp_path, "steady:bits=16")
     before = files_of(tmp_path, ".json") | files_of(tmp_path, ".parquet")
     summary, _ = run(tmp_path, "steady:bits=16", fresh=True)
@@ -65,20 +78,33 @@ def test_fresh_measures_again(tmp_path: Path, shared: KeptPair) -> None:
     assert not before.items() & after.items()
 
 
-def test_an_accuracy_pass_whose_timing_is_missing_is_not_done_again(tmp_path: Path, shared: KeptPair) -> None:
-    run(tmp_path, "steady:bits=16")
-    whole = content_of(tmp_path)
-    samples = files_of(tmp_path, ".parquet")
-    next(tmp_path.glob("*/*/*.json")).unlink()
-    summary, _ = run(tmp_path, "steady:bits=16")
-    assert summary.ok == 1
-    assert files_of(tmp_path, ".parquet") == samples
-    assert content_of(tmp_path) == whole
+def test_an_accuracy_pass_whose_timing_is_missing_is_not_done_again(
+    tmp_path: Path, shared: KeptProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_timing(tmp_path / "out", "steady:bits=16")
+    assert (len(files_of(tmp_path, ".parquet")), len(files_of(tmp_path, ".json"))) == (1, 0)
+    run(tmp_path / "whole", "steady:bits=16")
+
+    def refuse(*arguments: Any) -> None:
+        raise AssertionError("scored again")
+
+    monkeypatch.setattr(AccuracyPass, "measure", refuse)
+    summary, _ = run(tmp_path / "out", "steady:bits=16")
+    assert (summary.ok, summary.failures) == (1, [])
+    assert content_of(tmp_path / "out") == content_of(tmp_path / "whole")
+
+
+def test_samples_that_a_shorter_timing_pass_did_not_see_are_scored_again(tmp_path: Path, shared: KeptProcesses) -> None:
+    """The full preset compares more samples with a new instance than the quick one, which was interrupted."""
+    interrupt_timing(tmp_path / "out", "steady:bits=16")
+    run(tmp_path / "out", "steady:bits=16", preset="full")
+    run(tmp_path / "whole", "steady:bits=16", preset="full")
+    assert content_of(tmp_path / "out") == content_of(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("ended", ["before its record", "after its record"])
 def test_more_choice_samples_than_a_cell_has_are_measured_and_fewer_are_not(
-    tmp_path: Path, shared: KeptPair, monkeypatch: pytest.MonkeyPatch, ended: str
+    tmp_path: Path, shared: KeptProcesses, monkeypatch: pytest.MonkeyPatch, ended: str
 ) -> None:
     def choice_samples() -> int:
         choice = record_of(tmp_path, "steady").choice
@@ -99,7 +125,7 @@ def test_more_choice_samples_than_a_cell_has_are_measured_and_fewer_are_not(
 
 
 @pytest.mark.parametrize("damage", ["samples", "record"])
-def test_a_damaged_result_is_said_and_measured_again(tmp_path: Path, shared: KeptPair, damage: str) -> None:
+def test_a_damaged_result_is_said_and_measured_again(tmp_path: Path, shared: KeptProcesses, damage: str) -> None:
     run(tmp_path, "steady:bits=16")
     whole = content_of(tmp_path)
     (path,) = tmp_path.glob("*/*/*.parquet" if damage == "samples" else "*/*/*.json")
@@ -112,7 +138,7 @@ def test_a_damaged_result_is_said_and_measured_again(tmp_path: Path, shared: Kep
     assert content_of(tmp_path) == whole
 
 
-def test_a_record_of_a_later_version_is_not_overwritten(tmp_path: Path, shared: KeptPair) -> None:
+def test_a_record_of_a_later_version_is_not_overwritten(tmp_path: Path, shared: KeptProcesses) -> None:
     run(tmp_path, "steady:bits=16")
     (path,) = tmp_path.glob("*/*/*.json")
     path.write_text(path.read_text().replace(f'"schema": {SCHEMA}', '"schema": 99'))
@@ -122,16 +148,16 @@ def test_a_record_of_a_later_version_is_not_overwritten(tmp_path: Path, shared: 
     assert path.read_text() == newer
 
 
-def test_a_skipped_cell_whose_reason_has_gone_is_measured(tmp_path: Path, shared: KeptPair) -> None:
+def test_a_skipped_cell_whose_reason_has_gone_is_measured(tmp_path: Path, shared: KeptProcesses) -> None:
     missing = plugin_with(tmp_path, method("unavailable(cls): return 'needs a package'"))
     summary, _ = run(tmp_path / "out", "mine:bits=16", plugin=(missing,))
     assert summary.skipped == 1
     path = next((tmp_path / "out").glob("*/*/*.json"))
     assert json.loads(path.read_text())["reason"] == "needs a package"
     # The same source, now that the package is there.
-    run_codec = Run(configured(tmp_path / "out", "mine:bits=16", plugin=(missing,)), RecordingReporter())
-    run_codec.grid.codecs[0][0].unavailable = classmethod(lambda cls: None)  # type: ignore[method-assign, assignment]
-    assert run_codec.execute().ok == 1
+    with Run(configured(tmp_path / "out", "mine:bits=16", plugin=(missing,)), RecordingReporter()) as job:
+        resolve(job.grid.codecs[0][0].reference).unavailable = classmethod(lambda cls: None)
+        assert job.execute().ok == 1
 
 
 # --- kill -9 --------------------------------------------------------------------------------------------------------
@@ -205,8 +231,10 @@ def test_a_run_killed_at_twenty_random_moments_loses_nothing(
 
 
 def assert_is_part_of(whole: Mapping[str, Any], out: Path) -> None:
-    """A killed run leaves complete files of the undisturbed run, and at most temporary ones beside them."""
+    """A killed run leaves complete records, the first samples of cells, and at most temporary files beside them."""
     for path in out.glob("*/*/*.json"):
         assert lasting(path.read_text()) == whole[str(path.relative_to(out))]
+        samples = path.with_suffix(".parquet")
+        assert not samples.exists() or samples.read_bytes() == whole[str(samples.relative_to(out))]
     for path in out.rglob("*.parquet"):
-        assert path.read_bytes() == whole[str(path.relative_to(out))]
+        assert is_start_of(path.read_bytes(), whole[str(path.relative_to(out))])

@@ -1,7 +1,6 @@
 """A run: what a bad codec costs, its fits, and its results folder.
 
-Most runs here share one pair of processes, since starting them is what takes time; those that are about processes start
-their own.
+The runs here share their processes, since starting them is what takes time.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 from support.paths import MISBEHAVING, TINY
-from support.runs import KeptPair, RecordingReporter, files_of, record_of, run
+from support.runs import KeptProcesses, RecordingReporter, files_of, record_of, run
 
 from codecbench.errors import DataError, UsageError
 from codecbench.experiment.config import RunConfig
@@ -26,7 +25,7 @@ from codecbench.results.store import Store
 # --- what a bad codec costs -----------------------------------------------------------------------------------------
 
 
-def test_a_bad_codec_costs_its_own_cell_only(tmp_path: Path, shared: KeptPair) -> None:
+def test_a_bad_codec_costs_its_own_cell_only(tmp_path: Path, shared: KeptProcesses) -> None:
     bad = ("raises-when-asked", "segfaults", "hangs-in-decode")
     summary, reporter = run(tmp_path, *bad, "steady", timeout_s=10.0)
     reasons = {r.key.codec: r.reason or "" for r in Store(tmp_path).records() if r.status == "failed"}
@@ -34,9 +33,9 @@ def test_a_bad_codec_costs_its_own_cell_only(tmp_path: Path, shared: KeptPair) -
     assert reasons["raises-when-asked"] == (
         "asked about this tensor, the codec raised ZeroDivisionError: division by zero"
     )
-    assert reasons["segfaults"] == "the device process was killed by SIGSEGV"
+    assert reasons["segfaults"] == "the encoder process was killed by SIGSEGV"
     assert reasons["hangs-in-decode"] == (
-        "no answer from the edge process within the cell's limit of 10 s (--timeout-s)"
+        "no answer from the decoder process within the cell's limit of 10 s (--timeout-s)"
     )
     assert [r.status for r in Store(tmp_path).records() if r.key.codec == "steady"] == ["ok", "ok"]
     assert summary.failed == len(reasons)
@@ -52,7 +51,7 @@ def test_a_bad_codec_costs_its_own_cell_only(tmp_path: Path, shared: KeptPair) -
 
 
 def test_a_fit_runs_once_in_its_own_process_and_its_state_is_kept(
-    tmp_path: Path, shared: KeptPair, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shared: KeptProcesses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     summary, _ = run(tmp_path / "out", "learns", "fails-to-learn")
@@ -90,13 +89,14 @@ def test_a_fit_runs_once_in_its_own_process_and_its_state_is_kept(
     assert again.fit_s == record.time.fit_s
 
 
-def test_fits_without_a_run_go_where_they_are_wanted(tmp_path: Path, shared: KeptPair) -> None:
+def test_fits_without_a_run_go_where_they_are_wanted(tmp_path: Path, shared: KeptProcesses) -> None:
     config = RunConfig(
         workload="tiny", codec=["learns", "fails-to-learn", "steady"], split=["stem"], samples="all",
         plugin=[TINY, MISBEHAVING],
     )  # fmt: skip
     reporter = RecordingReporter()
-    summary = Run(config, reporter).fit(tmp_path)
+    with Run(config, reporter) as job:
+        summary = job.fit(tmp_path)
     assert (summary.fitted, summary.present) == (1, 0)
     assert summary.failures == ["stem fails-to-learn: fit: FloatingPointError: the loss is nan"]
     assert [status for status, _ in reporter.finished] == ["ok", "failed"]
@@ -104,7 +104,8 @@ def test_fits_without_a_run_go_where_they_are_wanted(tmp_path: Path, shared: Kep
     state = states.read(kept.parent, kept.stem)
     assert state is not None
     assert state.about["codec"] == "learns"
-    again = Run(config.model_copy(update={"codec": ["learns"]}), RecordingReporter()).fit(tmp_path)
+    with Run(config.model_copy(update={"codec": ["learns"]}), RecordingReporter()) as job:
+        again = job.fit(tmp_path)
     assert (again.fitted, again.present) == (0, 1)
 
 
@@ -118,8 +119,8 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any, **options: Any) -> None:
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr("codecbench.workers.pair.DeviceClient", refuse)
-    monkeypatch.setattr("codecbench.workers.pair.EdgeClient", refuse)
+    monkeypatch.setattr("codecbench.workers.connection.WorkerProcess", refuse)
+    monkeypatch.setattr("codecbench.workers.forks.WorkerProcess", refuse)
 
 
 def test_a_folder_in_use_is_refused_before_any_work(tmp_path: Path, no_processes: None) -> None:
@@ -134,12 +135,12 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path: Pa
 
 
 def test_a_full_disk_keeps_earlier_records_and_the_run_goes_on_later(
-    tmp_path: Path, shared: KeptPair, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shared: KeptProcesses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = iter(range(100))
 
     def fsync(descriptor: int) -> None:
-        if next(written) == 3:  # after the samples of both cells and the record of the first
+        if next(written) == 3:  # after the samples of both cells, and the record of the first
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:

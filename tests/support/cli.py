@@ -7,10 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from codecbench.codec import TensorSpec
+from codecbench.descriptions.describe import describe_workload
+from codecbench.descriptions.workload_info import WorkloadInfo
+from codecbench.registry import resolve
 from codecbench.results.cell import CellKey
 from codecbench.results.store import Store
-from codecbench.workers.answers import FullModelRun
+from codecbench.workers.answers import FullModelRun, Outcomes
+from codecbench.workers.pair import WorkloadRef
 from support.factories import make_record
 from support.paths import MISBEHAVING, TINY
 
@@ -37,9 +43,10 @@ Cli = Callable[..., Ended]
 
 
 class FakePair:
-    """Stands in for the two processes where only a plan is made."""
+    """Stands in for the model's two processes where only a plan is made."""
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, workload: WorkloadRef) -> None:
+        self.workload = workload
         self.device = self.edge = self
         inner = TensorSpec((6, 4, 4))
         self.cuts = {"input": TensorSpec((3, 8, 8), image=True), "stem": inner, "block": inner}
@@ -50,8 +57,14 @@ class FakePair:
     def __exit__(self, *error: object) -> None:
         pass
 
+    def device_cuts(self) -> dict[str, TensorSpec]:
+        return self.cuts
+
+    def describe_workload(self) -> WorkloadInfo:
+        return describe_workload(resolve(self.workload.reference)(self.workload.data_dir))
+
     def run_full_model(self, subset: str, positions: Any) -> FullModelRun:
-        return FullModelRun([], 0.032)
+        return FullModelRun(Outcomes(np.empty(0), np.empty(0)), 0.032)
 
 
 def put(out: Path, **fields: Any) -> None:

@@ -12,13 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from codecbench.descriptions.codec_info import CodecInfo
 from codecbench.devices.layers import Layer, ModelLayers
 from codecbench.devices.profile import DeviceProfile, Leaf
 from codecbench.links.model import TcpRampLink
 from codecbench.results.cell import CellKey
+from codecbench.results.digests import PayloadChain, sample_digest
 from codecbench.results.record import (
     Choice,
     Cost,
+    Digests,
+    IsolationLevel,
     Key,
     PayloadBytes,
     Provenance,
@@ -51,6 +55,15 @@ def make_key(
     return CellKey(workload, split, codec, version, point or {}, seed, sample_set or f"test-{n}-00c0ffee")
 
 
+def make_info(name: str = "alpha", **fields: Any) -> CodecInfo:
+    """The description of a codec that is nowhere."""
+    described = {
+        "version": 1, "reference": f"nowhere.{name}:Codec", "file": f"/nowhere/{name}.py", "plugin": f"file {name}.py",
+        "source_hash": "0" * 64, "fit_samples": 4000,
+    }  # fmt: skip
+    return CodecInfo(**{"name": name, **described, **fields})
+
+
 def make_record(
     split: str = "input",
     codec: str = "alpha",
@@ -75,19 +88,22 @@ def make_record(
     with_timed: bool = True,
     estimated_bytes: float | None = None,
     fit_s: float | None = None,
+    isolation: IsolationLevel = "kernel",
+    mixed_plugin: bool = False,
+    digests: Digests | None = None,
     **key: Any,
 ) -> Record:
-    """A record; one that is not "ok" carries only a reason. `change` is on test, `choice_change` defaults to it."""
+    """A record as it is read; one that is not "ok" carries only a reason. `choice_change` defaults to `change`."""
     cell_key = make_key(split, codec, point, n=n, **key)
     common: dict[str, Any] = {
         "cell": cell_key.cell,
         "status": status,
         "key": Key(**cell_key.to_json()),
         "row": row or codec,
-        "provenance": make_provenance(cpu),
+        "provenance": make_provenance(cpu, isolation, mixed_plugin),
     }
     if status != "ok":
-        return Record(reason=reason or f"{codec} cannot", **common)
+        return Record(reason=reason or f"{codec} cannot", **common).with_digest()
     choice = change if choice_change is None else choice_change
     metric = ("top-1", "%", 100.0, 1) if higher_is_better else ("WER", "", 1.0, 3)
     return Record(
@@ -150,7 +166,17 @@ def make_record(
         )
         if with_choice
         else None,
-    )
+        digests=digests,
+    ).with_digest()
+
+
+def make_digests(payloads: bytes = b"payload", samples: int = 2) -> Digests:
+    """Digests of samples with one payload, which decodes to zeros."""
+    chain = PayloadChain()
+    for _ in range(samples):
+        chain.add(payloads)
+    zeros = np.zeros((2, 3), np.float32)
+    return Digests(payloads=chain.hex, samples=[sample_digest("test", i, payloads, zeros) for i in range(samples)])
 
 
 def seconds(median: float) -> Seconds:
@@ -158,7 +184,7 @@ def seconds(median: float) -> Seconds:
     return Seconds(median=median, p95=median, n=10)
 
 
-def make_provenance(cpu: str = CPU) -> Provenance:
+def make_provenance(cpu: str = CPU, isolation: IsolationLevel = "kernel", mixed_plugin: bool = False) -> Provenance:
     """Where a synthetic record comes from."""
     return Provenance(
         codecbench="0.1.0",
@@ -176,6 +202,9 @@ def make_provenance(cpu: str = CPU) -> Provenance:
         dirty=None,
         command="codecbench run",
         started_utc="2026-01-01T00:00:00Z",
+        isolation=isolation,
+        isolation_detail={"kernel": "Landlock 7, seccomp, audit hook", "audit": "audit hook"}.get(isolation, ""),
+        mixed_plugin=mixed_plugin,
     )
 
 

@@ -433,6 +433,28 @@ class SharesScale(Plain):
         return super().decode(payload[4:]) * struct.unpack("<f", payload[:4])[0]
 
 
+class ScalesAlone(SharesScale):
+    """Batch methods of its own, and a scale for each sample."""
+
+    name = "sound-batch-methods"
+
+    def encode_batch(self, xs):
+        return [self.encode(x) for x in xs]
+
+    def decode_batch(self, payloads):
+        return [self.decode(p) for p in payloads]
+
+
+@breaks("check_encode_batch", ScalesAlone)
+class ScalesLargeBatches(ScalesAlone):
+    """One scale for a batch, but only where the batch is a large one."""
+
+    name = "broken-large-batch-scale"
+
+    def encode_batch(self, xs):
+        return SharesScale.encode_batch(self, xs) if len(xs) > 16 else super().encode_batch(xs)
+
+
 # --- decode ----------------------------------------------------------------------------------------------------------
 
 
@@ -564,6 +586,17 @@ class CentresBatch(Plain):
     def decode_batch(self, payloads):
         decoded = [self.decode(p) for p in payloads]
         return [x + 0.001 * len(decoded) for x in decoded]
+
+
+@breaks("check_decode_batch", ScalesAlone)
+class CentresLargeBatches(ScalesAlone):
+    """A large batch decoded about its mean."""
+
+    name = "broken-decode-large-batch"
+
+    def decode_batch(self, payloads):
+        decoded = super().decode_batch(payloads)
+        return [x + 0.001 * x.abs().max() for x in decoded] if len(decoded) > 16 else decoded
 
 
 @breaks("check_decode_batch", Plain)

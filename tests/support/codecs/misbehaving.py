@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import os
 import sys
 import time
@@ -99,6 +100,61 @@ class Exits(Misbehaving):
 
     def encode(self, x: Tensor) -> bytes:
         sys.exit("that is enough")
+
+
+class ExitsWithStatus(Misbehaving):
+    """Says something and ends the process with a number."""
+
+    name = "exits-with-status"
+
+    def encode(self, x: Tensor) -> bytes:
+        print("the last words", file=sys.stderr)
+        sys.exit(7)
+
+
+class Pollutes(Misbehaving):
+    """Counts calls in an attribute of a module that others use as well."""
+
+    name = "pollutes"
+
+    def encode(self, x: Tensor) -> bytes:
+        json.calls = getattr(json, "calls", 0) + 1  # type: ignore[attr-defined]
+        return f"{json.calls}".encode()  # type: ignore[attr-defined]
+
+
+class ExitsInDecode(Misbehaving):
+    """Ends the process on the edge."""
+
+    name = "exits-in-decode"
+
+    def decode(self, payload: bytes) -> Tensor:
+        sys.exit("no more")
+
+
+class TakesMemory(Misbehaving):
+    """Needs 64 MiB for a moment."""
+
+    name = "takes-memory"
+
+    def encode(self, x: Tensor) -> bytes:
+        _ = b"\1" * (1 << 26)
+        return super().encode(x)
+
+
+class Weighs(Misbehaving):
+    """Runs the values through a layer, for nothing."""
+
+    name = "weighs"
+
+    def __init__(self, spec: TensorSpec, **point: Any) -> None:
+        super().__init__(spec, **point)
+        import torch
+
+        self.layer = torch.nn.Linear(math.prod(spec.max_shape), 4)
+
+    def encode(self, x: Tensor) -> bytes:
+        self.layer(x.flatten())
+        return super().encode(x)
 
 
 class Hoards(Misbehaving):

@@ -1,0 +1,179 @@
+"""Scores and times the cells of one split: chunk by chunk through all cells, then one timing pass."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codecbench.errors import CodecbenchError, DataError
+from codecbench.experiment.cells import PlannedCell, Reporter
+from codecbench.experiment.config import RunConfig
+from codecbench.experiment.grid import Grid
+from codecbench.fitting.fits import Fits
+from codecbench.harness.accuracy import AccuracyPass, ChunkActivations, OpenedCell, chunk_activations
+from codecbench.harness.chunks import GB, SHARES, chunks_of, drawn_positions
+from codecbench.harness.provenance import RunProvenance
+from codecbench.harness.records import RecordWriter
+from codecbench.harness.resume import EarlierResults
+from codecbench.harness.scored_cell import ScoredCell
+from codecbench.harness.timing import Failure, TimingPass
+from codecbench.results.digests import DIGESTED_SAMPLES
+from codecbench.results.store import Store
+from codecbench.workers.answers import Outcomes
+from codecbench.workers.forks import CodecProcesses
+from codecbench.workers.pair import Pair
+from codecbench.workload import Subset
+
+
+@dataclass(frozen=True)
+class RunParts:
+    """What the splits of a run share. `full_model` has the outcomes of the model without a split, by subset."""
+
+    config: RunConfig
+    grid: Grid
+    pair: Pair
+    processes: CodecProcesses
+    fits: Fits
+    earlier: EarlierResults
+    store: Store
+    provenance: RunProvenance
+    writer: RecordWriter
+    reporter: Reporter
+    full_model: dict[Subset, Outcomes]
+
+
+class SplitRun:
+    """The cells of one split. `execute` measures and records them; a cell that fails does not affect the others."""
+
+    def __init__(self, parts: RunParts, cells: Sequence[PlannedCell]) -> None:
+        self.parts = parts
+        self.cells = cells
+        self.spec = cells[0].spec
+        config, counts = parts.config, parts.grid.counts
+        self.chunks = chunks_of(counts, self.spec.nbytes, config.scratch_gb)
+        self.digested = drawn_positions(counts["test"], DIGESTED_SAMPLES, config.seed)
+        self.timed = self._timed_positions(counts["test"], config.timing_samples)
+        self._scored: list[ScoredCell] = []
+        self._timed_activations: dict[int, NDArray[Any]] = {}
+
+    def _timed_positions(self, count: int, limit: int) -> list[int]:
+        """Return the positions of the samples that are timed, and encoded again.
+
+        Half of those with digests are among them, which a cell that goes on is compared by. No codec knows the others
+        in advance: they are drawn by chance, not from the seed.
+        """
+        known = self.digested[: min(DIGESTED_SAMPLES, limit) // 2]
+        drawn = drawn_positions(count, limit, secrets.randbits(64))
+        return [*known, *(at for at in drawn if at not in known)][: len(drawn)]
+
+    def execute(self) -> None:
+        """Fit what needs it, score all cells chunk by chunk, time them, and write their records."""
+        self._scored = [scored for cell in self.cells if (scored := self._with_state(cell)) is not None]
+        self._measure()
+        again = self._time()
+        if again:
+            for scored in again:
+                scored.forget()
+            self._scored = again
+            self._measure()
+            self._time()
+
+    def _with_state(self, cell: PlannedCell) -> ScoredCell | None:
+        """Return the cell with its fitted state, and with what an earlier run has scored; None if its fit fails."""
+        try:
+            scored = ScoredCell(cell, self.parts.fits.state_of(cell), digested=self.digested)
+        except DataError:
+            raise
+        except CodecbenchError as error:
+            self.parts.writer.failed(cell, str(error))
+            return None
+        starts = {batch.first for chunk in self.chunks for batch in chunk.batches} | {self.chunks[-1].end}
+        self.parts.earlier.resume(scored, starts)
+        if any(position < scored.rows and position not in scored.seen for position in self.digested):
+            scored.forget()  # scored with another seed
+        return scored
+
+    def _measure(self) -> None:
+        """Run all chunks through the cells that have not seen them."""
+        parts = self.parts
+        sizes = max(1, len(self._scored) * self.spec.nbytes)
+        with tempfile.TemporaryDirectory(prefix="codecbench-scratch-") as folder:
+            accuracy = AccuracyPass(
+                parts.pair, parts.processes, parts.grid.sample_ids, parts.full_model, folder=Path(folder),
+                seen=[*self.timed, *self.digested], keep=max(1, int(parts.config.scratch_gb * GB / SHARES / sizes)),
+                timeout_s=parts.config.timeout_s,
+            )  # fmt: skip
+            for chunk in self.chunks:
+                todo = [scored for scored in self._scored if scored.rows < chunk.end]
+                needed = chunk if todo else chunk.only(self.timed)
+                if needed.batches and self._scored:
+                    with chunk_activations(parts.pair, self.spec, needed, Path(folder)) as activations:
+                        self._keep_timed(activations)
+                        self._score_chunk(accuracy, activations, todo)
+
+    def _keep_timed(self, activations: ChunkActivations) -> None:
+        """Copy the activations of the samples that the timing pass uses."""
+        for batch in activations.chunk.batches:
+            if batch.subset == "test":
+                views = activations.of(batch)
+                for position in set(batch.positions) & set(self.timed):
+                    self._timed_activations[position] = np.array(views[position - batch.positions.start])
+
+    def _score_chunk(self, accuracy: AccuracyPass, activations: ChunkActivations, todo: Sequence[ScoredCell]) -> None:
+        """Run a chunk through cells. The processes of a cell start while the cell before it works."""
+        waiting = accuracy.open(todo[0], activations) if todo else None
+        try:
+            for following in [*todo[1:], None][: len(todo)]:
+                opened, waiting = waiting, None
+                assert opened is not None
+                try:
+                    waiting = accuracy.open(following, activations) if following is not None else None
+                    self._score(accuracy, opened, activations)
+                finally:
+                    opened.close()
+        finally:
+            if waiting is not None:
+                waiting.close()
+
+    def _score(self, accuracy: AccuracyPass, opened: OpenedCell, activations: ChunkActivations) -> None:
+        scored = opened.scored
+        self.parts.reporter.update(scored.cell.label)
+        try:
+            accuracy.measure(opened, activations)
+        except DataError:
+            raise
+        except CodecbenchError as error:
+            self.parts.writer.failed(scored.cell, str(error))
+            self._scored.remove(scored)
+            return
+        kept = {**self.parts.provenance.sources(scored.cell), "progress": scored.progress()}
+        scored.samples = self.parts.store.write_samples(scored.cell.key, scored.columns, kept)
+
+    def _time(self) -> list[ScoredCell]:
+        """Time the cells and write their records; return those that have to be scored once more."""
+        if not self._scored:
+            return []
+        parts = self.parts
+        parts.reporter.stage(f"{self.cells[0].key.split}: timing")
+        timing = TimingPass(
+            parts.pair, parts.processes, {at: self._timed_activations[at] for at in self.timed},
+            seed=parts.config.seed, timeout_s=parts.config.timeout_s,
+        )  # fmt: skip
+        found = timing.measure(self._scored)
+        again = []
+        for scored in self._scored:
+            timings = found[scored.id]
+            if not isinstance(timings, Failure):
+                parts.writer.ok(scored, timings)
+            elif timings.again:
+                again.append(scored)
+            else:
+                parts.writer.failed(scored.cell, timings.reason)
+        return again

@@ -46,10 +46,11 @@ from codecbench.registry import codecs, links, manager, workloads
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record
 from codecbench.results.store import Store
-from codecbench.tables import budget, training
+from codecbench.tables import budget, reservations, training
 from codecbench.tables import curves as curves_table
 from codecbench.tables.budget import Table, choice_marks
 from codecbench.tables.document import markdown
+from codecbench.tables.reservations import Reservations
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -115,6 +116,7 @@ def seed_spread(root: Path) -> str:
             ", ".join(f"{change:+.1f}" for change in changes), f"{max(changes) - min(changes):.1f}",
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
+    lines += _foot(reservations.of_records(record for found in by_point.values() for record in found))
     return "\n".join(lines) + "\n"
 
 
@@ -144,6 +146,7 @@ def paper_ratios(root: Path) -> str:
                 *(_feature_shares(found, row) for found, row in ((published, theirs), (ours, name))),
             ]
             lines.append(f"| `{name}` ({theirs}) | {' | '.join(cells)} |")
+    lines += _foot(ours.reservations)
     return "\n".join(lines) + "\n"
 
 
@@ -413,6 +416,11 @@ def _default_table(root: Path) -> Table:
 
 def _default_of(tables: Sequence[Table]) -> Table:
     return pick({built.workload: built for built in tables}, DEFAULT_WORKLOAD, "workload in results/")
+
+
+def _foot(reserved: Reservations) -> list[str]:
+    """Returns the lines below a table without marks: an empty one and the reservations, or none."""
+    return ["", *(f"- {sentence}" for sentence in reserved.sentences)] if reserved.sentences else []
 
 
 def _input_share(found: Table | PublishedTable, row: str) -> str:

@@ -77,7 +77,7 @@ class CodecInfo:
 
 @dataclass(frozen=True)
 class PointInfo:
-    """What a codec says of one operating point for one tensor. `point` has all constructor arguments.
+    """The answers of a codec about one operating point for one tensor. `point` has all constructor arguments.
 
     `fault` is the error that the codec raised, in one line; its cell fails with it. `needs_fit_fault` and
     `starts_from_fault` are errors of `needs_fit` and `starts_from`, with which a cell fails once it has to know the
@@ -104,7 +104,7 @@ class PointInfo:
 
 @dataclass(frozen=True)
 class CodecAtSpec:
-    """What a codec says of one tensor: its points, coarse to fine, and each constructor argument with its default.
+    """The answers of a codec about one tensor: its points, coarse to fine, and the default of each argument.
 
     A codec that raises when it is asked for its points has one empty point with that fault.
     """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from codecbench.codec import TensorSpec
@@ -13,6 +12,7 @@ from codecbench.descriptions.codec_info import CodecInfo
 from codecbench.fitting.states import FittedState, PartialFit
 from codecbench.measure import cores
 from codecbench.workers.client import FitClient
+from codecbench.workers.closing import Closing
 from codecbench.workers.pair import Pair
 from codecbench.workers.tensor_file import TensorFile
 
@@ -20,7 +20,7 @@ BATCH = 128
 """Training samples in one request for heads."""
 
 
-class Fitter:
+class Fitter(Closing):
     """Fits codecs on a workload's training samples. A context manager; `close` ends its process.
 
     The device's process of `pair` makes the training activations, so that the process of the fit reads no data set.
@@ -33,14 +33,6 @@ class Fitter:
         self.sources = tuple(sources)
         self._client: FitClient | None = None
         self._serves: tuple[str, str, int] | None = None
-
-    def __enter__(self) -> Fitter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the process."""

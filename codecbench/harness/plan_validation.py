@@ -26,7 +26,7 @@ from codecbench.links.model import Link, TcpRampLink
 from codecbench.links.probe import LinkClient, link_server, probe
 from codecbench.links.relay import relay
 from codecbench.links.tcp import Address
-from codecbench.results.cell import point_label
+from codecbench.results.cell import codec_label, point_label
 from codecbench.results.record import Record
 from codecbench.workers.codec_client import CodecClient
 from codecbench.workers.offload import request_client, request_server
@@ -133,17 +133,19 @@ class _Opened:
 def _opened(config: RunConfig, record: Record, samples: int, reporter: Reporter) -> Iterator[_Opened]:
     """Yield the processes, set up for a record's cell with `samples` test samples."""
     key = record.key
-    codec = f"{key.codec}:{point_label(key.point)}" if key.point else key.codec
-    narrowed = config.model_copy(update={"codec": [codec], "split": [key.split], "seed": key.seed, "samples": samples})
+    narrowed = config.model_copy(
+        update={
+            "codec": [codec_label(key.codec, key.point)], "split": [key.split], "seed": key.seed, "samples": samples,
+        }
+    )  # fmt: skip
     with Run(narrowed, reporter) as job:
         (cell,) = job.plan()
         reporter.stage(f"setting up {cell.label}")
         job.pair.use_split(key.split)
-        state = job.fits.state_of(cell)
+        state, reference, limit_s = job.fits.state_of(cell), cell.codec.reference, config.timeout_s
         with CodecClient(job.processes.start()) as encoder, CodecClient(job.processes.start()) as decoder:
-            codec, limit_s = cell.codec.reference, config.timeout_s
-            encoder.open(codec, cell.spec, key.point, "device", state.device, timeout_s=limit_s)
-            decoder.open(codec, cell.spec, key.point, "edge", state.edge, timeout_s=limit_s)
+            encoder.open(reference, cell.spec, key.point, "device", state.device, timeout_s=limit_s)
+            decoder.open(reference, cell.spec, key.point, "edge", state.edge, timeout_s=limit_s)
             yield _Opened(job.pair, encoder, decoder)
 
 

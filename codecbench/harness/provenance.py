@@ -14,7 +14,7 @@ from codecbench.experiment.cells import PlannedCell
 from codecbench.experiment.config import RunConfig
 from codecbench.isolation.seal import Isolation
 from codecbench.measure import cores, utc_now
-from codecbench.results.cell import point_label
+from codecbench.results.cell import codec_label
 from codecbench.results.record import Provenance
 
 PACKAGES = ("numpy", "pillow", "scikit-image", "torch")
@@ -51,7 +51,7 @@ class RunProvenance:
     def _command(self, cell: PlannedCell) -> str:
         """Return the command that repeats this cell. Plugin files are named without their folders."""
         key = cell.key
-        codec = f"{key.codec}:{point_label(key.point)}" if key.point else key.codec
+        codec = codec_label(key.codec, key.point)
         parts = ["codecbench run", f"--workload {key.workload}", f"--codec {codec}", f"--split {key.split}"]
         parts += [f"--preset {self.config.preset}", f"--samples {self.test_samples}", f"--seed {key.seed}"]
         parts += [f"--plugin {path.name}" for path in self.config.plugin]

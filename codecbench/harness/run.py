@@ -73,7 +73,7 @@ class Run:
 
     @property
     def isolation(self) -> Isolation:
-        """What seals codec processes on this machine."""
+        """The parts of the seal that hold for codec processes on this machine."""
         assert self.catalogue.isolation is not None
         return self.catalogue.isolation
 

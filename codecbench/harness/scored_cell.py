@@ -21,7 +21,7 @@ Columns = dict[str, NDArray[Any]]
 
 @dataclass
 class SeenSample:
-    """What the accuracy pass saw of a sample that is encoded again: digests, and the decoded tensor if it was kept."""
+    """Digests of a sample's payload and decoded tensor in the accuracy pass, and that tensor if it was kept."""
 
     payload_sha256: str
     tensor_sha256: str

@@ -34,7 +34,7 @@ from codecbench.workload import Subset
 
 @dataclass(frozen=True)
 class RunParts:
-    """What the splits of a run share. `full_model` has the outcomes of the model without a split, by subset."""
+    """The parts of a run that its splits share. `full_model` has the full model's outcomes by subset."""
 
     config: RunConfig
     grid: Grid

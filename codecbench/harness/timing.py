@@ -1,6 +1,6 @@
 """The timing pass: times head, encode, decode and tail of the cells of a split, one sample at a time.
 
-It is the check of repeats, too: new encoder processes encode a seeded choice of the samples again, one by one. When all
+It is the check of repeats, too: new encoder processes encode some of the samples again, one by one. When all
 of them have ended, new decoder processes decode, in another order. The payloads have to equal the scored ones byte for
 byte, the decoded tensors within the kit's tolerance.
 """
@@ -70,7 +70,7 @@ class _Timed:
     times: dict[Side, dict[int, TimedStep]] = field(default_factory=lambda: {"device": {}, "edge": {}})
     tail_s: dict[int, float] = field(default_factory=dict)
     last: Any = None
-    """What the last step got: the sample or payload that warms up the next step."""
+    """The sample or payload of the last step, which warms up the next one."""
     failure: Failure | None = None
 
     def close(self) -> None:

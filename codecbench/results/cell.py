@@ -62,6 +62,11 @@ def point_label(point: Mapping[str, Any]) -> str:
     return ",".join(f"{key}={value}" for key, value in point.items())
 
 
+def codec_label(codec: str, point: Mapping[str, Any]) -> str:
+    """Return a codec at a point as `--codec` takes it: `zlib:level=3`, or the name alone for the empty point."""
+    return f"{codec}:{point_label(point)}" if point else codec
+
+
 def row_label(codec: str, rows_by: Sequence[str], point: Mapping[str, Any]) -> str:
     """Return the table row of a codec's point: `zlib`, or `raw (uint8)` if `rows_by` names an argument."""
     values = [str(point[key]) for key in rows_by if key in point]

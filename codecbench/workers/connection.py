@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from codecbench.errors import WorkerDied, WorkerTimeout
 from codecbench.measure import Deadline
+from codecbench.workers.closing import Closing
 from codecbench.workers.launch import Process, WorkerProcess
 from codecbench.workers.protocol import Operation, Reply, Role, pack_frame, unpack_error, unpack_frame
 
 DEFAULT_TIMEOUT_S = 300.0
 
-Client = TypeVar("Client", bound="WorkerClient")
 
-
-class WorkerClient:
+class WorkerClient(Closing):
     """A worker process of one role. It starts at once; call `close`, or use a with block.
 
     `threads` is torch's thread count in it. `memory_limit_bytes` limits its private memory (default: half of the
@@ -50,14 +48,6 @@ class WorkerClient:
     def alive(self) -> bool:
         """True while the process runs: not closed, and not ended by itself."""
         return not self.closed and self._process.running
-
-    def __enter__(self: Client) -> Client:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def set_threads(self, threads: int) -> None:
         """Set torch's thread count in the process."""

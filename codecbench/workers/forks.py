@@ -8,16 +8,14 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 from codecbench.errors import WorkerDied
 from codecbench.measure import memory_bytes
+from codecbench.workers.closing import Closing
 from codecbench.workers.connection import WorkerClient
 from codecbench.workers.launch import Process, WorkerProcess, describe_end, kill_session, make_folder, parent_connection
 from codecbench.workers.protocol import Role
-
-Processes = TypeVar("Processes", bound="SealedProcesses")
 
 
 def can_fork() -> bool:
@@ -107,7 +105,7 @@ class ForkedProcess:
         return self._status
 
 
-class SealedProcesses:
+class SealedProcesses(Closing):
     """Starts processes of one role, "codec" or "plugin", which seal themselves. A context manager that ends them all.
 
     `sources` are the files and packages of plugins whose modules the processes may import. By default they are forked
@@ -119,14 +117,6 @@ class SealedProcesses:
         self.sources = tuple(sources)
         self._fork = can_fork() if fork is None else fork
         self._server: ForkServer | None = None
-
-    def __enter__(self: Processes) -> Processes:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def warm(self) -> None:
         """Start the fork server, if there is one, without waiting for it."""

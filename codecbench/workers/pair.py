@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from codecbench.codec import TensorSpec
 from codecbench.measure import cores
 from codecbench.workers.answers import BuiltModel
 from codecbench.workers.client import DeviceClient, EdgeClient, ModelClient
+from codecbench.workers.closing import Closing
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class WorkloadRef:
         return client.build_model(self.reference, data_dir, self.torch_device)
 
 
-class Pair:
+class Pair(Closing):
     """The device's and the edge's model process of a run, set up for one split at a time. No codec runs in them."""
 
     def __init__(self, workload: WorkloadRef) -> None:
@@ -39,19 +39,11 @@ class Pair:
         self._edge: EdgeClient | None = None
         self._split: str | None = None
 
-    def __enter__(self) -> Pair:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     @property
     def device(self) -> DeviceClient:
         """The device's process, with the split's head ready; started if it does not run."""
         if self._device is None or not self._device.alive:
-            self._discard(self._device)
+            _close(self._device)
             self._device = DeviceClient(threads=1)
             self._set_up(self._device)
         return self._device
@@ -60,7 +52,7 @@ class Pair:
     def edge(self) -> EdgeClient:
         """The edge's process, with the split's tail ready; started if it does not run."""
         if self._edge is None or not self._edge.alive:
-            self._discard(self._edge)
+            _close(self._edge)
             self._edge = EdgeClient(threads=self.edge_threads)
             self._set_up(self._edge)
         return self._edge
@@ -103,14 +95,8 @@ class Pair:
 
     def close(self) -> None:
         """End both processes; the next use starts new ones."""
-        for client in (self._device, self._edge):
-            if client is not None:
-                client.close()
-
-    def _discard(self, client: DeviceClient | EdgeClient | None) -> None:
-        """Close a process that has ended."""
-        if client is not None:
-            client.close()
+        _close(self._device)
+        _close(self._edge)
 
     def _set_up(self, client: DeviceClient | EdgeClient) -> None:
         try:
@@ -121,3 +107,8 @@ class Pair:
         except BaseException:
             client.close()
             raise
+
+
+def _close(client: ModelClient | None) -> None:
+    if client is not None:
+        client.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import ClassVar
 
 from codecbench.codec import TensorSpec
@@ -14,6 +13,7 @@ from codecbench.errors import PluginError
 from codecbench.isolation.seal import Isolation
 from codecbench.names import pick
 from codecbench.registry import installed_plugins
+from codecbench.workers.closing import Closing
 from codecbench.workers.connection import WorkerClient
 from codecbench.workers.forks import SealedProcesses
 from codecbench.workers.launch import Process
@@ -71,7 +71,7 @@ class LoadedPlugin:
     isolation: Isolation
 
 
-class PluginCatalogue:
+class PluginCatalogue(Closing):
     """The codecs and workloads of the installed plugins and of plugin files. A context manager that ends its processes.
 
     Names are known once it is made. Raises PluginError as `registry.manager` does.
@@ -91,20 +91,12 @@ class PluginCatalogue:
         self._workloads: dict[str, tuple[str, str]] = {}
         self._infos: dict[str, CodecInfo] = {}
         self.isolation: Isolation | None = None
-        """What seals the processes of plugins, and so those of codecs."""
+        """The parts of the seal that hold in the processes of plugins, and so in those of codecs."""
         try:
             self._load({**installed_plugins(), **dict.fromkeys(map(str, files))})
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> PluginCatalogue:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End all processes."""

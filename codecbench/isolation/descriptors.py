@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection
 
 _FOLDER = "/proc/self/fd"
 
@@ -29,16 +28,6 @@ def detach_streams(output: int | None = None) -> None:
             _replace(stream, f"{_FOLDER}/{stream}", os.O_WRONLY)
         elif stat.S_ISREG(kind):
             _replace(stream, os.devnull, os.O_WRONLY)
-
-
-def close_all_but(kept: Collection[int]) -> None:
-    """Close all descriptors but the standard streams and those in `kept`."""
-    for name in os.listdir(_FOLDER):  # noqa: PTH208
-        if int(name) > 2 and int(name) not in kept:
-            try:
-                os.close(int(name))
-            except OSError:  # the one that listed the folder
-                continue
 
 
 def _replace(stream: int, path: str, flags: int) -> None:

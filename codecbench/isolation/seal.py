@@ -9,7 +9,7 @@ import errno
 import os
 import sys
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -21,6 +21,7 @@ from codecbench.isolation.seccomp import close_calls
 
 Label = Literal["kernel", "partial", "audit"]
 
+_NOT_LINUX: Final = "Landlock and seccomp are parts of Linux: run there for codecs to be sealed by the kernel"
 _REFUSAL_TEXTS: Final = tuple(os.strerror(code) for code in (errno.EACCES, errno.EPERM))
 
 
@@ -81,21 +82,16 @@ def readable_files(plugins: Sequence[Path]) -> Ruleset | None:
     return rules
 
 
-def close_process(
-    rules: Ruleset | None, *, keep: Collection[int] | None = None, output: int | None = None
-) -> Isolation:
+def close_process(rules: Ruleset | None, *, output: int | None = None) -> Isolation:
     """Seal this process for good and return what holds.
 
-    It then reads modules, computes, starts threads, and uses the descriptors that it has. All but the standard streams
-    and those in `keep` are closed; with None all stay. What is printed goes to the descriptor `output`, a pipe or file
-    of this process's own; without one, what would go to a file is dropped (`detach_streams`). Raises RuntimeError if
-    the process has a second thread, which the kernel would leave unsealed.
+    It then reads modules, computes, starts threads, and uses the descriptors that it has. What is printed goes to the
+    descriptor `output`, a pipe or file of this process's own; without one, what would go to a file is dropped
+    (`detach_streams`). Raises RuntimeError if the process has a second thread, which the kernel would leave unsealed.
     """
-    _one_thread()
+    _check_one_thread()
     calls = KernelCalls()
     descriptors.detach_streams(output)
-    if keep is not None:
-        descriptors.close_all_but({*keep, *([rules.fd] if rules is not None else [])})
     return _close(calls, rules, reads_free=False)
 
 
@@ -105,7 +101,7 @@ def close_writes() -> Isolation:
     Plugins may read their own data files while they are asked what they register. Raises RuntimeError if the process
     has a second thread.
     """
-    _one_thread()
+    _check_one_thread()
     calls = KernelCalls()
     rules = _new_rules(calls, reads_free=True)
     if rules is not None:
@@ -143,11 +139,16 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _one_thread() -> None:
+def thread_count() -> int:
+    """Return the number of threads of this process, native ones included where the system tells."""
     try:
-        count = len(os.listdir("/proc/self/task"))  # noqa: PTH208
+        return len(os.listdir("/proc/self/task"))  # noqa: PTH208 - no Path: it is asked before every fork
     except OSError:
-        count = threading.active_count()
+        return threading.active_count()
+
+
+def _check_one_thread() -> None:
+    count = thread_count()
     if count != 1:
         raise RuntimeError(f"the process to be sealed has {count} threads; seal it before it starts any but the first")
 
@@ -177,7 +178,7 @@ def _restrict(calls: KernelCalls, rules: Ruleset | None) -> tuple[int | None, st
 
 def _landlock_advice(error: OSError) -> str:
     if sys.platform != "linux":
-        return "Landlock and seccomp are parts of Linux: run there for codecs to be sealed by the kernel"
+        return _NOT_LINUX
     match error.errno:
         case errno.ENOSYS:
             return "this kernel has no Landlock (or the container hides it): Linux 5.13 or later has it"
@@ -191,7 +192,7 @@ def _landlock_advice(error: OSError) -> str:
 
 def _seccomp_advice(error: OSError) -> str:
     if sys.platform != "linux":
-        return "Landlock and seccomp are parts of Linux: run there for codecs to be sealed by the kernel"
+        return _NOT_LINUX
     match error.errno:
         case errno.ENOSYS:
             return f"no seccomp filter: {error.strerror}"

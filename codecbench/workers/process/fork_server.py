@@ -11,7 +11,6 @@ import os
 import select
 import socket
 import sys
-import threading
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
@@ -22,7 +21,7 @@ from typing import Any, NoReturn
 from codecbench import measure
 from codecbench.errors import DataError
 from codecbench.isolation.landlock import Ruleset
-from codecbench.isolation.seal import readable_files
+from codecbench.isolation.seal import readable_files, thread_count
 from codecbench.workers.launch import home_variables
 from codecbench.workers.process.lifetime import end_with_parent
 from codecbench.workers.process.session import Session
@@ -58,7 +57,7 @@ class ForkServerProcess:
     def op_fork(self, request: Reply) -> OperationResult:
         """Fork a codec process that answers at the socket that comes with the request; return its process id."""
         _, descriptors, _, _ = socket.recv_fds(self._control, 1, 2)
-        if threading.active_count() != 1 or _threads() > 1:
+        if thread_count() != 1:
             raise DataError("the fork server has more than one thread, so no process can be forked from it")
         server = os.getpid()
         child = os.fork()
@@ -138,11 +137,3 @@ def _import_for_plugins() -> None:
     # What every plugin's process would have to read again.
     distributions()
     read_toolbox()
-
-
-def _threads() -> int:
-    """Return the number of threads of this process, native ones included; 1 where the system does not tell."""
-    try:
-        return len(os.listdir("/proc/self/task"))  # noqa: PTH208 - no Path: it is asked before every fork
-    except OSError:
-        return 1

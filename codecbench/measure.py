@@ -67,6 +67,10 @@ class Deadline:
         """Return the seconds left, 0 once the limit has passed."""
         return max(0.0, self._end - time.monotonic())
 
+    def extend(self, seconds: float) -> None:
+        """Move the end by time that does not count."""
+        self._end += seconds
+
 
 class Stopwatch:
     """Measures the seconds since it was created."""

@@ -99,8 +99,8 @@ def validate_plan(
     """Run the planned codec over a rate-limited path on this machine, and compare its latency with the plan."""
     from codecbench.analysis.planner import Limits
     from codecbench.analysis.selection import one_set
+    from codecbench.experiment.progress import reporter
     from codecbench.harness import plan_validation
-    from codecbench.harness.progress import reporter
     from codecbench.links.relay import parse_rate
     from codecbench.results.store import Store
 

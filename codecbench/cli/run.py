@@ -89,7 +89,7 @@ def run(
     ] = False,
 ) -> None:
     """Measure every codec at every split point, then print the table. A killed run resumes where it stopped."""
-    from codecbench.harness.progress import reporter
+    from codecbench.experiment.progress import reporter
     from codecbench.harness.run import Run
     from codecbench.results.store import Store
 
@@ -141,7 +141,7 @@ def fit(
     ] = False,
 ) -> None:
     """Fit codecs on training data and keep their states. `run` fits missing states by itself."""
-    from codecbench.harness.progress import reporter
+    from codecbench.experiment.progress import reporter
     from codecbench.harness.run import Run
 
     options = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,11 @@ from codecbench.errors import CodecFailure, FailureCode
 from codecbench.experiment.cells import SCORED, PlannedCell
 from codecbench.harness.chunks import Chunk, SampleBatch, batches_of
 from codecbench.harness.scored_cell import Columns, ScoredCell
+from codecbench.harness.side_by_side import CELLS, Awaited, Pass, PendingReply, Score, Tail
 from codecbench.measure import Deadline, cores
 from codecbench.results.quality import psnr_db, ssim
 from codecbench.workers.answers import Encoded, Outcomes
+from codecbench.workers.client import EdgeClient
 from codecbench.workers.codec_client import CodecClient
 from codecbench.workers.forks import CodecProcesses
 from codecbench.workers.pair import Pair
@@ -92,13 +94,15 @@ class OpenedCell:
         self.decoder = CodecClient(processes.start())
         codec, point, state = cell.codec.reference, cell.key.point, scored.state
         self.encoder.start_open(codec, cell.spec, point, "device", state.device, tensors=activations.file)
-        # A device encodes on one core; an edge has all of them, for the decoder as for the tail.
-        self.decoder.start_open(codec, cell.spec, point, "edge", state.edge, tensors=self.decoded, threads=cores())
+        # A device encodes on one core; an edge has all of them, which the cells at work share.
+        threads = max(1, cores() // CELLS)
+        self.decoder.start_open(codec, cell.spec, point, "edge", state.edge, tensors=self.decoded, threads=threads)
 
-    def finish(self, deadline: Deadline) -> None:
+    def finish(self, deadline: Deadline) -> Pass:
         """Wait until both have restored the codec. Raises CodecFailure if one could not."""
-        self.encoder.finish_open(deadline)
-        self.decoder.finish_open(deadline)
+        for client in (self.encoder, self.decoder):
+            yield PendingReply(client, deadline)
+            client.finish_open(deadline)
         self.scored.isolation = self.encoder.isolation
 
     def close(self) -> None:
@@ -121,7 +125,7 @@ class AccuracyPass:
         full_model: Mapping[Subset, Outcomes], *, folder: Path, seen: Sequence[int], keep: int, timeout_s: float,
         skip_exact: bool = True,
     ) -> None:  # fmt: skip
-        self.pair = pair
+        self.tail = Tail(pair)
         self.processes = processes
         self.sample_ids = sample_ids
         self.full_model = full_model
@@ -135,28 +139,27 @@ class AccuracyPass:
         """Start the processes of a cell for a chunk. Raises WorkerError if they cannot be started."""
         return OpenedCell(self.processes, scored, activations, self.folder / f"decoded-{next(self._files)}")
 
-    def measure(self, opened: OpenedCell, activations: ChunkActivations) -> None:
+    def measure(self, opened: OpenedCell, activations: ChunkActivations) -> Pass:
         """Add the samples of the chunk that the cell does not have yet. Raises WorkerError if a step fails."""
-        _ = self.pair.edge  # a start of its process is not part of the cell's time
         deadline = Deadline(self.timeout_s)
-        opened.finish(deadline)
+        yield from opened.finish(deadline)
         encoder = opened.encoder
         todo = [batch for batch in activations.chunk.batches if batch.first >= opened.scored.rows]
-        waiting: Columns | None = None
+        waiting: tuple[Score, Columns] | None = None
         self._start_encode(opened, activations, todo[0])
         try:
             for batch, following in itertools.zip_longest(todo, todo[1:]):
+                yield PendingReply(encoder, deadline)
                 encoded = encoder.finish_encode(deadline)
                 if following is not None:
                     self._start_encode(opened, activations, following)
-                columns, shapes = self._decode(opened, activations, batch, encoded, deadline)
-                self._finish_score(opened.scored, waiting, deadline)
-                self._start_score(opened, activations, batch, columns, shapes)
-                waiting = columns
-            self._finish_score(opened.scored, waiting, deadline)
+                columns, shapes = yield from self._decode(opened, activations, batch, encoded, deadline)
+                yield from self._finish_score(opened.scored, waiting, deadline)
+                waiting = self._start_score(opened, activations, batch, columns, shapes)
+            yield from self._finish_score(opened.scored, waiting, deadline)
         finally:
-            if self.pair.edge.pending:  # a codec's failure: the tail may still be at work
-                self.pair.edge.receive()
+            if waiting is not None:
+                waiting[0].cancelled = True
 
     def _start_encode(self, opened: OpenedCell, activations: ChunkActivations, batch: SampleBatch) -> None:
         bounds = opened.scored.cell.codec.has_bound and batch.subset == "test"  # tables show their mean over these only
@@ -165,7 +168,7 @@ class AccuracyPass:
     def _decode(
         self, opened: OpenedCell, activations: ChunkActivations, batch: SampleBatch, encoded: Encoded,
         deadline: Deadline,
-    ) -> tuple[Columns, Shapes]:  # fmt: skip
+    ) -> Generator[Awaited, None, tuple[Columns, Shapes]]:  # fmt: skip
         """Decode a batch into the file; return its columns without outcomes, and the shapes of the tensors."""
         scored, rows, payloads = opened.scored, activations.rows(batch), encoded.payloads
         if len(payloads) != len(rows):
@@ -178,6 +181,7 @@ class AccuracyPass:
         sizes = [len(payload) for payload in payloads]
         for payload in payloads:
             scored.chain.add(payload)
+        yield PendingReply(opened.decoder, deadline)
         shapes = opened.decoder.finish_decode(deadline)
         _check_shapes(shapes, len(rows), scored.cell.spec)
         decoded = list(opened.decoded.read_rows(rows.start, shapes))
@@ -217,24 +221,32 @@ class AccuracyPass:
 
     def _start_score(
         self, opened: OpenedCell, activations: ChunkActivations, batch: SampleBatch, columns: Columns, shapes: Shapes
-    ) -> None:
-        """Start the tail on a batch; meanwhile, compare its pictures with the originals."""
+    ) -> tuple[Score, Columns]:
+        """Hand a batch to the tail; meanwhile, compare its pictures with the originals."""
         rows = activations.rows(batch)
         exact = columns.pop("exact")
-        self.pair.edge.start_score(
-            opened.decoded, rows.start, shapes, targets=activations.targets[batch],
-            exact=(exact & self.skip_exact).tolist(),
-            full_model=Outcomes(columns["uncompressed_numerator"], columns["uncompressed_denominator"]),
-        )  # fmt: skip
+
+        def send(edge: EdgeClient) -> None:
+            edge.start_score(
+                opened.decoded, rows.start, shapes, targets=activations.targets[batch],
+                exact=(exact & self.skip_exact).tolist(),
+                full_model=Outcomes(columns["uncompressed_numerator"], columns["uncompressed_denominator"]),
+            )  # fmt: skip
+
+        score = self.tail.score(Score(send, self.timeout_s))
         if opened.scored.cell.spec.image and batch.subset == "test":
             decoded = list(opened.decoded.read_rows(rows.start, shapes))
             columns["psnr_db"], columns["ssim"] = _quality(activations.of(batch), decoded, exact)
+        return score, columns
 
-    def _finish_score(self, scored: ScoredCell, waiting: Columns | None, deadline: Deadline) -> None:
+    def _finish_score(self, scored: ScoredCell, waiting: tuple[Score, Columns] | None, deadline: Deadline) -> Pass:
         if waiting is None:
             return
-        outcomes = self.pair.edge.finish_score(deadline)
-        scored.add(waiting | {"numerator": outcomes.numerators, "denominator": outcomes.denominators})
+        score, columns = waiting
+        yield score
+        deadline.extend(score.waited_s)  # another cell's batch is not part of this one's time
+        outcomes = score.result()
+        scored.add(columns | {"numerator": outcomes.numerators, "denominator": outcomes.denominators})
 
 
 def _check_shapes(shapes: Shapes, count: int, spec: TensorSpec) -> None:

@@ -17,12 +17,13 @@ from codecbench.experiment.cells import PlannedCell, Reporter
 from codecbench.experiment.config import RunConfig
 from codecbench.experiment.grid import Grid
 from codecbench.fitting.fits import Fits
-from codecbench.harness.accuracy import AccuracyPass, ChunkActivations, OpenedCell, chunk_activations
+from codecbench.harness.accuracy import AccuracyPass, ChunkActivations, chunk_activations
 from codecbench.harness.chunks import GB, SHARES, chunks_of, drawn_positions
 from codecbench.harness.provenance import RunProvenance
 from codecbench.harness.records import RecordWriter
 from codecbench.harness.resume import EarlierResults
 from codecbench.harness.scored_cell import ScoredCell
+from codecbench.harness.side_by_side import Pass, run_side_by_side
 from codecbench.harness.timing import Failure, TimingPass
 from codecbench.results.digests import DIGESTED_SAMPLES
 from codecbench.results.store import Store
@@ -116,7 +117,8 @@ class SplitRun:
                 if needed.batches and self._scored:
                     with chunk_activations(parts.pair, self.spec, needed, Path(folder)) as activations:
                         self._keep_timed(activations)
-                        self._score_chunk(accuracy, activations, todo)
+                        passes = (self._score(accuracy, scored, activations) for scored in todo)
+                        run_side_by_side(passes, accuracy.tail)
 
     def _keep_timed(self, activations: ChunkActivations) -> None:
         """Copy the activations of the samples that the timing pass uses."""
@@ -126,27 +128,15 @@ class SplitRun:
                 for position in set(batch.positions) & set(self.timed):
                     self._timed_activations[position] = np.array(views[position - batch.positions.start])
 
-    def _score_chunk(self, accuracy: AccuracyPass, activations: ChunkActivations, todo: Sequence[ScoredCell]) -> None:
-        """Run a chunk through cells. The processes of a cell start while the cell before it works."""
-        waiting = accuracy.open(todo[0], activations) if todo else None
-        try:
-            for following in [*todo[1:], None][: len(todo)]:
-                opened, waiting = waiting, None
-                assert opened is not None
-                try:
-                    waiting = accuracy.open(following, activations) if following is not None else None
-                    self._score(accuracy, opened, activations)
-                finally:
-                    opened.close()
-        finally:
-            if waiting is not None:
-                waiting.close()
-
-    def _score(self, accuracy: AccuracyPass, opened: OpenedCell, activations: ChunkActivations) -> None:
-        scored = opened.scored
+    def _score(self, accuracy: AccuracyPass, scored: ScoredCell, activations: ChunkActivations) -> Pass:
+        """Run a chunk through a cell, and write its outcomes so far."""
         self.parts.reporter.update(scored.cell.label)
         try:
-            accuracy.measure(opened, activations)
+            opened = accuracy.open(scored, activations)
+            try:
+                yield from accuracy.measure(opened, activations)
+            finally:
+                opened.close()
         except DataError:
             raise
         except CodecbenchError as error:

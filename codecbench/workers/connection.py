@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -38,6 +39,11 @@ class WorkerClient(Closing):
     def pid(self) -> int:
         """The process id."""
         return self._process.pid
+
+    @property
+    def connection(self) -> Connection[Any, Any]:
+        """The connection to the process, for waiting on several."""
+        return self._process.connection
 
     @property
     def folder(self) -> Path:

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from codecbench.experiment.config import load
+from codecbench.experiment.progress import Lines
 from codecbench.fitting.states import FittedState
 from codecbench.harness.accuracy import AccuracyPass, chunk_activations, run_full_model, score_full_model
 from codecbench.harness.chunks import chunks_of
-from codecbench.harness.progress import Lines
 from codecbench.harness.run import Run
 from codecbench.harness.scored_cell import ScoredCell
+from codecbench.harness.side_by_side import run_side_by_side
 from codecbench.workload import Subset
 
 
@@ -42,7 +43,7 @@ def test_accuracy_pass_beside_plain_forward(benchmark: Any, tmp_path: Path) -> N
             scored = ScoredCell(cell, FittedState())
             with chunk_activations(job.pair, cell.spec, chunk, tmp_path) as activations:
                 opened = accuracy.open(scored, activations)
-                accuracy.measure(opened, activations)
+                run_side_by_side([accuracy.measure(opened, activations)], accuracy.tail)
                 opened.close()
             assert (scored.columns["numerator"] == scored.columns["uncompressed_numerator"]).all()
 

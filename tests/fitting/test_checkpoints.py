@@ -15,9 +15,9 @@ from codecbench.descriptions.describe import describe_workload
 from codecbench.experiment.cells import PlannedCell
 from codecbench.experiment.config import DEFAULT_WORKLOAD, RunConfig, load
 from codecbench.experiment.grid import neighbour
+from codecbench.experiment.progress import reporter
 from codecbench.fitting import states
 from codecbench.fitting.fits import Fits
-from codecbench.harness.progress import reporter
 from codecbench.harness.run import Run
 from codecbench.registry import manager, resolve, workloads
 

@@ -11,7 +11,7 @@ from support.registered import CODECS, PLUGINS
 
 from codecbench import Codec, TensorSpec
 from codecbench.experiment.config import DEFAULT_WORKLOAD, RunConfig
-from codecbench.harness.progress import reporter
+from codecbench.experiment.progress import reporter
 from codecbench.harness.run import Run
 from codecbench.measure import torch_threads
 from codecbench.registry import resolve, workloads

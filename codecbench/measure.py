@@ -227,6 +227,18 @@ def process_clock_s(pid: int) -> float | None:
         return None
 
 
+def processor_wait_s(pid: int | None = None) -> float:
+    """Return the seconds that a process's first thread has waited for a processor while it was ready to run.
+
+    Without a process, those of the calling thread. 0 where the system does not tell.
+    """
+    place = "thread-self" if pid is None else str(pid)
+    try:
+        return int(Path(f"/proc/{place}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
 class ProcessorTimes:
     """Measures the processor time of the process `pid` from now on, apart for the blocks of `step`."""
 

@@ -163,6 +163,22 @@ def test_what_the_kernel_tells_of_a_process() -> None:
     assert measure.process_cpu_s(1 << 30) == 0
 
 
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="the system does not tell")
+def test_a_wait_for_a_processor_is_seen_of_this_thread_and_of_another_process() -> None:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})  # the other program starts on the same core
+    waited_s = measure.processor_wait_s()
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        while measure.processor_wait_s() < waited_s + 0.005 or measure.processor_wait_s(other.pid) < 0.005:
+            pass
+    finally:
+        other.kill()
+        other.wait()
+        os.sched_setaffinity(0, before)
+    assert measure.processor_wait_s(1 << 30) == 0
+
+
 def test_threads_are_set_for_a_block() -> None:
     before = torch.get_num_threads()
     with measure.torch_threads(1):

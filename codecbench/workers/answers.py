@@ -49,6 +49,7 @@ class Encoded:
 class TimedStep:
     """The seconds of a step by the clock of its process, and of its round trip and an empty one by the parent's.
 
+    Round trips are less what the two processes waited for a processor meanwhile, which a busy machine lets them do.
     The rest are processor seconds, None where the system does not tell: of the process during the step (`busy_s`), of
     the process while it took the sample and gave back the result (`outside_s`), and of the parent meanwhile
     (`carrying_s`).

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Literal, ParamSpec
 from codecbench.codec import Side, TensorSpec
 from codecbench.errors import CodecFailure, FailureCode
 from codecbench.isolation.seal import Isolation
-from codecbench.measure import Deadline, ProcessorTimes, Stopwatch, process_growth_bytes
+from codecbench.measure import Deadline, ProcessorTimes, Stopwatch, process_growth_bytes, processor_wait_s
 from codecbench.workers.answers import Encoded, EncoderCost, TimedStep
 from codecbench.workers.connection import DEFAULT_TIMEOUT_S, WorkerClient
 from codecbench.workers.launch import Process
@@ -181,11 +181,14 @@ class CodecClient(WorkerClient):
         """
         used = ProcessorTimes(self.pid)
         self.call("hold", {"array": header}, held)
-        empty_s = self._round_trip_s(empty.ping)
+        empty_s = _round_trip_s(empty, empty.ping)
         reported: list[float] = []
         with used.step():
-            round_trip_s = self._round_trip_s(
-                lambda: reported.append(float(self.call("step", {"step": step}, timeout_s=timeout_s).fields["seconds"]))
+            round_trip_s = _round_trip_s(
+                self,
+                lambda: reported.append(
+                    float(self.call("step", {"step": step}, timeout_s=timeout_s).fields["seconds"])
+                ),
             )
         if not 0.0 <= reported[0] < math.inf:
             raise ValueError(f"{reported[0]} is no time")
@@ -197,11 +200,6 @@ class CodecClient(WorkerClient):
     def ping(self) -> None:
         """Wait for an empty reply."""
         self.call("ping")
-
-    def _round_trip_s(self, call: Callable[[], Any]) -> float:
-        watch = Stopwatch()
-        call()
-        return watch.elapsed_s()
 
     @_sensible
     def encoder_cost(self, sample: NDArray[Any], *, timeout_s: float = DEFAULT_TIMEOUT_S) -> EncoderCost:
@@ -216,6 +214,15 @@ class CodecClient(WorkerClient):
         )
         found = self.call("encoder_cost", timeout_s=timeout_s).fields
         return EncoderCost(_known(found["encoder_flop"]), _known(found["encoder_parameters"]), peak_bytes)
+
+
+def _round_trip_s(client: CodecClient, call: Callable[[], Any]) -> float:
+    """Return the seconds of a call, less those in which the client's process or this one waited for a processor."""
+    waited_s = processor_wait_s(client.pid) + processor_wait_s()
+    watch = Stopwatch()
+    call()
+    elapsed_s = watch.elapsed_s()
+    return max(0.0, elapsed_s - (processor_wait_s(client.pid) + processor_wait_s() - waited_s))
 
 
 def _known(count: Any) -> int | None:

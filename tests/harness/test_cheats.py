@@ -47,6 +47,8 @@ SEALED_OFF = {
     "labels-of-module": "cannot read test.json", "labels-of-file": REFUSED, "labels-of-plugin": REFUSED,
 }  # fmt: skip
 """Codecs with a point `careful`, and why they fail without it. With it they send the values, and a byte more."""
+HIDDEN = "encode reported .* ms, (took .* ms|and .* ms more were worked in the step)"
+"""Round trips tell of hidden time on a machine that is free, processor times on a crowded one, too."""
 FAILS = {
     "lock": REFUSED,
     "priority": REFUSED,
@@ -62,10 +64,10 @@ FAILS = {
     "two-faces": "gives other bytes than those that were scored",
     "remembers": "gives other bytes than those that were scored",
     "fast-alone": "gives other bytes than those that were scored",
-    "clock-timed": "encode reported .* ms, took .* ms",
-    "clock-of-process": "encode reported .* ms, took .* ms",
+    "clock-timed": HIDDEN,
+    "clock-of-process": HIDDEN,
     "clock-of-two-in-three": "encode reported .* ms, and .* ms more were worked in the step",
-    "clock-of-empty-round-trip": "encode reported .* ms, took .* ms",
+    "clock-of-empty-round-trip": HIDDEN,
     "clock-forged": "the encoder process sent a reply that makes no sense",
     "work-when-holding": "encode reported .* ms, and .* ms more were worked outside the step",
     "work-when-taken": "decode reported .* ms, and .* ms more were worked outside the step",

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 from support.paths import SUPPORT
@@ -230,3 +231,14 @@ def test_an_error_that_the_seal_caused_says_what_to_do(error, hinted):
     hint = refusal_hint(error)
     assert bool(hint) == hinted
     assert not hinted or hint.endswith("put what a side needs into export()")
+
+
+def test_threads_are_counted_native_ones_too_where_the_system_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, done = seal.thread_count(), threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    assert seal.thread_count() == before + 1
+    monkeypatch.setattr(os, "listdir", lambda _: (_ for _ in ()).throw(OSError("no /proc here")))
+    assert seal.thread_count() == threading.active_count()
+    done.set()
+    thread.join()

@@ -19,7 +19,6 @@ from codecbench.codec import Side
 from codecbench.errors import CodecFailure, DataError, WorkerDied
 from codecbench.workers.codec_client import CodecClient
 from codecbench.workers.forks import CodecProcesses, ForkServer, can_fork
-from codecbench.workers.process import fork_server
 from codecbench.workers.tensor_file import TensorFile
 
 needs_fork = pytest.mark.skipif(not can_fork(), reason="processes are not forked on this system")
@@ -95,23 +94,6 @@ def test_a_fork_server_with_a_second_thread_refuses_to_fork(tmp_path: Path, monk
                 "the fork server has more than one thread, so no process can be forked from it"
             )
         assert [folder.name.split("-")[1] for folder in (tmp_path / "folders").iterdir()] == ["forks"]
-
-
-@needs_fork
-def test_native_threads_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = fork_server._threads()
-    with subprocess.Popen(["sleep", "0"]):
-        assert fork_server._threads() == before
-    import threading
-
-    done = threading.Event()
-    thread = threading.Thread(target=done.wait)
-    thread.start()
-    assert fork_server._threads() == before + 1
-    done.set()
-    thread.join()
-    monkeypatch.setattr(os, "listdir", lambda _: (_ for _ in ()).throw(OSError("no /proc here")))
-    assert fork_server._threads() == 1
 
 
 # --- what a process has and answers -----------------------------------------------------------------------------------

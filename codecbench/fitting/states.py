@@ -1,8 +1,8 @@
 """Files of fitted states, in the user cache and in the checkpoints that plugins ship.
 
 A state is one zip file, `<key>.zip`, with `device.state`, `edge.state` and `info.json`; the key is the fit key. Equal
-states are equal files. While a fit runs, and after an interruption, the cache also has `<key>.part` with the last bytes
-that the fit saved.
+states are equal files. While a fit runs, and after an interruption, the cache also has `<key>-<data>.part` with the
+last bytes that the fit saved.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from support.runs import KeptProcesses
 
 from codecbench.errors import DataError
 from codecbench.fitting import states
+from codecbench.results.record import Record
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,6 @@ class FakeRun:
     summary: Any = None
 
     def __init__(self, config: Any, reporter: Any) -> None:
-        self.sample_sets = {"test": "test-100-00c0ffee"}
         put(config.out, workload="cifar10-resnet20")
 
     def __enter__(self) -> FakeRun:
@@ -94,6 +94,9 @@ class FakeRun:
 
     def execute(self) -> Any:
         return self.summary
+
+    def current(self, records: list[Record]) -> tuple[list[Record], list[str]]:
+        return records, []
 
 
 @pytest.mark.parametrize(

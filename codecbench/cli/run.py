@@ -108,9 +108,10 @@ def run(
         with Store(settings.out).locked(), Run(settings, report) as job:
             summary = job.execute()
             shown, left_out = job.current(Store(settings.out).records())
+            sample_set = job.sample_sets["test"]
     _print_counts(summary, left_out)
-    pm = manager()  # without plugin files: records say all that the table needs of codecs and workload
-    print_table(shown, pm, scenario(pm, Store(settings.out), DEFAULT_LINK))
+    pm = manager()  # without plugin files: records say all that the table needs
+    print_table(shown, pm, scenario(pm, Store(settings.out), DEFAULT_LINK), sample_set=sample_set)
     if summary.failures:
         raise typer.Exit(1)
 

@@ -121,8 +121,7 @@ class Fits:
 
     def _is_of_this_data(self, state: FittedState, codec: CodecInfo) -> bool:
         """True unless the state says that it was fitted on other data than what is here now."""
-        known = state.about.get("data_hash")
-        return known is None or known == self._data_hash(codec)
+        return state.data_hash is None or state.data_hash == self._data_hash(codec)
 
     def _data_hash(self, codec: CodecInfo) -> str:
         """Return the hash of a few of the samples that a fit of this codec takes."""
@@ -179,8 +178,8 @@ class Fits:
             fitted = replace(fitted, fit_s=(fitted.fit_s or 0.0) + (before.fit_s or 0.0))
         else:
             started_from = dict(neighbour_cell.key.point) if neighbour_cell is not None and start is not None else None
-        about = {**key.to_json(), "sample_set": fit_set, "data_hash": data_hash, "starts_from": started_from}
-        state = replace(fitted, about=about)
+        about = {**key.to_json(), "sample_set": fit_set, "starts_from": started_from}
+        state = replace(fitted, about=about, data_hash=data_hash)
         states.keep(fit_key, state, folder)
         states.drop_partial(partial_key)
         return state

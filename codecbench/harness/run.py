@@ -122,19 +122,22 @@ class Run:
         return summary
 
     def current(self, records: Iterable[Record]) -> tuple[list[Record], list[str]]:
-        """Return the records of the run's sample set and seed that are current, and a sentence on each other group.
+        """Return the workload's records without the outdated ones of this run's sample set, and sentences on these.
 
-        A table of them never shows the larger group of earlier records. Records of codecs that are not in this run are
-        selected as in other tables.
+        A table of them never shows the larger group of earlier records. Of records of other sample sets, of other
+        codecs and of older versions, tables say themselves what they leave out.
         """
-        key = (self.config.workload, self.sample_sets["test"], self.config.seed)
-        of_set = [found for found in records if (found.key.workload, found.key.sample_set, found.key.seed) == key]
+        of_workload = [found for found in records if found.key.workload == self.config.workload]
+        in_set = [found for found in of_workload if found.key.sample_set == self.sample_sets["test"]]
+        others = [found for found in of_workload if found.key.sample_set != self.sample_sets["test"]]
         here = self.provenance
         made = MadeWith(here.weights_sha256, here.workload.source_hash, here.workload.data_hash)
-        of_model, others = one_model(of_set, made)
-        sources = {codec.name: codec.source_hash for codec, _ in self.grid.codecs}
-        shown, other_sources = one_source_each(of_model, sources)
-        return shown, [*others, *other_sources]
+        of_model, left_out = one_model(in_set, made)
+        run = {(codec.name, codec.version): codec.source_hash for codec, _ in self.grid.codecs}
+        of_run = [found for found in of_model if (found.key.codec, found.key.codec_version) in run]
+        others += [found for found in of_model if (found.key.codec, found.key.codec_version) not in run]
+        shown, other_sources = one_source_each(of_run, {name: digest for (name, _), digest in run.items()})
+        return [*shown, *others], [*left_out, *other_sources]
 
     def fit(self, into: Path | None = None, *, further: bool = False) -> FitSummary:
         """Fit every point of this configuration that needs a fit and has no state yet. Measures nothing.

@@ -84,6 +84,7 @@ class FakeRun:
     summary: Any = None
 
     def __init__(self, config: Any, reporter: Any) -> None:
+        self.sample_sets = {"test": "test-100-00c0ffee"}
         put(config.out, workload="cifar10-resnet20")
 
     def __enter__(self) -> FakeRun:

@@ -128,19 +128,20 @@ def build(records: Sequence[Record], anchor: str, sample_set: str | None = None)
     return found
 
 
-def default_anchor(records: Sequence[Record]) -> str | None:
+def default_anchor(records: Sequence[Record], sample_set: str | None = None) -> str | None:
     """Returns the row with BD-rate curves at the most splits, ties broken by the number of points.
 
-    A curve counts with at least four points on its envelope. Returns None where no row has one.
+    A curve counts with at least four points on its envelope. Returns None where no row has one. The records are
+    selected as in `build`.
     """
-    envelopes = {
-        at: envelope(_points(found))
-        for at, found in by_row_and_split(record for record in records if record.status == "ok").items()
-    }
+    measured = [record for record in records if record.status == "ok"]
     usable: dict[str, list[int]] = defaultdict(list)
-    for (row, _), found in envelopes.items():
-        if found.points >= MIN_POINTS:
-            usable[row].append(found.points)
+    for name, of_one in by_workload(measured).items():
+        shown, _ = one_set(of_one, name, sample_set)
+        for (row, _), found in by_row_and_split(shown).items():
+            points = envelope(_points(found)).points
+            if points >= MIN_POINTS:
+                usable[row].append(points)
     return max(sorted(usable), key=lambda row: (len(usable[row]), sum(usable[row])), default=None)
 
 

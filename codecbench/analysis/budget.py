@@ -70,14 +70,20 @@ class Entry:
         )
 
 
-def budget_of(workload: str, budgets: float | Mapping[str, float]) -> float:
-    """Returns the accepted loss of a workload; `budgets` is one for all workloads, or one by workload name.
+def budget_of(workload: str, budgets: float | Mapping[str, float], records: Iterable[Record] = ()) -> float:
+    """Returns the accepted loss of a workload.
 
-    Raises UsageError where the workload has none, or one below 0.
+    `budgets` is one for all workloads, or one by workload name for records that do not hold their workload's. Raises
+    UsageError where the workload has none, or one below 0.
     """
-    budget = budgets.get(workload) if isinstance(budgets, Mapping) else budgets
+    if not isinstance(budgets, Mapping):
+        return valid_budget(budgets)
+    budget = next((record.workload.budget for record in records if record.workload), budgets.get(workload))
     if budget is None:
-        raise UsageError(f"no budget is known for workload {workload!r}; give one with --budget")
+        raise UsageError(
+            f"no budget is known for workload {workload!r}; give one with --budget (its records were written before "
+            "schema 4, and its plugin is not installed)"
+        )
     return valid_budget(budget)
 
 

@@ -15,6 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from codecbench.analysis.agreement import DIGITS
 from codecbench.devices.layers import ModelLayers
 from codecbench.devices.profile import HOST, DeviceProfile
 from codecbench.errors import DataError, UsageError
@@ -59,36 +60,45 @@ class Scenario:
         """`host`, or the profile's name."""
         return self.edge.name if self.edge else HOST
 
-    def head_s(self, workload: str, split: str) -> float | None:
-        """Returns the predicted seconds of the head on the device, None without a device profile."""
-        return self._model_s(self.device, "head", workload, split)
+    def head_s(self, record: Record) -> float | None:
+        """Returns the predicted seconds of the record's head on the device, None without a device profile."""
+        return self._model_s(self.device, "head", record)
 
-    def tail_s(self, workload: str, split: str) -> float | None:
-        """Returns the predicted seconds of the tail on the edge, None without an edge profile."""
-        return self._model_s(self.edge, "tail", workload, split)
+    def tail_s(self, record: Record) -> float | None:
+        """Returns the predicted seconds of the record's tail on the edge, None without an edge profile."""
+        return self._model_s(self.edge, "tail", record)
 
-    def full_model_s(self, workload: str) -> float | None:
+    def full_model_s(self, record: Record) -> float | None:
         """Returns the predicted seconds of the full model on the device, None without a device profile."""
-        return self._model_s(self.device, "full model", workload, "")
+        return self._model_s(self.device, "full model", record)
 
-    def _model_s(self, profile: DeviceProfile | None, part: str, workload: str, split: str) -> float | None:
+    def _model_s(self, profile: DeviceProfile | None, part: str, record: Record) -> float | None:
         if profile is None:
             return None
-        key = (part, workload, split)
+        split = "" if part == "full model" else record.key.split
+        key = (part, record.key.workload, split)
+        model = self._layers_of(record)
         if key not in self._predicted_s:
-            model = self._layers_of(workload)
             layers = (
                 model.layers if part == "full model" else model.head(split) if part == "head" else model.tail(split)
             )
             self._predicted_s[key] = profile.model_s(layers)
         return self._predicted_s[key]
 
-    def _layers_of(self, workload: str) -> ModelLayers:
+    def _layers_of(self, record: Record) -> ModelLayers:
+        """Returns the layers of the record's model. Raises UsageError where they are missing or of other weights."""
+        workload, weights = record.key.workload, record.provenance.weights_hash
         found = (self.layers or {}).get(workload)
         if found is None:
             raise UsageError(
                 f"a device profile needs the layers of workload {workload!r}, which these results lack; run "
                 "'codecbench run' with the same --out again: it adds them, and measures nothing that is there"
+            )
+        if found.weights_sha256 not in ("", weights):
+            raise UsageError(
+                f"the layers of workload {workload!r} in layers.json are of another model (weights "
+                f"{found.weights_sha256[:DIGITS]}) than these records (weights {weights[:DIGITS]}), so no times can be "
+                "predicted; keep the results of each model in a folder of its own, or run these cells again"
             )
         return found
 
@@ -154,8 +164,8 @@ def latency_of(record: Record, scenario: Scenario) -> Latency:
     }
     steps["network"] = scenario.link.seconds(timed.payload_bytes)
     predicted: set[str] = set()
-    head_s = scenario.head_s(record.key.workload, record.key.split)
-    tail_s = scenario.tail_s(record.key.workload, record.key.split)
+    head_s = scenario.head_s(record)
+    tail_s = scenario.tail_s(record)
     if scenario.device is not None and head_s is not None:
         steps["head"] = np.full_like(steps["head"], head_s)
         steps["encode"] = steps["encode"] * scenario.device.general_s(1.0)
@@ -181,7 +191,7 @@ def local_latency(records: Sequence[Record], scenario: Scenario) -> Latency:
     count = min(len(timed.head_s) for timed in at_split)
     of_each_cell = np.array([np.add(timed.head_s[:count], timed.tail_s[:count]) for timed in at_split])
     total_s: Seconds = np.median(of_each_cell, axis=0)
-    predicted_s = scenario.full_model_s(measured[0].key.workload)
+    predicted_s = scenario.full_model_s(measured[0])
     if predicted_s is not None:
         total_s = np.full_like(total_s, predicted_s)
     zeros_s = np.zeros_like(total_s)

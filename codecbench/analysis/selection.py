@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from codecbench.analysis.agreement import counted, one_model, one_source_each
 from codecbench.errors import DataError, UsageError
 from codecbench.results.cell import point_label
 from codecbench.results.record import IsolationLevel, Record, Size, Task, TensorGroup, Time
@@ -93,10 +94,12 @@ def valid_budget(budget: float) -> float:
 
 
 def one_set(records: Sequence[Record], workload: str, sample_set: str | None) -> tuple[list[Record], list[str]]:
-    """Returns the records of one sample set and seed, and a sentence on each group of records that was left out.
+    """Returns the records of one sample set, seed, model and data, and a sentence on each group that was left out.
 
     Without a `sample_set`, the set and seed with the most test samples are chosen; ties go to the most records, then to
-    the lowest seed. Of each codec, only the newest version is kept. Raises UsageError for a set without records.
+    the lowest seed. Of these, the largest group with the same weights, workload and data is kept, and of each codec
+    only the newest version, and the largest group of one source; see `codecbench.analysis.agreement`. Raises UsageError
+    for a set without records.
     """
     by_set: dict[tuple[str, int], list[Record]] = defaultdict(list)
     for record in records:
@@ -112,18 +115,20 @@ def one_set(records: Sequence[Record], workload: str, sample_set: str | None) ->
 
     chosen = min(candidates, key=rank)
     remarks = [
-        f"Left out: {_count(len(found), 'record')} of the sample set {name}, seed {seed}."
+        f"Left out: {counted(len(found), 'record')} of the sample set {name}, seed {seed}."
         for (name, seed), found in sorted(by_set.items())
         if (name, seed) != chosen
     ]
+    of_model, other_models = one_model(by_set[chosen])
     newest: dict[str, int] = {}
-    for record in by_set[chosen]:
+    for record in of_model:
         newest[record.key.codec] = max(record.key.codec_version, newest.get(record.key.codec, 0))
-    shown = [record for record in by_set[chosen] if record.key.codec_version == newest[record.key.codec]]
-    older = len(by_set[chosen]) - len(shown)
+    current = [record for record in of_model if record.key.codec_version == newest[record.key.codec]]
+    older = len(of_model) - len(current)
+    shown, other_sources = one_source_each(current)
     if older:
-        remarks.append(f"Left out: {_count(older, 'record')} of older codec versions.")
-    return shown, remarks
+        remarks.append(f"Left out: {counted(older, 'record')} of older codec versions.")
+    return shown, [*remarks, *other_models, *other_sources]
 
 
 def splits_in_order(records: Iterable[Record]) -> tuple[str, ...]:
@@ -187,7 +192,3 @@ def _outcome(record: Record, by_choice: bool) -> _Outcome:
     if task.higher_is_better:
         return _Outcome(record, mean_bytes, -chosen_by.change, -high, -low)
     return _Outcome(record, mean_bytes, chosen_by.change, low, high)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from codecbench.analysis import planner
+from codecbench.analysis.budget import budget_of
 from codecbench.analysis.latency import LOCAL, Latency, Scenario, latency_of, local_latency
 from codecbench.analysis.paper import OUR_ROWS
 from codecbench.analysis.planner import Candidate, Limits, Plan
@@ -21,7 +22,6 @@ from codecbench.analysis.selection import (
     payload_bytes,
     rows_in_order,
     splits_in_order,
-    valid_budget,
 )
 from codecbench.errors import DataError, UsageError
 from codecbench.results.record import Record, Task
@@ -38,13 +38,15 @@ class Study:
     """The records of one workload, sample set and seed, with scenarios and a budget.
 
     `scenarios` differ in their links only. `budget` is the accepted loss in the metric's own unit. With `all_rows`,
-    figures show every row of the records instead of a readable selection.
+    figures show every row of the records instead of a readable selection. The sentences in `left_out` say which records
+    were left out.
     """
 
     records: Sequence[Record]
     scenarios: tuple[Scenario, ...]
     budget: float
     all_rows: bool = False
+    left_out: tuple[str, ...] = ()
     _latencies: dict[tuple[str, str], Latency] = field(default_factory=dict, repr=False)
     _candidates: dict[str, list[Candidate]] = field(default_factory=dict, repr=False)
     _plans: dict[str, Plan] = field(default_factory=dict, repr=False)
@@ -191,15 +193,16 @@ class Study:
 def build(
     records: Sequence[Record],
     scenarios: Sequence[Scenario],
-    budget: float,
+    budget: float | Mapping[str, float],
     *,
     sample_set: str | None = None,
     all_rows: bool = False,
 ) -> Study:
-    """Returns the study of one workload's records. The sample set is chosen as in `tables.budget.build`.
+    """Returns the study of one workload's records. Records are selected as in `tables.budget.build`.
 
-    Raises UsageError where the records are of several workloads or none was measured, where no link or the same link
-    twice is given, and for a budget below 0.
+    `budget` is the accepted loss in the metric's own unit, see `analysis.budget.budget_of`. Raises UsageError where the
+    records are of several workloads or none was measured, where no link or the same link twice is given, and for a
+    budget below 0.
     """
     workloads = sorted({record.key.workload for record in records})
     if len(workloads) > 1:
@@ -207,8 +210,8 @@ def build(
     links = [scenario.link.name for scenario in scenarios]
     if not links or len(set(links)) < len(links):
         raise UsageError(f"figures need one or more links of different names, not {', '.join(links) or 'none'}")
-    valid_budget(budget)
-    shown = one_set(records, workloads[0], sample_set)[0] if records else []
+    shown, left_out = one_set(records, workloads[0], sample_set) if records else ([], [])
     if not any(record.status == "ok" for record in shown):
         raise UsageError("there are no measured records to draw; `codecbench run` makes some")
-    return Study(tuple(shown), tuple(scenarios), budget, all_rows)
+    accepted = budget_of(workloads[0], budget, shown)
+    return Study(tuple(shown), tuple(scenarios), accepted, all_rows, tuple(left_out))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,25 +15,18 @@ from codecbench.cli.options import (
     DeviceName,
     EdgeName,
     LinkNames,
-    OnlyWorkload,
+    OneWorkload,
     Out,
     Plugins,
     SampleSet,
     echo,
-    only,
+    installed_budgets,
+    of_one_workload,
     scenario,
     show,
 )
 from codecbench.devices.profile import HOST
-from codecbench.errors import UsageError
-from codecbench.experiment.config import DEFAULT_WORKLOAD
-from codecbench.names import pick
-from codecbench.registry import manager, workloads
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from codecbench.results.record import Record
+from codecbench.registry import manager
 
 DEFAULT_FOLDER = Path("figures")
 
@@ -61,7 +54,7 @@ def figure(
     edge: EdgeName = HOST,
     budget: Budget = None,
     all_rows: Annotated[bool, typer.Option("--all-rows", help="Show every row, not a readable selection.")] = False,
-    workload: OnlyWorkload = None,
+    workload: OneWorkload = None,
     sample_set: SampleSet = None,
     as_list: Annotated[bool, typer.Option("--list", help="List the figures and draw none.")] = False,
     plugin: Plugins = None,
@@ -77,22 +70,11 @@ def figure(
         return
     pm = manager(plugin or ())
     store = Store(out)
-    records, of_workload = _of_one_workload(store.records(), workload)
-    if budget is None:
-        budget = pick(workloads(pm), of_workload, "workload").budget
+    records = of_one_workload(store.records(), workload)
     scenarios = [scenario(pm, store, network, device, edge) for network in link or DEFAULT_LINKS]
-    data = study.build(records, scenarios, budget, sample_set=sample_set, all_rows=all_rows)
+    budgets = installed_budgets(pm) if budget is None else budget
+    data = study.build(records, scenarios, budgets, sample_set=sample_set, all_rows=all_rows)
+    for remark in data.left_out:
+        echo(remark)
     for path in save_all(data, into, [str(extension) for extension in format_ or [FigureFormat.SVG]], name or ()):
         echo(f"wrote {path}")
-
-
-def _of_one_workload(records: Sequence[Record], workload: str | None) -> tuple[list[Record], str]:
-    """Returns the records of one workload and its name: the one asked for, else the only one, else the default.
-
-    Raises UsageError where there are no records of it.
-    """
-    known = {record.key.workload: None for record in records}
-    if not known:
-        raise UsageError("there are no records to draw; `codecbench run` makes some")
-    name = workload or (next(iter(known)) if len(known) == 1 else DEFAULT_WORKLOAD)
-    return only(records, "workload", [name]), name

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codecbench.devices.profile import HOST, pick_device
+from codecbench.errors import UsageError
+from codecbench.experiment.config import DEFAULT_WORKLOAD
 from codecbench.links.files import pick_link
 from codecbench.names import pick
-from codecbench.registry import devices, links
+from codecbench.registry import devices, links, workloads
 
 if TYPE_CHECKING:
     import pluggy
@@ -36,6 +38,12 @@ DataDir = Annotated[Path | None, typer.Option("--data-dir", metavar="DIR", help=
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The results folder.")]
 WorkloadName = Annotated[str, typer.Option("--workload", metavar="W", help="A workload's name.")]
 OnlyWorkload = Annotated[str | None, typer.Option("--workload", metavar="W", help="Only this workload.")]
+OneWorkload = Annotated[
+    str | None,
+    typer.Option(
+        "--workload", metavar="W", help=f"The workload [default: the only one in the records, or {DEFAULT_WORKLOAD}]."
+    ),
+]
 SampleSet = Annotated[
     str | None, typer.Option("--sample-set", metavar="ID", help="Only this sample set [default: the largest].")
 ]
@@ -98,6 +106,23 @@ def only(records: Sequence[Record], field: str, values: Sequence[str] | None) ->
     for name in values or ():
         pick(known, name, f"{field} in these records:")
     return [record for record in records if not values or getattr(record.key, field) in values]
+
+
+def of_one_workload(records: Sequence[Record], workload: str | None) -> list[Record]:
+    """Returns the records of one workload: the one asked for, else the only one, else the default.
+
+    Raises UsageError where there are no records of it.
+    """
+    known = {record.key.workload: None for record in records}
+    if not known:
+        raise UsageError("there are no records; `codecbench run` makes some")
+    name = workload or (next(iter(known)) if len(known) == 1 else DEFAULT_WORKLOAD)
+    return only(records, "workload", [name])
+
+
+def installed_budgets(pm: pluggy.PluginManager) -> dict[str, float]:
+    """Returns the budgets of the installed workloads by name, for records that do not hold their workload's."""
+    return {name: kind.budget for name, kind in workloads(pm).items()}
 
 
 def scenario(pm: pluggy.PluginManager, store: Store, link: str, device: str = HOST, edge: str = HOST) -> Scenario:

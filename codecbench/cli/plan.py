@@ -17,12 +17,13 @@ from codecbench.cli.options import (
     DeviceName,
     EdgeName,
     LinkName,
+    OneWorkload,
     Out,
     Plugins,
     SampleSet,
-    WorkloadName,
     echo,
-    only,
+    installed_budgets,
+    of_one_workload,
     scenario,
     show,
     terminal_columns,
@@ -30,9 +31,8 @@ from codecbench.cli.options import (
 )
 from codecbench.devices.profile import HOST
 from codecbench.errors import DataError, UsageError
-from codecbench.experiment.config import DEFAULT_WORKLOAD, load
-from codecbench.names import pick
-from codecbench.registry import manager, workloads
+from codecbench.experiment.config import load
+from codecbench.registry import manager
 
 if TYPE_CHECKING:
     from codecbench.harness.plan_validation import PlanValidation
@@ -51,25 +51,26 @@ def plan(
     max_device_ms: Annotated[
         float | None, typer.Option("--max-device-ms", metavar="MS", help="Maximum time of head and encoder together.")
     ] = None,
-    workload: WorkloadName = DEFAULT_WORKLOAD,
+    workload: OneWorkload = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     sample_set: SampleSet = None,
     plugin: Plugins = None,
 ) -> None:
     """Choose the split, codec and point with the lowest latency within a budget, from the records of a run."""
     from codecbench.analysis import planner
+    from codecbench.analysis.budget import budget_of
     from codecbench.analysis.selection import one_set
     from codecbench.results.store import Store
     from codecbench.tables import plan as plan_text
 
     pm = manager(plugin or ())
     store = Store(out)
-    records = only(store.records(), "workload", [workload])
-    if budget is None:
-        budget = pick(workloads(pm), workload, "workload").budget
-    limits = planner.Limits.from_milliseconds(budget, max_latency, max_device_ms)
+    records = of_one_workload(store.records(), workload)
+    name = records[0].key.workload
+    shown, left_out = one_set(records, name, sample_set)
+    accepted = budget_of(name, installed_budgets(pm) if budget is None else budget, shown)
+    limits = planner.Limits.from_milliseconds(accepted, max_latency, max_device_ms)
     chosen = scenario(pm, store, link, device, edge)
-    shown, _ = one_set(records, workload, sample_set)
     candidates = planner.candidates(shown, chosen)
     found = planner.plan(candidates, limits)
     try:
@@ -78,9 +79,9 @@ def plan(
         echo(f"the choice at other bandwidths is left out: {error}")
         ranges = []
     if as_json:
-        show(json.dumps(plan_text.as_json(found, ranges, limits, chosen), indent=1))
+        show(json.dumps({**plan_text.as_json(found, ranges, limits, chosen), "left_out": left_out}, indent=1))
         return
-    show(plan_text.as_text(found, ranges, limits, chosen, _metric(shown), terminal_columns()))
+    show(plan_text.as_text(found, ranges, limits, chosen, _metric(shown), terminal_columns(), left_out))
 
 
 def validate_plan(
@@ -91,12 +92,13 @@ def validate_plan(
     out: Out = DEFAULT_OUT,
     budget: Budget = None,
     requests: Annotated[int, typer.Option("--requests", metavar="N", min=1, help="Number of requests.")] = 100,
-    workload: WorkloadName = DEFAULT_WORKLOAD,
+    workload: OneWorkload = None,
     sample_set: SampleSet = None,
     plugin: Plugins = None,
     data_dir: DataDir = None,
 ) -> None:
     """Run the planned codec over a rate-limited path on this machine, and compare its latency with the plan."""
+    from codecbench.analysis.budget import budget_of
     from codecbench.analysis.planner import Limits
     from codecbench.analysis.selection import one_set
     from codecbench.experiment.progress import reporter
@@ -107,14 +109,17 @@ def validate_plan(
     if not delay_ms >= 0:
         raise UsageError(f"--delay-ms is a number of milliseconds from 0 on, not {delay_ms:g}")
     path = plan_validation.PathShape(parse_rate(rate), delay_ms / 1000)
-    records, _ = one_set(only(Store(out).records(), "workload", [workload]), workload, sample_set)
-    if budget is None:
-        budget = pick(workloads(manager(plugin or ())), workload, "workload").budget
-    options = {"workload": workload, "plugin": plugin, "data_dir": data_dir, "preset": "full"}
+    found = of_one_workload(Store(out).records(), workload)
+    name = found[0].key.workload
+    records, left_out = one_set(found, name, sample_set)
+    accepted = budget_of(name, installed_budgets(manager(plugin or ())) if budget is None else budget, records)
+    for remark in left_out:
+        echo(remark)
+    options = {"workload": name, "plugin": plugin, "data_dir": data_dir, "preset": "full"}
     with reporter() as report:
-        limits = Limits.from_milliseconds(budget, None, None)
-        found = plan_validation.validate_plan(load(None, options), records, limits, path, requests, report)
-    show(validation_text(found, _metric(records)))
+        limits = Limits.from_milliseconds(accepted, None, None)
+        validated = plan_validation.validate_plan(load(None, options), records, limits, path, requests, report)
+    show(validation_text(validated, _metric(records)))
 
 
 @functools.wraps(validate_plan)

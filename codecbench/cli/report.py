@@ -20,13 +20,14 @@ from codecbench.cli.options import (
     Plugins,
     SampleSet,
     echo,
+    installed_budgets,
     only,
     scenario,
 )
 from codecbench.descriptions.catalogue import LocalCatalogue
 from codecbench.devices.profile import HOST
 from codecbench.errors import DataError
-from codecbench.registry import manager, workloads
+from codecbench.registry import manager
 
 DEFAULT_FILE = Path("report.html")
 
@@ -63,7 +64,7 @@ def report(
     request = Request(
         records=records,
         scenarios=[scenario(pm, store, name, device, edge) for name in names],
-        budgets={name: kind.budget for name, kind in workloads(pm).items()} if budget is None else budget,
+        budgets=installed_budgets(pm) if budget is None else budget,
         docstrings={codec.name: codec.docstring for codec in LocalCatalogue(pm).summaries()},
         sample_set=sample_set,
         anchor=bd_rate,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codecbench.cli.options import DEFAULT_LINK, DEFAULT_OUT, DataDir, Plugins, echo, only, scenario, show
+from codecbench.cli.options import DEFAULT_LINK, DEFAULT_OUT, DataDir, Plugins, echo, scenario, show
 from codecbench.cli.tables import print_table
 from codecbench.experiment.config import DEFAULT_WORKLOAD, load
 from codecbench.names import pick
@@ -107,11 +107,11 @@ def run(
             return
         with Store(settings.out).locked(), Run(settings, report) as job:
             summary = job.execute()
+            shown, left_out = job.current(Store(settings.out).records())
             sample_set = job.sample_sets["test"]
-    _print_counts(summary)
-    pm, store = manager(settings.plugin), Store(settings.out)
-    records = only(store.records(), "workload", [settings.workload])
-    print_table(records, pm, scenario(pm, store, DEFAULT_LINK), sample_set=sample_set)
+    _print_counts(summary, left_out)
+    pm = manager()  # without plugin files: records say all that the table needs
+    print_table(shown, pm, scenario(pm, Store(settings.out), DEFAULT_LINK), sample_set=sample_set)
     if summary.failures:
         raise typer.Exit(1)
 
@@ -169,11 +169,13 @@ def data_get(
     workload.fetch(data_folders(data_dir)[0], echo)
 
 
-def _print_counts(summary: Summary) -> None:
+def _print_counts(summary: Summary, left_out: Iterable[str]) -> None:
     echo(f"{summary.ok} measured, {summary.skipped} skipped, {summary.failed} failed, {summary.present} already there")
     if not (summary.ok or summary.skipped or summary.failed):
         echo("nothing to do: every cell has a current record (--fresh measures again)")
     _print_failures(summary.failures)
+    for remark in left_out:
+        echo(remark)
 
 
 def _print_failures(failures: Iterable[str]) -> None:

@@ -22,6 +22,7 @@ from codecbench.cli.options import (
     Plugins,
     SampleSet,
     echo,
+    installed_budgets,
     only,
     scenario,
     show,
@@ -141,7 +142,8 @@ def print_table(
     """Prints one table of these records.
 
     The kinds budget and latency use the scenario, the budget (None means the workloads' own) and the paper's rows; the
-    kind bd-rate uses the anchor. Raises UsageError where the records do not allow the table.
+    kind bd-rate uses the anchor. Installed workloads are asked for what older records do not hold. Raises UsageError
+    where the records do not allow the table.
     """
     from codecbench.analysis import curves
     from codecbench.tables import budget as budget_table
@@ -158,12 +160,12 @@ def print_table(
         from codecbench.analysis import bd_rate
         from codecbench.tables import bd_rate as bd_rate_table
 
-        anchor = anchor or bd_rate.default_anchor(records)
+        anchor = anchor or bd_rate.default_anchor(records, sample_set)
         if anchor is None:
             raise UsageError("no row has enough operating points for a BD-rate; measure more, or name one by --anchor")
         show(bd_rate_table.render(bd_rate.build(records, anchor, sample_set=sample_set), *how))
     else:
-        budgets = {name: found.budget for name, found in workloads(pm).items()} if budget is None else budget
+        budgets = installed_budgets(pm) if budget is None else budget
         built = budget_table.build(records, budgets=budgets, paper=paper, sample_set=sample_set, scenario=chosen)
         show((latency_table if kind is TableKind.LATENCY else budget_table).render(built, *how))
 

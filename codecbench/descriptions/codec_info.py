@@ -46,7 +46,8 @@ class CodecInfo:
     `checkpoints` is the codec's own text, `checkpoints_folder` the folder that it names, or None if there is none.
     `has_bound`, `exports_state` and `overrides_starts_from` are True if the class overrides `bound_bytes`, `export` and
     `starts_from`. `source_hash` is the hex SHA-256 of the codec's source, `plugin` the distribution or the file name of
-    its plugin. `mixed_plugin` is True if that plugin registers workloads as well.
+    its plugin. `mixed_plugin` is True if that plugin registers workloads as well. `description` is the first paragraph
+    of the docstring, in one line.
     """
 
     name: str
@@ -64,6 +65,7 @@ class CodecInfo:
     exports_state: bool = False
     overrides_starts_from: bool = False
     mixed_plugin: bool = False
+    description: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, from which `from_json` makes an equal description."""

@@ -48,7 +48,7 @@ def describe_codec(codec: type[Codec], *, mixed_plugin: bool = False) -> CodecIn
         rows_by=tuple(codec.rows_by), fit_samples=codec.fit_samples, checkpoints=codec.checkpoints,
         checkpoints_folder=_checkpoints_folder(codec), has_bound=codec.bound_bytes is not Codec.bound_bytes,
         exports_state=codec.export is not Codec.export, overrides_starts_from=_overrides(codec, "starts_from"),
-        mixed_plugin=mixed_plugin,
+        mixed_plugin=mixed_plugin, description=first_paragraph(inspect.cleandoc(codec.__doc__ or "")),
     )  # fmt: skip
 
 
@@ -66,11 +66,15 @@ def describe_at(codec: type[Codec], spec: TensorSpec, preset: Preset, point: Poi
 
 
 def describe_workload(workload: Workload) -> WorkloadInfo:
-    """Return what a run has to know of a workload. Raises DataError if an identifier of a sample is no integer."""
+    """Return what a run has to know of a workload.
+
+    Raises DataError if an identifier of a sample is no integer, PluginError if the class has no source file.
+    """
     subsets: tuple[Subset, ...] = get_args(Subset)
     return WorkloadInfo(
         name=workload.name, reference=reference(type(workload)), metric=workload.metric,
         default_splits=tuple(workload.default_splits), budget=workload.budget, dataset=workload.dataset,
+        source_hash=source_sha256(type(workload)),
         weights_sha256=workload.weights_sha256(), training_s=workload.training_s, training_note=workload.training_note,
         input_spec=workload.input_spec,
         sample_ids={
@@ -92,6 +96,11 @@ def ask_codec(method: Callable[..., Value], /, *args: Any, **point: Any) -> tupl
         raise
     except Exception as error:
         return None, f"asked about this tensor, the codec raised {without_folders(one_line(error))}"
+
+
+def first_paragraph(docstring: str) -> str:
+    """Return the first paragraph of a docstring in one line."""
+    return " ".join(docstring.strip().partition("\n\n")[0].split())
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""The hash of a codec's source code. A record with another hash is outdated."""
+"""The hash of a codec's or a workload's source code. A record with another hash is outdated."""
 
 from __future__ import annotations
 
@@ -37,6 +37,15 @@ def _content(path: Path) -> bytes:
     return SourceFileLoader(path.stem, str(path)).get_data(str(path))
 
 
+def _source_of(path: Path) -> Source:
+    """Return a module's source. A file that is not Python, such as a template in a package, counts as it stands."""
+    content = _content(path)
+    try:
+        return read_source(content)
+    except (SyntaxError, ValueError):
+        return Source(content, ())
+
+
 class Module(NamedTuple):
     """A module: its dotted name, the package that its relative imports refer to, and its file."""
 
@@ -62,32 +71,41 @@ class Source(NamedTuple):
 
 
 def source_sha256(item: type[Any]) -> str:
-    """Return the hex SHA-256 of a codec's source. Comments, docstrings and blank lines do not count.
+    """Return the hex SHA-256 of a codec's or a workload's source. Comments, docstrings and blank lines do not count.
 
     It covers the module that defines the class, all modules of its folder if that module is a package, and every
     module that these import, directly or indirectly, if it is in the same top-level package, not installed (a file
-    beside a plugin file, for example), or in `codecbench.toolbox`. The contract and libraries are not covered; a record
-    names their versions. Imports are read from the source text, so imports at run time by a computed name are missed.
-    Raises PluginError if the class has no source file.
+    beside a plugin file, for example), or in `codecbench.toolbox`. A plugin file in the folder of a package belongs to
+    that package, installed or not. The contract and libraries are not covered; a record names their versions. Imports
+    are read from the source text, so imports at run time by a computed name are missed. Raises PluginError if the class
+    has no source file.
     """
     path = inspect.getsourcefile(item)
     if path is None:
         raise PluginError(f"{class_label(item)} has no source file; define it in a .py file")
     module = sys.modules[item.__module__]
     own = _package_modules(Module(item.__module__, module.__package__ or "", Path(path).resolve()))
-    top = item.__module__.partition(".")[0]
-    sources = {module.path: read_source(_content(module.path)) for module in own}
+    tops = frozenset({item.__module__.partition(".")[0], *_packages_around(own[0].path)})
+    sources = {module.path: _source_of(module.path) for module in own}
     helpers: dict[str, Path] = {}
     pending = [(module, entry) for module in own for entry in sources[module.path].imports]
     while pending:
         importer, entry = pending.pop()
-        for found in _imported_modules(importer, entry, top):
+        for found in _imported_modules(importer, entry, tops):
             if found.path not in sources and _is_hashed(found.name):
                 helpers[found.name] = found.path
-                sources[found.path] = read_source(_content(found.path))
+                sources[found.path] = _source_of(found.path)
                 pending += [(found, imported) for imported in sources[found.path].imports]
     paths = [*(module.path for module in own), *(helpers[name] for name in sorted(helpers))]
     return hashlib.sha256(b"".join(hashlib.sha256(sources[path].code).digest() for path in paths)).hexdigest()
+
+
+def _packages_around(path: Path) -> list[str]:
+    """Return the name of the outermost package that the file lies in, or nothing if it lies in none."""
+    folder, found = path.parent, ""
+    while (folder / "__init__.py").is_file():
+        folder, found = folder.parent, folder.name
+    return [found] if found else []
 
 
 def _package_modules(module: Module) -> list[Module]:
@@ -103,27 +121,27 @@ def _package_modules(module: Module) -> list[Module]:
     return found
 
 
-def _imported_modules(importer: Module, entry: Import, top: str) -> Iterator[Module]:
+def _imported_modules(importer: Module, entry: Import, tops: frozenset[str]) -> Iterator[Module]:
     """Yield the modules that one import runs: the module it names, and the packages around it."""
     base = entry.module
     if entry.level:
         parts = importer.package.split(".")
         base = ".".join([*parts[: len(parts) - entry.level + 1], *([base] if base else [])])
-    named = _find_module(f"{base}.{entry.name}", top) if entry.name is not None else None
-    module = named if named is not None else _find_module(base, top)
+    named = _find_module(f"{base}.{entry.name}", tops) if entry.name is not None else None
+    module = named if named is not None else _find_module(base, tops)
     if module is None:
         return
     if named is None and entry.name is not None and _only_reexports(module):
         # The package re-exports the name: only the module that defines it counts, not all that the package imports,
         # unless the import takes all.
-        for exported in read_source(_content(module.path)).imports:
+        for exported in _source_of(module.path).imports:
             if entry.name in (exported.bound, "*"):
-                yield from _imported_modules(module, exported, top)
+                yield from _imported_modules(module, exported, tops)
         return
     yield module
     enclosing = module.name.rpartition(".")[0]
     while enclosing:  # importing a module runs the __init__.py of each package around it
-        package = _find_module(enclosing, top)
+        package = _find_module(enclosing, tops)
         if package is not None and not _only_reexports(package):
             yield package
         enclosing = enclosing.rpartition(".")[0]
@@ -134,7 +152,7 @@ def _only_reexports(module: Module) -> bool:
     return module.path.name == "__init__.py" and module.name.partition(".")[0] == CORE
 
 
-def _find_module(name: str, top: str) -> Module | None:
+def _find_module(name: str, tops: frozenset[str]) -> Module | None:
     """Return the module of a dotted name, or None if it has no source file or belongs to a library.
 
     Nothing is imported, not even the packages around the module.
@@ -144,7 +162,7 @@ def _find_module(name: str, top: str) -> Module | None:
         spec = importlib.util.find_spec(first)
     except ValueError:  # a module object made at run time, without a spec
         return None
-    if first not in (CORE, top) and (spec is None or _is_library(spec)):
+    if first != CORE and first not in tops and (spec is None or _is_library(spec)):
         return None
     for depth in range(len(inner)):
         if spec is None or spec.submodule_search_locations is None:
@@ -192,8 +210,23 @@ def read_source(source: bytes) -> Source:
             imports += [
                 Import(node.module or "", node.level, alias.name, alias.asname or alias.name) for alias in node.names
             ]
+        elif isinstance(node, ast.Call):
+            imports += _imported_by_call(node)
     encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)
     return Source(_code(io.TextIOWrapper(io.BytesIO(source), encoding).read(), tree), tuple(imports))
+
+
+def _imported_by_call(call: ast.Call) -> list[Import]:
+    """Return the import of `import_module("name")` or `__import__("name")`; of a computed name, none."""
+    function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    first = call.args[0] if call.args else None
+    if function not in ("import_module", "__import__") or not isinstance(first, ast.Constant):
+        return []
+    dotted = first.value
+    if not isinstance(dotted, str):
+        return []
+    name = dotted.lstrip(".")
+    return [Import(name, len(dotted) - len(name), None, name)]
 
 
 def _code(text: str, tree: ast.Module) -> bytes:

@@ -14,7 +14,8 @@ from codecbench.workload import Metric, Subset
 class WorkloadInfo:
     """A workload as a run knows it: everything but its model, inputs, targets and scores.
 
-    `reference` names the class for another process (`registry.reference`). `sample_ids` are the identifiers of all
+    `reference` names the class for another process (`registry.reference`), `source_hash` is the hex SHA-256 of its
+    source. `sample_ids` are the identifiers of all
     samples that are here, by subset; `training_ids` those of all `fit` samples of the complete dataset.
     """
 
@@ -24,6 +25,7 @@ class WorkloadInfo:
     default_splits: tuple[str, ...]
     budget: float
     dataset: str | None
+    source_hash: str
     weights_sha256: str
     training_s: float | None
     training_note: str

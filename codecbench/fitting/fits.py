@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,6 +41,7 @@ class Fits:
         self.processes = processes
         self.fitter = fitter
         self.reporter = reporter
+        self._data_hashes: dict[int, str] = {}
         self._fit_sets: dict[int | None, tuple[str, ...]] = {}
         self._missing_logged = False
 
@@ -99,14 +100,35 @@ class Fits:
         return states.fit_key(self.workload.weights_sha256, fit_set, key.split, cell.codec, dict(key.point), key.seed)
 
     def find(self, cell: PlannedCell) -> FittedState | None:
-        """Return the cell's state from the user cache or from the shipped ones, or None."""
-        found = (states.find(cell.codec, self.fit_key(cell, fit_set)) for fit_set in self.fit_sets(cell.codec))
-        return next((state for state in found if state is not None), None)
+        """Return the cell's state from the user cache or from the shipped ones, or None.
+
+        A state that was fitted on other data under the same identifiers does not count, here and in `read`.
+        """
+        return self._first(cell, lambda key: states.find(cell.codec, key))
 
     def read(self, cell: PlannedCell, folder: Path) -> FittedState | None:
         """Return the cell's state from a folder, or None."""
-        found = (states.read(folder, self.fit_key(cell, fit_set)) for fit_set in self.fit_sets(cell.codec))
-        return next((state for state in found if state is not None), None)
+        return self._first(cell, lambda key: states.read(folder, key))
+
+    def _first(self, cell: PlannedCell, find: Callable[[str], FittedState | None]) -> FittedState | None:
+        """Return the first current state that `find` gives for the keys of the cell."""
+        fit_sets = self.fit_sets(cell.codec)
+        for fit_set in fit_sets:
+            state = find(self.fit_key(cell, fit_set))
+            if state is not None and (fit_set != fit_sets[-1] or self._is_of_this_data(state, cell.codec)):
+                return state
+        return None
+
+    def _is_of_this_data(self, state: FittedState, codec: CodecInfo) -> bool:
+        """True unless the state says that it was fitted on other data than what is here now."""
+        return state.data_hash is None or state.data_hash == self._data_hash(codec)
+
+    def _data_hash(self, codec: CodecInfo) -> str:
+        """Return the hash of a few of the samples that a fit of this codec takes."""
+        count = len(self.fit_ids[: codec.fit_samples])
+        if count not in self._data_hashes:
+            self._data_hashes[count] = self.fitter.data_hash(count)
+        return self._data_hashes[count]
 
     def _unfitted_state(self, cell: PlannedCell) -> FittedState:
         if not cell.codec.exports_state:
@@ -135,9 +157,10 @@ class Fits:
         one. It resumes an interrupted fit.
         """
         key, fit_set = cell.key, self.fit_sets(cell.codec)[-1]
-        fit_key = self.fit_key(cell, fit_set)
+        fit_key, data_hash = self.fit_key(cell, fit_set), self._data_hash(cell.codec)
+        partial_key = f"{fit_key}-{data_hash[:8]}"
         if self.config.fresh:
-            states.drop_partial(fit_key)
+            states.drop_partial(partial_key)
         self._log_missing_samples(cell.codec)
         neighbour_cell = neighbour(cell)
         start = before
@@ -146,18 +169,19 @@ class Fits:
         fitted = self.fitter.fit(
             cell.codec, cell.spec, key.split, key.point, key.seed, count=len(self.fit_ids[: cell.codec.fit_samples]),
             max_s=self.config.max_fit_s, timeout_s=1.5 * self.config.max_fit_s + self.config.timeout_s,
-            start=start, partial=states.read_partial(fit_key),
+            start=start, partial=states.read_partial(partial_key),
             on_progress=lambda share, text: self.reporter.update(f"{cell.label}: fitting, {share:.0%} {text}"),
-            on_saved=lambda partial: states.keep_partial(fit_key, partial),
+            on_saved=lambda partial: states.keep_partial(partial_key, partial),
         )  # fmt: skip
         if before is not None:
             started_from = before.about.get("starts_from")
             fitted = replace(fitted, fit_s=(fitted.fit_s or 0.0) + (before.fit_s or 0.0))
         else:
             started_from = dict(neighbour_cell.key.point) if neighbour_cell is not None and start is not None else None
-        state = replace(fitted, about={**key.to_json(), "sample_set": fit_set, "starts_from": started_from})
+        about = {**key.to_json(), "sample_set": fit_set, "starts_from": started_from}
+        state = replace(fitted, about=about, data_hash=data_hash)
         states.keep(fit_key, state, folder)
-        states.drop_partial(fit_key)
+        states.drop_partial(partial_key)
         return state
 
     def _log_missing_samples(self, codec: CodecInfo) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from codecbench.codec import TensorSpec
 from codecbench.descriptions.codec_info import CodecInfo
+from codecbench.descriptions.data_hash import spread_positions
 from codecbench.fitting.states import FittedState, PartialFit
 from codecbench.measure import cores
 from codecbench.workers.client import FitClient
@@ -39,6 +40,10 @@ class Fitter(Closing):
         if self._client is not None:
             self._client.close()
         self._client = self._serves = None
+
+    def data_hash(self, count: int) -> str:
+        """Return the hash of a few of the first `count` training samples, inputs and targets."""
+        return self.pair.device.data_hash({"fit": spread_positions(count)})
 
     def fit(
         self,

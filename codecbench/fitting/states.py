@@ -1,8 +1,8 @@
 """Files of fitted states, in the user cache and in the checkpoints that plugins ship.
 
 A state is one zip file, `<key>.zip`, with `device.state`, `edge.state` and `info.json`; the key is the fit key. Equal
-states are equal files. While a fit runs, and after an interruption, the cache also has `<key>.part` with the last bytes
-that the fit saved.
+states are equal files. While a fit runs, and after an interruption, the cache also has `<key>-<data>.part` with the
+last bytes that the fit saved.
 """
 
 from __future__ import annotations
@@ -31,13 +31,15 @@ _SPENT = struct.Struct("<d")
 class FittedState:
     """The states that the two sides restore, and the seconds of the fit (None if nothing was fitted).
 
-    `about` describes the state for people: workload, split, codec, version, point, seed, and more.
+    `about` describes the state for people: workload, split, codec, version, point, seed, and more. `data_hash` is of a
+    few of the samples that it was fitted on; None if that is not known.
     """
 
     device: bytes = b""
     edge: bytes = b""
     fit_s: float | None = None
     about: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    data_hash: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -127,11 +129,15 @@ def read(folder: Path, key: str) -> FittedState | None:
     except Exception:  # a damaged file makes zipfile raise zlib.error, EOFError, RuntimeError and others
         return None
     intact = isinstance(info, dict) and info.get("sha256") == _sum(device, edge)
-    return FittedState(device, edge, info.get("fit_s"), info.get("about") or {}) if intact else None
+    if not intact:
+        return None
+    return FittedState(device, edge, info.get("fit_s"), info.get("about") or {}, info.get("data_hash"))
 
 
 def _packed(state: FittedState) -> bytes:
     info = {"about": dict(state.about), "fit_s": state.fit_s, "sha256": _sum(state.device, state.edge)}
+    if state.data_hash is not None:
+        info["data_hash"] = state.data_hash
     contents = (state.device, state.edge, json.dumps(info, indent=1).encode() + b"\n")
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as packed:

@@ -20,6 +20,7 @@ from codecbench.analysis.planner import Candidate, Limits
 from codecbench.errors import UsageError
 from codecbench.experiment.cells import Reporter
 from codecbench.experiment.config import RunConfig
+from codecbench.harness.provenance import changed, sources_of
 from codecbench.harness.run import Run
 from codecbench.links.fitting import fit_pairs
 from codecbench.links.model import Link, TcpRampLink
@@ -140,6 +141,15 @@ def _opened(config: RunConfig, record: Record, samples: int, reporter: Reporter)
     )  # fmt: skip
     with Run(narrowed, reporter) as job:
         (cell,) = job.plan()
+        now = {
+            "source_hash": cell.codec.source_hash, "weights_hash": job.workload.weights_sha256,
+            "workload_source_hash": job.workload.source_hash,
+        }  # fmt: skip
+        difference = changed(now, sources_of(record))
+        if difference is not None:
+            reporter.log(
+                f"{cell.label}: {difference} since the record that is planned with; 'codecbench run' renews it"
+            )
         reporter.stage(f"setting up {cell.label}")
         job.pair.use_split(key.split)
         state, reference, limit_s = job.fits.state_of(cell), cell.codec.reference, config.timeout_s

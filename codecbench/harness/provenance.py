@@ -1,32 +1,47 @@
-"""The provenance of records: machine, software, source hashes, and the command that repeats the measurement."""
+"""The provenance of records: machine, software, what they were made of, and the command that repeats them."""
 
 from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import codecbench
+from codecbench.descriptions.workload_info import WorkloadInfo
 from codecbench.experiment.cells import PlannedCell
 from codecbench.experiment.config import RunConfig
 from codecbench.isolation.seal import Isolation
 from codecbench.measure import cores, utc_now
 from codecbench.results.cell import codec_label
-from codecbench.results.record import Provenance
+from codecbench.results.record import Provenance, Record, WorkloadGroup
 
 PACKAGES = ("numpy", "pillow", "scikit-image", "torch")
 
+_NAMES = {
+    "source_hash": "the codec's source", "weights_hash": "the model's weights",
+    "workload_source_hash": "the workload's source", "data_hash": "the workload's data",
+}  # fmt: skip
+"""The hashes that results are current by, and their names in messages."""
+
 
 class RunProvenance:
-    """Makes the provenance of a run's records, and compares earlier results with the current sources."""
+    """Makes the provenance of a run's records, and compares what earlier results were made of with what is here now.
 
-    def __init__(self, config: RunConfig, *, weights_sha256: str, test_samples: int) -> None:
+    `data_hash` is of inputs and targets of a few samples, see `codecbench.descriptions.data_hash`.
+    """
+
+    def __init__(self, config: RunConfig, workload: WorkloadInfo, *, data_hash: str, test_samples: int) -> None:
         self.config = config
-        self.weights_sha256 = weights_sha256
+        self.weights_sha256 = workload.weights_sha256
         self.test_samples = test_samples
+        self.workload = WorkloadGroup(
+            source_hash=workload.source_hash, data_hash=data_hash, budget=workload.budget,
+            training_s=workload.training_s, training_note=workload.training_note,
+        )  # fmt: skip
         self.started_utc = utc_now()
 
     def of(self, cell: PlannedCell, isolation: Isolation) -> Provenance:
@@ -41,12 +56,19 @@ class RunProvenance:
         )  # fmt: skip
 
     def sources(self, cell: PlannedCell) -> dict[str, str]:
-        """Return the hashes that `is_current` compares, as plain values."""
-        return {"source_hash": cell.codec.source_hash, "weights_hash": self.weights_sha256}
+        """Return the hashes that `changes` compares, as plain values."""
+        return {
+            "source_hash": cell.codec.source_hash, "weights_hash": self.weights_sha256,
+            "workload_source_hash": self.workload.source_hash, "data_hash": self.workload.data_hash,
+        }  # fmt: skip
 
-    def is_current(self, cell: PlannedCell, source_hash: str, weights_hash: str) -> bool:
-        """True if results with these hashes come from the codec's current source and the current weights."""
-        return source_hash == cell.codec.source_hash and weights_hash == self.weights_sha256
+    def changes(self, cell: PlannedCell, earlier: Mapping[str, Any]) -> str | None:
+        """Return why results with these hashes are not current, in words; None if they are."""
+        found = changed(self.sources(cell), earlier)
+        if found is not None:
+            return found
+        unknown = [name for field, name in _NAMES.items() if earlier.get(field) is None]
+        return f"it was made before codecbench recorded {' and '.join(unknown)}" if unknown else None
 
     def _command(self, cell: PlannedCell) -> str:
         """Return the command that repeats this cell. Plugin files are named without their folders."""
@@ -57,6 +79,26 @@ class RunProvenance:
         parts += [f"--plugin {path.name}" for path in self.config.plugin]
         parts += [f"--torch-device {self.config.torch_device}"] if self.config.torch_device != "cpu" else []
         return " ".join(parts)
+
+
+def changed(now: Mapping[str, str], earlier: Mapping[str, Any]) -> str | None:
+    """Return in words which of these hashes are known to have been others earlier; None if none is."""
+    fields = [field for field in _NAMES if field in now and earlier.get(field) not in (None, now[field])]
+    names = [_NAMES[field] for field in fields]
+    if not names:
+        return None
+    verb = "has" if len(names) == 1 and fields != ["weights_hash"] else "have"
+    return f"{' and '.join(filter(None, (', '.join(names[:-1]), names[-1])))} {verb} changed"
+
+
+def sources_of(record: Record) -> dict[str, str | None]:
+    """Return the hashes of what a record was made of, for `RunProvenance.changes`; None where it does not say."""
+    workload = record.workload
+    return {
+        "source_hash": record.provenance.source_hash, "weights_hash": record.provenance.weights_hash,
+        "workload_source_hash": workload.source_hash if workload else None,
+        "data_hash": workload.data_hash if workload else None,
+    }  # fmt: skip
 
 
 @lru_cache(maxsize=1)

@@ -84,6 +84,8 @@ class RecordWriter:
             status="ok",
             key=Key(**cell.key.to_json()),
             row=_row(cell),
+            description=cell.codec.description,
+            workload=self.provenance.workload,
             tensor=TensorGroup(shape=list(cell.spec.shape), dtype=cell.spec.dtype, raw_bytes=raw_bytes),
             size=Size(
                 payload_bytes=payload_summary(test["payload_bytes"]),
@@ -115,7 +117,8 @@ class RecordWriter:
     def _write_unmeasured(self, cell: PlannedCell, status: Literal["skipped", "failed"], reason: str) -> None:
         record = Record(
             cell=cell.key.cell, status=status, reason=reason, key=Key(**cell.key.to_json()),
-            row=_row(cell), provenance=self.provenance.of(cell, self.isolation),
+            row=_row(cell), description=cell.codec.description, workload=self.provenance.workload,
+            provenance=self.provenance.of(cell, self.isolation),
         )  # fmt: skip
         self.store.discard(cell.key)
         self.store.write(cell.key, record)

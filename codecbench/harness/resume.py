@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from codecbench.errors import DataError
 from codecbench.experiment.cells import PlannedCell, Reporter, Summary
-from codecbench.harness.provenance import RunProvenance
+from codecbench.harness.provenance import RunProvenance, sources_of
 from codecbench.harness.scored_cell import ScoredCell
 from codecbench.results.record import NewerSchemaError, Record
 from codecbench.results.store import Store
@@ -43,7 +43,7 @@ class EarlierResults:
         columns, values, samples = kept
         if len(columns["payload_bytes"]) not in boundaries or "progress" not in values:
             return
-        if not self.provenance.is_current(scored.cell, values["source_hash"], values["weights_hash"]):
+        if self.provenance.changes(scored.cell, values) is not None:
             return
         try:
             scored.resume(dict(columns), values["progress"], samples)
@@ -57,8 +57,9 @@ class EarlierResults:
         if self.fresh:
             self.store.discard(cell.key)
             return False
-        if not self.provenance.is_current(cell, record.provenance.source_hash, record.provenance.weights_hash):
-            self.reporter.log(f"{cell.label}: the codec's source or the weights have changed; measuring it again")
+        changes = self.provenance.changes(cell, sources_of(record))
+        if changes is not None:
+            self.reporter.log(f"{cell.label}: {changes}; measuring it again")
             self.store.discard(cell.key)
             summary.stale += 1
             return False

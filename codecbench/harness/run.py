@@ -6,12 +6,14 @@ and run in processes of their own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
+from codecbench.analysis.agreement import MadeWith, one_model, one_source_each
 from codecbench.descriptions.codec_info import CodecInfo, Point
+from codecbench.descriptions.data_hash import first_positions, spread_positions
 from codecbench.errors import DataError, UsageError, WorkerError
 from codecbench.experiment.cells import FitSummary, PlannedCell, Reporter, Summary
 from codecbench.experiment.config import RunConfig
@@ -24,6 +26,7 @@ from codecbench.harness.records import RecordWriter
 from codecbench.harness.resume import EarlierResults
 from codecbench.harness.split_run import RunParts, SplitRun
 from codecbench.isolation.seal import Isolation
+from codecbench.results.record import Record
 from codecbench.results.store import Store
 from codecbench.workers.answers import Outcomes
 from codecbench.workers.forks import CodecProcesses
@@ -58,12 +61,6 @@ class Run:
             fitter = stack.enter_context(Fitter(self.pair, self.processes.sources))
             self._running = stack.pop_all()
         self.fits = Fits(config, self.workload, self.processes, fitter, self.reporter)
-        self.provenance = RunProvenance(
-            config, weights_sha256=self.workload.weights_sha256, test_samples=self.grid.counts["test"]
-        )
-        self.earlier = EarlierResults(
-            self.store, self.provenance, self.reporter, choice_samples=self.grid.counts["choice"], fresh=config.fresh
-        )
         return self
 
     def __exit__(
@@ -99,7 +96,15 @@ class Run:
 
         Raises CodecbenchError if the run cannot continue.
         """
-        todo, summary = self.earlier.missing(self.plan())
+        cells = self.plan()
+        self.provenance = RunProvenance(
+            self.config, self.workload, data_hash=self._data_hash(), test_samples=self.grid.counts["test"]
+        )
+        self.earlier = EarlierResults(
+            self.store, self.provenance, self.reporter, choice_samples=self.grid.counts["choice"],
+            fresh=self.config.fresh,
+        )  # fmt: skip
+        todo, summary = self.earlier.missing(cells)
         self.catalogue.close()  # the plugins have said all
         self.reporter.plan(len(todo))
         if todo and self.isolation.advice:
@@ -115,6 +120,24 @@ class Run:
             self._run_split(split, cells, writer)
         self._describe_layers()
         return summary
+
+    def current(self, records: Iterable[Record]) -> tuple[list[Record], list[str]]:
+        """Return the workload's records without the outdated ones of this run's sample set, and sentences on these.
+
+        A table of them never shows the larger group of earlier records. Of records of other sample sets, of other
+        codecs and of older versions, tables say themselves what they leave out.
+        """
+        of_workload = [found for found in records if found.key.workload == self.config.workload]
+        in_set = [found for found in of_workload if found.key.sample_set == self.sample_sets["test"]]
+        others = [found for found in of_workload if found.key.sample_set != self.sample_sets["test"]]
+        here = self.provenance
+        made = MadeWith(here.weights_sha256, here.workload.source_hash, here.workload.data_hash)
+        of_model, left_out = one_model(in_set, made)
+        run = {(codec.name, codec.version): codec.source_hash for codec, _ in self.grid.codecs}
+        of_run = [found for found in of_model if (found.key.codec, found.key.codec_version) in run]
+        others += [found for found in of_model if (found.key.codec, found.key.codec_version) not in run]
+        shown, other_sources = one_source_each(of_run, {name: digest for (name, _), digest in run.items()})
+        return [*shown, *others], [*left_out, *other_sources]
 
     def fit(self, into: Path | None = None, *, further: bool = False) -> FitSummary:
         """Fit every point of this configuration that needs a fit and has no state yet. Measures nothing.
@@ -133,6 +156,17 @@ class Run:
             self.config, self.grid, self.pair, self.processes, self.fits, self.earlier, self.store, self.provenance,
             writer, self.reporter, self._full_model,
         )  # fmt: skip
+
+    def _data_hash(self) -> str:
+        """Return the hash of a few samples: spread over the test samples, and the first choice and fit samples.
+
+        Runs of one key have the same test samples, but may have different numbers of the others.
+        """
+        counts = {"choice": self.grid.counts["choice"], "fit": len(self.workload.sample_ids["fit"])}
+        return self.pair.device.data_hash({
+            "test": spread_positions(self.grid.counts["test"]),
+            "choice": first_positions(counts["choice"]), "fit": first_positions(counts["fit"]),
+        })  # fmt: skip
 
     def _readable(self, chosen: Sequence[tuple[CodecInfo, Point | None]]) -> list[Path]:
         """Return the plugin files that codecs may read: not the workload's, which may compute samples and labels."""

@@ -30,9 +30,10 @@ from codecbench.results.record import Record
 class Request:
     """The contents of a report.
 
-    `scenarios` differ in their links only. `budgets` is the accepted loss in the metric's own unit: one for all
-    workloads, or one by workload name. `docstrings` are those of the installed codecs by name. `anchor` is the anchor
-    row of BD-rates; None chooses one. `command` is the command line shown on the page.
+    `scenarios` differ in their links only. `budgets` is the accepted loss in the metric's own unit, see
+    `analysis.budget.budget_of`. `docstrings` are those of the installed codecs by name, for records that do not
+    describe their codec. `anchor` is the anchor row of BD-rates; None chooses one. `command` is the command line shown
+    on the page.
     """
 
     records: Sequence[Record]

@@ -21,8 +21,8 @@ class Subject:
     """One workload of the report, on one sample set and seed.
 
     `records` are the records that are shown; the sentences in `left_out` say which are not. `scenarios` differ in their
-    links only. `docstrings` are those of the installed codecs by name. `level` is the level of the
-    headings.
+    links only. `docstrings` are those of the installed codecs by name, for records that do not describe their codec.
+    `level` is the level of the headings.
     """
 
     workload: str
@@ -37,7 +37,7 @@ class Subject:
     @cached_property
     def study(self) -> Study:
         """The values derived from the records."""
-        return Study(self.records, self.scenarios, budget_of(self.workload, self.budgets))
+        return Study(self.records, self.scenarios, budget_of(self.workload, self.budgets, self.records))
 
     @cached_property
     def tables(self) -> tuple[Table, ...]:

@@ -12,7 +12,7 @@ from codecbench.errors import DataError
 from codecbench.results.cell import digest as canonical_digest
 from codecbench.workload import Subset
 
-SCHEMA = 3
+SCHEMA = 4
 
 IsolationLevel: TypeAlias = Literal["kernel", "partial", "audit", "unknown"]
 """The means that kept codec code in its process, strongest first.
@@ -49,6 +49,20 @@ class Key(_Group):
     point: dict[str, bool | int | float | str]
     seed: int
     sample_set: str
+
+
+class WorkloadGroup(_Group):
+    """The workload that made the record, and what tables need of it.
+
+    `source_hash` is of its source, `data_hash` of inputs and targets of a fixed few samples. `budget` is the usual
+    accepted loss, in the metric's unit; `training_s` the seconds of the training of the model, null if unknown.
+    """
+
+    source_hash: str
+    data_hash: str
+    budget: float
+    training_s: float | None
+    training_note: str
 
 
 class TensorGroup(_Group):
@@ -231,9 +245,11 @@ class Provenance(_Group):
 class Record(_Group):
     """The record of one cell. With status `ok` it has all measured groups; with `skipped` and `failed` a reason.
 
-    `row` is the table row of the cell's point; see `codecbench.results.cell.row_label`. `timed` is null if the record
-    was written with schema 1. `digest` is of the record's own text as it was read: null until it is written, and in
-    records of schema 1 and 2.
+    `row` is the table row of the cell's point; see `codecbench.results.cell.row_label`. `description` is the first
+    paragraph of the codec's docstring; it is empty, and `workload` null, if the record was written before schema 4.
+    `frames` are the lines of the plugin's own code where a cell failed, outermost first: file name, line number,
+    function, code. `timed` is null if the record was written with schema 1. `digest` is of the record's own text as it
+    was read: null until it is written, and in records of schema 1 and 2.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -244,6 +260,9 @@ class Record(_Group):
     reason: str | None = None
     key: Key
     row: str
+    description: str = ""
+    frames: list[str] = []
+    workload: WorkloadGroup | None = None
     tensor: TensorGroup | None = None
     size: Size | None = None
     time: Time | None = None
@@ -317,4 +336,9 @@ def _from_2(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "schema": 3, "digests": None, "provenance": provenance, "digest": None}
 
 
-_UPGRADES = {1: _from_1, 2: _from_2}
+def _from_3(values: dict[str, Any]) -> dict[str, Any]:
+    """Upgrade from schema 3, which knew nothing of the workload's source and data, and described no codec."""
+    return {**values, "schema": 4, "description": "", "frames": [], "workload": None}
+
+
+_UPGRADES = {1: _from_1, 2: _from_2, 3: _from_3}

@@ -44,7 +44,8 @@ class Table:
     """One workload's table, or one of the paper's.
 
     `entries` holds one entry for every pair of a row and a split. `context` holds the CSV columns that are equal in
-    every line: sample set, seed, link, budget and machines.
+    every line: sample set, seed, link, budget and machines. The sentences in `left_out` say which records were left
+    out.
     """
 
     title: str
@@ -59,6 +60,7 @@ class Table:
     remarks: tuple[str, ...]
     context: Mapping[str, Any]
     payload_unit: Literal["bytes", "KiB"] = "bytes"
+    left_out: tuple[str, ...] = ()
 
     def render(self, format_: str, width: int | None = None) -> str:
         """Returns the table in a format of FORMATS, ending in a newline; `width` is the columns of a terminal.
@@ -77,7 +79,7 @@ class Table:
         return Document(
             title=self.title,
             blocks=blocks,
-            remarks=(*self.remarks, *self.reservations.remarks),
+            remarks=(*self.remarks, *self.left_out, *self.reservations.remarks),
             marks=(
                 *((mark, meaning) for mark, meaning in _MARKS.items() if mark in used),
                 *self.reservations.marks,
@@ -162,16 +164,16 @@ def build(
 ) -> list[Table]:
     """Returns one table for each workload, sorted by name, then with `paper` the paper's comparable tables.
 
-    `budgets` is the accepted loss in the metric's own unit: one for all workloads, or one by workload name. Of several
-    sample sets or seeds, `sample_set` or else the largest set is shown, see `analysis.selection.one_set`; remarks say
-    which records are left out. A table of the paper is comparable if its metric has the direction of a workload's
-    metric. Raises UsageError where a workload has no budget or no records of the sample set.
+    `budgets` is the accepted loss in the metric's own unit, see `analysis.budget.budget_of`. Of several sample sets or
+    seeds, `sample_set` or else the largest set is shown, and of several models or sources one, see
+    `analysis.selection.one_set`; remarks say which records are left out. A table of the paper is comparable if its
+    metric has the direction of a workload's metric. Raises UsageError where a workload has no budget or no records of
+    the sample set.
     """
     if not records:
         raise UsageError("there are no records to tabulate; `codecbench run` makes some")
     tables = [
-        _workload_table(name, found, budget_of(name, budgets), scenario, sample_set)
-        for name, found in by_workload(records).items()
+        _workload_table(name, found, budgets, scenario, sample_set) for name, found in by_workload(records).items()
     ]
     if paper:
         directions = {r.task.higher_is_better for r in records if r.task}
@@ -194,9 +196,14 @@ def _layouts(table: Table) -> Iterator[Document]:
 
 
 def _workload_table(
-    workload: str, records: Sequence[Record], budget: float, scenario: Scenario, sample_set: str | None
+    workload: str,
+    records: Sequence[Record],
+    budgets: float | Mapping[str, float],
+    scenario: Scenario,
+    sample_set: str | None,
 ) -> Table:
     shown, left_out = one_set(records, workload, sample_set)
+    budget = budget_of(workload, budgets, shown)
     task = next((record.task for record in shown if record.task), None)
     metric, unit, decimals = (task.metric, task.unit, task.decimals) if task else ("value", "", 1)
     splits = splits_in_order(shown)
@@ -222,8 +229,8 @@ def _workload_table(
             f"{LOCAL}: the whole network on the device.",
             f"Measured on {_machines(shown)}.",
             *_points_remark(entries.values()),
-            *left_out,
         ),
+        left_out=tuple(left_out),
         context={
             "n": task.n if task else None,
             "sample_set": key.sample_set,

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from codecbench.analysis.agreement import differences, made_with
 from codecbench.analysis.selection import origin_of
 from codecbench.errors import DataError
 from codecbench.names import pick
@@ -69,13 +70,15 @@ class CellPair:
 class Comparison:
     """The same cells of two results folders, A and B.
 
-    `incomplete` holds the cells of both where at least one record has no measurements.
+    `incomplete` holds the cells of both where at least one record has no measurements, `unlike` those that were
+    measured with other weights or on other data, and in what they differ.
     """
 
     pairs: tuple[CellPair, ...]
     incomplete: tuple[tuple[Record, Record], ...]
     only_a: tuple[Record, ...]
     only_b: tuple[Record, ...]
+    unlike: tuple[tuple[Record, Record, str], ...] = ()
 
     def render(self, format_: str) -> str:
         """Returns the comparison as "text" or "md", one table a workload. Raises UsageError for another format."""
@@ -90,13 +93,22 @@ class Comparison:
         """Returns the cells that no table shows: those without measurements, and those that one folder lacks."""
         remarks = [
             *self._payload_remarks(),
+            *self._unlike_remarks(),
             *(f"{_label(a)}: {_status(a)} in A, {_status(b)} in B." for a, b in self.incomplete),
             *(f"Only in A: {_label(record)}." for record in self.only_a),
             *(f"Only in B: {_label(record)}." for record in self.only_b),
         ]
         counts = f"{len(self.pairs)} compared, {len(self.incomplete)} without two measurements"
+        counts += f", {len(self.unlike)} of other weights or data" if self.unlike else ""
         title = f"Cells: {counts}, {len(self.only_a)} only in A, {len(self.only_b)} only in B"
         return Document(title, (), tuple(remarks))
+
+    def _unlike_remarks(self) -> Iterator[str]:
+        """Yields what differs between A and B, then the cells that are not compared for it."""
+        differing = dict.fromkeys((a.key.workload, difference) for a, _, difference in self.unlike)
+        for workload, difference in differing:
+            yield f"The {difference} of {workload} differ between A and B, so outcomes are not compared."
+        yield from (f"Not compared: {_label(a)}." for a, _, _ in self.unlike)
 
     def _payload_remarks(self) -> Iterator[str]:
         """Yields the number of cells with equal payloads, then the others, where A and B have digests of the same."""
@@ -110,16 +122,20 @@ class Comparison:
 def compare(a: Results, b: Results) -> Comparison:
     """Matches the cells of A and B and tests each pair on its samples, with McNemar's test or a paired bootstrap.
 
-    The codec version is ignored: of several versions in one folder, the newest is compared. Raises DataError where a
+    The codec version is ignored: of several versions in one folder, the newest is compared. Cells of other weights or
+    data are not compared, since their outcomes differ without any codec. Raises DataError where a
     sample set of one name holds different samples in A and B.
     """
     records_a, records_b = _newest(a.records()), _newest(b.records())
-    pairs, incomplete = [], []
+    pairs, incomplete, unlike = [], [], []
     for identity, record_a in records_a.items():
         record_b = records_b.get(identity)
         if record_b is None:
             continue
-        if record_a.status == record_b.status == "ok":
+        difference = " and ".join(differences(made_with(record_a), made_with(record_b)))
+        if difference:
+            unlike.append((record_a, record_b, difference))
+        elif record_a.status == record_b.status == "ok":
             pairs.append(_pair(record_a, record_b, a.samples(record_a), b.samples(record_b)))
         else:
             incomplete.append((record_a, record_b))
@@ -128,6 +144,7 @@ def compare(a: Results, b: Results) -> Comparison:
         incomplete=tuple(incomplete),
         only_a=tuple(record for identity, record in records_a.items() if identity not in records_b),
         only_b=tuple(record for identity, record in records_b.items() if identity not in records_a),
+        unlike=tuple(unlike),
     )
 
 
@@ -246,7 +263,7 @@ def _test_name(test: str) -> str:
 
 
 def _difference_remarks(pairs: Iterable[CellPair]) -> list[str]:
-    """Returns a sentence for each difference in versions, sources, weights or machines that may affect the numbers."""
+    """Returns a sentence for each difference in versions, sources or machines that may affect the numbers."""
     remarks: dict[str, None] = {}
     for pair in pairs:
         key_a, key_b = pair.a.key, pair.b.key
@@ -256,8 +273,12 @@ def _difference_remarks(pairs: Iterable[CellPair]) -> list[str]:
             remarks[f"{key_a.codec} is version {key_a.codec_version} in A, {key_b.codec_version} in B."] = None
         elif pair.a.provenance.source_hash != pair.b.provenance.source_hash:
             remarks[f"The source of {key_a.codec} differs between A and B."] = None
-        if pair.a.provenance.weights_hash != pair.b.provenance.weights_hash:
-            remarks[f"The weights of {key_a.workload} differ between A and B."] = None
+        made_a, made_b = made_with(pair.a), made_with(pair.b)
+        if None in (made_a.data, made_b.data) and made_a != made_b:
+            side = "A" if made_a.data is None else "B"
+            remarks[f"Records of {side} do not say which source and data of the workload made them."] = None
+        elif made_a.workload_source != made_b.workload_source:
+            remarks[f"The source of the workload {key_a.workload} differs between A and B."] = None
     return list(remarks)
 
 

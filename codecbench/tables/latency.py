@@ -43,6 +43,7 @@ def document(table: Table, splits_per_block: int = SPLITS_PER_BLOCK) -> Document
             f"{LOCAL}: the whole network on the device. speed-up: how many times faster a request is than that.",
             f"Points: those of the smallest payload within the budget of {table.context['budget']:g}; "
             "'codecbench plan' looks for the fastest.",
+            *table.left_out,
             *table.reservations.remarks,
         ),
         marks=(*((mark, meaning) for mark, meaning in _MARKS if mark in used), *table.reservations.marks),

@@ -15,9 +15,18 @@ FRONT_SHOWN = 12
 
 
 def as_text(
-    plan: Plan, ranges: Sequence[BandwidthRange], limits: Limits, scenario: Scenario, metric: str, width: int
+    plan: Plan,
+    ranges: Sequence[BandwidthRange],
+    limits: Limits,
+    scenario: Scenario,
+    metric: str,
+    width: int,
+    left_out: Sequence[str] = (),
 ) -> str:
-    """Returns the choice and its reason, then the Pareto front, then the best choice for each range of bandwidth."""
+    """Returns the choice and its reason, then the Pareto front, then the best choice for each range of bandwidth.
+
+    The sentences in `left_out`, which say what records were left out, stand below the front.
+    """
     reserved = reservations_of(plan, plan.front[:FRONT_SHOWN])
     lines = [
         f"link {scenario.link.name}, device {scenario.device_name}, edge {scenario.edge_name}; loss at most "
@@ -30,7 +39,7 @@ def as_text(
         lines += [f"best       {_marked(plan.best, metric, reserved)}"]
         if plan.runner_up:
             lines += [f"runner-up  {_marked(plan.runner_up, metric, reserved)}", f"why        {plan.why}"]
-    parts = ["\n".join(lines) + "\n", document.text(_front(plan, metric, reserved), min(width, 100))]
+    parts = ["\n".join(lines) + "\n", document.text(_front(plan, metric, reserved, left_out), min(width, 100))]
     if ranges:
         parts.append(document.text(_sweep(ranges), min(width, 100)))
     return "\n".join(parts)
@@ -72,7 +81,7 @@ def sentence(found: Candidate, metric: str) -> str:
     return f"{text}; {found.payload_bytes:,.0f} bytes; {metric} {change}"
 
 
-def _front(plan: Plan, metric: str, reserved: Reservations) -> document.Document:
+def _front(plan: Plan, metric: str, reserved: Reservations, left_out: Sequence[str]) -> document.Document:
     shown = plan.front[:FRONT_SHOWN]
     rows = tuple(
         (
@@ -99,6 +108,7 @@ def _front(plan: Plan, metric: str, reserved: Reservations) -> document.Document
         remarks=(
             "loss: on the choice samples, on which it is chosen. change: on the test samples.",
             *((f"{more} slower candidates of the front are left out.",) if more else ()),
+            *left_out,
             *reserved.remarks,
         ),
         marks=(

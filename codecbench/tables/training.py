@@ -5,7 +5,7 @@ Rows are the codecs that need a fit, columns the splits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, product
@@ -129,14 +129,15 @@ def build(
 ) -> list[TrainingTable]:
     """Returns the table of each workload, sorted by name. The sample set is chosen as in `tables.budget.build`.
 
-    `models` holds the training of each workload's model. Raises UsageError where no record has the seconds of a fit.
+    `models` holds the training of each workload's model, for records that do not hold it. Raises UsageError where no
+    record has the seconds of a fit.
     """
-    fitted = [record for record in records if _fit_s(record) is not None]
-    if not fitted:
+    if not _fitted(records):
         raise UsageError("no record holds the time of a fit; `codecbench run` with a codec that learns makes some")
     return [
         _table(name, found, models.get(name, ModelTraining()), sample_set)
-        for name, found in by_workload(fitted).items()
+        for name, found in by_workload(records).items()
+        if _fitted(found)
     ]
 
 
@@ -161,7 +162,13 @@ def _layouts(table: TrainingTable) -> Iterator[Document]:
 
 
 def _table(workload: str, records: Sequence[Record], model: ModelTraining, sample_set: str | None) -> TrainingTable:
-    shown, left_out = one_set(records, workload, sample_set)
+    # The records of other tables, where they hold a fit.
+    of_set, left_out = one_set(records, workload, sample_set)
+    shown = _fitted(of_set)
+    if not shown:
+        shown, left_out = one_set(_fitted(records), workload, sample_set)
+    held = next((record.workload for record in shown if record.workload), None)
+    model = ModelTraining(held.training_s, held.training_note) if held else model
     found = by_row_and_split(shown)
     splits, rows = splits_in_order(shown), rows_in_order(shown)
     key = shown[0].key
@@ -198,6 +205,10 @@ def _fit_times(records: Sequence[Record]) -> FitTimes:
         tuple(fit_s for fit_s in seconds if fit_s is not None),
         tuple(origin_of(record) for record in records),
     )
+
+
+def _fitted(records: Iterable[Record]) -> list[Record]:
+    return [record for record in records if _fit_s(record) is not None]
 
 
 def _fit_s(record: Record) -> float | None:

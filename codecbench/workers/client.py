@@ -54,6 +54,11 @@ class DeviceClient(ModelClient):
         """Return what a run has to know of the workload. Raises DataError if it says something that cannot be used."""
         return WorkloadInfo.from_json(self.call("describe_workload").fields["info"])
 
+    def data_hash(self, positions: Mapping[Subset, Sequence[int]]) -> str:
+        """Return the hash of inputs and targets at these positions of each subset."""
+        fields = {"positions": {subset: list(at) for subset, at in positions.items()}}
+        return str(self.call("data_hash", fields, timeout_s=HEADS_TIMEOUT_S).fields["data_hash"])
+
     def run_full_model(
         self, subset: Subset, positions: Sequence[int], *, timeout_s: float = HEADS_TIMEOUT_S
     ) -> FullModelRun:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from support.factories import LINK, make_layers, make_profile, make_record
 
@@ -66,6 +68,17 @@ def test_profiles_take_the_place_of_their_own_side() -> None:
 def test_a_profile_needs_the_layers() -> None:
     with pytest.raises(UsageError, match=r"needs the layers of workload 'toy'.*run 'codecbench run'"):
         latency_of(make_record(), Scenario(LINK, device=make_profile("slow", layer_s=0.01, general=4.0)))
+
+
+@pytest.mark.parametrize("side", ["device", "edge"])
+def test_layers_of_another_model_predict_nothing(side: str) -> None:
+    profile, record = make_profile("slow", layer_s=0.01, general=4.0), make_record()
+    for known in ("", record.provenance.weights_hash):
+        layers = {"toy": replace(make_layers(), weights_sha256=known)}
+        assert latency_of(record, Scenario(LINK, **{side: profile}, layers=layers)).predicted  # type: ignore[arg-type]
+    layers = {"toy": replace(make_layers(), weights_sha256="e" * 64)}
+    with pytest.raises(UsageError, match=r"are of another model \(weights eeeeeeee\) than these records .*11111111"):
+        latency_of(record, Scenario(LINK, **{side: profile}, layers=layers))  # type: ignore[arg-type]
 
 
 def test_local_is_head_and_tail_of_the_shallowest_split() -> None:

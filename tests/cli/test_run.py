@@ -13,6 +13,7 @@ from support.runs import KeptProcesses
 
 from codecbench.errors import DataError
 from codecbench.fitting import states
+from codecbench.results.record import Record
 
 
 @pytest.mark.parametrize(
@@ -94,6 +95,9 @@ class FakeRun:
 
     def execute(self) -> Any:
         return self.summary
+
+    def current(self, records: list[Record]) -> tuple[list[Record], list[str]]:
+        return records, []
 
 
 @pytest.mark.parametrize(

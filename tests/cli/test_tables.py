@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.cli import Cli, put
-from support.factories import make_key, make_record
+from support.factories import make_group, make_key, make_record
 
 from codecbench.experiment.config import DEFAULT_WORKLOAD
 from codecbench.results.store import Store
@@ -36,6 +36,42 @@ def test_a_table_of_the_time_that_fits_take(cli: Cli, tmp_path: Path) -> None:
     assert ended.status == 0
     assert "alpha" in ended.out
     assert "of 4,478 s, the training of the model itself: every epoch counted" in " ".join(ended.out.split())
+
+
+EVERYTHING = [
+    *(["table", "--kind", kind] for kind in ("budget", "latency", "points", "bd-rate", "training")),
+    ["plan"], ["plan", "--json"], ["figure", "rate-accuracy"], ["report", "--no-figures"], ["export", "all.csv"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", EVERYTHING, ids=" ".join)
+def test_a_strangers_records_need_neither_codec_nor_workload(cli: Cli, tmp_path: Path, words: list[str]) -> None:
+    made_by = make_group(training_s=600.0, training_note="on a train.")
+    put_curves(tmp_path / "out", workload="strange", made_by=made_by, description="Odd.", fit_s=6.0)
+    ended = cli(*words, "--out", "out")
+    assert ended.status == 0, ended.err
+    if words[-1] == "training":
+        assert "of 600 s, the training of the model itself: on a train." in " ".join(ended.out.split())
+    if words[0] == "report":
+        assert "<p>Odd.</p>" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("words", [["table"], ["plan"], ["figure"], ["report"]], ids=" ".join)
+def test_an_older_record_of_an_unknown_workload_needs_a_budget(cli: Cli, tmp_path: Path, words: list[str]) -> None:
+    put(tmp_path / "out", workload="strange")
+    assert cli(*words, "--out", "out").error.startswith(
+        "codecbench: no budget is known for workload 'strange'; give one with --budget"
+    )
+
+
+@pytest.mark.parametrize("words", [["table"], ["table", "--kind", "points"], ["plan"], ["plan", "--json"], ["figure"]])
+def test_records_of_another_model_are_left_out_and_it_is_said(cli: Cli, tmp_path: Path, words: list[str]) -> None:
+    put_curves(tmp_path / "out", made_by=make_group())
+    put(tmp_path / "out", codec="gamma", made_by=make_group(), provenance={"weights_hash": "e" * 64})
+    ended = cli(*words, "--out", "out")
+    said = " ".join((ended.err if words == ["figure"] else ended.out).split())
+    assert "Left out: 1 record of another model (weights eeeeeeee, not 11111111)." in said
+    assert "gamma" not in said
 
 
 def put_curves(out: Path, **fields: Any) -> None:

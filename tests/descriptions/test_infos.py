@@ -95,6 +95,20 @@ def test_a_codec_of_a_file_is_described(catalogue: LocalCatalogue) -> None:
     assert catalogue.info("greedy").fit_samples is None
 
 
+def test_a_codec_is_described_by_the_first_paragraph_of_its_own_docstring(catalogue: LocalCatalogue) -> None:
+    class Quiet(resolve(catalogue.info("steady").reference)):  # type: ignore[misc]
+        pass
+
+    class Wordy(Quiet):
+        """One
+        sentence.
+
+        More.
+        """
+
+    assert [describe_codec(kind).description for kind in (Quiet, Wordy)] == ["", "One sentence."]
+
+
 def test_a_codec_of_a_package_is_described(catalogue: LocalCatalogue) -> None:
     info = catalogue.info("deepcod")
     assert info.reference == "codecbench_plugins.deepcod:Deepcod"

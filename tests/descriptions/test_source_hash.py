@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from codecbench.codec import Codec
 from codecbench.descriptions import source_hash
 from codecbench.descriptions.source_hash import read_source, source_sha256
-from codecbench.registry import codecs, load_file, manager
+from codecbench.registry import codecs, load_file, manager, workloads
 
 CLASS = '''
 from codecbench import Codec
@@ -119,6 +119,14 @@ def test_all_modules_count_of_a_package_that_is_the_codec(tmp_path: Path, import
     assert source_sha256(kind) != before
 
 
+def test_a_file_that_is_not_python_counts_as_it_stands(tmp_path: Path, imported: Import) -> None:
+    write(tmp_path, pack__init=CLASS, pack__template="print {{ name }} # one\n")
+    kind = imported("pack")
+    before = source_sha256(kind)
+    (tmp_path / "pack/template.py").write_text("print {{ name }} # two\n")
+    assert source_sha256(kind) != before
+
+
 def test_modules_beside_a_plugin_file_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     write(tmp_path, mine="from elsewhere import coder\n" + CLASS, elsewhere__init="", elsewhere__coder="KEEP = 1\n")
@@ -126,6 +134,53 @@ def test_modules_beside_a_plugin_file_count(tmp_path: Path, monkeypatch: pytest.
     before = source_sha256(kind)
     (tmp_path / "elsewhere/coder.py").write_text("KEEP = 2\n")
     assert source_sha256(kind) != before
+
+
+def test_modules_count_of_a_package_that_is_installed_and_holds_the_plugin_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Modules of a library do not count, unless the plugin file is a part of it."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(source_hash, "_library_folders", lambda: frozenset([tmp_path.resolve()]))
+    text = "from owned.deep import coder\nimport library\n" + CLASS
+    write(
+        tmp_path, owned__init="", owned__deep__init="", owned__deep__mine=text, owned__deep__coder="KEEP = 1\n",
+        library__init="X = 1\n",
+    )  # fmt: skip
+    kind = load_file(tmp_path / "owned/deep/mine.py").Mine
+    before = source_sha256(kind)
+    (tmp_path / "library/__init__.py").write_text("X = 2\n")
+    assert source_sha256(kind) == before
+    (tmp_path / "owned/deep/coder.py").write_text("KEEP = 2\n")
+    assert source_sha256(kind) != before
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ['importlib.import_module("pack.coder")', 'import_module(".coder", __package__)', '__import__("pack.coder")'],
+)
+def test_an_import_by_a_call_with_a_name_counts(tmp_path: Path, imported: Import, statement: str) -> None:
+    write(tmp_path, pack__init="", pack__coder="KEEP = 1\n", pack__mine=f"def later():\n    {statement}\n{CLASS}")
+    kind = imported("pack.mine")
+    before = source_sha256(kind)
+    (tmp_path / "pack/coder.py").write_text("KEEP = 2\n")
+    assert source_sha256(kind) != before
+
+
+def test_a_workload_has_a_source_too_without_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = workloads(manager())["cifar10-resnet20"]
+    package = Path(sys.modules[kind.__module__].__file__ or "").parent
+    core = Path(sys.modules["codecbench"].__file__ or "").parent
+
+    def with_edited(edited: Path) -> str:
+        with monkeypatch.context() as patch:
+            edit(patch, edited)
+            return source_sha256(kind)
+
+    before = source_sha256(kind)
+    assert with_edited(core / "workload.py") == before
+    assert with_edited(package / "__init__.py") != before
+    assert with_edited(package.parent / "cifar10" / "data.py") != before
 
 
 def test_an_edit_of_the_class_itself_counts_and_libraries_are_never_imported(tmp_path: Path) -> None:

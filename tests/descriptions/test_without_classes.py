@@ -70,5 +70,5 @@ def test_records_are_written_and_found_again(found: dict[str, Any]) -> None:
     assert found["present"] == [0, cells]
     assert found["stale"] == [1, 1]
     assert len(found["logged"]) == 1
-    assert found["logged"][0].endswith("the codec's source or the weights have changed; measuring it again")
+    assert found["logged"][0].endswith("the codec's source has changed; measuring it again")
     assert {"raw (float32)", "chained", "steady"} <= set(found["rows"])

@@ -17,6 +17,7 @@ from codecbench.errors import UsageError
 from codecbench.experiment.cells import FitSummary
 from codecbench.experiment.config import RunConfig
 from codecbench.fitting import states
+from codecbench.fitting.fitter import Fitter
 from codecbench.fitting.states import PartialFit
 from codecbench.harness.run import Run
 from codecbench.results.store import Store
@@ -146,6 +147,21 @@ def test_a_codec_says_how_many_samples_its_fit_takes() -> None:
     assert found == {"greedy": ("fit-40", 40), "frugal": ("fit-10", 10), "chained": ("fit-40", 40)}
 
 
+def data_hashes() -> list[str]:
+    """What the states in the cache say of the data that they were fitted on."""
+    found = [states.read(path.parent, path.stem) for path in states.cache_folder().glob("*.zip")]
+    return [str(state.data_hash) for state in found if state is not None]
+
+
+def test_a_state_of_other_data_under_the_same_identifiers_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    fit("chained:width=4")
+    assert [len(digest) for digest in data_hashes()] == [64]
+    assert fit("chained:width=4")[0].present == 1
+    monkeypatch.setattr(Fitter, "data_hash", lambda self, count: "e" * 64)
+    assert fit("chained:width=4")[0].fitted == 1
+    assert data_hashes() == ["e" * 64]
+
+
 def without_half(run: Run) -> Run:
     """A run of a user who has half of the training samples."""
     run.fits.fit_ids = run.fits.fit_ids[:20]
@@ -205,7 +221,7 @@ def test_a_fit_that_was_killed_goes_on(tmp_path: Path) -> None:
 
     summary, _ = fit("dies-once", into=tmp_path)
     assert (summary.fitted, summary.failures, parts()) == (1, [], [])
-    state = states.read(tmp_path / "dies-once", key)
+    state = states.read(tmp_path / "dies-once", key.partition("-")[0])
     assert state is not None
     assert json.loads(state.edge)["saved"] == "half"
     assert state.fit_s is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.paths import MISBEHAVING, TINY
-from support.runs import KeptProcesses, execute
+from support.runs import KeptProcesses, RecordingReporter, execute
 
 from codecbench.analysis.planner import Limits
 from codecbench.cli.plan import validation_text
@@ -62,6 +62,18 @@ def test_the_text_shows_both(found: PlanValidation) -> None:
     assert "over 8 requests" in text
     assert f"error      {100 * found.error:+.1f} % of the plan" in text
     assert f"{1000 * found.retimed_s:.2f} ms, {100 * found.retimed_error:+.1f} %" in text
+
+
+def test_a_plan_by_records_of_an_earlier_source_is_said(config: RunConfig) -> None:
+    (record,) = records_of(config)
+    earlier = record.provenance.model_copy(update={"source_hash": "e" * 64})
+    reporter = RecordingReporter()
+    records = [record.model_copy(update={"provenance": earlier})]
+    validate_plan(config, records, Limits(100.0), PATH, 1, reporter)
+    assert reporter.logged == [
+        "stem steady bits=16: the codec's source has changed since the record that is planned with; "
+        "'codecbench run' renews it"
+    ]
 
 
 def test_nothing_feasible_is_said(config: RunConfig) -> None:

@@ -59,7 +59,7 @@ def test_a_changed_source_is_measured_again_and_a_changed_version_is_another_cel
     edited = plugin_with(tmp_path, ("bits: int\n", "bits: int\n    edited = True\n"))
     summary, reporter = run(out, asked, plugin=(edited,))
     assert (summary.ok, summary.present, summary.stale) == (1, 0, 1)
-    assert reporter.logged == ["stem mine bits=16: the codec's source or the weights have changed; measuring it again"]
+    assert reporter.logged == ["stem mine bits=16: the codec's source has changed; measuring it again"]
     again = record_of(out, "mine")
     assert again.cell == first.cell
     assert again.provenance.source_hash != first.provenance.source_hash

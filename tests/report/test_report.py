@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from support.factories import LINK, make_layers, make_profile, make_record, many_records
+from support.factories import LINK, make_group, make_layers, make_profile, make_record, many_records
 from support.reports import Page, build, check, section, some_records
 
 from codecbench import Codec, Link, TensorSpec, UsageError
@@ -248,6 +248,16 @@ def test_a_codec_that_is_installed_says_what_it_is() -> None:
     text = build(some_records(), docstrings={"alpha": inspect.getdoc(Alpha) or ""})
     assert "<p>Sends <code>q</code> values &amp; no more.</p>" in section(text, "toy-codec-alpha")
     assert "is not installed here" in section(text, "toy-codec-beta")
+
+
+def test_records_say_what_their_codec_is_before_an_installed_one_does() -> None:
+    records = some_records(description="Sends `q` values & no more.", made_by=make_group())
+    text = build(records, docstrings={"alpha": "Another."}, budgets={})
+    assert "<p>Sends <code>q</code> values &amp; no more.</p>" in section(text, "toy-codec-alpha")
+    assert "Another." not in text
+    assert "accepted loss 1" in text
+    assert f"toy: {'2' * 64}" in text
+    assert f"toy: {'3' * 64}" in text
 
 
 def test_an_anchor_can_be_chosen() -> None:

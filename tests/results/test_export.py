@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.factories import make_digests, make_record
+from support.factories import make_digests, make_group, make_record
 
 from codecbench.errors import UsageError
 from codecbench.results import export
@@ -44,6 +44,17 @@ def test_isolation_and_digests_have_columns(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_the_hashes_that_tell_groups_of_records_apart_have_columns(tmp_path: Path) -> None:
+    records = [make_record(made_by=make_group(data_hash="4" * 64), description="Nothing but rounding."), make_record()]
+    export.export(records, tmp_path / "all.csv")
+    with (tmp_path / "all.csv").open(newline="") as stream:
+        known, unknown = csv.DictReader(stream)
+    names = ("provenance_weights_hash", "provenance_source_hash", "workload_source_hash", "workload_data_hash")
+    assert [known[name] for name in names] == ["1" * 64, "0" * 64, "2" * 64, "4" * 64]
+    assert [unknown[name] for name in names] == ["1" * 64, "0" * 64, "", ""]
+    assert (known["workload_budget"], known["description"]) == ("1.0", "Nothing but rounding.")
+
+
 def test_parquet_keeps_types_and_nulls(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
@@ -73,7 +84,9 @@ def test_every_field_of_a_record_has_its_column() -> None:
             found += leaves(value, f"{prefix}{name}_") if nested else [f"{prefix}{name}"]
         return found
 
-    record = make_record(digests=make_digests()).model_dump(by_alias=True, exclude={"quality", "samples"})
+    record = make_record(digests=make_digests(), made_by=make_group()).model_dump(
+        by_alias=True, exclude={"quality", "samples"}
+    )
     assert set(leaves(record)) <= set(export.columns())
 
 

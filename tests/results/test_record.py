@@ -79,7 +79,22 @@ def test_a_record_of_schema_3_has_its_isolation_and_digests() -> None:
         *(("test", 2000 + n) for n in range(8)), *(("choice", 1000 + n) for n in range(8)),
     ]  # fmt: skip
     assert record.digests.payloads == json.loads((DATA / "record-v3.json").read_text())["digests"]["payloads"]
-    assert record.to_text() == (DATA / "record-v3.json").read_text()
+
+
+@pytest.mark.parametrize("schema", [1, 2, 3])
+def test_an_older_record_knows_no_source_and_data_of_its_workload_and_describes_no_codec(schema: int) -> None:
+    record = parse((DATA / f"record-v{schema}.json").read_text(), "old")
+    assert (record.workload, record.description, record.frames) == (None, "", [])
+
+
+def test_a_record_of_schema_4_has_its_workload_and_describes_its_codec() -> None:
+    record = parse((DATA / "record-v4.json").read_text(), "v4")
+    assert record.workload is not None
+    assert {len(digest) for digest in (record.workload.source_hash, record.workload.data_hash)} == {64}
+    assert (record.workload.budget, record.workload.training_s, record.workload.training_note) == (1.0, None, "")
+    assert record.description == "Behaves: the values as float32, or rounded to float16."
+    assert record.frames == []
+    assert record.to_text() == (DATA / "record-v4.json").read_text()
 
 
 @pytest.mark.parametrize("path", sorted(DATA.glob("record-v*.json")), ids=lambda path: path.stem)

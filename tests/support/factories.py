@@ -33,6 +33,7 @@ from codecbench.results.record import (
     TensorGroup,
     Time,
     Timed,
+    WorkloadGroup,
 )
 
 LINK = TcpRampLink("test-link", round_trip_s=0.004, bandwidth_bit_per_s=8e6, base_s=0.001, description="a test link")
@@ -91,16 +92,24 @@ def make_record(
     isolation: IsolationLevel = "kernel",
     mixed_plugin: bool = False,
     digests: Digests | None = None,
+    made_by: WorkloadGroup | None = None,
+    description: str = "",
+    provenance: Mapping[str, Any] | None = None,
     **key: Any,
 ) -> Record:
-    """A record as it is read; one that is not "ok" carries only a reason. `choice_change` defaults to `change`."""
+    """A record as it is read; one that is not "ok" carries only a reason. `choice_change` defaults to `change`.
+
+    Without `made_by` it is one of before schema 4; `provenance` changes fields of the provenance.
+    """
     cell_key = make_key(split, codec, point, n=n, **key)
     common: dict[str, Any] = {
         "cell": cell_key.cell,
         "status": status,
         "key": Key(**cell_key.to_json()),
         "row": row or codec,
-        "provenance": make_provenance(cpu, isolation, mixed_plugin),
+        "provenance": make_provenance(cpu, isolation, mixed_plugin).model_copy(update=dict(provenance or {})),
+        "workload": made_by,
+        "description": description,
     }
     if status != "ok":
         return Record(reason=reason or f"{codec} cannot", **common).with_digest()
@@ -168,6 +177,12 @@ def make_record(
         else None,
         digests=digests,
     ).with_digest()
+
+
+def make_group(**fields: Any) -> WorkloadGroup:
+    """The workload of a synthetic record."""
+    known = {"source_hash": "2" * 64, "data_hash": "3" * 64, "budget": 1.0, "training_s": None, "training_note": ""}
+    return WorkloadGroup(**{**known, **fields})
 
 
 def make_digests(payloads: bytes = b"payload", samples: int = 2) -> Digests:

@@ -5,11 +5,12 @@ import io
 import re
 
 import pytest
-from support.factories import CPU, LINK, make_record
+from support.factories import CPU, LINK, make_group, make_record
 from support.tables import build_one, full_grid, jpeg, latex_rows, raw
 
 from codecbench.analysis.latency import Scenario
 from codecbench.errors import DataError, UsageError
+from codecbench.results.record import Record
 from codecbench.tables import budget
 from codecbench.tables.budget import choice_marks
 
@@ -120,6 +121,16 @@ def test_each_workload_has_its_table_and_its_budget() -> None:
     built = budget.build(records, budgets={"a": 1.0, "b": 0.1}, scenario=Scenario(LINK))
     assert [t.workload for t in built] == ["a", "b"]
     assert [t.entries["alpha", "input"].over_budget for t in built] == [False, True]
+
+
+def test_the_budget_is_that_of_the_records_or_else_the_installed_workloads() -> None:
+    def budgets(records: list[Record], known: float | dict[str, float]) -> list[object]:
+        return [table.context["budget"] for table in budget.build(records, budgets=known, scenario=Scenario(LINK))]
+
+    new = make_record(made_by=make_group(budget=2.5))
+    assert budgets([new], {}) == budgets([new], {"toy": 9.0}) == [2.5]
+    assert budgets([new], 0.5) == [0.5]
+    assert budgets([make_record()], {"toy": 9.0}) == [9.0]
 
 
 def test_bad_budgets_and_no_records_are_refused() -> None:

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from support.factories import FakeStore, make_digests, make_record, make_samples
+from support.factories import FakeStore, make_digests, make_group, make_record, make_samples
 
 from codecbench.errors import DataError, UsageError
 from codecbench.results import statistics as stats
+from codecbench.results.record import WorkloadGroup
 from codecbench.tables.comparison import compare
 
 ALL = np.ones(40)
@@ -82,11 +83,48 @@ def test_codec_versions_are_matched_and_named_and_the_newest_counts() -> None:
 def test_a_changed_source_is_named() -> None:
     a, b = store(), FakeStore()
     record = make_record()
-    changed = record.provenance.model_copy(update={"source_hash": "f" * 64, "weights_hash": "e" * 64})
+    changed = record.provenance.model_copy(update={"source_hash": "f" * 64})
     b.add(record.model_copy(update={"provenance": changed}), make_samples(ALL))
     text = compare(a, b).render("text")
     assert "The source of alpha differs between A and B." in text
-    assert "The weights of toy differ between A and B." in text
+
+
+def of(made_by: WorkloadGroup | None, right: np.ndarray = ALL, **provenance: str) -> FakeStore:
+    return store(right, made_by=made_by, provenance=provenance)
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        (of(make_group(), FEWER, weights_hash="e" * 64), "weights (11111111, eeeeeeee)"),
+        (of(make_group(data_hash="e" * 64), FEWER), "data (33333333, eeeeeeee)"),
+        (
+            of(make_group(data_hash="e" * 64), FEWER, weights_hash="e" * 64),
+            "weights (11111111, eeeeeeee) and data (33333333, eeeeeeee)",
+        ),
+    ],
+)
+def test_cells_of_other_weights_or_data_are_not_compared(other: FakeStore, difference: str) -> None:
+    found = compare(of(make_group()), other)
+    assert (found.pairs, found.incomplete, found.only_a, found.only_b) == ((), (), (), ())
+    text = words(found.render("text"))
+    assert "0 compared, 0 without two measurements, 1 of other weights or data" in text
+    assert f"The {difference} of toy differ between A and B, so outcomes are not compared." in text
+    assert "Not compared: toy input alpha." in text
+
+
+def test_cells_of_another_source_of_the_workload_are_compared_and_it_is_said() -> None:
+    found = compare(of(make_group()), of(make_group(source_hash="e" * 64), FEWER))
+    assert len(found.pairs) == 1
+    assert "The source of the workload toy differs between A and B." in found.render("text")
+
+
+def test_records_that_do_not_know_their_data_are_compared_and_it_is_said() -> None:
+    found = compare(of(None), of(make_group(), FEWER))
+    assert len(found.pairs) == 1
+    text = words(found.render("text"))
+    assert "Records of A do not say which source and data of the workload made them." in text
+    assert "do not say" not in compare(of(None), of(None)).render("text")
 
 
 def payloads_of(*texts: bytes | None, **record: object) -> FakeStore:

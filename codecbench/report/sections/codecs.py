@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from codecbench.analysis.curves import curve
 from codecbench.analysis.selection import by_row_and_split, groups, origin_of
+from codecbench.descriptions.describe import first_paragraph
 from codecbench.report import page, views
 from codecbench.report.page import Section
 from codecbench.report.subject import Subject
@@ -61,12 +62,12 @@ def _codec(subject: Subject, name: str, falls: frozenset[str]) -> Section:
 def _description(subject: Subject, name: str) -> list[tuple[str, bool]] | None:
     """Returns the first paragraph of a codec's docstring as pieces (text, True if it is code).
 
-    Returns None where the codec is not installed or has no docstring.
+    Returns None where neither records nor an installed codec have one.
     """
-    docstring = subject.docstrings.get(name)
-    if not docstring:
+    described = (record.description for record in subject.records if record.key.codec == name)
+    plain = next(filter(None, described), first_paragraph(subject.docstrings.get(name, "")))
+    if not plain:
         return None
-    plain = " ".join(docstring.partition("\n\n")[0].split())
     pieces = plain.split("`")
     if len(pieces) % 2 == 0:  # an unpaired backquote
         return [(plain, False)]

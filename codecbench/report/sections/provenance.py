@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from codecbench.analysis.agreement import made_with
 from codecbench.analysis.latency import Scenario
 from codecbench.devices.profile import DeviceProfile
 from codecbench.links.model import Link
@@ -50,6 +51,8 @@ def _environment(records: Sequence[Record]) -> Iterator[tuple[str, str, str]]:
     yield from counted("codecbench", lambda r: r.provenance.codecbench)
     yield from counted("commit", lambda r: _commit(r.provenance.git, r.provenance.dirty))
     yield from counted("weights of the model", lambda r: f"{r.key.workload}: {r.provenance.weights_hash}")
+    yield from counted("source of the workload", lambda r: f"{r.key.workload}: {_known(made_with(r).workload_source)}")
+    yield from counted("data of the workload", lambda r: f"{r.key.workload}: {_known(made_with(r).data)}")
     yield from counted("test samples", lambda r: f"{r.key.workload}: {r.key.sample_set}")
     if any(record.choice for record in records):
         chosen = [record for record in records if record.choice]
@@ -66,6 +69,10 @@ def _environment(records: Sequence[Record]) -> Iterator[tuple[str, str, str]]:
         yield from counted(name, lambda r, name=name: r.provenance.packages.get(name, "not recorded"))  # type: ignore[misc]
     days = sorted(record.provenance.started_utc for record in records)
     yield "runs began", f"{days[0]} to {days[-1]}", f"{len(set(days))} runs"
+
+
+def _known(digest: str | None) -> str:
+    return "not recorded before schema 4" if digest is None else digest
 
 
 def _isolation(where: Provenance) -> str:

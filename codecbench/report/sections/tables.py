@@ -24,7 +24,7 @@ def _over_link(subject: Subject, number: int) -> Section:
     scenario = subject.scenarios[number]
     name = scenario.link.name
     built = subject.tables[number]
-    complete = replace(built, remarks=(*built.remarks, *subject.left_out)) if number == 0 else built
+    complete = replace(built, left_out=subject.left_out) if number == 0 else built
     documents = [complete.document(SPLITS_PER_BLOCK)]
     if subject.task:
         documents.append(latency.document(built, SPLITS_PER_BLOCK))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from codecbench import measure
+from codecbench.descriptions.data_hash import data_sha256
 from codecbench.descriptions.describe import describe_workload
 from codecbench.devices.layers import describe
 from codecbench.devices.timing import measure_block, measure_call, measure_general, measure_rates
@@ -26,6 +27,16 @@ class DeviceProcess(ModelProcess):
     def op_describe_workload(self, _request: Reply) -> OperationResult:
         """Return what a run has to know of the workload."""
         return {"info": describe_workload(self.models.workload).to_json()}, ()
+
+    def op_data_hash(self, request: Reply) -> OperationResult:
+        """Return the hash of inputs and targets at these positions of each subset."""
+        positions, models = request.fields["positions"], self.models
+        samples = {
+            subset: (models.inputs(subset, at), models.workload.targets(subset, at))
+            for subset, at in positions.items()
+            if at
+        }
+        return {"data_hash": data_sha256(samples)}, ()
 
     def op_full_model(self, request: Reply) -> OperationResult:
         """Score the full model on the inputs at these positions; return the outcomes, and the seconds it ran."""

@@ -13,9 +13,11 @@ from codecbench.experiment.cells import FitSummary, PlannedCell, Reporter
 from codecbench.experiment.config import RunConfig
 from codecbench.experiment.grid import neighbour
 from codecbench.fitting import states
+from codecbench.fitting.cache import StateCache
 from codecbench.fitting.fitter import Fitter
 from codecbench.fitting.states import FittedState
 from codecbench.results.cell import sample_set_id
+from codecbench.stopping import check_stopped
 from codecbench.workers.codec_client import CodecClient
 from codecbench.workers.forks import CodecProcesses
 
@@ -41,6 +43,7 @@ class Fits:
         self.processes = processes
         self.fitter = fitter
         self.reporter = reporter
+        self.cache = StateCache(config.cache_dir, reporter.log)
         self._fit_sets: dict[int | None, tuple[str, ...]] = {}
         self._missing_logged = False
 
@@ -70,6 +73,8 @@ class Fits:
         summary = FitSummary()
         fitted = [cell for cell in cells if _takes_fit(cell)]
         self.reporter.plan(len(fitted))
+        if fitted and into is None:
+            self.cache.require_writable()
         for cell in fitted:
             self.reporter.update(f"{cell.label}: fitting")
             try:
@@ -100,7 +105,7 @@ class Fits:
 
     def find(self, cell: PlannedCell) -> FittedState | None:
         """Return the cell's state from the user cache or from the shipped ones, or None."""
-        found = (states.find(cell.codec, self.fit_key(cell, fit_set)) for fit_set in self.fit_sets(cell.codec))
+        found = (self.cache.find(cell.codec, self.fit_key(cell, fit_set)) for fit_set in self.fit_sets(cell.codec))
         return next((state for state in found if state is not None), None)
 
     def read(self, cell: PlannedCell, folder: Path) -> FittedState | None:
@@ -123,21 +128,29 @@ class Fits:
             summary.present += 1
             self.reporter.finish("ok", f"{cell.label}: there already")
             return
-        state = self._fit(cell, folder, before)
+        state = self._fit(cell, folder, before, required=True)
         summary.fitted += 1
         sizes = f"{len(state.device):,} and {len(state.edge):,} bytes"
         self.reporter.finish("ok", f"{cell.label}: fitted in {state.fit_s:.1f} s, {sizes}")
 
-    def _fit(self, cell: PlannedCell, folder: Path | None = None, before: FittedState | None = None) -> FittedState:
+    def _fit(
+        self,
+        cell: PlannedCell,
+        folder: Path | None = None,
+        before: FittedState | None = None,
+        *,
+        required: bool = False,
+    ) -> FittedState:
         """Fit one cell on the available samples, and write its state to a folder, by default the user cache.
 
-        The fit starts from the state `before`, whose seconds are added, or else from the neighbour's state if there is
-        one. It resumes an interrupted fit.
+        With `required`, a state that cannot be written there is an error. The fit starts from the state `before`, whose
+        seconds are added, or else from the neighbour's state if there is one. It resumes an interrupted fit.
         """
+        check_stopped()
         key, fit_set = cell.key, self.fit_sets(cell.codec)[-1]
         fit_key = self.fit_key(cell, fit_set)
         if self.config.fresh:
-            states.drop_partial(fit_key)
+            self.cache.drop_partial(fit_key)
         self._log_missing_samples(cell.codec)
         neighbour_cell = neighbour(cell)
         start = before
@@ -146,9 +159,9 @@ class Fits:
         fitted = self.fitter.fit(
             cell.codec, cell.spec, key.split, key.point, key.seed, count=len(self.fit_ids[: cell.codec.fit_samples]),
             max_s=self.config.max_fit_s, timeout_s=1.5 * self.config.max_fit_s + self.config.timeout_s,
-            start=start, partial=states.read_partial(fit_key),
+            start=start, partial=self.cache.read_partial(fit_key),
             on_progress=lambda share, text: self.reporter.update(f"{cell.label}: fitting, {share:.0%} {text}"),
-            on_saved=lambda partial: states.keep_partial(fit_key, partial),
+            on_saved=lambda partial: self.cache.keep_partial(fit_key, partial),
         )  # fmt: skip
         if before is not None:
             started_from = before.about.get("starts_from")
@@ -156,8 +169,11 @@ class Fits:
         else:
             started_from = dict(neighbour_cell.key.point) if neighbour_cell is not None and start is not None else None
         state = replace(fitted, about={**key.to_json(), "sample_set": fit_set, "starts_from": started_from})
-        states.keep(fit_key, state, folder)
-        states.drop_partial(fit_key)
+        if folder is not None:
+            states.keep(fit_key, state, folder)
+        else:
+            self.cache.keep(fit_key, state, required=required)
+        self.cache.drop_partial(fit_key)
         return state
 
     def _log_missing_samples(self, codec: CodecInfo) -> None:

@@ -144,14 +144,14 @@ def write_golden(codec: type[Codec], *, specs: Sequence[TensorSpec] | None = Non
         change = golden_change(codec, found[path])
         if change:
             raise UsageError(f"{path.name}: {change}; raise {codec.name}'s version before new golden files are written")
-    for path in found.keys() - present:
-        path.unlink()
     written = []
     for case in kit.cases:
         path = golden_path(codec, case.spec, case.point)
         if path not in present and kit.outcome(CHECKS["check_decode_gives_tensor"], case).status == "passed":
             golden_of(case).write(path)
             written.append(path)
+    for path in found.keys() - {*present, *written}:
+        path.unlink()
     return written
 
 

@@ -41,6 +41,7 @@ from codecbench.errors import CodecbenchError, DataError, UsageError
 from codecbench.experiment.config import DEFAULT_WORKLOAD
 from codecbench.figures import catalogue as figure
 from codecbench.figures.drawing import Drawing
+from codecbench.files import write_file
 from codecbench.names import pick
 from codecbench.registry import codecs, links, manager, workloads
 from codecbench.results.cell import point_label
@@ -245,7 +246,7 @@ def toolbox(root: Path) -> str:
 
 def _imports(path: Path) -> dict[str, str]:
     """Returns the module of each name that a file imports."""
-    nodes = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom))
+    nodes = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom))
     return {alias.name: node.module or "" for node in nodes for alias in node.names}
 
 
@@ -271,7 +272,7 @@ def _signature(item: Any) -> str:
 
 def _constant_doc(path: Path, name: str) -> str:
     """Returns the docstring below a constant in its module. Raises DataError where there is none."""
-    body = ast.parse(path.read_text()).body
+    body = ast.parse(path.read_text(encoding="utf-8")).body
     for node, below in pairwise(body):
         if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(below, ast.Expr):
             names = (found for found in ast.walk(node) if isinstance(found, ast.Name))
@@ -380,7 +381,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     for page, text in found.items():
         if not check:
             page.parent.mkdir(parents=True, exist_ok=True)
-            page.write_text(text, encoding="utf-8")
+            write_file(page, text)
         sys.stdout.write(
             f"{page.relative_to(root)} {'is stale; run python docs/generate.py' if check else 'rewritten'}\n"
         )

@@ -15,6 +15,7 @@ from codecbench.cli.options import DEFAULT_OUT, DataDir, Out, Plugins, WorkloadN
 from codecbench.devices.profile import HOST, DeviceProfile, pick_device
 from codecbench.errors import UsageError
 from codecbench.experiment.config import DEFAULT_WORKLOAD
+from codecbench.files import require_writable, write_file
 from codecbench.names import pick
 from codecbench.registry import devices, manager, reference, workloads
 
@@ -75,14 +76,12 @@ def measure(
         )
     if not out.parent.is_dir():
         raise UsageError(f"no folder {out.parent} to write {out.name} to; make it first")
+    require_writable(out, advice="choose another --out")
     known = devices(manager(plugin or ()))
     profile, _ = measure_profile(
         name, minutes=minutes, reference=pick_device(compared_with, known), seed=seed, log=_progress()
     )
-    try:
-        out.write_text(profile.to_text(), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {out} ({error.strerror}); choose another --out") from error
+    write_file(out, profile.to_text(), advice="choose another --out")
     show(_described(profile, tree=False))
     echo(f"profile written to {out}; use it by --device {out}")
 

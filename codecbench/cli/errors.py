@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -9,12 +10,13 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from codecbench.cli.options import echo, show
+from codecbench.cli.options import close_output, echo, show
 from codecbench.errors import CodecbenchError, UsageError
+from codecbench.files import reason_of
 from codecbench.names import suggestion
 
 INTERRUPTED = 130
-"""The exit status of a command that was stopped by Ctrl-C."""
+"""The exit status of a command that was stopped: by Ctrl-C, SIGTERM or SIGHUP."""
 
 
 class CommandGroup(TyperGroup):
@@ -44,6 +46,11 @@ def one_line_errors(debug: bool) -> Iterator[None]:
         echo("codecbench: stopped; finished cells are kept, and the same command goes on from there")
         raise SystemExit(INTERRUPTED) from error
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and close_output():
+            raise SystemExit(0) from error
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            echo(f"codecbench: {reason_of(error)}; make room and run the same command again")
+            raise SystemExit(2) from error
         if hasattr(error, "format_message"):
             end_with_usage(error)
         if debug:

@@ -11,6 +11,7 @@ import typer
 from codecbench.cli.errors import CommandGroup
 from codecbench.cli.options import Plugins, echo, show
 from codecbench.errors import UsageError
+from codecbench.files import require_writable, write_file
 from codecbench.registry import links, manager
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ def probe_path(
 
     address, probe_sizes = parse_address(server), _parse_sizes(sizes, DEFAULT_SIZES)
     check_sizes(probe_sizes)
+    for path in filter(None, (out, link_out)):
+        require_writable(path)
     with LinkClient(address, fresh=fresh) as client:
         found = probe(client, probe_sizes, repeats, pause_s=pause_ms / 1e3, reply_bytes=reply_bytes)
     payload_bytes, ms = [size for size, _ in found], [time for _, time in found]
@@ -163,7 +166,7 @@ def _listen(listener: Listener, doing: str) -> None:
 
 
 def _end_fit(fitted: LinkFit, out: Path | None) -> None:
-    from codecbench.links.files import to_json, write_text
+    from codecbench.links.files import to_json
 
     link = fitted.link
     rows = [
@@ -182,7 +185,7 @@ def _end_fit(fitted: LinkFit, out: Path | None) -> None:
     counted = f"{fitted.pairs} pairs of {fitted.sizes} sizes"
     show("\n".join([f"{link.name}: {counted}", *(f"  {key:15}{value}" for key, value in rows), *errors]))
     if out is not None:
-        write_text(out, to_json(link))
+        write_file(out, to_json(link))
         echo(f"wrote {out}; use it with --link {out}")
 
 

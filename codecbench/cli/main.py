@@ -1,7 +1,7 @@
 """The command line `codecbench`, with all its commands.
 
 Every error is one line. The exit status is 0 for success, 1 where a cell or a check failed, 2 for a usage error, 70 for
-an internal error and 130 after Ctrl-C.
+an internal error, and 130 where it was stopped by Ctrl-C, SIGTERM or SIGHUP.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import typer
 from codecbench import __version__
 from codecbench.cli import authors, devices, figures, links, plan, report, run, tables
 from codecbench.cli.errors import INTERRUPTED, CommandGroup, one_line_errors
-from codecbench.cli.options import show
+from codecbench.cli.options import print_any_text, show
+from codecbench.stopping import stopped_by_signals
 
 app = typer.Typer(
     name="codecbench", cls=CommandGroup, add_completion=False, no_args_is_help=True, rich_markup_mode=None,
@@ -68,7 +69,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs a command; after an error, ends the program with one line and a status."""
     words = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in words
-    with one_line_errors(debug):
+    print_any_text()
+    with one_line_errors(debug), stopped_by_signals():
         status = app(args=[word for word in words if word != "--debug"], prog_name="codecbench", standalone_mode=False)
         if status == INTERRUPTED:
             raise KeyboardInterrupt  # versions of Typer return this status or raise Abort

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
+import select
 import shutil
 import sys
+import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
 from codecbench.devices.profile import HOST, pick_device
 from codecbench.errors import UsageError
 from codecbench.experiment.config import DEFAULT_WORKLOAD
+from codecbench.files import reason_of
 from codecbench.links.files import pick_link
 from codecbench.names import pick
 from codecbench.registry import devices, links, workloads
@@ -74,20 +80,85 @@ EdgeName = Annotated[
 ]
 
 
+_PLAIN = {
+    "\N{PLUS-MINUS SIGN}": "+/-", "\N{MULTIPLICATION SIGN}": "x", "\N{MINUS SIGN}": "-", "\N{EN DASH}": "-",
+    "\N{EM DASH}": "-", "\N{LESS-THAN OR EQUAL TO}": "<=", "\N{GREATER-THAN OR EQUAL TO}": ">=",
+    "\N{RIGHTWARDS ARROW}": "->", "\N{DOWNWARDS ARROW}": "v", "\N{UPWARDS ARROW}": "^", "\N{MIDDLE DOT}": ".",
+    "\N{DAGGER}": "+", "\N{DOUBLE DAGGER}": "++", "\N{DEGREE SIGN}": "^", "\N{SECTION SIGN}": "#",
+    "\N{LATIN SMALL LETTER O WITH STROKE}": "o", "\N{MICRO SIGN}": "u",
+    "\N{LEFT SINGLE QUOTATION MARK}": "'", "\N{RIGHT SINGLE QUOTATION MARK}": "'",
+    "\N{LEFT DOUBLE QUOTATION MARK}": '"', "\N{RIGHT DOUBLE QUOTATION MARK}": '"', "\N{BULLET}": "*",
+}  # fmt: skip
+"""What stands for characters that a terminal lacks; for others, the letters that Unicode says they are made of."""
+
+
 def show(text: str) -> None:
     """Writes a result to stdout. Ends the program silently if the pipe is closed (`codecbench list codecs | head`)."""
     try:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes stdout again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard(sys.stdout)
         raise SystemExit(0) from None
+    except OSError as error:
+        _discard(sys.stdout)
+        raise UsageError(f"cannot write the output ({reason_of(error)}); send it elsewhere") from error
 
 
 def echo(line: str) -> None:
-    """Writes a message to stderr."""
-    sys.stderr.write(line + "\n")
+    """Writes a message to stderr, if anybody is there to read it."""
+    try:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+    except OSError:
+        _discard(sys.stderr)
+
+
+def close_output() -> bool:
+    """Sends output whose reader has gone nowhere, as Python flushes it again at its exit; True if there is some."""
+    gone = [stream for stream in (sys.stdout, sys.stderr) if _has_no_reader(stream)]
+    for stream in gone:
+        _discard(stream)
+    return bool(gone)
+
+
+def _has_no_reader(stream: TextIO) -> bool:
+    poll = select.poll()
+    try:
+        poll.register(stream.fileno(), select.POLLOUT)
+    except (OSError, ValueError):
+        return False
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
+
+
+def _discard(stream: TextIO) -> None:
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def print_any_text() -> None:
+    """Lets stdout and stderr take every text: what their encoding lacks is replaced by simpler characters.
+
+    Where one of them is closed, texts go nowhere, and no other file gets its descriptor.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+    codecs.register_error("codecbench-plain", _in_plain_characters)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="codecbench-plain")
+
+
+def _in_plain_characters(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    found = error.object[error.start : error.end]
+    return "".join(map(_plain, found)), error.end
+
+
+def _plain(character: str) -> str:
+    simpler = _PLAIN.get(character) or unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return simpler or "?"
 
 
 def warn_renamed(old: str, new: str) -> None:

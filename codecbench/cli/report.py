@@ -27,6 +27,7 @@ from codecbench.cli.options import (
 from codecbench.descriptions.catalogue import LocalCatalogue
 from codecbench.devices.profile import HOST
 from codecbench.errors import DataError
+from codecbench.files import require_writable, write_file
 from codecbench.registry import manager
 
 DEFAULT_FILE = Path("report.html")
@@ -55,6 +56,7 @@ def report(
     from codecbench.report.build import Request, build
     from codecbench.results.store import Store
 
+    require_writable(file, advice="choose another --file", raises=DataError)
     pm = manager(plugin or ())
     store = Store(out)
     records = store.records()
@@ -80,10 +82,7 @@ def report(
         ),
     )  # fmt: skip
     page = build(request)
-    try:
-        file.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"cannot write {file}: {error.strerror}; choose another --file") from error
+    write_file(file, page, advice="choose another --file", raises=DataError)
     echo(f"{len(records)} records reported in {file} ({len(page.encode()) / 1e6:.2f} MB)")
 
 

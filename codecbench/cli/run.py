@@ -52,6 +52,15 @@ Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Seed of e
 MaxFitS = Annotated[
     float | None, typer.Option("--max-fit-s", metavar="N", help="Time after which a fit stops [default: 900].")
 ]
+MaybeOut = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help=f"The results folder [default: {DEFAULT_OUT}].")
+]
+CacheDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache-dir", metavar="DIR", help="The cache of fitted states [default: CODECBENCH_CACHE or the user's cache]."
+    ),
+]
 
 
 def run(
@@ -65,9 +74,8 @@ def run(
     seed: Seed = None,
     plugin: Plugins = None,
     data_dir: DataDir = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help=f"The results folder [default: {DEFAULT_OUT}].")
-    ] = None,
+    cache_dir: CacheDir = None,
+    out: MaybeOut = None,
     timeout_s: Annotated[
         float | None,
         typer.Option("--timeout-s", metavar="N", help="Time limit of one cell on one chunk of samples [default: 300]."),
@@ -95,9 +103,9 @@ def run(
 
     options = {
         "workload": workload, "codec": codec, "split": split, "all_splits": all_splits, "preset": preset,
-        "samples": _sample_count(samples), "seed": seed, "plugin": plugin, "data_dir": data_dir, "out": out,
-        "timeout_s": timeout_s, "max_fit_s": max_fit_s, "scratch_gb": scratch_gb, "torch_device": torch_device,
-        "fresh": fresh,
+        "samples": _sample_count(samples), "seed": seed, "plugin": plugin, "data_dir": data_dir, "cache_dir": cache_dir,
+        "out": out, "timeout_s": timeout_s, "max_fit_s": max_fit_s, "scratch_gb": scratch_gb,
+        "torch_device": torch_device, "fresh": fresh,
     }  # fmt: skip
     settings = load(config, options)
     with reporter() as report:
@@ -127,6 +135,7 @@ def fit(
     seed: Seed = None,
     plugin: Plugins = None,
     data_dir: DataDir = None,
+    cache_dir: CacheDir = None,
     into: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write states to DIR/<codec>, to ship them [default: the user's cache]."),
@@ -146,7 +155,8 @@ def fit(
 
     options = {
         "workload": workload, "codec": codec, "split": split, "all_splits": all_splits, "preset": preset, "seed": seed,
-        "plugin": plugin, "data_dir": data_dir, "max_fit_s": max_fit_s, "torch_device": torch_device, "fresh": fresh,
+        "plugin": plugin, "data_dir": data_dir, "cache_dir": cache_dir, "max_fit_s": max_fit_s,
+        "torch_device": torch_device, "fresh": fresh,
     }  # fmt: skip
     with reporter() as report, Run(load(None, options), report) as job:
         summary = job.fit(into, further=further)

@@ -11,6 +11,7 @@ from string import Template
 
 from codecbench.codec import Codec
 from codecbench.errors import UsageError
+from codecbench.files import reason_of, replace_file
 from codecbench.registry import codecs, manager
 
 PLUGIN = Template('''\
@@ -98,9 +99,9 @@ def new_codec(name: str, folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, template in zip(paths, (PLUGIN, TEST), strict=True):
-            path.write_text(template.substitute(words))
+            replace_file(path, template.substitute(words).encode())
     except OSError as error:
-        raise UsageError(f"cannot write to {folder}: {error.strerror}; choose another folder") from error
+        raise UsageError(f"cannot write to {folder}: {reason_of(error)}; choose another folder") from error
     return paths
 
 

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias
 
 from codecbench.devices.layers import POOLS, RECURRENT, Layer
 from codecbench.errors import DataError, UsageError
+from codecbench.files import read_text
 from codecbench.names import suggestion
 
 HOST = "host"
@@ -271,7 +272,7 @@ class DeviceProfile:
     def load(cls, path: Path) -> DeviceProfile:
         """Read a profile from its file. Raises UsageError if it cannot be read, DataError if it is no profile."""
         try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            values = json.loads(read_text(Path(path)))
         except OSError as error:
             raise UsageError(f"cannot read the device profile {path} ({error.strerror}); give another file") from error
         except ValueError as error:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from codecbench.errors import UsageError
+from codecbench.files import read_text
 from codecbench.names import suggestion
 from codecbench.registry import BESIDE_CONFIG
 
@@ -34,6 +35,7 @@ class RunConfig(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**32)
     plugin: list[Path] = []
     data_dir: Path | None = None
+    cache_dir: Path | None = None
     out: Path = Path("codecbench-results")
     timeout_s: float = Field(default=300.0, gt=0)
     max_fit_s: float = Field(default=900.0, gt=0)
@@ -67,7 +69,7 @@ def load(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            values = tomllib.loads(path.read_text())
+            values = tomllib.loads(read_text(path))
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -91,7 +93,7 @@ def _is_set(option: Any) -> bool:
 
 def _from_folder(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     resolved = dict(values)
-    for key in ("data_dir", "out"):
+    for key in ("data_dir", "cache_dir", "out"):
         if isinstance(values.get(key), str):
             resolved[key] = folder / values[key]
     if isinstance(values.get("plugin"), list):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,8 +36,9 @@ class Lines:
 
     def log(self, line: str) -> None:
         """Print the line."""
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+        with suppress(OSError):  # nobody reads it any more, which is no reason to stop the run
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
 
 
 class Bar:

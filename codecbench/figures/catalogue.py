@@ -15,6 +15,7 @@ from codecbench.figures import latency, network, rate
 from codecbench.figures.case_study import case_study
 from codecbench.figures.drawing import Drawing
 from codecbench.figures.style import freeze_layout, style
+from codecbench.files import reason_of
 from codecbench.names import pick
 
 FORMATS = ("svg", "pdf", "png")
@@ -101,4 +102,4 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"cannot write to {folder}: {error.strerror}; choose another folder") from error
+        raise DataError(f"cannot write to {folder}: {reason_of(error)}; choose another folder") from error

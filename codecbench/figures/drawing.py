@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from codecbench.errors import DataError
 from codecbench.figures.style import style
 from codecbench.figures.svg import compact_svg
+from codecbench.files import write_file
 from codecbench.tables.document import Cell, Document, Group, TableBlock
 
 if TYPE_CHECKING:
@@ -47,15 +48,15 @@ class Drawing:
 
     def save(self, path: Path) -> None:
         """Writes the figure as .svg, .pdf or .png, by the path's ending. Raises DataError where it cannot."""
-        try:
-            if path.suffix == ".svg":
-                path.write_text(self.svg(), encoding="utf-8")
-            else:
-                metadata = {".pdf": {"CreationDate": None, "Title": self.title}, ".png": {"Software": None}}
-                with style():
-                    self.figure.savefig(path, metadata=metadata.get(path.suffix))
-        except OSError as error:
-            raise DataError(f"cannot write {path}: {error.strerror}; choose another folder") from error
+        if path.suffix == ".svg":
+            content = self.svg().encode()
+        else:
+            metadata = {".pdf": {"CreationDate": None, "Title": self.title}, ".png": {"Software": None}}
+            stream = io.BytesIO()
+            with style():
+                self.figure.savefig(stream, format=path.suffix[1:], metadata=metadata.get(path.suffix))
+            content = stream.getvalue()
+        write_file(path, content, advice="choose another folder", raises=DataError)
 
 
 class Tips:

@@ -13,9 +13,11 @@ from codecbench.experiment.cells import FitSummary, PlannedCell, Reporter
 from codecbench.experiment.config import RunConfig
 from codecbench.experiment.grid import neighbour
 from codecbench.fitting import states
+from codecbench.fitting.cache import StateCache
 from codecbench.fitting.fitter import Fitter
 from codecbench.fitting.states import FittedState
 from codecbench.results.cell import sample_set_id
+from codecbench.stopping import check_stopped
 from codecbench.workers.codec_client import CodecClient
 from codecbench.workers.forks import CodecProcesses
 
@@ -41,6 +43,7 @@ class Fits:
         self.processes = processes
         self.fitter = fitter
         self.reporter = reporter
+        self.cache = StateCache(config.cache_dir, reporter.log)
         self._data_hashes: dict[int, str] = {}
         self._fit_sets: dict[int | None, tuple[str, ...]] = {}
         self._missing_logged = False
@@ -71,6 +74,8 @@ class Fits:
         summary = FitSummary()
         fitted = [cell for cell in cells if _takes_fit(cell)]
         self.reporter.plan(len(fitted))
+        if fitted and into is None:
+            self.cache.require_writable()
         for cell in fitted:
             self.reporter.update(f"{cell.label}: fitting")
             try:
@@ -104,7 +109,7 @@ class Fits:
 
         A state that was fitted on other data under the same identifiers does not count, here and in `read`.
         """
-        return self._first(cell, lambda key: states.find(cell.codec, key))
+        return self._first(cell, lambda key: self.cache.find(cell.codec, key))
 
     def read(self, cell: PlannedCell, folder: Path) -> FittedState | None:
         """Return the cell's state from a folder, or None."""
@@ -145,22 +150,30 @@ class Fits:
             summary.present += 1
             self.reporter.finish("ok", f"{cell.label}: there already")
             return
-        state = self._fit(cell, folder, before)
+        state = self._fit(cell, folder, before, required=True)
         summary.fitted += 1
         sizes = f"{len(state.device):,} and {len(state.edge):,} bytes"
         self.reporter.finish("ok", f"{cell.label}: fitted in {state.fit_s:.1f} s, {sizes}")
 
-    def _fit(self, cell: PlannedCell, folder: Path | None = None, before: FittedState | None = None) -> FittedState:
+    def _fit(
+        self,
+        cell: PlannedCell,
+        folder: Path | None = None,
+        before: FittedState | None = None,
+        *,
+        required: bool = False,
+    ) -> FittedState:
         """Fit one cell on the available samples, and write its state to a folder, by default the user cache.
 
-        The fit starts from the state `before`, whose seconds are added, or else from the neighbour's state if there is
-        one. It resumes an interrupted fit.
+        With `required`, a state that cannot be written there is an error. The fit starts from the state `before`, whose
+        seconds are added, or else from the neighbour's state if there is one. It resumes an interrupted fit.
         """
+        check_stopped()
         key, fit_set = cell.key, self.fit_sets(cell.codec)[-1]
         fit_key, data_hash = self.fit_key(cell, fit_set), self._data_hash(cell.codec)
         partial_key = f"{fit_key}-{data_hash[:8]}"
         if self.config.fresh:
-            states.drop_partial(partial_key)
+            self.cache.drop_partial(partial_key)
         self._log_missing_samples(cell.codec)
         neighbour_cell = neighbour(cell)
         start = before
@@ -169,9 +182,9 @@ class Fits:
         fitted = self.fitter.fit(
             cell.codec, cell.spec, key.split, key.point, key.seed, count=len(self.fit_ids[: cell.codec.fit_samples]),
             max_s=self.config.max_fit_s, timeout_s=1.5 * self.config.max_fit_s + self.config.timeout_s,
-            start=start, partial=states.read_partial(partial_key),
+            start=start, partial=self.cache.read_partial(partial_key),
             on_progress=lambda share, text: self.reporter.update(f"{cell.label}: fitting, {share:.0%} {text}"),
-            on_saved=lambda partial: states.keep_partial(partial_key, partial),
+            on_saved=lambda partial: self.cache.keep_partial(partial_key, partial),
         )  # fmt: skip
         if before is not None:
             started_from = before.about.get("starts_from")
@@ -180,8 +193,11 @@ class Fits:
             started_from = dict(neighbour_cell.key.point) if neighbour_cell is not None and start is not None else None
         about = {**key.to_json(), "sample_set": fit_set, "starts_from": started_from}
         state = replace(fitted, about=about, data_hash=data_hash)
-        states.keep(fit_key, state, folder)
-        states.drop_partial(partial_key)
+        if folder is not None:
+            states.keep(fit_key, state, folder)
+        else:
+            self.cache.keep(fit_key, state, required=required)
+        self.cache.drop_partial(partial_key)
         return state
 
     def _log_missing_samples(self, codec: CodecInfo) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from codecbench.codec import TensorSpec
 from codecbench.descriptions.codec_info import CodecInfo
 from codecbench.descriptions.data_hash import spread_positions
 from codecbench.fitting.states import FittedState, PartialFit
+from codecbench.folders import temporary_folder
 from codecbench.measure import cores
 from codecbench.workers.client import FitClient
 from codecbench.workers.closing import Closing
@@ -95,8 +95,8 @@ class Fitter(Closing):
         """Run the head on the training samples, and give activations and targets to the process of the fit."""
         device = self.pair.device
         device.use_split(split)
-        with tempfile.TemporaryDirectory(prefix="codecbench-fit-") as folder:
-            file = TensorFile(Path(folder) / "activations", spec, count).create()
+        with temporary_folder("fit") as folder:
+            file = TensorFile(folder / "activations", spec, count).create()
             shapes: list[tuple[int, ...]] = []
             targets = []
             for start in range(0, count, BATCH):

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import math
+import os
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -21,7 +22,11 @@ from typing import Any
 
 from codecbench.descriptions.codec_info import CodecInfo
 from codecbench.errors import DataError, PluginError
+from codecbench.files import replace_file
 from codecbench.results.cell import digest
+
+STATES = "states"
+"""The folder of fitted states in a cache folder."""
 
 _MEMBERS = ("device.state", "edge.state", "info.json")
 _SPENT = struct.Struct("<d")
@@ -56,15 +61,22 @@ def fit_key(weights_sha256: str, fit_set: str, split: str, codec: CodecInfo, poi
 
 
 def cache_folder() -> Path:
-    """Return the folder of this user's fitted states."""
+    """Return the folder of this user's fitted states: in the folder that `CODECBENCH_CACHE` names, or the user's cache.
+
+    Without a home folder, which a user of a container may lack, it is a folder that cannot be made.
+    """
+    named = os.environ.get("CODECBENCH_CACHE")
+    if named:
+        return Path(named) / STATES
     import platformdirs
 
-    return platformdirs.user_cache_path("codecbench") / "states"
+    found = platformdirs.user_cache_path("codecbench") / STATES
+    return Path(os.devnull) / STATES if found.parts[0] == "~" else found
 
 
-def find(codec: CodecInfo, key: str) -> FittedState | None:
-    """Return the intact state of a key from the user cache or else from the codec's checkpoints, or None."""
-    cached = read(cache_folder(), key)
+def find(codec: CodecInfo, key: str, cache: Path | None = None) -> FittedState | None:
+    """Return the intact state of a key from `cache` (the user's) or else from the codec's checkpoints, or None."""
+    cached = read(cache or cache_folder(), key)
     if cached is not None or codec.checkpoints is None:
         return cached
     if codec.checkpoints_folder is None:
@@ -79,42 +91,39 @@ def keep(key: str, state: FittedState, folder: Path | None = None) -> Path:
     return path
 
 
-def keep_partial(key: str, partial: PartialFit) -> None:
-    """Write what a fit saved to the user cache, atomically, for the next fit of that key.
+def keep_partial(key: str, partial: PartialFit, cache: Path | None = None) -> None:
+    """Write what a fit saved to `cache` (the user's), atomically, for the next fit of that key.
 
     Raises DataError if it cannot be written.
     """
-    _write(_partial_path(key), _SPENT.pack(partial.spent_s) + partial.saved)
+    _write(_partial_path(key, cache), _SPENT.pack(partial.spent_s) + partial.saved)
 
 
-def read_partial(key: str) -> PartialFit | None:
+def read_partial(key: str, cache: Path | None = None) -> PartialFit | None:
     """Return the last save of an unfinished fit of that key, or None."""
     try:
-        content = _partial_path(key).read_bytes()
+        content = _partial_path(key, cache).read_bytes()
         (spent_s,) = _SPENT.unpack_from(content)
     except (OSError, struct.error):
         return None
     return PartialFit(content[_SPENT.size :], spent_s) if math.isfinite(spent_s) and spent_s >= 0 else None
 
 
-def drop_partial(key: str) -> None:
-    """Remove the save of an unfinished fit of that key, if there is one."""
-    _partial_path(key).unlink(missing_ok=True)
+def drop_partial(key: str, cache: Path | None = None) -> None:
+    """Remove the save of an unfinished fit of that key, if there is one and it can be removed."""
+    with suppress(OSError):
+        _partial_path(key, cache).unlink(missing_ok=True)
 
 
-def _partial_path(key: str) -> Path:
-    return cache_folder() / f"{key}.part"
+def _partial_path(key: str, cache: Path | None) -> Path:
+    return (cache or cache_folder()) / f"{key}.part"
 
 
 def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        replace_file(path, content)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise DataError(
             f"cannot write to {path.parent} ({error.strerror}); make room or choose another folder"
         ) from error

@@ -105,7 +105,7 @@ def sources_of(record: Record) -> dict[str, str | None]:
 def cpu_name() -> str:
     """Return the processor's name as the system states it."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:

@@ -29,6 +29,7 @@ from codecbench.results.record import (
 )
 from codecbench.results.statistics import payload_summary, summarise_choice, summarise_task
 from codecbench.results.store import Store
+from codecbench.stopping import check_stopped
 from codecbench.workload import Metric, Subset
 
 OUTCOMES = ("numerator", "denominator", "uncompressed_numerator", "uncompressed_denominator")
@@ -74,6 +75,7 @@ class RecordWriter:
 
     def ok(self, scored: ScoredCell, timings: Timings) -> None:
         """Write the record of a measured cell."""
+        check_stopped()
         cell, state, columns = scored.cell, scored.state, scored.columns
         assert scored.isolation is not None
         test, choice = (_rows(columns, subset) for subset in SCORED)
@@ -115,12 +117,12 @@ class RecordWriter:
         self._finish("ok", cell)
 
     def _write_unmeasured(self, cell: PlannedCell, status: Literal["skipped", "failed"], reason: str) -> None:
+        check_stopped()  # a codec whose process was ended has not failed
         record = Record(
             cell=cell.key.cell, status=status, reason=reason, key=Key(**cell.key.to_json()),
             row=_row(cell), description=cell.codec.description, workload=self.provenance.workload,
             provenance=self.provenance.of(cell, self.isolation),
         )  # fmt: skip
-        self.store.discard(cell.key)
         self.store.write(cell.key, record)
 
     def _finish(self, status: str, cell: PlannedCell, reason: str = "") -> None:

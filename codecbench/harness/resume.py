@@ -13,7 +13,7 @@ from codecbench.results.store import Store
 
 
 class EarlierResults:
-    """Finds the cells that have to be measured, and removes outdated results.
+    """Finds the cells that have to be measured. Outdated records stay until new ones replace them.
 
     A record needs at least `choice_samples` choice samples to be current. With `fresh` no record is current.
     """
@@ -55,34 +55,32 @@ class EarlierResults:
         if record is None:
             return False
         if self.fresh:
-            self.store.discard(cell.key)
             return False
         changes = self.provenance.changes(cell, sources_of(record))
         if changes is not None:
             self.reporter.log(f"{cell.label}: {changes}; measuring it again")
-            self.store.discard(cell.key)
             summary.stale += 1
             return False
         if record.choice is not None and record.choice.n < self.choice_samples:
             self.reporter.log(
                 f"{cell.label}: has {record.choice.n} choice samples, not {self.choice_samples}; measuring it again"
             )
-            self.store.discard(cell.key)
             return False
         if record.status == "skipped" and cell.skip_reason is None:
             return False  # what was missing then, such as an optional package, is available now
+        self.store.forget_pass(cell.key, record)
         summary.present += 1
         if record.status == "failed":
             summary.failures.append(f"{cell.label}: {record.reason} (in an earlier run; --fresh tries again)")
         return True
 
     def _found(self, cell: PlannedCell) -> Record | None:
-        """Return the cell's record or None. A damaged record is removed."""
+        """Return the cell's record, or None if there is none or it is damaged."""
         try:
-            return self.store.find(cell.key)
+            record = self.store.find(cell.key)
         except NewerSchemaError:
             raise
         except DataError as error:
             self.reporter.log(f"{error}; measuring the cell again")
-            self.store.discard(cell.key)
             return None
+        return None if record is None else self.store.settle(cell.key, record)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import secrets
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from codecbench.experiment.cells import PlannedCell, Reporter
 from codecbench.experiment.config import RunConfig
 from codecbench.experiment.grid import Grid
 from codecbench.fitting.fits import Fits
+from codecbench.folders import temporary_folder
 from codecbench.harness.accuracy import AccuracyPass, ChunkActivations, chunk_activations
 from codecbench.harness.chunks import GB, SHARES, chunks_of, drawn_positions
 from codecbench.harness.provenance import RunProvenance
@@ -27,6 +26,7 @@ from codecbench.harness.side_by_side import Pass, run_side_by_side
 from codecbench.harness.timing import Failure, TimingPass
 from codecbench.results.digests import DIGESTED_SAMPLES
 from codecbench.results.store import Store
+from codecbench.stopping import check_stopped
 from codecbench.workers.answers import Outcomes
 from codecbench.workers.forks import CodecProcesses
 from codecbench.workers.pair import Pair
@@ -88,6 +88,7 @@ class SplitRun:
 
     def _with_state(self, cell: PlannedCell) -> ScoredCell | None:
         """Return the cell with its fitted state, and with what an earlier run has scored; None if its fit fails."""
+        check_stopped()
         try:
             scored = ScoredCell(cell, self.parts.fits.state_of(cell), digested=self.digested)
         except DataError:
@@ -105,9 +106,9 @@ class SplitRun:
         """Run all chunks through the cells that have not seen them."""
         parts = self.parts
         sizes = max(1, len(self._scored) * self.spec.nbytes)
-        with tempfile.TemporaryDirectory(prefix="codecbench-scratch-") as folder:
+        with temporary_folder("scratch") as folder:
             accuracy = AccuracyPass(
-                parts.pair, parts.processes, parts.grid.sample_ids, parts.full_model, folder=Path(folder),
+                parts.pair, parts.processes, parts.grid.sample_ids, parts.full_model, folder=folder,
                 seen=[*self.timed, *self.digested], keep=max(1, int(parts.config.scratch_gb * GB / SHARES / sizes)),
                 timeout_s=parts.config.timeout_s,
             )  # fmt: skip
@@ -115,7 +116,7 @@ class SplitRun:
                 todo = [scored for scored in self._scored if scored.rows < chunk.end]
                 needed = chunk if todo else chunk.only(self.timed)
                 if needed.batches and self._scored:
-                    with chunk_activations(parts.pair, self.spec, needed, Path(folder)) as activations:
+                    with chunk_activations(parts.pair, self.spec, needed, folder) as activations:
                         self._keep_timed(activations)
                         passes = (self._score(accuracy, scored, activations) for scored in todo)
                         run_side_by_side(passes, accuracy.tail)
@@ -130,6 +131,7 @@ class SplitRun:
 
     def _score(self, accuracy: AccuracyPass, scored: ScoredCell, activations: ChunkActivations) -> Pass:
         """Run a chunk through a cell, and write its outcomes so far."""
+        check_stopped()
         self.parts.reporter.update(scored.cell.label)
         try:
             opened = accuracy.open(scored, activations)
@@ -150,6 +152,7 @@ class SplitRun:
         """Time the cells and write their records; return those that have to be scored once more."""
         if not self._scored:
             return []
+        check_stopped()
         parts = self.parts
         parts.reporter.stage(f"{self.cells[0].key.split}: timing")
         timing = TimingPass(

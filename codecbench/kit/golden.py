@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.codec import Codec, TensorSpec
 from codecbench.errors import DataError, PluginError, one_line
+from codecbench.files import read_text, reason_of, replace_file
 from codecbench.kit.cases import KitCase, to_tensor
 from codecbench.results.cell import point_label, slug
 
@@ -41,7 +42,7 @@ class Golden:
     values: NDArray[Any]
 
     def write(self, path: Path) -> None:
-        """Write the file, and create its folder if needed."""
+        """Write the file, and create its folder if needed. Raises DataError if it cannot be written."""
         fields = {
             "format": FORMAT,
             "codec": self.codec,
@@ -53,8 +54,13 @@ class Golden:
             "values_shape": list(self.values.shape),
             "values": _to_text(self.values.astype(_little_endian(self.spec)).tobytes()),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(fields, indent=1) + "\n")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, (json.dumps(fields, indent=1) + "\n").encode())
+        except OSError as error:
+            raise DataError(
+                f"cannot write golden file {path} ({reason_of(error)}); make room, or its folder writable"
+            ) from error
 
     @classmethod
     def read(cls, path: Path) -> Golden:
@@ -62,7 +68,7 @@ class Golden:
         import numpy as np
 
         try:
-            fields = json.loads(path.read_text())
+            fields = json.loads(read_text(path))
             if fields["format"] != FORMAT:
                 raise DataError(f"golden file {path} has format {fields['format']}, this codecbench reads {FORMAT}")
             spec = TensorSpec.from_json(fields["spec"])
@@ -95,7 +101,8 @@ def golden_path(codec: type[Codec], spec: TensorSpec, point: Mapping[str, Any]) 
 
 def golden_files(codec: type[Codec]) -> list[Path]:
     """Return the paths of all golden files of a codec, sorted."""
-    return sorted(golden_folder(codec).glob("*.json"))
+    found = golden_folder(codec).glob("*.json")
+    return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
 
 
 def golden_of(case: KitCase) -> Golden:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from codecbench.errors import DataError, UsageError
+from codecbench.files import read_text, without_mark, write_file
 from codecbench.links.model import BackgroundLink, FixedRateLink, Link, TcpRampLink, TraceLink
 from codecbench.names import pick, suggestion
 
@@ -31,7 +33,7 @@ def to_json(link: Link) -> str:
 def from_json(text: str, label: str = "link") -> Link:
     """Return the link that `to_json` wrote. Raises DataError, starting with the label, for any other text."""
     try:
-        document = json.loads(text)
+        document = json.loads(without_mark(text))
     except ValueError as error:
         raise DataError(f"{label} is no JSON ({error}); make it with `codecbench link fit --out`") from error
     return _built(document, label)
@@ -42,7 +44,7 @@ def load_link(path: Path) -> Link:
     if path.suffix in TRACE_ENDINGS:
         return TraceLink.read(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DataError(f"link file {path} cannot be read: {reason}") from error
@@ -66,8 +68,7 @@ def read_pairs(path: Path) -> tuple[list[float], list[float]]:
     `network_ms`. Raises DataError, with the line, for invalid numbers.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, skipinitialspace=True))
+        rows = list(csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DataError(f"{path} cannot be read: {reason}") from error
@@ -92,15 +93,7 @@ def read_pairs(path: Path) -> tuple[list[float], list[float]]:
 def write_pairs(path: Path, payload_bytes: Sequence[int], ms: Sequence[float]) -> None:
     """Write pairs as a CSV file for `read_pairs`. Raises UsageError if it cannot be written."""
     lines = ["bytes,ms", *(f"{size},{time:.4f}" for size, time in zip(payload_bytes, ms, strict=True))]
-    write_text(path, "\n".join(lines) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file. Raises UsageError if it cannot be written."""
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {path} ({error.strerror}); choose another file") from error
+    write_file(path, "\n".join(lines) + "\n")
 
 
 def _plain(link: Link) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codecbench.errors import DataError, UsageError
+from codecbench.files import read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -272,7 +273,7 @@ class TraceLink(Link):
     def read(cls, path: Path, *, name: str | None = None, latency_s: float = 0.0) -> TraceLink:
         """Read a Mahimahi trace file. Raises DataError, with the line, if it is missing or damaged."""
         try:
-            lines = path.read_text(encoding="ascii").splitlines()
+            lines = read_text(path).splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"trace {path} cannot be read ({error}); give a text file of milliseconds") from error
         while lines and not lines[-1].strip():

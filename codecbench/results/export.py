@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import types
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from codecbench.errors import UsageError
+from codecbench.files import write_file
 from codecbench.results.record import Record
 
 ENDINGS = (".csv", ".parquet")
@@ -35,10 +37,7 @@ def export(records: Sequence[Record], path: Path) -> int:
     if ending not in ENDINGS:
         raise UsageError(f"cannot export to {path.name!r}: the file name must end in {' or '.join(ENDINGS)}")
     rows = [_row(record) for record in records]
-    try:
-        _write_csv(rows, path) if ending == ".csv" else _write_parquet(rows, path)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}; choose another file") from error
+    write_file(path, _csv(rows) if ending == ".csv" else _parquet(rows))
     return len(rows)
 
 
@@ -74,17 +73,20 @@ def _flat(values: Mapping[str, Any], prefix: str, known: Mapping[str, Any]) -> I
             yield from _flat(value, f"{column}_", known)
 
 
-def _write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, list(columns()), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, list(columns()), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
 
 
-def _write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+def _parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     arrow = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
     schema = pa.schema([(name, arrow[kind]) for name, kind in columns().items()])
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), path)
+    stream = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), stream)
+    return stream.getvalue()

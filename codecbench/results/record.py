@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from codecbench.errors import DataError
+from codecbench.files import without_mark
 from codecbench.results.cell import digest as canonical_digest
 from codecbench.workload import Subset
 
@@ -293,7 +294,7 @@ def parse(text: str, label: str) -> Record:
     written.
     """
     try:
-        values: Any = json.loads(text)
+        values: Any = json.loads(without_mark(text))
     except json.JSONDecodeError as error:
         raise DataError(f"{label} is not JSON ({error}); delete it and run again") from error
     schema = values.get("schema") if isinstance(values, dict) else None

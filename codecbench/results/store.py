@@ -3,15 +3,16 @@
 The Parquet file with the per-sample columns is written first. The JSON file, written atomically with the checksum of
 the Parquet file, completes the record. A Parquet file without a JSON file is a finished accuracy pass without timing;
 its metadata has all that a later run needs to continue.
+
+A cell that has a record already is measured into a file beside it, `<stem>.parquet.new`. Record and samples are
+replaced when the new ones are finished; at every moment the record in the JSON file names samples that are there.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.devices.layers import ModelLayers
 from codecbench.errors import DataError, UsageError
+from codecbench.files import read_text, reason_of, replace_file
 from codecbench.results.cell import CellKey
 from codecbench.results.record import Record, Samples, parse
 
@@ -32,8 +34,14 @@ PARTIAL = b"codecbench"
 LAYERS = "layers.json"
 """The file name of a workload's layers, beside the folders of its splits."""
 
-_CELL_STEM = re.compile(r"-[0-9a-f]{12}$")
-"""The end of a record's file name without ending: the cell's hash."""
+SAMPLES, NEW_SAMPLES = ".parquet", ".parquet.new"
+"""The endings of a cell's samples: those of its record or of its first pass, and those of a pass beside a record."""
+
+_CELL_STEM = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9._=-]*-[0-9a-f]{12}")
+"""A record's file name without ending; the cell's hash comes last."""
+
+_LEFT_OVER = re.compile(rf"\.?({_CELL_STEM.pattern}\.(json|parquet|parquet\.new)|{re.escape(LAYERS)})(\.[0-9]+)?\.tmp")
+"""The temporary file of a write that was killed."""
 
 
 class Store:
@@ -61,8 +69,9 @@ class Store:
                 raise UsageError(
                     f"another run is writing to {self.out}; wait for it or choose another --out"
                 ) from error
-            for left_over in self.out.rglob("*.tmp"):
-                left_over.unlink()
+            for left_over in (*self.out.glob("*/*.tmp"), *self.out.glob("*/*/*.tmp")):
+                if _LEFT_OVER.fullmatch(left_over.name):
+                    left_over.unlink(missing_ok=True)
             try:
                 yield
             except BaseException:
@@ -74,11 +83,15 @@ class Store:
                 raise
 
     def records(self) -> list[Record]:
-        """Return all records, by path. Raises UsageError without a folder, DataError for an unreadable record."""
+        """Return all records, by path. Raises UsageError without a folder, DataError for an unreadable record.
+
+        Files and folders of other programs are passed over: hidden ones, copies under another name, and notes.
+        """
         if not self.out.is_dir():
             raise UsageError(f"no results in {self.out}; run 'codecbench run --out {self.out}' first")
-        paths = sorted(p for p in self.out.glob("*/*/*.json") if _CELL_STEM.search(p.stem))
-        return [_read(p) for p in paths]
+        paths = (p for p in self.out.glob("*/*/*.json") if _CELL_STEM.fullmatch(p.stem) and not self._is_hidden(p))
+        read = [(path, _read(path)) for path in sorted(paths) if path.is_file()]
+        return [record for path, record in read if path == self._path(CellKey(**record.key.model_dump()), ".json")]
 
     def find(self, key: CellKey) -> Record | None:
         """Return the record of a cell, or None if there is none or its samples are missing.
@@ -86,7 +99,7 @@ class Store:
         Raises DataError if the record is unreadable or its samples are damaged.
         """
         path = self._path(key, ".json")
-        if not path.exists():
+        if not path.is_file():
             return None
         record = _read(path)
         if record.samples is not None:
@@ -115,7 +128,10 @@ class Store:
     def write_samples(
         self, key: CellKey, columns: Mapping[str, NDArray[np.generic]], partial: Mapping[str, Any]
     ) -> Samples:
-        """Write the per-sample columns, and the values of `partial` into the file's metadata; see `partial`."""
+        """Write the per-sample columns, and the values of `partial` into the file's metadata; see `partial`.
+
+        Samples of a record stay as they are, until `write` replaces it.
+        """
         import io
 
         import pyarrow as pa
@@ -132,7 +148,7 @@ class Store:
             table, buffer, compression="zstd", compression_level=12, write_statistics=False,
             use_dictionary=[name for name in columns if name not in encodings], column_encoding=encodings,
         )  # fmt: skip
-        path = self._path(key, ".parquet")
+        path = self._pass_path(key)
         self._write(path, buffer.getvalue())
         return Samples(file=path.name, sha256=hashlib.sha256(buffer.getvalue()).hexdigest(), rows=table.num_rows)
 
@@ -141,8 +157,8 @@ class Store:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        path = self._path(key, ".parquet")
-        if not path.exists():
+        path = self._pass_path(key)
+        if not path.is_file():
             return None
         try:
             table = pq.read_table(path)
@@ -152,8 +168,31 @@ class Store:
         return _columns(table), values, Samples(file=path.name, sha256=_sha256(path), rows=table.num_rows)
 
     def write(self, key: CellKey, record: Record) -> None:
-        """Write a record, which completes its cell."""
-        self._write(self._path(key, ".json"), record.to_text().encode())
+        """Write a record, which completes its cell and replaces an earlier record with its samples."""
+        path, samples, beside = (self._path(key, ending) for ending in (".json", SAMPLES, NEW_SAMPLES))
+        if record.samples is not None and record.samples.file == beside.name:
+            if _sum_or_none(samples) != record.samples.sha256:
+                # The record is the new one from here on; a run that finds it so does the rest, by `settle`.
+                self._write(path, record.to_text().encode())
+            self._write(samples, beside.read_bytes())
+            record = record.model_copy(update={"samples": record.samples.model_copy(update={"file": samples.name})})
+        self._write(path, record.to_text().encode())
+        self.forget_pass(key, record)
+
+    def settle(self, key: CellKey, record: Record) -> Record:
+        """Finish the replacement of a record that was interrupted, if there is one; return the record as it is then."""
+        if record.samples is None or record.samples.file != self._path(key, NEW_SAMPLES).name:
+            return record
+        self.write(key, record)
+        return self.find(key) or record
+
+    def forget_pass(self, key: CellKey, record: Record) -> None:
+        """Remove the samples of the cell that its record does not name: those of a pass that is not wanted any more."""
+        named = record.samples.file if record.samples is not None else None
+        for path in (self._path(key, SAMPLES), self._path(key, NEW_SAMPLES)):
+            if path.name != named:
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
 
     def layers(self, workload: str) -> ModelLayers | None:
         """Return the layers of a workload's full model, or None if no run has written them.
@@ -161,16 +200,16 @@ class Store:
         Raises DataError if the file is damaged.
         """
         path = self._layers_path(workload)
-        if not path.exists():
+        if not path.is_file():
             return None
         try:
-            return ModelLayers.from_json(json.loads(path.read_text(encoding="utf-8")))
+            return ModelLayers.from_json(json.loads(read_text(path)))
         except (OSError, ValueError, DataError) as error:
             raise DataError(f"{path} cannot be read ({error}); delete it and run again") from error
 
     def all_layers(self) -> dict[str, ModelLayers]:
         """Return the layers of all workloads that have them, by name. Raises DataError as `layers` does."""
-        names = sorted(path.parent.name for path in self.out.glob(f"*/{LAYERS}"))
+        names = sorted(path.parent.name for path in self.out.glob(f"*/{LAYERS}") if not self._is_hidden(path))
         return {name: found for name in names if (found := self.layers(name)) is not None}
 
     def write_layers(self, workload: str, layers: ModelLayers) -> None:
@@ -183,34 +222,29 @@ class Store:
     def _layers_path(self, workload: str) -> Path:
         return self.out / workload / LAYERS
 
-    def discard(self, key: CellKey) -> None:
-        """Remove a cell's record and samples, so that a run measures it again."""
-        for ending in (".json", ".parquet"):
-            self._path(key, ending).unlink(missing_ok=True)
-
     def _path(self, key: CellKey, ending: str) -> Path:
         return self.out / key.folder / (key.stem + ending)
 
+    def _pass_path(self, key: CellKey) -> Path:
+        """Return where an accuracy pass keeps its samples: beside those of the cell's record if it has one."""
+        return self._path(key, NEW_SAMPLES if self._path(key, ".json").exists() else SAMPLES)
+
+    def _is_hidden(self, path: Path) -> bool:
+        return any(part.startswith(".") for part in path.relative_to(self.out).parts)
+
     def _write(self, path: Path, content: bytes) -> None:
-        temporary = path.with_name(path.name + ".tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
+            replace_file(path, content)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
-            cause = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
             raise DataError(
-                f"cannot write {path}: {cause}; earlier records are kept, so run the same command again"
+                f"cannot write {path}: {reason_of(error)}; earlier records are kept, so run the same command again"
             ) from error
 
 
 def _read(path: Path) -> Record:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({error}); delete it and run again") from error
     return parse(text, str(path))
@@ -221,9 +255,13 @@ def _columns(table: Any) -> dict[str, NDArray[Any]]:
 
 
 def _check_sum(path: Path, expected: str) -> None:
-    found = _sha256(path) if path.exists() else "no file"
+    found = _sum_or_none(path) or "no file"
     if found != expected:
         raise DataError(f"{path} is damaged: expected sha256 {expected}, found {found}; run the cell again")
+
+
+def _sum_or_none(path: Path) -> str | None:
+    return _sha256(path) if path.is_file() else None
 
 
 def _sha256(path: Path) -> str:

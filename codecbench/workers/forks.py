@@ -6,7 +6,8 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -41,19 +42,30 @@ class ForkServer(WorkerClient):
     def fork(self, connection: socket.socket, log: int, home: Path, memory_limit_bytes: int) -> int:
         """Fork a process that answers at `connection` and prints to `log`; return its process id."""
         self.ready()
-        self.send("fork", {"home": str(home), "memory_bytes": memory_limit_bytes})
-        socket.send_fds(self._control, [b"\0"], [connection.fileno(), log])
-        return int(self.receive().fields["pid"])
+        with self._exchange():
+            self.send("fork", {"home": str(home), "memory_bytes": memory_limit_bytes})
+            socket.send_fds(self._control, [b"\0"], [connection.fileno(), log])
+            return int(self.receive().fields["pid"])
 
     def end_of(self, pid: int, *, wait_s: float) -> int | None:
         """Return the exit status of a forked process, negative for a signal; None if it runs on after `wait_s`."""
-        status = self.call("wait", {"pid": pid, "wait_s": wait_s}).fields["status"]
+        with self._exchange():
+            status = self.call("wait", {"pid": pid, "wait_s": wait_s}).fields["status"]
         return None if status is None else int(status)
 
     def ready(self) -> None:
         """Wait until the process has imported everything. Raises WorkerError if it could not."""
         if self.pending:
             self.receive()
+
+    @contextmanager
+    def _exchange(self) -> Iterator[None]:
+        """End the process if its block is interrupted: the next request would get the answer to this one."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Kill the process and remove its folder."""

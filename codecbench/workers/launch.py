@@ -10,11 +10,11 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
+from codecbench import folders
 from codecbench.measure import memory_bytes
 from codecbench.workers.protocol import Role
 from codecbench.workload import data_folders
@@ -109,7 +109,7 @@ def parent_connection(parent_end: socket.socket) -> Connection[Any, Any]:
 
 def make_folder(role: Role) -> tuple[Path, Path]:
     """Make a worker's folder; return it and the empty folder in it that is the worker's home."""
-    folder = Path(tempfile.mkdtemp(prefix=f"codecbench-{role}-"))
+    folder = folders.make_folder(role)
     home = folder / "home"
     home.mkdir()
     return folder, home
@@ -129,7 +129,8 @@ def kill_session(pid: int) -> None:
 def describe_end(status: int, folder: Path) -> str:
     """Return an exit status, negative for a signal, in words, with the last line of the worker's output."""
     log = folder / "stderr"
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.exists() else []
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    lines = [line for line in text.splitlines() if line.strip()]
     if status < 0:
         cause = f"was killed by {signal.Signals(-status).name}"
         if -status == signal.SIGKILL:
@@ -149,7 +150,8 @@ def _environment(role: Role, home: Path) -> dict[str, str]:
 
     Only the device's model process gets dataset folders: no other reads inputs.
     """
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "CODECBENCH_"))}
+    left_out = ("XDG_", "CODECBENCH_", "PYTHONIOENCODING")
+    env = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
     # A codec under test may be in a folder that only pytest or a script has put on the path.
     env["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(str(Path(p).resolve()) for p in sys.path))
     if role == "device":
@@ -168,5 +170,5 @@ def _environment(role: Role, home: Path) -> dict[str, str]:
     env.setdefault("MALLOC_TRIM_THRESHOLD_", str(1 << 30))
     env.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 << 20))
     env.update(home_variables(home))
-    env.update(PYTHONUSERBASE=site.getuserbase(), PYTHONDONTWRITEBYTECODE="1")
+    env.update(PYTHONUSERBASE=site.getuserbase(), PYTHONDONTWRITEBYTECODE="1", PYTHONUTF8="1")
     return env

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import STEADY, TINY_WORKLOAD, Cli, Ended
+from support.cli import STEADY, TINY_WORKLOAD, Cli, Ended, put
 
 import codecbench
+from codecbench.stopping import stopped_by_signals
 
 # --- help and names -------------------------------------------------------------------------------------------------
 
@@ -126,6 +130,124 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def command(*words: str, **environment: str) -> dict[str, Any]:
+    """What `subprocess.run` takes to run a command with these environment variables."""
+    called = [sys.executable, "-m", "codecbench.cli.main", *words]
+    return {"args": called, "env": {**os.environ, **environment}, "check": False}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["list", "links"]])
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_output_that_nobody_reads_is_no_error(words: list[str], stream: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    other = "stderr" if stream == "stdout" else "stdout"
+    done = subprocess.run(**command(*words), **{stream: writer, other: subprocess.PIPE})
+    os.close(writer)
+    assert done.returncode in (0, 1)  # Typer ends its own texts with 1
+    assert done.stderr in (None, b"")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["list", "links"]])
+def test_output_to_a_full_disk_is_one_line(words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(**command(*words), stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "the disk is full" in line
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_no_error(closed: str) -> None:
+    called = f"exec {shlex.quote(sys.executable)} -m codecbench.cli.main list links {closed}"
+    assert subprocess.run(["/bin/sh", "-c", called], capture_output=True, check=False).returncode == 0
+
+
+# --- terminals without Unicode --------------------------------------------------------------------------------------
+
+C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+WRITES = """
+from codecbench.cli.options import echo, print_any_text, show
+print_any_text()
+text = "dagger \\u2020, degree \\u00b0, section \\u00a7, minus \\u2212, x \\u00d7, caf\\u00e9, \\u6f22, \\udcff"
+show(text)
+echo(text)
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "shown"),
+    [
+        ({"PYTHONIOENCODING": "ascii"}, "dagger +, degree ^, section #, minus -, x x, cafe, ?, ?"),
+        (C_LOCALE, "dagger +, degree ^, section #, minus -, x x, cafe, ?, ?"),
+        (
+            {"PYTHONIOENCODING": "latin-1"},
+            "dagger +, degree \u00b0, section \u00a7, minus -, x \u00d7, caf\u00e9, ?, ?",
+        ),
+        (
+            {"PYTHONIOENCODING": "utf-8"},
+            "dagger \u2020, degree \u00b0, section \u00a7, minus \u2212, x \u00d7, caf\u00e9, \u6f22, ?",
+        ),
+    ],
+    ids=["ascii", "the C locale", "latin-1", "utf-8"],
+)  # fmt: skip
+def test_every_text_can_be_printed(environment: dict[str, str], shown: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WRITES], env={**os.environ, **environment}, capture_output=True, check=True
+    )
+    encoding = environment.get("PYTHONIOENCODING", "ascii")
+    assert done.stdout.decode(encoding) == done.stderr.decode(encoding) == shown + "\n"
+
+
+def test_a_table_is_printed_in_the_c_locale(tmp_path: Path) -> None:
+    put(tmp_path / "out", isolation="audit")
+    (tmp_path / "caf\u00e9.toml").write_text('codec = ["\u00e9"]', encoding="utf-8")
+    done = subprocess.run(
+        **command("table", "--budget", "1", "--out", str(tmp_path / "out"), **C_LOCALE), capture_output=True
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    done = subprocess.run(**command("run", str(tmp_path / "caf\u00e9.toml"), **C_LOCALE), capture_output=True)
+    assert done.stderr.decode("ascii").startswith("codecbench: no codec 'e'")
+    assert done.returncode == 2
+
+
+# --- signals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Puts the handlers of signals back."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    with stopped_by_signals():
+        pass  # forgets the signals of the test
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_command_ends_at_a_signal_as_at_ctrl_c(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, handlers: None, number: signal.Signals
+) -> None:
+    ended: list[str] = []
+
+    def work(*_arguments: Any) -> None:
+        try:
+            os.kill(os.getpid(), number)
+            ended.append("went on")
+        finally:
+            os.kill(os.getpid(), signal.SIGHUP)  # a second one, as from a terminal that closes
+            ended.append("tidied up")
+
+    monkeypatch.setattr("codecbench.cli.authors.manager", work)
+    found = cli("list", "codecs")
+    assert (found.status, ended) == (130, ["tidied up"])
+    assert found.error == "codecbench: stopped; finished cells are kept, and the same command goes on from there"
 
 
 # --- lists ----------------------------------------------------------------------------------------------------------

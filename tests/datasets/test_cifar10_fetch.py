@@ -307,6 +307,26 @@ def test_a_download_without_end_is_given_up(
         Cifar10ResNet20.fetch(tmp_path, lambda line: None)
 
 
+def test_what_a_killed_fetch_left_is_removed(small: Sets, serve: Any, npm: Any, tmp_path: Path) -> None:
+    left = tmp_path / "cifar10" / ".fetch-killed"
+    left.mkdir(parents=True)
+    (left / "cifar-10-binary.tar.gz").write_bytes(b"half")
+    serve(official_archive(small))
+    Cifar10ResNet20.fetch(tmp_path, lambda line: None)
+    assert_fetched(tmp_path, small)
+    assert not left.exists()
+
+
+def test_a_fetch_that_is_under_way_is_left_alone(small: Sets, tmp_path: Path) -> None:
+    scratch = tmp_path / "cifar10" / ".fetch-other"
+    scratch.mkdir(parents=True)
+    with fetch._locked(scratch.parent):
+        scratch.mkdir()
+        with pytest.raises(DataError, match=r"another command is fetching CIFAR-10 to .*cifar10; wait for it"):
+            Cifar10ResNet20.fetch(tmp_path, lambda line: None)
+        assert scratch.exists()
+
+
 def test_a_folder_that_cannot_be_written_is_named(small: Sets, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"cannot write CIFAR-10 to .*file.cifar10: .*; name another folder"):

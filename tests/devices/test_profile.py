@@ -141,6 +141,12 @@ def test_another_file_is_refused_in_one_line(tmp_path: Path, change: dict[str, A
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(profile().to_text(), encoding="utf-8-sig")
+    assert DeviceProfile.load(path) == profile()
+
+
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file"):
         DeviceProfile.load(tmp_path / "none.json")

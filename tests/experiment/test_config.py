@@ -66,6 +66,7 @@ def test_every_key_may_stand_in_the_file(write: Write) -> None:
         seed = 3
         plugin = ["a.py", "sub/b.py"]
         data_dir = "data"
+        cache_dir = "cache"
         out = "results"
         timeout_s = 1.5
         max_fit_s = 2
@@ -79,10 +80,17 @@ def test_every_key_may_stand_in_the_file(write: Write) -> None:
     assert config.model_dump() == {
         "workload": "tiny", "codec": ["raw", "steady:bits=16"], "split": ["input"], "all_splits": True,
         "preset": "full", "samples": 12, "seed": 3, "plugin": [folder / "a.py", folder / "sub" / "b.py"],
-        "data_dir": folder / "data", "out": folder / "results", "timeout_s": 1.5, "max_fit_s": 2.0,
-        "scratch_gb": 0.5, "torch_device": "cuda", "fresh": True,
+        "data_dir": folder / "data", "cache_dir": folder / "cache", "out": folder / "results", "timeout_s": 1.5,
+        "max_fit_s": 2.0, "scratch_gb": 0.5, "torch_device": "cuda", "fresh": True,
     }  # fmt: skip
     assert set(config.model_dump()) == set(RunConfig.model_fields)
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b'\xef\xbb\xbfseed = 3\r\ncodec = ["caf\xc3\xa9"]\r\n')
+    config = load(path, {})
+    assert (config.seed, config.codec) == (3, ["caf\u00e9"])
 
 
 def test_options_win_over_the_file_also_where_they_are_zero(write: Write) -> None:

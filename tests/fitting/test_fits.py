@@ -13,12 +13,12 @@ import pytest
 from support.paths import LEARNING, TINY
 from support.runs import KeptProcesses, RecordingReporter
 
-from codecbench.errors import UsageError
+from codecbench.errors import DataError, UsageError
 from codecbench.experiment.cells import FitSummary
 from codecbench.experiment.config import RunConfig
 from codecbench.fitting import states
 from codecbench.fitting.fitter import Fitter
-from codecbench.fitting.states import PartialFit
+from codecbench.fitting.states import FittedState, PartialFit
 from codecbench.harness.run import Run
 from codecbench.results.store import Store
 
@@ -226,6 +226,66 @@ def test_a_fit_that_was_killed_goes_on(tmp_path: Path) -> None:
     assert json.loads(state.edge)["saved"] == "half"
     assert state.fit_s is not None
     assert 1_000 < state.fit_s < 1_060
+
+
+# --- a cache that cannot be written to ------------------------------------------------------------------------------
+
+
+def below_a_file(tmp_path: Path) -> Path:
+    """A folder that nobody can make."""
+    (tmp_path / "file").touch()
+    return tmp_path / "file" / "cache"
+
+
+@pytest.mark.parametrize("named_by", ["option", "environment"])
+def test_a_run_goes_on_where_its_states_cannot_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named_by: str
+) -> None:
+    options: dict[str, Any] = {}
+    if named_by == "option":
+        options["cache_dir"] = below_a_file(tmp_path)
+    else:
+        monkeypatch.setenv("CODECBENCH_CACHE", str(below_a_file(tmp_path)))
+    with job("chained", **options) as (run, reporter):
+        cells = run.plan()
+        fitted = [run.fits.state_of(cell) for cell in cells]
+        again = [run.fits.state_of(cell) for cell in cells]
+    assert again == fitted  # found, not fitted anew
+    with job("chained") as (run, _):
+        usual = [run.fits.state_of(cell) for cell in run.plan()]
+    assert [state.edge for state in fitted] == [state.edge for state in usual]
+    folder = below_a_file(tmp_path) / "states"
+    assert reporter.logged == [
+        f"cannot write to {folder} (Not a directory): fitted states are not kept for later runs; "
+        "--cache-dir names another folder"
+    ]
+
+
+def test_states_are_kept_in_the_folder_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CODECBENCH_CACHE", str(tmp_path / "by the environment"))
+    fit("chained")
+    fit("chained", cache_dir=tmp_path / "by the option")
+    assert kept(tmp_path / "by the option" / "states") == kept(tmp_path / "by the environment" / "states") != []
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_fit_whose_states_cannot_be_kept_says_so_before_it_fits(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot write to .*states \(Not a directory\); name another .* --cache-dir"):
+        fit("chained", cache_dir=below_a_file(tmp_path))
+
+
+def test_a_fit_into_a_folder_needs_no_cache(tmp_path: Path) -> None:
+    summary, reporter = fit("dies-once", cache_dir=below_a_file(tmp_path), into=tmp_path / "shipped")
+    assert len(summary.failures) == 1
+    assert len(reporter.logged) == 1
+    summary, _ = fit("chained", cache_dir=below_a_file(tmp_path), into=tmp_path / "shipped")
+    assert (summary.fitted, summary.failures) == (len(kept(tmp_path / "shipped" / "chained")), [])
+
+
+def test_a_user_without_a_home_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_arguments: Path("~/.cache/codecbench"))
+    with pytest.raises(DataError, match=r"cannot write to .*states \(Not a directory\)"):
+        states.keep("0123", FittedState())
 
 
 def test_fresh_starts_over() -> None:

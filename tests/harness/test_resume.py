@@ -30,11 +30,14 @@ from support.runs import (
     run,
 )
 
+from codecbench.errors import WorkerDied
 from codecbench.harness.accuracy import AccuracyPass
 from codecbench.harness.run import Run
+from codecbench.harness.timing import TimingPass
 from codecbench.registry import resolve
 from codecbench.results.record import SCHEMA, NewerSchemaError
 from codecbench.results.store import Store
+from codecbench.stopping import stopped_by_signals
 
 # --- what is measured again -----------------------------------------------------------------------------------------
 
@@ -78,6 +81,82 @@ def test_fresh_measures_again(tmp_path: Path, shared: KeptProcesses) -> None:
     assert (summary.ok, summary.present) == (1, 0)
     assert before.keys() == after.keys()
     assert not before.items() & after.items()
+
+
+@pytest.mark.parametrize("why", ["fresh", "stale", "too few choice samples", "damaged"])
+@pytest.mark.parametrize("moment", ["scoring", "timing"])
+def test_a_record_stays_until_the_new_one_is_finished(
+    tmp_path: Path, shared: KeptProcesses, monkeypatch: pytest.MonkeyPatch, why: str, moment: str
+) -> None:
+    out, options = tmp_path / "out", {"plugin": (plugin_with(tmp_path),), "fresh": why == "fresh"}
+    if why == "too few choice samples":
+        monkeypatch.setattr("codecbench.experiment.config.QUICK_CHOICE_SAMPLES", 10)
+        options["preset"] = "full"
+    run(out, "mine:bits=16", plugin=(plugin_with(tmp_path),))
+    if why == "stale":
+        options["plugin"] = (plugin_with(tmp_path, ("bits: int\n", "bits: int\n    edited = True\n")),)
+    if why == "damaged":
+        (path,) = out.glob("*/*/*.json")
+        path.write_bytes(path.read_bytes()[:-9])
+    before = {path: path.read_bytes() for path in out.glob("*/*/*") if path.is_file()}
+    with monkeypatch.context() as patch:
+        if moment == "scoring":
+            patch.setattr(AccuracyPass, "measure", interrupt)
+        else:
+            patch.setattr(TimingPass, "measure", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(out, "mine:bits=16", **options)
+    assert {path: path.read_bytes() for path in before} == before
+    summary, _ = run(out, "mine:bits=16", **options)
+    assert (summary.ok, summary.present) == (1, 0)
+    assert {path for path in out.glob("*/*/*") if path.is_file()} == set(before)
+    record = record_of(out, "mine")
+    assert len(Store(out).samples(record)["sample_id"]) == 64 + 24
+    assert all(path.read_bytes() != content for path, content in before.items() if path.suffix == ".json")
+
+
+def interrupt(*_arguments: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_codec_whose_process_is_ended_by_a_signal_has_not_failed(
+    tmp_path: Path, shared: KeptProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The interruption is lost in an error of what is torn down, as when a process ends in the middle of an answer."""
+
+    def torn_down(*_arguments: Any) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            raise WorkerDied("the codec process was killed by SIGKILL")
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(AccuracyPass, "measure", torn_down)
+            with pytest.raises(KeyboardInterrupt), stopped_by_signals():
+                run(tmp_path, "steady:bits=16")
+    finally:
+        with stopped_by_signals():
+            pass  # forgets the signal
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert not list(tmp_path.glob("*/*/*.json"))
+    summary, _ = run(tmp_path, "steady:bits=16")
+    assert (summary.ok, summary.failed) == (1, 0)
+
+
+def test_what_an_interrupted_fresh_run_left_is_removed_where_the_record_is_wanted(
+    tmp_path: Path, shared: KeptProcesses
+) -> None:
+    run(tmp_path, "steady:bits=16")
+    before = files_of(tmp_path, ".json") | files_of(tmp_path, ".parquet")
+    interrupt_timing(tmp_path, "steady:bits=16", fresh=True)
+    assert len(list(tmp_path.glob("*/*/*.parquet.new"))) == 1
+    summary, _ = run(tmp_path, "steady:bits=16")
+    assert (summary.ok, summary.present) == (0, 1)
+    assert not list(tmp_path.glob("*/*/*.parquet.new"))
+    assert files_of(tmp_path, ".json") | files_of(tmp_path, ".parquet") == before
 
 
 def test_an_accuracy_pass_whose_timing_is_missing_is_not_done_again(
@@ -168,14 +247,18 @@ COMMAND = ["run", "--workload", "tiny", "--samples", "all", "--split", "input", 
 COMMAND += ["--codec", "steady", "--codec", "skips-input", "--codec", "raises-when-asked"]
 
 
-def start(out: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "codecbench.cli.main", *COMMAND, "--out", str(out)]
+def start(out: Path, *options: str, **kept_open: Any) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "codecbench.cli.main", *COMMAND, "--out", str(out), *options]
     command += ["--plugin", str(TINY), "--plugin", str(MISBEHAVING)]
-    temporary = out.with_name(out.name + "-tmp")
+    temporary = temporary_of(out)
     temporary.mkdir(exist_ok=True)
-    return subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(temporary)}
-    )
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | kept_open
+    return subprocess.Popen(command, env={**os.environ, "TMPDIR": str(temporary)}, **streams)
+
+
+def temporary_of(out: Path) -> Path:
+    """The temporary folder of the runs that write to `out`."""
+    return out.with_name(out.name + "-tmp")
 
 
 def finish(out: Path) -> dict[str, Any]:
@@ -213,22 +296,55 @@ def test_a_killed_run_goes_on_where_it_was(
     assert finish(out) == undisturbed[0]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
+def test_a_signal_leaves_nothing_in_the_temporary_folder(
+    tmp_path: Path, undisturbed: tuple[dict[str, Any], float], number: signal.Signals
+) -> None:
+    out = tmp_path / "out"
+    process = start(out, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 300
+    while not exists(out, ".parquet"):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    assert list(temporary_of(out).iterdir())
+    process.send_signal(number)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert said.splitlines()[-1].startswith(b"codecbench: stopped; finished cells are kept")
+    assert not list(temporary_of(out).iterdir())
+    assert_is_part_of(undisturbed[0], out)
+
+
 @pytest.mark.slow
 def test_a_run_ended_at_random_moments_loses_nothing(tmp_path: Path, undisturbed: tuple[dict[str, Any], float]) -> None:
-    """Half of the signals hit one run again and again, half a fresh one each. `KILLS` sets their number."""
+    """A third of the signals hits one run again and again, a third a new one each, a third runs with --fresh.
+
+    `KILLS` sets their number.
+    """
     content, seconds = undisturbed
     rng = random.Random(20)
+    measured = tmp_path / "measured"
+    assert finish(measured) == content
     for number in range(int(os.environ.get("KILLS", "20"))):
-        out = tmp_path / ("again" if number % 2 else f"fresh-{number}")
-        process = start(out)
+        kind = ("new", "again", "measured")[number % 3]
+        out = tmp_path / (f"new-{number}" if kind == "new" else kind)
+        process = start(out, *(["--fresh"] if kind == "measured" else []))
         time.sleep(rng.uniform(0.0, seconds))
-        process.send_signal(rng.choice([signal.SIGKILL, signal.SIGTERM]))
-        process.wait()
+        signal_sent = rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+        process.send_signal(signal_sent)
+        status = process.wait()
+        if signal_sent != signal.SIGKILL and status == 130:
+            assert not list(temporary_of(out).glob("*"))
         assert_is_part_of(content, out)
-        if number % 2 == 0:
+        if kind == "new":
             assert finish(out) == content
             shutil.rmtree(out)
-    assert finish(tmp_path / "again") == content
+        if kind == "measured":
+            assert_keeps_its_records(out, content)
+    for out in (tmp_path / "again", measured):
+        assert finish(out) == content
+        assert not list(temporary_of(out).glob("*"))
 
 
 def assert_is_part_of(whole: Mapping[str, Any], out: Path) -> None:
@@ -239,3 +355,12 @@ def assert_is_part_of(whole: Mapping[str, Any], out: Path) -> None:
         assert not samples.exists() or samples.read_bytes() == whole[str(samples.relative_to(out))]
     for path in out.rglob("*.parquet"):
         assert is_start_of(path.read_bytes(), whole[str(path.relative_to(out))])
+
+
+def assert_keeps_its_records(out: Path, whole: Mapping[str, Any]) -> None:
+    """Every record is there, once, with its samples."""
+    records = Store(out).records()
+    assert len({record.cell for record in records}) == len(records)
+    assert len(records) == len([name for name in whole if name.endswith(".json")])
+    for record in records:
+        assert record.samples is None or len(Store(out).samples(record)["sample_id"]) == record.samples.rows

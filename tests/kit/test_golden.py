@@ -118,6 +118,28 @@ def test_a_raised_version_asks_for_new_golden_files(kept):
     assert "is of version 2" in outcome.reason
 
 
+def test_files_of_other_programs_are_no_golden_files(kept):
+    (first, *_) = write_golden(kept(), specs=[FEATURES])
+    first.write_text(first.read_text(), encoding="utf-8-sig")
+    first.with_name(f"._{first.name}").write_bytes(bytes(4))
+    first.with_name("folder.json").mkdir()
+    assert golden_outcome(kept()).status == "passed"
+
+
+def test_golden_files_of_an_older_version_go_when_the_new_ones_are_written(kept, monkeypatch):
+    written = write_golden(kept(), specs=[FEATURES])
+    before = [path.read_bytes() for path in written]
+
+    def full(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("codecbench.kit.golden.replace_file", full)
+        with pytest.raises(DataError, match=r"cannot write golden file .* \(the disk is full\); make room"):
+            write_golden(kept(version=2), specs=[FEATURES])
+    assert [path.read_bytes() for path in written] == before
+
+
 def test_a_damaged_golden_file_is_named(kept):
     (first, *_) = write_golden(kept(), specs=[FEATURES])
     first.write_text(first.read_text()[:200])

@@ -78,6 +78,16 @@ def test_a_link_is_picked_by_name_or_by_file(tmp_path: Path) -> None:
         pick_link(str(tmp_path / "none.json"), registered)
 
 
+def test_files_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    link = FixedRateLink("mine", 1e6)
+    marked, trace, pairs = tmp_path / "l.json", tmp_path / "l.trace", tmp_path / "pairs.csv"
+    for path, text in ((marked, to_json(link)), (trace, "1\n2\n"), (pairs, "bytes,ms\n100,2\n")):
+        path.write_text(text, encoding="utf-8-sig")
+    assert load_link(marked) == from_json("\ufeff" + to_json(link)) == link
+    assert load_link(trace).name == "l"
+    assert read_pairs(pairs) == ([100], [2])
+
+
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "l.json"
     path.write_bytes(b"\xff\xfe{}")

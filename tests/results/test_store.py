@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from support.factories import make_record, make_samples
 
 from codecbench.errors import DataError, UsageError
+from codecbench.files import replace_file
 from codecbench.results.cell import CellKey
 from codecbench.results.record import Record
 from codecbench.results.store import Store
@@ -66,6 +68,62 @@ def test_records_come_by_file_name_and_other_files_are_left_alone(store: Store) 
     benchmarks.mkdir(parents=True)
     (benchmarks / "0001_before.json").write_text("pytest-benchmark's")
     assert store.records() == [first, second]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "._{stem}.json", ".{stem}.json", ".DS_Store", "Thumbs.db", "{stem}.json~", "{stem} (1).json", "{stem} 2.json",
+        "Copy of {stem}.json", "{stem}.sync-conflict-20260101-120000-ABCDEFG.json", "{stem} (conflicted copy).json",
+        "renamed-{stem}.json", "#{stem}.json#", ".{stem}.json.swp", "{stem}.json.bak", "~${stem}.json",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("damaged", [False, True])
+def test_files_of_other_programs_are_passed_over(store: Store, name: str, damaged: bool) -> None:
+    record = put(store)
+    (path,) = store.out.rglob("*.json")
+    other = path.with_name(name.format(stem=path.stem))
+    other.write_bytes(b"\x00\x05\x16\x07" if damaged and "renamed" not in name else path.read_bytes())
+    with store.locked():
+        assert store.records() == [record]
+        assert store.find(key_of(record)) == record
+    assert other.exists()
+
+
+def test_folders_named_like_records_and_hidden_folders_are_passed_over(store: Store) -> None:
+    record = put(store)
+    (path,) = store.out.rglob("*.json")
+    (path.parent / "beta-0123456789ab.json").mkdir()
+    (store.out / "toy" / "layers.json").mkdir()
+    hidden = store.out / ".trash" / "input"
+    hidden.mkdir(parents=True)
+    (hidden / path.name).write_text("{")
+    (hidden.parent / "layers.json").write_text("{")
+    assert store.records() == [record]
+    assert store.all_layers() == {}
+
+
+def test_temporary_files_of_other_programs_stay(store: Store) -> None:
+    put(store)
+    mine = [
+        store.out / "notes.tmp",
+        store.out / "toy" / "input" / "draft.tmp",
+        store.out / "a" / "b" / "c" / "deep.tmp",
+    ]
+    for path in mine:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    (store.out / "toy" / "folder.tmp").mkdir()
+    with store.locked():
+        assert all(path.exists() for path in mine)
+
+
+def test_a_byte_order_mark_is_no_damage(store: Store) -> None:
+    record = put(store)
+    (path,) = store.out.rglob("*.json")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert store.records() == [record]
+    assert store.find(key_of(record)) == record
 
 
 def test_no_results(store: Store) -> None:
@@ -145,12 +203,82 @@ def test_a_record_that_cannot_be_read_is_named(store: Store, content: bytes) -> 
         assert "\n" not in str(caught.value)
 
 
-def test_discarding_removes_both_files(store: Store) -> None:
-    kept, gone = put(store, "stem"), put(store, "input")
-    store.discard(key_of(gone))
-    store.discard(key_of(gone))
-    assert store.records() == [kept]
-    assert len(files(store)) == 2
+def raw_files(store: Store) -> dict[str, bytes]:
+    return {name: (store.out / name).read_bytes() for name in files(store)}
+
+
+def assert_records_have_their_samples(store: Store) -> None:
+    for record in store.records():
+        assert record.samples is None or len(store.samples(record)["numerator"]) == record.samples.rows
+
+
+def replacement(store: Store, record: Record, outcomes: Sequence[int], reason: str = "again") -> Record:
+    """A finished pass of a cell that has a record, up to the writing of the new record."""
+    samples = store.write_samples(key_of(record), make_samples(list(outcomes)), PARTIAL)
+    return record.model_copy(update={"samples": samples, "reason": reason}).with_digest()
+
+
+def test_a_pass_beside_a_record_leaves_it_whole_and_takes_its_place_at_the_end(store: Store) -> None:
+    old = put(store)
+    names, before = files(store), raw_files(store)
+    new = replacement(store, old, [0, 0, 0])
+    assert {name: content for name, content in raw_files(store).items() if name in names} == before
+    assert store.find(key_of(old)) == old
+    partial = store.partial(key_of(old))
+    assert partial is not None
+    assert partial[0]["numerator"].tolist() == [0, 0, 0]
+    store.write(key_of(old), new)
+    assert files(store) == names
+    (found,) = store.records()
+    assert found.reason == "again"
+    assert store.samples(found)["numerator"].tolist() == [0, 0, 0]
+
+
+def test_a_failed_cell_takes_the_place_of_a_measured_one(store: Store) -> None:
+    old = put(store)
+    replacement(store, old, [1, 1])
+    store.write(key_of(old), make_record(status="failed"))
+    assert [record.status for record in store.records()] == ["failed"]
+    assert len(files(store)) == 1
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing that follows is run."""
+
+
+@pytest.mark.parametrize("outcomes", [[0, 0, 0], [1, 0, 1]], ids=["other samples", "the same samples"])
+@pytest.mark.parametrize("renamed", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("moment", range(6))
+def test_a_kill_at_any_write_leaves_a_record_with_its_samples(
+    store: Store, monkeypatch: pytest.MonkeyPatch, outcomes: list[int], renamed: bool, moment: int
+) -> None:
+    old = put(store)
+    names = files(store)
+    writes = 0
+
+    def replace(path: Path, content: bytes) -> None:
+        nonlocal writes
+        writes += 1
+        if writes > moment and not renamed:
+            raise Killed
+        replace_file(path, content)
+        if writes > moment:
+            raise Killed
+
+    with monkeypatch.context() as patch, suppress(Killed):
+        patch.setattr("codecbench.results.store.replace_file", replace)
+        store.write(key_of(old), replacement(store, old, outcomes))
+    assert_records_have_their_samples(store)
+    found = store.find(key_of(old))
+    assert found is not None
+    assert found.reason in (None, "again")
+
+    settled = store.settle(key_of(old), found)  # as the next run does
+    store.forget_pass(key_of(old), settled)
+    assert files(store) == names
+    assert_records_have_their_samples(store)
+    assert store.find(key_of(old)) == settled
+    assert settled.reason == found.reason
 
 
 def full_disk(number: int) -> Any:
@@ -166,7 +294,7 @@ def full_disk(number: int) -> Any:
 def test_a_failed_write_loses_nothing(store: Store, monkeypatch: pytest.MonkeyPatch, number: int, cause: str) -> None:
     record = put(store)
     before = {name: (store.out / name).read_bytes() for name in files(store)}
-    monkeypatch.setattr("codecbench.results.store.os.fsync", full_disk(number))
+    monkeypatch.setattr("codecbench.files.os.fsync", full_disk(number))
     with pytest.raises(DataError, match=rf"cannot write .*\.json: {cause}.*; earlier records are kept"):
         store.write(key_of(record), record.model_copy(update={"reason": "new"}))
     with pytest.raises(DataError, match=r"cannot write .*\.parquet"):

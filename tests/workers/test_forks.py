@@ -53,6 +53,28 @@ def server_of(forks: CodecProcesses) -> ForkServer:
     return server
 
 
+# --- interruptions --------------------------------------------------------------------------------------------------
+
+
+@needs_fork
+@pytest.mark.parametrize("step", ["send", "receive"])
+def test_an_interrupted_request_is_not_answered_by_the_next_answer(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    def interrupt(*_arguments: Any, **_options: Any) -> None:
+        raise KeyboardInterrupt
+
+    with CodecProcesses([MISBEHAVING], fork=True) as processes:
+        client = opened(processes, MISBEHAVING, "HangsInDecode")
+        server = server_of(processes)
+        with monkeypatch.context() as patch:
+            patch.setattr(server, step, interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                processes.start()
+        client.close()  # asks the server how the process ended
+        assert not server.alive
+        with CodecClient(processes.start()) as again:
+            assert again.alive
+
+
 # --- one thread -----------------------------------------------------------------------------------------------------
 
 
@@ -93,7 +115,8 @@ def test_a_fork_server_with_a_second_thread_refuses_to_fork(tmp_path: Path, monk
             assert str(caught.value) == (
                 "the fork server has more than one thread, so no process can be forked from it"
             )
-        assert [folder.name.split("-")[1] for folder in (tmp_path / "folders").iterdir()] == ["forks"]
+        found = (tmp_path / "folders").glob("codecbench-*/codecbench-*")
+        assert [folder.name.split("-")[1] for folder in found] == ["forks"]
 
 
 # --- what a process has and answers -----------------------------------------------------------------------------------

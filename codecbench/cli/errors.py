@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from codecbench.cli.options import echo, show
+from codecbench.cli.options import debugging, echo, show
 from codecbench.errors import CodecbenchError, UsageError
 from codecbench.names import suggestion
 
@@ -33,10 +33,13 @@ class CommandGroup(TyperGroup):
 @contextmanager
 def one_line_errors(debug: bool) -> Iterator[None]:
     """Ends the program with one line and a status after any error in the block; with `debug`, raises it instead."""
+    debugging.set(debug)
     try:
         yield
     except CodecbenchError as error:
         if debug:
+            if error.frames:
+                error.add_note("\n".join(["In the plugin's own code:", *(f"  {line}" for line in error.frames)]))
             raise
         echo(f"codecbench: {error}")
         raise SystemExit(2) from error

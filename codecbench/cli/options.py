@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from codecbench.analysis.latency import Scenario
     from codecbench.results.record import Record
     from codecbench.results.store import Store
+
+debugging: ContextVar[bool] = ContextVar("debugging", default=False)
+"""True while a command runs with --debug."""
 
 DEFAULT_LINK = "wifi-450"
 DEFAULT_LINKS = (DEFAULT_LINK, "lte")

@@ -72,7 +72,8 @@ class EarlierResults:
             return False  # what was missing then, such as an optional package, is available now
         summary.present += 1
         if record.status == "failed":
-            summary.failures.append(f"{cell.label}: {record.reason} (in an earlier run; --fresh tries again)")
+            line = f"{cell.label}: {record.reason} (in an earlier run; --fresh tries again)"
+            summary.add_failure(line, record.frames)
         return True
 
     def _found(self, cell: PlannedCell) -> Record | None:

@@ -23,7 +23,12 @@ class FailureCode(StrEnum):
 
 
 class CodecbenchError(Exception):
-    """The base of all errors that the user can fix. The text is one line: what is wrong and what to do."""
+    """The base of all errors that the user can fix. The text is one line: what is wrong and what to do.
+
+    `frames` are lines of a plugin's own code, of an error that crossed from another process; see `locations.frames_of`.
+    """
+
+    frames: tuple[str, ...] = ()
 
 
 class UsageError(CodecbenchError):

@@ -17,10 +17,12 @@ from typing import Any
 import pluggy
 
 from codecbench import hookspecs
+from codecbench.checked_workload import workload_class_fault
 from codecbench.codec import Codec
 from codecbench.devices.profile import HOST, DeviceProfile
 from codecbench.errors import PluginError
 from codecbench.links.model import Link
+from codecbench.locations import class_location
 from codecbench.names import suggestion
 from codecbench.workload import Workload
 
@@ -174,8 +176,13 @@ def codecs(pm: pluggy.PluginManager) -> dict[str, type[Codec]]:
 
 
 def workloads(pm: pluggy.PluginManager) -> dict[str, type[Workload]]:
-    """Return the registered workload classes by name, sorted. Raises PluginError for a duplicate name."""
-    return _collect(_registered(pm, WORKLOADS_HOOK), "workload", Workload)
+    """Return the registered workload classes by name, sorted. Raises PluginError for a duplicate or a bad class."""
+    found = _collect(_registered(pm, WORKLOADS_HOOK), "workload", Workload)
+    for workload in found.values():
+        fault = workload_class_fault(workload)
+        if fault is not None:
+            raise PluginError(fault)
+    return found
 
 
 def links(pm: pluggy.PluginManager) -> dict[str, Link]:
@@ -225,6 +232,9 @@ def _collect(items: Iterable[Any], kind: str, base: type[Any]) -> dict[str, type
         name = getattr(item, "name", None)
         if not isinstance(name, str) or not name or not name.replace("-", "").replace("_", "").isalnum():
             raise PluginError(f"{class_label(item)} needs a class attribute 'name' of letters, digits and hyphens")
+        reason = not_found_by_name(item)
+        if reason is not None:
+            raise PluginError(f"{class_location(item)}: {kind} {name!r}: {reason}")
         _add(found, name, item, kind)
     return dict(sorted(found.items()))
 
@@ -234,6 +244,25 @@ def _add(found: dict[str, Any], name: str, item: Any, kind: str) -> None:
         both = f"{class_label(found[name])} and {class_label(item)}"
         raise PluginError(f"{kind} name {name!r} is used by {both}; rename one")
     found[name] = item
+
+
+def not_found_by_name(item: type[Any]) -> str | None:
+    """Return why another process cannot find this very class by its name, and the cure; None if it can.
+
+    A class is found by the name of its module and its own. One that is made in a function, in a loop or by `type()` is
+    not there, or another one is.
+    """
+    found: Any = sys.modules.get(item.__module__)
+    for part in item.__qualname__.split("."):
+        found = getattr(found, part, None)
+    if found is item:
+        return None
+    other = "another class has that name" if isinstance(found, type) else "nothing has that name"
+    why = "it is made in a function" if "<locals>" in item.__qualname__ else f"at the top of the module, {other}"
+    return (
+        f"other processes cannot find its class {item.__qualname__}: {why}; define each class with a name of its own "
+        "at the top of the module, and share code in a base class"
+    )
 
 
 def class_label(item: Any) -> str:

@@ -25,6 +25,9 @@ Subset: TypeAlias = Literal["fit", "choice", "test"]
 """fit: training samples for fits. choice: training samples that no fit uses, on which operating points are chosen.
 test: samples whose results are reported."""
 
+SampleId: TypeAlias = int | str
+"""The identifier of a sample: an integer (int64), or a text such as a file's name; one kind in a workload."""
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -73,7 +76,8 @@ class Workload(ABC):
     def build_model(self) -> nn.Module:
         """Return the trained model in evaluation mode on the CPU. Reads its weights, but no data.
 
-        The model maps a batch of inputs to a tensor, or to a tuple, list or dict of tensors. Axis 0 is the batch axis.
+        The model maps a batch of inputs to a tensor, or to a tuple, list or dict of tensors. Axis 0 of each of them is
+        the batch axis. It gives the same outputs each time, and has the same weights in every process.
         """
 
     @abstractmethod
@@ -81,13 +85,15 @@ class Workload(ABC):
         """Return the hex SHA-256 of the weights; part of every record and of every fitted state's key."""
 
     @abstractmethod
-    def sample_ids(self, subset: Subset) -> Sequence[int]:
+    def sample_ids(self, subset: Subset) -> Sequence[SampleId]:
         """Return stable identifiers of all samples of a subset, in the order in which a run uses them.
 
-        A run of n samples uses the first n, so the order should be random but fixed.
+        They are integers (int64) or texts, such as names of files, and differ from one another.
+
+        A run of n samples uses the first n, so the order should be random but fixed. `test` and `choice` are not empty.
         """
 
-    def training_ids(self) -> Sequence[int]:
+    def training_ids(self) -> Sequence[SampleId]:
         """Return the identifiers of all `fit` samples of the complete dataset, even if it has not been fetched.
 
         Shipped fitted states are fitted on all of these and keyed by them, so they are found without the dataset.
@@ -102,7 +108,10 @@ class Workload(ABC):
 
     @abstractmethod
     def inputs(self, subset: Subset, positions: Sequence[int]) -> list[NDArray[Any]]:
-        """Return the inputs at these positions of `sample_ids(subset)`. Raises DataError for bad or missing data."""
+        """Return the inputs at these positions of `sample_ids(subset)`, finite and as `input_spec` says.
+
+        Raises DataError for bad or missing data.
+        """
 
     @abstractmethod
     def targets(self, subset: Subset, positions: Sequence[int]) -> list[Any]:

@@ -230,6 +230,85 @@ def test_a_hook_that_gives_no_list_of_classes(write: Write, result: str, reason:
     assert reason in refused(write(HEAD, HOOK.replace("[Same]", result)))
 
 
+MADE = {
+    "in a loop": ("""
+for n in (1, 2):
+    class Looped(Same):
+        name = f"looped-{n}"
+    ALL = [*globals().get("ALL", ()), Looped]
+""", "ALL", "line 11: codec 'looped-1'", "Looped: at the top of the module, another class has that name"),
+    "by a function": ("""
+def make():
+    class Made(Same):
+        name = "made"
+    return Made
+""", "[make()]", "line 11: codec 'made'", "make.<locals>.Made: it is made in a function"),
+    "by type()": ("""
+def extra(self):
+    return 1
+""", '[type("Typed", (Same,), {"name": "typed", "extra": extra})]', "line 10: codec 'typed'",
+        "Typed: at the top of the module, nothing has that name"),
+    "by type(), with the name of another": ("", '[type("Same", (Same,), {"name": "typed"})]', "line 4: codec 'typed'",
+        "Same: at the top of the module, nothing has that name"),
+    "and replaced by a decorator": ("""
+def slower(kind):
+    return type(kind)(kind.__name__ + "Slow", (kind,), {"name": "slow"})
+@slower
+class Fast(Same):
+    name = "fast"
+""", "[Fast]", "line 12: codec 'slow'", "FastSlow: at the top of the module, nothing has that name"),
+    "and overwritten": ("""
+class Two(Same):
+    name = "first"
+First = Two
+class Two(Same):
+    name = "second"
+""", "[First]", "line 10: codec 'first'", "Two: at the top of the module, another class has that name"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("made", MADE)
+def test_a_class_that_no_other_process_finds_is_refused_with_its_line_and_the_cure(write: Write, made: str) -> None:
+    source, registered, place, reason = MADE[made]
+    path = write(HEAD, source, HOOK.replace("[Same]", registered))
+    message = refused(path)
+    assert message.startswith(str(path.resolve()))
+    assert place in message
+    assert f"other processes cannot find its class {reason}; define each class with a name of its own" in message
+
+
+def test_a_workload_made_in_a_loop_is_refused(write: Write) -> None:
+    source = """
+from codecbench import hookimpl
+from support.workloads.tiny import Tiny
+FOUND = []
+for n in (1, 2):
+    class Sized(Tiny):
+        name = f"sized-{n}"
+    FOUND.append(Sized)
+"""
+    path = write(source, WORKLOAD_HOOK.replace("[]", "FOUND"))
+    with pytest.raises(PluginError, match=r"mine\.py, line 6: workload 'sized-1': other processes cannot find"):
+        workloads(manager([path], with_entry_points=False))
+
+
+def test_nested_aliased_and_imported_classes_are_found_by_their_own_names(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = """
+class Family:
+    class Member(Same):
+        name = "member"
+Alias = Same
+"""
+    monkeypatch.syspath_prepend(str(write(HEAD.replace('"same"', '"elsewhere"'), name="another_home.py").parent))
+    taken = "from another_home import Same as Elsewhere"
+    path = write(HEAD, source, taken, HOOK.replace("[Same]", "[Family.Member, Alias, Elsewhere]"))
+    found = found_in(path)
+    assert list(found) == ["elsewhere", "member", "same"]
+    assert all(resolve(reference(kind)) is kind for kind in found.values())
+
+
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [

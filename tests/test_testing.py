@@ -82,3 +82,16 @@ def test_importing_the_kit_imports_neither_torch_nor_pytest():
     code = "import sys, codecbench.testing; print(sorted({'torch', 'pytest', 'scipy', 'skimage'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_class_within_a_function_is_checked_up_to_what_needs_other_processes():
+    class Local(broken.PointPair):
+        name = "local"
+
+    outcomes = {o.check: o for o in run_checks(Local, specs=[FEATURES])}
+    assert outcomes["check_same_bytes"].status == "passed"
+    assert outcomes["check_other_process"].status == "failed"
+    assert "other processes cannot find its class" in outcomes["check_other_process"].reason
+    assert "it is made in a function; define each class with a name of its own" in (
+        outcomes["check_other_process"].reason
+    )

@@ -6,14 +6,18 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codecbench.cli.options import DataDir, Plugins, WorkloadName, echo, show
+from codecbench.cli.options import DataDir, Plugins, WorkloadName, debugging, echo, show
 from codecbench.experiment.config import DEFAULT_WORKLOAD
+from codecbench.locations import frames_of
 from codecbench.names import pick
 from codecbench.registry import codecs, devices, links, manager, workloads
+
+if TYPE_CHECKING:
+    from codecbench.testing import Outcome
 
 
 class ListKind(StrEnum):
@@ -72,11 +76,19 @@ def check(
         ]
     else:
         chosen = [pick(known, codec, "codec")]
-    outcomes = testing.run_checks(chosen, update_golden=update_golden, on_outcome=lambda o: show(o.line()))
+    outcomes = testing.run_checks(chosen, update_golden=update_golden, on_outcome=_show_outcome)
     failed = sum(outcome.status == "failed" for outcome in outcomes)
     echo(f"{len(outcomes)} checks, {failed} failed")
     if failed:
         raise typer.Exit(1)
+
+
+def _show_outcome(outcome: Outcome) -> None:
+    """Print an outcome, and with --debug the lines of the codec's own code where a check failed."""
+    show(outcome.line())
+    if debugging.get() and outcome.error is not None:
+        for line in frames_of(outcome.error):
+            show(f"  {line}")
 
 
 def new_codec(

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from codecbench.cli.options import close_output, echo, show
+from codecbench.cli.options import close_output, debugging, echo, show
 from codecbench.errors import CodecbenchError, UsageError
 from codecbench.files import reason_of
 from codecbench.names import suggestion
@@ -35,10 +35,13 @@ class CommandGroup(TyperGroup):
 @contextmanager
 def one_line_errors(debug: bool) -> Iterator[None]:
     """Ends the program with one line and a status after any error in the block; with `debug`, raises it instead."""
+    debugging.set(debug)
     try:
         yield
     except CodecbenchError as error:
         if debug:
+            if error.frames:
+                error.add_note("\n".join(["In the plugin's own code:", *(f"  {line}" for line in error.frames)]))
             raise
         echo(f"codecbench: {error}")
         raise SystemExit(2) from error

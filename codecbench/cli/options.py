@@ -11,6 +11,7 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from codecbench.analysis.latency import Scenario
     from codecbench.results.record import Record
     from codecbench.results.store import Store
+
+debugging: ContextVar[bool] = ContextVar("debugging", default=False)
+"""True while a command runs with --debug."""
 
 DEFAULT_LINK = "wifi-450"
 DEFAULT_LINKS = (DEFAULT_LINK, "lte")

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codecbench.cli.options import DEFAULT_LINK, DEFAULT_OUT, DataDir, Plugins, echo, scenario, show
+from codecbench.cli.options import DEFAULT_LINK, DEFAULT_OUT, DataDir, Plugins, debugging, echo, scenario, show
 from codecbench.cli.tables import print_table
 from codecbench.experiment.config import DEFAULT_WORKLOAD, load
 from codecbench.names import pick
 from codecbench.registry import manager, workloads
 
 if TYPE_CHECKING:
-    from codecbench.experiment.cells import Summary
+    from codecbench.experiment.cells import FitSummary, Summary
     from codecbench.harness.run import Run
 
 Config = Annotated[
@@ -161,7 +161,7 @@ def fit(
     with reporter() as report, Run(load(None, options), report) as job:
         summary = job.fit(into, further=further)
     echo(f"{summary.fitted} fitted, {len(summary.failures)} failed, {summary.present} already there")
-    _print_failures(summary.failures)
+    _print_failures(summary)
     if summary.failures:
         raise typer.Exit(1)
 
@@ -172,25 +172,30 @@ def data_get(
     plugin: Plugins = None,
 ) -> None:
     """Fetch a dataset, verify its checksums, and put it where runs look for it."""
+    from codecbench.checked_workload import workload_call
     from codecbench.workload import data_folders
 
     known = {w.dataset: w for w in workloads(manager(plugin or ())).values() if w.dataset}
     workload = pick(known, name, "dataset")
-    workload.fetch(data_folders(data_dir)[0], echo)
+    with workload_call(workload, "fetch"):
+        workload.fetch(data_folders(data_dir)[0], echo)
 
 
 def _print_counts(summary: Summary, left_out: Iterable[str]) -> None:
     echo(f"{summary.ok} measured, {summary.skipped} skipped, {summary.failed} failed, {summary.present} already there")
     if not (summary.ok or summary.skipped or summary.failed):
         echo("nothing to do: every cell has a current record (--fresh measures again)")
-    _print_failures(summary.failures)
+    _print_failures(summary)
     for remark in left_out:
         echo(remark)
 
 
-def _print_failures(failures: Iterable[str]) -> None:
-    for failure in failures:
+def _print_failures(summary: Summary | FitSummary) -> None:
+    """Print a line for each failure, and with --debug the lines of the plugin's own code beneath it."""
+    for failure in summary.failures:
         echo(f"failed: {failure}")
+        for line in summary.frames.get(failure, ()) if debugging.get() else ():
+            echo(f"  {line}")
 
 
 def _sample_count(text: str | None) -> int | str | None:

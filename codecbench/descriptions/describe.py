@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import inspect
 import json
-import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import packages_distributions, version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
+from codecbench.checked_workload import CheckedWorkload
 from codecbench.codec import Codec, TensorSpec
 from codecbench.descriptions.codec_info import CodecAtSpec, CodecInfo, CodecSummary, Point, PointInfo, Preset
 from codecbench.descriptions.source_hash import source_sha256
 from codecbench.descriptions.workload_info import WorkloadInfo
-from codecbench.errors import DataError, PluginError, UsageError, one_line, without_folders
+from codecbench.errors import PluginError, UsageError, one_line, without_folders
 from codecbench.names import suggestion
 from codecbench.registry import check_points, reference
 from codecbench.workload import Subset, Workload
@@ -59,6 +59,8 @@ def describe_at(codec: type[Codec], spec: TensorSpec, preset: Preset, point: Poi
     lacks, PluginError if the codec's points are none.
     """
     found, fault = ask_codec(_points, codec, spec, preset, point)
+    if found is None and spec.ndim == 0:
+        return CodecAtSpec((PointInfo({}, skip_reason="takes no tensor without axes, of one value a sample"),))
     if found is None:
         return CodecAtSpec((PointInfo({}, fault=fault),))
     points, defaults = found
@@ -68,19 +70,23 @@ def describe_at(codec: type[Codec], spec: TensorSpec, preset: Preset, point: Poi
 def describe_workload(workload: Workload) -> WorkloadInfo:
     """Return what a run has to know of a workload.
 
-    Raises DataError if an identifier of a sample is no integer, PluginError if the class has no source file.
+    Raises DataError for an answer of it that cannot be used, PluginError if the class has no source file.
     """
+    checked = CheckedWorkload(workload)
     subsets: tuple[Subset, ...] = get_args(Subset)
+    sample_ids = {subset: checked.sample_ids(subset) for subset in subsets}
+    needed: dict[Subset, str] = {"test": "results are reported", "choice": "operating points are chosen"}
+    for subset, purpose in needed.items():
+        if not sample_ids[subset]:
+            checked.refuse("sample_ids", f"sample_ids({subset!r}) is empty; {purpose} on these samples, so give some")
+    if len({type(ids[0]) for ids in sample_ids.values() if ids}) > 1:
+        checked.refuse("sample_ids", "some subsets have integers as identifiers and some have texts; return one kind")
     return WorkloadInfo(
         name=workload.name, reference=reference(type(workload)), metric=workload.metric,
         default_splits=tuple(workload.default_splits), budget=workload.budget, dataset=workload.dataset,
         source_hash=source_sha256(type(workload)),
-        weights_sha256=workload.weights_sha256(), training_s=workload.training_s, training_note=workload.training_note,
-        input_spec=workload.input_spec,
-        sample_ids={
-            subset: _integers(workload, f"sample_ids({subset!r})", workload.sample_ids(subset)) for subset in subsets
-        },
-        training_ids=_integers(workload, "training_ids()", workload.training_ids()),
+        weights_sha256=checked.weights_sha256(), training_s=checked.training_s, training_note=workload.training_note,
+        input_spec=checked.input_spec, sample_ids=sample_ids, training_ids=checked.training_ids(),
     )  # fmt: skip
 
 
@@ -193,17 +199,3 @@ def _checkpoints_folder(codec: type[Codec]) -> str | None:
         return str(Path(str(files(package))) / folder)
     except (ImportError, TypeError, ValueError):
         return None
-
-
-def _integers(workload: Workload, source: str, values: Iterable[Any]) -> tuple[int, ...]:
-    """Return identifiers as Python's integers: a workload may give those of numpy, or an array."""
-    found = []
-    for value in values:
-        try:
-            found.append(operator.index(value))
-        except TypeError:
-            shown = " ".join(repr(value).split())[:80]
-            raise DataError(
-                f"workload {workload.name!r}: {source} holds {shown}, which is no integer; return integers"
-            ) from None
-    return tuple(found)

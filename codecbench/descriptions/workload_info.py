@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from codecbench.codec import TensorSpec
-from codecbench.workload import Metric, Subset
+from codecbench.workload import Metric, SampleId, Subset
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class WorkloadInfo:
     training_s: float | None
     training_note: str
     input_spec: TensorSpec
-    sample_ids: Mapping[Subset, tuple[int, ...]] = field(hash=False)
-    training_ids: tuple[int, ...]
+    sample_ids: Mapping[Subset, tuple[SampleId, ...]] = field(hash=False)
+    training_ids: tuple[SampleId, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, from which `from_json` makes an equal description."""

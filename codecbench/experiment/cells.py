@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -60,7 +61,10 @@ class PlannedCell:
 
 @dataclass
 class Summary:
-    """The counts of a run: cells by status, `present` ones with a current record, and `stale` ones measured again."""
+    """The counts of a run: cells by status, `present` ones with a current record, and `stale` ones measured again.
+
+    `failures` has a line for each failed cell, `frames` the lines of the plugin's own code of those that have some.
+    """
 
     ok: int = 0
     skipped: int = 0
@@ -68,12 +72,20 @@ class Summary:
     present: int = 0
     stale: int = 0
     failures: list[str] = field(default_factory=list)
+    frames: dict[str, Sequence[str]] = field(default_factory=dict)
+
+    def add_failure(self, line: str, frames: Sequence[str]) -> None:
+        """Add the line of a failed cell."""
+        self.failures.append(line)
+        if frames:
+            self.frames[line] = frames
 
 
 @dataclass
 class FitSummary:
-    """The counts of fits: fitted now, present already, and a line for each failure."""
+    """The counts of fits: fitted now, present already, and a line for each failure; `frames` as in `Summary`."""
 
     fitted: int = 0
     present: int = 0
     failures: list[str] = field(default_factory=list)
+    frames: dict[str, Sequence[str]] = field(default_factory=dict)

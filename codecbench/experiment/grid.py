@@ -71,8 +71,11 @@ class Grid:
                     self.workload.name, split, codec.name, codec.version, found.point, self.config.seed,
                     self.sample_sets["test"],
                 )  # fmt: skip
+                skip_reason = found.skip_reason
+                if found.needs_fit and not self.workload.training_ids and not self.workload.sample_ids["fit"]:
+                    skip_reason = skip_reason or "needs a fit, and the workload has no training samples"
                 cells[key.cell] = PlannedCell(
-                    key, codec, spec, found.skip_reason, found.fault, found.needs_fit, found.needs_fit_fault,
+                    key, codec, spec, skip_reason, found.fault, found.needs_fit, found.needs_fit_fault,
                     found.starts_from, found.starts_from_fault,
                 )  # fmt: skip
         return neighbours_first(list(cells.values()))

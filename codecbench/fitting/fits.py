@@ -8,7 +8,7 @@ from pathlib import Path
 
 from codecbench.descriptions.codec_info import CodecInfo
 from codecbench.descriptions.workload_info import WorkloadInfo
-from codecbench.errors import CodecbenchError, CodecFailure, DataError
+from codecbench.errors import CodecbenchError, CodecFailure, DataError, PluginError
 from codecbench.experiment.cells import FitSummary, PlannedCell, Reporter
 from codecbench.experiment.config import RunConfig
 from codecbench.experiment.grid import neighbour
@@ -80,10 +80,11 @@ class Fits:
             self.reporter.update(f"{cell.label}: fitting")
             try:
                 self._fit_into(cell, into, summary, further=further)
-            except DataError:
+            except (DataError, PluginError):  # the workload's, not the codec's
                 raise
             except CodecbenchError as error:
                 summary.failures.append(f"{cell.label}: {error}")
+                summary.frames[summary.failures[-1]] = error.frames
                 self.reporter.finish("failed", f"{cell.label}: {error}")
         return summary
 
@@ -169,6 +170,11 @@ class Fits:
         seconds are added, or else from the neighbour's state if there is one. It resumes an interrupted fit.
         """
         check_stopped()
+        if not self.fit_ids:
+            fetch = f"run 'codecbench data get {self.workload.dataset}'" if self.workload.dataset else "give it some"
+            raise DataError(
+                f"workload {self.workload.name!r}: no sample of 'fit' is here, to fit {cell.label}; {fetch}"
+            )
         key, fit_set = cell.key, self.fit_sets(cell.codec)[-1]
         fit_key, data_hash = self.fit_key(cell, fit_set), self._data_hash(cell.codec)
         partial_key = f"{fit_key}-{data_hash[:8]}"

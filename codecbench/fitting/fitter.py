@@ -103,7 +103,7 @@ class Fitter(Closing):
                 positions = range(start, min(start + BATCH, count))
                 shapes += device.run_head("fit", positions, file, start)
                 targets.append(device.targets("fit", positions))
-            self.pair.workload.set_up(client)
+            self.pair.set_up(client)
             client.use_split(split)
             # The process maps the file, which then needs its name no more.
             client.take_data(file, shapes, targets, sources=self.sources, threads=cores())

@@ -20,13 +20,14 @@ from codecbench.harness.scored_cell import Columns, ScoredCell
 from codecbench.harness.side_by_side import CELLS, Awaited, Pass, PendingReply, Score, Tail
 from codecbench.measure import Deadline, cores
 from codecbench.results.quality import psnr_db, ssim
+from codecbench.results.repeats import is_finite, not_finite_fault
 from codecbench.workers.answers import Encoded, Outcomes
 from codecbench.workers.client import EdgeClient
 from codecbench.workers.codec_client import CodecClient
 from codecbench.workers.forks import CodecProcesses
 from codecbench.workers.pair import Pair
 from codecbench.workers.tensor_file import TensorFile
-from codecbench.workload import Subset
+from codecbench.workload import SampleId, Subset
 
 Shapes = Sequence[tuple[int, ...]]
 
@@ -61,6 +62,10 @@ class ChunkActivations:
     def rows(self, batch: SampleBatch) -> range:
         """The rows of a batch in the file."""
         return range(batch.first - self.chunk.first, batch.end - self.chunk.first)
+
+    def all_finite(self) -> bool:
+        """Return True if no activation of the chunk has an infinity or NaN."""
+        return all(is_finite(tensor) for batch in self.chunk.batches for tensor in self.of(batch))
 
     def of(self, batch: SampleBatch) -> list[NDArray[Any]]:
         """Return views of the activations of a batch."""
@@ -121,7 +126,7 @@ class AccuracyPass:
     """
 
     def __init__(
-        self, pair: Pair, processes: CodecProcesses, sample_ids: Mapping[Subset, Sequence[int]],
+        self, pair: Pair, processes: CodecProcesses, sample_ids: Mapping[Subset, Sequence[SampleId]],
         full_model: Mapping[Subset, Outcomes], *, folder: Path, seen: Sequence[int], keep: int, timeout_s: float,
         skip_exact: bool = True,
     ) -> None:  # fmt: skip
@@ -192,6 +197,10 @@ class AccuracyPass:
                 if position in self.seen:
                     scored.see(position, payload, tensor, keep=self.seen[position])
         exact = [_equal_bytes(*both) for both in zip(originals, decoded, strict=True)]
+        for original, tensor in zip(originals, decoded, strict=True):
+            fault = not_finite_fault(tensor, original)
+            if fault is not None:
+                raise CodecFailure(fault, code=FailureCode.NOT_FINITE)
         columns = self._columns(scored.cell, batch, sizes, encoded.bound_bytes)
         columns["exact"] = np.array(exact)
         return columns, shapes
@@ -204,7 +213,7 @@ class AccuracyPass:
         full_model = self.full_model[batch.subset]
         columns: Columns = {
             "subset": np.array([batch.subset] * len(sizes)),
-            "sample_id": np.array(self.sample_ids[batch.subset][positions], dtype=np.int64),
+            "sample_id": _id_column(self.sample_ids[batch.subset][positions]),
             "payload_bytes": np.array(sizes, dtype=np.int64),
             "numerator": np.empty(0), "denominator": np.empty(0),
             "uncompressed_numerator": full_model.numerators[positions],
@@ -225,11 +234,13 @@ class AccuracyPass:
         """Hand a batch to the tail; meanwhile, compare its pictures with the originals."""
         rows = activations.rows(batch)
         exact = columns.pop("exact")
+        # `_decode` has compared the others with their originals.
+        finite = [is_finite(tensor) for tensor in activations.of(batch)]
 
         def send(edge: EdgeClient) -> None:
             edge.start_score(
                 opened.decoded, rows.start, shapes, targets=activations.targets[batch],
-                exact=(exact & self.skip_exact).tolist(),
+                exact=(exact & self.skip_exact).tolist(), finite=finite,
                 full_model=Outcomes(columns["uncompressed_numerator"], columns["uncompressed_denominator"]),
             )  # fmt: skip
 
@@ -247,6 +258,12 @@ class AccuracyPass:
         deadline.extend(score.waited_s)  # another cell's batch is not part of this one's time
         outcomes = score.result()
         scored.add(columns | {"numerator": outcomes.numerators, "denominator": outcomes.denominators})
+
+
+def _id_column(sample_ids: Sequence[SampleId]) -> NDArray[Any]:
+    """Return identifiers as a column: integers, or texts as objects, of whose ends numpy cuts nothing."""
+    texts = any(isinstance(found, str) for found in sample_ids)
+    return np.array(sample_ids, dtype=object if texts else np.int64)
 
 
 def _check_shapes(shapes: Shapes, count: int, spec: TensorSpec) -> None:
@@ -271,4 +288,6 @@ def _quality(
 
 
 def _equal_bytes(left: NDArray[Any], right: NDArray[Any]) -> bool:
-    return left.shape == right.shape and bool(np.array_equal(left.view(np.uint8), right.view(np.uint8)))
+    # A tensor without axes has no view of another size.
+    left_bytes, right_bytes = (values.reshape(-1).view(np.uint8) for values in (left, right))
+    return left.shape == right.shape and bool(np.array_equal(left_bytes, right_bytes))

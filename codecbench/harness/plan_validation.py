@@ -126,7 +126,7 @@ class _Opened:
 
     def answer(self, payload: bytes) -> bytes:
         """Return the bytes of the model's outputs for a payload, after decoder and tail."""
-        (decoded,) = self.decoder.decode_payloads([payload], batched=False)
+        (decoded,) = self.decoder.decode_payloads([payload], batched=False, finite=False)
         return b"".join(output.tobytes() for output in self.pair.edge.outputs(decoded))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -30,7 +30,7 @@ from codecbench.results.record import (
 from codecbench.results.statistics import payload_summary, summarise_choice, summarise_task
 from codecbench.results.store import Store
 from codecbench.stopping import check_stopped
-from codecbench.workload import Metric, Subset
+from codecbench.workload import Metric, SampleId, Subset
 
 OUTCOMES = ("numerator", "denominator", "uncompressed_numerator", "uncompressed_denominator")
 
@@ -66,11 +66,11 @@ class RecordWriter:
         self.summary.skipped += 1
         self._finish("skipped", cell, reason)
 
-    def failed(self, cell: PlannedCell, reason: str) -> None:
-        """Write the record of a cell that could not be measured."""
-        self._write_unmeasured(cell, "failed", reason)
+    def failed(self, cell: PlannedCell, reason: str, frames: Sequence[str] = ()) -> None:
+        """Write the record of a cell that could not be measured. `frames` are the lines of the plugin's own code."""
+        self._write_unmeasured(cell, "failed", reason, frames)
         self.summary.failed += 1
-        self.summary.failures.append(f"{cell.label}: {reason}")
+        self.summary.add_failure(f"{cell.label}: {reason}", frames)
         self._finish("failed", cell, reason)
 
     def ok(self, scored: ScoredCell, timings: Timings) -> None:
@@ -116,11 +116,13 @@ class RecordWriter:
         self.summary.ok += 1
         self._finish("ok", cell)
 
-    def _write_unmeasured(self, cell: PlannedCell, status: Literal["skipped", "failed"], reason: str) -> None:
+    def _write_unmeasured(
+        self, cell: PlannedCell, status: Literal["skipped", "failed"], reason: str, frames: Sequence[str] = ()
+    ) -> None:
         check_stopped()  # a codec whose process was ended has not failed
         record = Record(
             cell=cell.key.cell, status=status, reason=reason, key=Key(**cell.key.to_json()),
-            row=_row(cell), description=cell.codec.description, workload=self.provenance.workload,
+            row=_row(cell), description=cell.codec.description, frames=list(frames), workload=self.provenance.workload,
             provenance=self.provenance.of(cell, self.isolation),
         )  # fmt: skip
         self.store.write(cell.key, record)
@@ -133,15 +135,22 @@ def _row(cell: PlannedCell) -> str:
     return row_label(cell.codec.name, cell.codec.rows_by, cell.key.point)
 
 
-def _digests(scored: ScoredCell, sample_ids: NDArray[np.int64]) -> Digests:
+def _digests(scored: ScoredCell, sample_ids: NDArray[Any]) -> Digests:
     """Return the digest of all payloads, and those of a few samples."""
     samples = [
         SampleDigest(
-            sample_id=int(sample_ids[position]), subset="test", payload=seen.payload_sha256, tensor=seen.tensor_sha256
+            sample_id=_identifier(sample_ids[position]),
+            subset="test",
+            payload=seen.payload_sha256,
+            tensor=seen.tensor_sha256,
         )
         for position, seen in scored.digests()
     ]
     return Digests(payloads=scored.chain.hex, samples=samples)
+
+
+def _identifier(value: Any) -> SampleId:
+    return value if isinstance(value, str) else int(value)
 
 
 def _rows(columns: Mapping[str, NDArray[Any]], subset: Subset) -> dict[str, NDArray[Any]]:

@@ -71,7 +71,8 @@ class EarlierResults:
         self.store.forget_pass(cell.key, record)
         summary.present += 1
         if record.status == "failed":
-            summary.failures.append(f"{cell.label}: {record.reason} (in an earlier run; --fresh tries again)")
+            line = f"{cell.label}: {record.reason} (in an earlier run; --fresh tries again)"
+            summary.add_failure(line, record.frames)
         return True
 
     def _found(self, cell: PlannedCell) -> Record | None:

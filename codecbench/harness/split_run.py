@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codecbench.errors import CodecbenchError, DataError
+from codecbench.errors import CodecbenchError, CodecFailure, DataError, FailureCode, PayloadError, PluginError
 from codecbench.experiment.cells import PlannedCell, Reporter
 from codecbench.experiment.config import RunConfig
 from codecbench.experiment.grid import Grid
@@ -25,12 +25,16 @@ from codecbench.harness.scored_cell import ScoredCell
 from codecbench.harness.side_by_side import Pass, run_side_by_side
 from codecbench.harness.timing import Failure, TimingPass
 from codecbench.results.digests import DIGESTED_SAMPLES
+from codecbench.results.repeats import NOT_CARRIED
 from codecbench.results.store import Store
 from codecbench.stopping import check_stopped
 from codecbench.workers.answers import Outcomes
 from codecbench.workers.forks import CodecProcesses
 from codecbench.workers.pair import Pair
 from codecbench.workload import Subset
+
+_VALUE_FAULTS = (FailureCode.RAISED, FailureCode.NOT_FINITE)
+"""The faults that values of a tensor cause."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +95,10 @@ class SplitRun:
         check_stopped()
         try:
             scored = ScoredCell(cell, self.parts.fits.state_of(cell), digested=self.digested)
-        except DataError:
+        except (DataError, PluginError):  # the workload's, not the codec's
             raise
         except CodecbenchError as error:
-            self.parts.writer.failed(cell, str(error))
+            self.parts.writer.failed(cell, str(error), error.frames)
             return None
         starts = {batch.first for chunk in self.chunks for batch in chunk.batches} | {self.chunks[-1].end}
         self.parts.earlier.resume(scored, starts)
@@ -139,10 +143,12 @@ class SplitRun:
                 yield from accuracy.measure(opened, activations)
             finally:
                 opened.close()
-        except DataError:
+        except (DataError, PluginError):  # the workload's, not the codec's
             raise
         except CodecbenchError as error:
-            self.parts.writer.failed(scored.cell, str(error))
+            raised = isinstance(error, CodecFailure | PayloadError) and error.code in _VALUE_FAULTS
+            reason = NOT_CARRIED if raised and not activations.all_finite() else str(error)
+            self.parts.writer.failed(scored.cell, reason, error.frames)
             self._scored.remove(scored)
             return
         kept = {**self.parts.provenance.sources(scored.cell), "progress": scored.progress()}
@@ -168,5 +174,5 @@ class SplitRun:
             elif timings.again:
                 again.append(scored)
             else:
-                parts.writer.failed(scored.cell, timings.reason)
+                parts.writer.failed(scored.cell, timings.reason, timings.frames)
         return again

@@ -15,13 +15,13 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 
 from codecbench.codec import Side
-from codecbench.errors import CodecbenchError, CodecFailure, FailureCode
+from codecbench.errors import CodecbenchError, CodecFailure, DataError, FailureCode, PluginError
 from codecbench.harness.earned import unearned
 from codecbench.harness.scored_cell import ScoredCell
 from codecbench.measure import Deadline
 from codecbench.results.digests import payload_sha256, tensor_sha256
 from codecbench.results.record import Cost
-from codecbench.results.repeats import difference
+from codecbench.results.repeats import difference, not_finite_fault
 from codecbench.workers.answers import HeadCost, TimedStep
 from codecbench.workers.codec_client import CodecClient
 from codecbench.workers.forks import CodecProcesses
@@ -53,6 +53,8 @@ class Failure:
 
     reason: str
     again: bool = False
+    frames: Sequence[str] = ()
+    """The lines of the plugin's own code where it failed."""
 
 
 class ScoreAgain(Exception):
@@ -180,6 +182,9 @@ class TimingPass:
         reason = timed.scored.cell.spec.mismatch(tensor.shape, str(tensor.dtype))
         if reason:
             raise CodecFailure(f"decode gave the wrong tensor: {reason}", code=FailureCode.WRONG_TENSOR)
+        reason = not_finite_fault(tensor, self.activations[position])
+        if reason:
+            raise CodecFailure(reason, code=FailureCode.NOT_FINITE)
         tail_s = self.pair.edge.time_tail(tensor)
         if keep:
             timed.times["edge"][position] = step
@@ -212,8 +217,10 @@ class TimingPass:
             step(timed)
         except ScoreAgain:
             timed.failure = Failure("the decoded tensors of an earlier run are needed", again=True)
+        except (DataError, PluginError):  # the workload's, not the codec's
+            raise
         except CodecbenchError as error:
-            timed.failure = Failure(str(error))
+            timed.failure = Failure(str(error), frames=error.frames)
         if timed.failure is not None:
             timed.close()
 

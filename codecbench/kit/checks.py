@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codecbench.codec import Codec, TensorSpec
-from codecbench.errors import one_line
+from codecbench.errors import CodecbenchError, one_line
 from codecbench.isolation.audit import GuardError, sealed
 from codecbench.kit.cases import KitCase
 from codecbench.kit.damage import damaged
@@ -359,13 +359,13 @@ def check_other_process(kit: Kit, case: KitCase) -> None:
     folders, decodes them in shuffled order to the same tensors as in this process.
     """
     result = kit.in_other_processes(case)
-    if isinstance(result.payloads, str):
-        raise CheckFailed(f"in an encoder process: {result.payloads}")
+    if isinstance(result.payloads, CodecbenchError):
+        raise CheckFailed(f"in an encoder process: {result.payloads}") from result.payloads
     require(result.payloads == case.payloads, "another process gives other bytes for the same samples")
     for index, expected in enumerate(case.decoded):
         decoded = result.decoded[index]
-        if isinstance(decoded, str):
-            raise CheckFailed(f"in a decoder process that has only the payload: {decoded}")
+        if isinstance(decoded, CodecbenchError):
+            raise CheckFailed(f"in a decoder process that has only the payload: {decoded}") from decoded
         difference = case.close_enough(decoded, expected)
         require(not difference, f"a decoder process that has only the payload gives another tensor: {difference}")
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from codecbench.codec import Codec, Side, TensorSpec
-from codecbench.errors import CodecbenchError, one_line
+from codecbench.errors import CodecbenchError, PluginError, one_line
 from codecbench.kit.cases import KitCase, to_tensor
 from codecbench.kit.samples import DEFAULT_SPECS
-from codecbench.registry import reference, source_of
+from codecbench.locations import class_location
+from codecbench.registry import not_found_by_name, reference, source_of
 from codecbench.workers.codec_client import CodecClient
 from codecbench.workers.forks import CodecProcesses
 
@@ -204,18 +205,18 @@ class Kit:
         needs = (CHECKS[name] for name in CHECKS["check_other_process"].needs)
         return all(self.outcome(check, case).status == "passed" for check in needs if check.applies(case))
 
-    def _encoded(self, case: KitCase) -> list[bytes] | str:
+    def _encoded(self, case: KitCase) -> list[bytes] | CodecbenchError:
         """Return the samples' payloads, encoded one by one in a process of their own, or an error."""
         try:
             with self.opened(case, "device") as encoder:
                 return encoder.encode_samples([x.numpy() for x in case.samples], batched=False)
         except CodecbenchError as error:
-            return str(error)
+            return error
 
-    def _decoded(self, case: KitCase, payloads: list[bytes] | str) -> OtherProcessResult:
+    def _decoded(self, case: KitCase, payloads: list[bytes] | CodecbenchError) -> OtherProcessResult:
         """Return the payloads' tensors, decoded one by one in shuffled order in a process of their own."""
         result = OtherProcessResult(payloads, {})
-        if isinstance(payloads, str):
+        if isinstance(payloads, CodecbenchError):
             return result
         order = random.Random(0).sample(range(len(payloads)), len(payloads))  # noqa: S311 - an order, not a secret
         decoder: CodecClient | None = None
@@ -227,14 +228,20 @@ class Kit:
                     (values,) = decoder.decode_payloads([payloads[index]], batched=False)
                     result.decoded[index] = to_tensor(values)
                 except CodecbenchError as error:
-                    result.decoded[index] = str(error)
+                    result.decoded[index] = error
         finally:
             if decoder is not None:
                 decoder.close()
         return result
 
     def opened(self, case: KitCase, side: Side) -> CodecClient:
-        """Return a new process with an instance of the case, restored for one side. The caller closes it."""
+        """Return a new process with an instance of the case, restored for one side. The caller closes it.
+
+        Raises PluginError for a class that another process cannot find.
+        """
+        reason = not_found_by_name(case.codec)
+        if reason is not None:
+            raise PluginError(f"{class_location(case.codec)}: {reason}")
         if self._processes is None:
             self._processes = CodecProcesses([source_of(codec) for codec in self.codecs])
             weakref.finalize(self, self._processes.close)
@@ -254,10 +261,10 @@ class Kit:
 
 @dataclass(frozen=True)
 class OtherProcessResult:
-    """A case's result in other processes: the payloads and, by sample, the decoded tensors; a text is an error."""
+    """A case's result in other processes: the payloads and, by sample, the decoded tensors; or errors."""
 
-    payloads: list[bytes] | str
-    decoded: dict[int, Tensor | str]
+    payloads: list[bytes] | CodecbenchError
+    decoded: dict[int, Tensor | CodecbenchError]
 
 
 def subject_label(subject: CheckSubject) -> str:

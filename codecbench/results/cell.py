@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from codecbench.workload import SampleId
+
 
 @dataclass(frozen=True)
 class CellKey:
@@ -73,6 +75,6 @@ def row_label(codec: str, rows_by: Sequence[str], point: Mapping[str, Any]) -> s
     return f"{codec} ({', '.join(values)})" if values else codec
 
 
-def sample_set_id(subset: str, sample_ids: list[int]) -> str:
+def sample_set_id(subset: str, sample_ids: Sequence[SampleId]) -> str:
     """Return the identifier of a sample set: subset, count, and a hash of the sample identifiers in order."""
-    return f"{subset}-{len(sample_ids)}-{digest(sample_ids)[:8]}"
+    return f"{subset}-{len(sample_ids)}-{digest(list(sample_ids))[:8]}"

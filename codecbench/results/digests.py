@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from codecbench.errors import DataError
 from codecbench.results.record import SampleDigest
-from codecbench.workload import Subset
+from codecbench.workload import SampleId, Subset
 
 DIGESTED_SAMPLES = 16
 """The number of samples with digests of their own in a record; fewer where a run has fewer."""
@@ -58,7 +58,7 @@ def tensor_sha256(tensor: NDArray[Any]) -> str:
     return hashlib.sha256(plain.tobytes()).hexdigest()
 
 
-def sample_digest(subset: Subset, sample_id: int, payload: bytes, decoded: NDArray[Any]) -> SampleDigest:
+def sample_digest(subset: Subset, sample_id: SampleId, payload: bytes, decoded: NDArray[Any]) -> SampleDigest:
     """Return the digests of one sample: of its payload, and of the decoded tensor."""
     return SampleDigest(
         sample_id=sample_id, subset=subset, payload=payload_sha256(payload), tensor=tensor_sha256(decoded)

@@ -199,7 +199,7 @@ class Samples(_Group):
 class SampleDigest(_Group):
     """One sample's digests: of its payload, and of the decoded tensor's little-endian row-major bytes."""
 
-    sample_id: int
+    sample_id: int | str
     subset: Subset
     payload: Sha256
     tensor: Sha256

@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BuiltModel:
-    """The tensor spec of each cut of a workload's model, in order of execution, and the hash of its weights."""
+    """The tensor spec of each cut of a workload's model, in order of execution, and the hash of its weights.
+
+    `parameters_sha256` is of the parameters and buffers of the model that was built.
+    """
 
     cuts: Mapping[str, TensorSpec]
     weights_sha256: str
+    parameters_sha256: str
 
 
 @dataclass(frozen=True, eq=False)

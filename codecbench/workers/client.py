@@ -38,7 +38,7 @@ class ModelClient(WorkerClient):
         }  # fmt: skip
         found = self.call("workload", fields).fields
         cuts = {cut["name"]: TensorSpec.from_json(cut["spec"]) for cut in found["cuts"]}
-        return BuiltModel(cuts, found["weights_sha256"])
+        return BuiltModel(cuts, found["weights_sha256"], found["parameters_sha256"])
 
     def use_split(self, split: str) -> None:
         """Choose the split point whose head or tail the process runs."""
@@ -116,15 +116,16 @@ class EdgeClient(ModelClient):
 
     def start_score(
         self, tensors: TensorFile, first_row: int, shapes: Sequence[Sequence[int]], *, targets: bytes,
-        full_model: Outcomes, exact: Sequence[bool],
+        full_model: Outcomes, exact: Sequence[bool], finite: Sequence[bool] | None = None,
     ) -> None:  # fmt: skip
         """Start to run the tail on decoded tensors of a file, and to score its outputs against the targets.
 
         Where `exact` is true, the decoded tensor is the activation itself: the outcome of the full model is taken.
+        Where `finite` is true, by default everywhere, all values have to be finite.
         """
         fields = {
             "tensors": tensors.to_json(), "first_row": first_row, "shapes": [list(shape) for shape in shapes],
-            "exact": list(exact),
+            "exact": list(exact), "finite": [True] * len(exact) if finite is None else list(finite),
         }  # fmt: skip
         kept = [full_model.numerators.tobytes(), full_model.denominators.tobytes()]
         self.send("score", fields, [targets, *kept])

@@ -132,15 +132,19 @@ class CodecClient(WorkerClient):
         return self.call("encode_arrays", {"arrays": headers, "batched": batched}, blobs, timeout_s=timeout_s).blobs
 
     def decode_payloads(
-        self, payloads: Sequence[bytes], *, batched: bool = True, timeout_s: float = DEFAULT_TIMEOUT_S
-    ) -> list[NDArray[Any]]:
-        """Return the tensors of these payloads, by `decode_batch` or `decode`. Raises PayloadError for a bad one."""
-        self.start_decode_payloads(payloads, batched=batched)
+        self, payloads: Sequence[bytes], *, batched: bool = True, finite: bool = True,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> list[NDArray[Any]]:  # fmt: skip
+        """Return the tensors of these payloads, by `decode_batch` or `decode`. Raises PayloadError for a bad one.
+
+        With `finite`, an infinity or NaN in a tensor raises CodecFailure.
+        """
+        self.start_decode_payloads(payloads, batched=batched, finite=finite)
         return self.finish_decode_payloads(timeout_s=timeout_s)
 
-    def start_decode_payloads(self, payloads: Sequence[bytes], *, batched: bool = True) -> None:
+    def start_decode_payloads(self, payloads: Sequence[bytes], *, batched: bool = True, finite: bool = True) -> None:
         """Start `decode_payloads` without waiting for the result."""
-        self.send("decode_arrays", {"batched": batched}, payloads)
+        self.send("decode_arrays", {"batched": batched, "finite": finite}, payloads)
 
     @_sensible
     def finish_decode_payloads(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> list[NDArray[Any]]:

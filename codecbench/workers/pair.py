@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codecbench.codec import TensorSpec
+from codecbench.errors import PluginError
 from codecbench.measure import cores
 from codecbench.workers.answers import BuiltModel
 from codecbench.workers.client import DeviceClient, EdgeClient, ModelClient
@@ -35,6 +36,7 @@ class Pair(Closing):
         self.workload = workload
         self.edge_threads = cores()
         self.cuts: dict[str, TensorSpec] = {}
+        self._built: BuiltModel | None = None
         self._device: DeviceClient | None = None
         self._edge: EdgeClient | None = None
         self._split: str | None = None
@@ -98,10 +100,20 @@ class Pair(Closing):
         _close(self._device)
         _close(self._edge)
 
+    def set_up(self, client: ModelClient) -> None:
+        """Build the workload's model in a process. Raises PluginError if it differs from the first process's."""
+        built = self.workload.set_up(client)
+        if self._built is not None and built != self._built:
+            raise PluginError(
+                f"workload {self.workload.reference}: build_model gives another model in each process; load its "
+                "weights from a file, or seed it"
+            )
+        self._built = built
+        self.cuts = dict(built.cuts)
+
     def _set_up(self, client: DeviceClient | EdgeClient) -> None:
         try:
-            built = self.workload.set_up(client)
-            self.cuts = dict(built.cuts)
+            self.set_up(client)
             if self._split is not None:
                 client.use_split(self._split)
         except BaseException:

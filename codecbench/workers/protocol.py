@@ -19,6 +19,7 @@ from codecbench.errors import (
     WorkerError,
     one_line,
 )
+from codecbench.locations import MAX_FRAME_CHARS, MAX_FRAMES, frames_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,7 +93,7 @@ def unpack_arrays(headers: Sequence[Mapping[str, Any]], blobs: Sequence[bytes]) 
 
 
 def pack_error(error: Exception) -> bytes:
-    """Return the frame of an error: its kind, its text, and the code of a codec's fault."""
+    """Return the frame of an error: its kind, its text, the lines of the plugin's code, and a codec's fault's code."""
     kind: ErrorKind = "harness"
     text = one_line(error)
     if isinstance(error, CodecFailure):
@@ -101,7 +102,7 @@ def pack_error(error: Exception) -> bytes:
         kind = "payload"
     elif isinstance(error, CodecbenchError):
         kind, text = next((kind for kind, base in _USERS_ERRORS.items() if isinstance(error, base)), "data"), str(error)
-    fields = {"error": kind, "message": text}
+    fields: dict[str, Any] = {"error": kind, "message": text, "frames": list(frames_of(error))}
     if isinstance(error, CodecFailure | PayloadError):
         fields["code"] = error.code
     return pack_frame(fields)
@@ -113,8 +114,20 @@ def unpack_error(reply: Reply) -> CodecbenchError | None:
     if kind is None:
         return None
     message = reply.fields["message"]
+    error: CodecbenchError
     if kind == "codec":
-        return CodecFailure(message, code=FailureCode(reply.fields["code"]))
-    if kind == "payload":
-        return PayloadError(message, code=FailureCode(reply.fields["code"]))
-    return _USERS_ERRORS.get(kind, WorkerError)(message)
+        error = CodecFailure(message, code=FailureCode(reply.fields["code"]))
+    elif kind == "payload":
+        error = PayloadError(message, code=FailureCode(reply.fields["code"]))
+    else:
+        error = _USERS_ERRORS.get(kind, WorkerError)(message)
+    error.frames = _frames(reply.fields.get("frames"))
+    return error
+
+
+def _frames(found: Any) -> tuple[str, ...]:
+    """Return lines of code as a process sent them; code of a codec can send what it likes."""
+    if not isinstance(found, list):
+        return ()
+    lines = [" ".join(line.split())[:MAX_FRAME_CHARS] for line in found[:MAX_FRAMES] if isinstance(line, str)]
+    return tuple(lines)

@@ -139,7 +139,7 @@ class Zstd(Codec):
         if not self.spec.image:
             highest = float(np.finfo(self.spec.dtype).max)
             values = ((levels + self._lowest) * self._step).clip(-highest, highest)
-            return torch.from_numpy(values.astype(self.spec.dtype))
+            return torch.from_numpy(np.asarray(values, dtype=self.spec.dtype))
         if len(levels) == 3:
             levels[::2] += levels[1]
         levels = restore_from_differences(levels, self._mask)

@@ -159,3 +159,16 @@ def test_a_fit_that_fails_ends_with_status_1(cli: Cli, tmp_path: Path, shared: K
     )  # fmt: skip
     assert ended.status == 1
     assert ended.err.endswith("failed: stem fails-to-learn: fit: FloatingPointError: the loss is nan\n")
+
+
+@pytest.mark.usefixtures("shared")
+def test_debug_shows_the_plugins_own_lines_of_a_failed_cell_and_nothing_else_does(cli: Cli, tmp_path: Path) -> None:
+    words = ["run", *TINY_WORKLOAD, "--plugin", MISBEHAVING, "--codec", "raises-in-decode", "--split", "stem"]
+    words += ["--samples", "40", "--out", tmp_path / "out"]
+    plain = cli(*words)
+    assert plain.status == 1
+    assert "misbehaving.py:" not in plain.err
+    debugged = cli("--debug", *words)
+    (at,) = (n for n, line in enumerate(debugged.err.splitlines()) if line.startswith("failed: stem raises-in-decode"))
+    assert debugged.err.splitlines()[at + 1].startswith("  misbehaving.py:")
+    assert " decode: raise " in debugged.err.splitlines()[at + 1]

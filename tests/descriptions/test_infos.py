@@ -261,10 +261,44 @@ def test_identifiers_of_numpy_become_pythons_integers(make: Callable[[int], Any]
     assert through_json(info) == info
 
 
-@pytest.mark.parametrize("wrong", [1.0, "1", None, np.float64(2), np.array([[1], [2]])])
-def test_an_identifier_that_is_no_integer_is_named(wrong: Any) -> None:
-    with pytest.raises(DataError, match=r"^workload 'tiny': sample_ids\('choice'\) holds .*, which is no integer; ret"):
+def test_texts_are_identifiers_too() -> None:
+    names = [f"img_{n}.png" for n in range(3)]
+    info = tiny(lambda _subset: np.array(names))
+    assert info.sample_ids["test"] == info.training_ids == tuple(names)
+    assert {type(found) for found in info.sample_ids["test"]} == {str}
+    assert through_json(info) == info
+
+
+@pytest.mark.parametrize("wrong", [1.0, None, True, np.float64(2), np.array([[1], [2]]), 2**63, "\ud800", b"name"])
+def test_what_is_no_identifier_is_named_with_the_line(wrong: Any) -> None:
+    with pytest.raises(DataError, match=r"^workload 'tiny' \(.*py, line \d+\): sample_ids\('choice'\) holds .*ident"):
         tiny(lambda subset: [0, wrong] if subset == "choice" else [0])
+
+
+@pytest.mark.parametrize(
+    ("ids", "mistake"),
+    [
+        ({"test": []}, "sample_ids('test') is empty; results are reported on these samples, so give some"),
+        ({"choice": []}, "sample_ids('choice') is empty; operating points are chosen on these samples, so give some"),
+        ({"test": [3, 3]}, "sample_ids('test') holds 3 twice; identifiers must differ"),
+        ({"test": ["a", 1]}, "sample_ids('test') holds integers and texts; return one kind"),
+        ({"choice": ["a"]}, "some subsets have integers as identifiers and some have texts; return one kind"),
+    ],
+)
+def test_identifiers_that_cannot_be_used_are_refused(ids: dict[str, Any], mistake: str) -> None:
+    with pytest.raises(DataError) as caught:
+        tiny(lambda subset: ids.get(subset, [0]))
+    assert str(caught.value).endswith(f"): {mistake}")
+
+
+def test_a_tensor_without_axes_is_skipped_by_codecs_that_look_at_its_axes(catalogue: LocalCatalogue) -> None:
+    scalar = TensorSpec(())
+    assert [found.skip_reason for found in catalogue.at("webp", scalar, "quick").points] == [
+        "takes no tensor without axes, of one value a sample"
+    ]
+    for name in catalogue.names():
+        if catalogue.info(name).plugin.startswith("codecbench "):
+            assert {found.fault for found in catalogue.at(name, scalar, "quick").points} == {None}
 
 
 # --- what a description is for --------------------------------------------------------------------------------------

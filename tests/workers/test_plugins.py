@@ -46,6 +46,8 @@ LABELS = Path(__file__).with_name("labels.txt").read_text().split()
 class Labelled(Workload):
     name = "labelled"
     metric = Metric("top-1", "%", higher_is_better=True, scale=100.0, binary=True)
+    default_splits = ("input",)
+    budget = 1.0
     def build_model(self): ...
     def sample_ids(self, subset): return range(len(LABELS))
     def inputs(self, subset, positions): ...

@@ -103,7 +103,8 @@ class CodecProcess:
 
     def op_decode(self, request: Reply) -> OperationResult:
         """Decode payloads into rows of the chunk's file; return the shapes of the tensors."""
-        decoded = self._decode(request.blobs, batched=True)
+        # The parent has the originals, and so knows which values may be infinite.
+        decoded = self._decode(request.blobs, batched=True, finite=False)
         for row, tensor in enumerate(decoded, request.fields["first_row"]):
             self.tensors.write(row, tensor.numpy())
         return {"shapes": [list(tensor.shape) for tensor in decoded]}, ()
@@ -114,8 +115,8 @@ class CodecProcess:
         return {}, self._encode(samples, batched=request.fields["batched"])
 
     def op_decode_arrays(self, request: Reply) -> OperationResult:
-        """Decode the payloads of the request; return the tensors."""
-        decoded = self._decode(request.blobs, batched=request.fields["batched"])
+        """Decode the payloads of the request; return the tensors. With `finite`, all values have to be."""
+        decoded = self._decode(request.blobs, batched=request.fields["batched"], finite=request.fields["finite"])
         headers, blobs = pack_arrays([t.numpy() for t in decoded])
         return {"arrays": headers}, blobs
 
@@ -144,7 +145,7 @@ class CodecProcess:
         result, self._result = self._result, None
         if request.fields["step"] == "encode":
             return {}, bytes_only([result], "encode")
-        _check_tensor(result, self.codec.spec)
+        _check_tensor(result, self.codec.spec, finite=False)
         headers, blobs = pack_arrays([result.detach().contiguous().numpy()])
         return {"arrays": headers}, blobs
 
@@ -184,7 +185,7 @@ class CodecProcess:
             bounds = [self.codec.bound_bytes(x) for x in copies(samples)]
         return [None if bound is None else float(bound) for bound in bounds]
 
-    def _decode(self, payloads: Sequence[bytes], *, batched: bool) -> list[Tensor]:
+    def _decode(self, payloads: Sequence[bytes], *, batched: bool, finite: bool) -> list[Tensor]:
         """Return the payloads' tensors. Raises PayloadError if `decode` raises, CodecFailure for a wrong tensor."""
         codec = self.codec
         with decode_call():
@@ -194,7 +195,7 @@ class CodecProcess:
                 f"decode_batch gave {len(decoded)} tensors for {len(payloads)} payloads", code=FailureCode.WRONG_COUNT
             )
         for tensor in decoded:
-            _check_tensor(tensor, codec.spec)
+            _check_tensor(tensor, codec.spec, finite=finite)
         return [t.detach().contiguous() for t in decoded]
 
 
@@ -238,13 +239,13 @@ def bytes_only(values: Sequence[Any], step: str) -> Sequence[bytes]:
     return values
 
 
-def _check_tensor(decoded: Any, spec: TensorSpec) -> None:
+def _check_tensor(decoded: Any, spec: TensorSpec, *, finite: bool) -> None:
     if not isinstance(decoded, Tensor):
         raise CodecFailure(f"decode gave {type(decoded).__name__}, not a tensor", code=FailureCode.WRONG_TENSOR)
     reason = spec.mismatch(decoded.shape, str(decoded.dtype).removeprefix("torch."))
     if reason:
         raise CodecFailure(f"decode gave the wrong tensor: {reason}", code=FailureCode.WRONG_TENSOR)
-    if decoded.is_floating_point() and not bool(torch.isfinite(decoded).all()):
+    if finite and decoded.is_floating_point() and not bool(torch.isfinite(decoded).all()):
         raise CodecFailure("decode gave values that are not finite", code=FailureCode.NOT_FINITE)
 
 

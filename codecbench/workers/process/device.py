@@ -12,6 +12,8 @@ from codecbench.descriptions.data_hash import data_sha256
 from codecbench.descriptions.describe import describe_workload
 from codecbench.devices.layers import describe
 from codecbench.devices.timing import measure_block, measure_call, measure_general, measure_rates
+from codecbench.errors import one_line
+from codecbench.names import suggestion
 from codecbench.workers.process.models import ModelProcess
 from codecbench.workers.protocol import OperationResult, Reply, pack_arrays
 from codecbench.workers.tensor_file import TensorFile
@@ -25,8 +27,15 @@ class DeviceProcess(ModelProcess):
         self._inputs: dict[int, Tensor] = {}
 
     def op_describe_workload(self, _request: Reply) -> OperationResult:
-        """Return what a run has to know of the workload."""
-        return {"info": describe_workload(self.models.workload).to_json()}, ()
+        """Return what a run has to know of the workload, once a few of its samples have been checked."""
+        checked, cuts = self.models.workload, self.models.split_model.cuts
+        info = describe_workload(checked.workload)
+        wrong = next((name for name in info.default_splits if name not in cuts), None)
+        if wrong is not None:
+            near = suggestion(wrong, cuts) or f"; it has {', '.join(cuts)}"
+            checked.refuse("default_splits", f"default_splits has {wrong!r}, which is no split point{near}")
+        self.models.check_samples({subset: len(ids) for subset, ids in info.sample_ids.items()})
+        return {"info": info.to_json()}, ()
 
     def op_data_hash(self, request: Reply) -> OperationResult:
         """Return the hash of inputs and targets at these positions of each subset."""
@@ -47,8 +56,12 @@ class DeviceProcess(ModelProcess):
 
     def op_targets(self, request: Reply) -> OperationResult:
         """Return the targets at these positions, pickled: only the processes of models and fits load them."""
-        targets = self.models.workload.targets(request.fields["subset"], request.fields["positions"])
-        return {}, [pickle.dumps(list(targets))]
+        models = self.models
+        targets = models.workload.targets(request.fields["subset"], request.fields["positions"])
+        try:
+            return {}, [pickle.dumps(targets)]
+        except Exception as error:
+            models.workload.refuse("targets", f"targets cannot be sent to another process: {one_line(error)}")
 
     def op_head(self, request: Reply) -> OperationResult:
         """Run the head on the inputs at these positions; write the activations to a file, and return their shapes."""
@@ -67,7 +80,7 @@ class DeviceProcess(ModelProcess):
         position = request.fields["position"]
         if position not in self._inputs:
             (self._inputs[position],) = self.models.inputs(request.fields["subset"], [position])
-        with torch.inference_mode():
+        with torch.inference_mode(), self.models.workload.calling("build_model", "the model"):
             activation = self.head(self.models.batch_of_one(self._inputs[position]))[0].cpu()
         headers, blobs = pack_arrays([activation.numpy()])
         return {"arrays": headers}, blobs
@@ -85,7 +98,7 @@ class DeviceProcess(ModelProcess):
         """Return the FLOPs and the peak tensor storage of the head on one sample."""
         head = self.head
         x = self.models.input_batch(request.fields["subset"], request.fields["position"])
-        with torch.inference_mode():
+        with torch.inference_mode(), self.models.workload.calling("build_model", "the model"):
             flop = measure.count_flop(lambda: head(x))
             peak = measure.tensor_peak_bytes(lambda: head(x))
         return {"head_flop": flop, "head_peak_bytes": peak}, ()

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codecbench.errors import CodecFailure, FailureCode
+from codecbench.errors import CodecFailure, DataError, FailureCode
+from codecbench.results.repeats import is_finite
 from codecbench.workers.process.models import ModelProcess
 from codecbench.workers.protocol import MODEL_BATCH, OperationResult, Reply, pack_arrays, unpack_arrays
 from codecbench.workers.tensor_file import TensorFile, copies
@@ -25,7 +26,8 @@ class EdgeProcess(ModelProcess):
         """Run the tail on decoded tensors of a file, and return the outcomes of all samples.
 
         `kept` has the outcomes of the full model, two float64 arrays. Where `exact` is true, the decoded tensor is the
-        activation itself and its outcome is taken from there; a batch of such samples does not run.
+        activation itself and its outcome is taken from there; a batch of such samples does not run. Where `finite` is
+        true, the activation is finite, and so the decoded tensor has to be.
         """
         fields = request.fields
         targets_blob, *kept = request.blobs
@@ -34,11 +36,14 @@ class EdgeProcess(ModelProcess):
         decoded = list(file.read_rows(fields["first_row"], fields["shapes"]))
         file.close()
         targets = pickle.loads(targets_blob)  # noqa: S301 - from the device's model process
+        finite = fields["finite"]
         for start in range(0, len(decoded), MODEL_BATCH):
             rows = range(start, min(start + MODEL_BATCH, len(decoded)))
             changed = [row for row in rows if not fields["exact"][row]]
             if not changed:
                 continue
+            if not all(is_finite(decoded[row]) for row in rows if finite[row]):
+                raise CodecFailure("decode gave values that are not finite", code=FailureCode.NOT_FINITE)
             outputs = self._outputs(decoded[rows.start : rows.stop])
             found = self.models.score([outputs[row - start] for row in changed], [targets[row] for row in changed])
             for column, values in zip(scores, found, strict=True):
@@ -57,8 +62,14 @@ class EdgeProcess(ModelProcess):
         return {"tail_s": self.models.time(self.tail, x)}, ()
 
     def _outputs(self, decoded: Sequence[NDArray[Any]]) -> list[tuple[NDArray[Any], ...]]:
-        """Return the tail's outputs for decoded tensors. Raises CodecFailure if one has values that are not finite."""
+        """Return the tail's outputs for decoded tensors.
+
+        Raises CodecFailure if the tail fails on integers, which may be indices: a codec has made them invalid.
+        """
         xs = copies(decoded)
-        if any(x.is_floating_point() and not bool(x.isfinite().all()) for x in xs):
-            raise CodecFailure("decode gave values that are not finite", code=FailureCode.NOT_FINITE)
-        return self.models.run(self.tail, xs)
+        try:
+            return self.models.run(self.tail, xs)
+        except DataError as error:
+            if any(x.is_floating_point() for x in xs):
+                raise
+            raise CodecFailure(f"the model does not take the decoded tensor: {error}") from error

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from codecbench import measure
 from codecbench.codec import Batch, Codec, FitData
+from codecbench.errors import CodecFailure
 from codecbench.isolation.seal import close_process, readable_files
 from codecbench.registry import resolve
+from codecbench.results.repeats import NOT_CARRIED, is_finite
 from codecbench.workers.launch import OWN_LOG
 from codecbench.workers.process.codec import bytes_only, codec_call
 from codecbench.workers.process.models import ModelProcess, required
@@ -100,9 +102,14 @@ class FitProcess(ModelProcess):
         data = self._fit_data(request)
         # Not `measure.timed`, which turns garbage collection off: some fits take hours.
         watch = measure.Stopwatch()
-        with codec_call("fit"):
-            codec.fit(data)
-            states = [codec.export("device"), codec.export("edge")]
+        try:
+            with codec_call("fit"):
+                codec.fit(data)
+                states = [codec.export("device"), codec.export("edge")]
+        except CodecFailure as error:
+            if all(map(is_finite, required(self._samples, "no training samples are there")[0])):
+                raise
+            raise CodecFailure(NOT_CARRIED, code=error.code) from error
         return {"fit_s": watch.elapsed_s()}, bytes_only(states, "export")
 
     def _fit_data(self, request: Reply) -> FitData:

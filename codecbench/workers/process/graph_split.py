@@ -78,7 +78,7 @@ class SplitModel:
     def split(self, name: str) -> tuple[nn.Module, nn.Module]:
         """Return head and tail at a cut; they share the model's weights.
 
-        The tail does not change its input. Raises PluginError unless `tail(head(x))` equals `model(x)` bit for bit on
+        The tail does not change its input. Raises PluginError unless `tail(head(x))` has the values of `model(x)` on
         the probes.
         """
         cut = self.cut(name)
@@ -88,7 +88,7 @@ class SplitModel:
         with torch.inference_mode():
             for probe in self.probes:
                 full, parts = _leaves(self.model(probe.clone())), _leaves(tail(head(probe.clone()).clone()))
-                if len(full) != len(parts) or not all(torch.equal(a, b) for a, b in zip(full, parts, strict=True)):
+                if len(full) != len(parts) or not all(map(same_values, full, parts)):
                     raise PluginError(f"cut at {name!r}: head and tail do not give the full model's output")
         return head, tail
 
@@ -205,6 +205,13 @@ class SplitModel:
             # Copies arguments one by one, because a constant may replace the node of a shape value.
             copies[node] = _copy(graph, node, lambda n: copies[n])
         return _module(self.traced, graph)
+
+
+def same_values(left: Tensor, right: Tensor) -> bool:
+    """True if two tensors are equal in shape, dtype and all values; values that are not numbers equal one another."""
+    if left.shape != right.shape or left.dtype != right.dtype:
+        return False
+    return bool(torch.equal(left, right) or ((left == right) | ((left != left) & (right != right))).all())
 
 
 def _copy(graph: fx.Graph, node: fx.Node, get: Callable[[fx.Node], Any]) -> fx.Node:

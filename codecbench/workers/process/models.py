@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,13 +14,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from codecbench import measure
+from codecbench.checked_workload import CheckedWorkload
 from codecbench.codec import TensorSpec
-from codecbench.errors import UsageError
+from codecbench.errors import PluginError, UsageError
+from codecbench.locations import method_location, raised_location
 from codecbench.registry import resolve
-from codecbench.workers.process.graph_split import SplitModel
+from codecbench.workers.process.graph_split import SplitModel, same_values
 from codecbench.workers.protocol import MODEL_BATCH, OperationResult, Reply
 from codecbench.workers.tensor_file import copies
-from codecbench.workload import Subset, Workload
+from codecbench.workload import Subset
+
+CHECKED_SAMPLES = 4
+"""The samples of each subset that are read, and of the scored ones run and scored, before any cell is."""
 
 Item = TypeVar("Item")
 
@@ -26,22 +33,42 @@ Item = TypeVar("Item")
 class ModelHost:
     """A workload with its traced model and all cuts.
 
-    The constructor reads no data: the probes are random. Raises UsageError if `torch_device` does not exist.
+    The constructor reads no data: the probes are random. Raises UsageError if `torch_device` does not exist,
+    PluginError if the model cannot be cut, and DataError for a mistake in the workload.
     """
 
-    def __init__(self, workload: Workload, torch_device: str) -> None:
+    def __init__(self, workload: CheckedWorkload, torch_device: str) -> None:
         if torch_device == "cuda" and not torch.cuda.is_available():
             raise UsageError("this machine has no CUDA device that torch can use; leave out --torch-device cuda")
         self.workload = workload
         self.torch_device = torch_device
         model = workload.build_model().to(torch_device)
         probes = [probe.to(torch_device) for probe in _probes(workload.input_spec)]
-        self.split_model = SplitModel(model, probes, workload.input_spec)
+        for probe in probes:
+            self._check_repeats(model, probe)
+        with self._named():
+            self.split_model = SplitModel(model, probes, workload.input_spec)
 
     @property
     def full_model(self) -> nn.Module:
         """The model as the workload built it."""
         return self.split_model.model
+
+    def split(self, name: str) -> tuple[nn.Module, nn.Module]:
+        """Return head and tail at a cut. Raises UsageError if there is no such cut."""
+        with self._named():
+            return self.split_model.split(name)
+
+    def check_samples(self, counts: Mapping[Subset, int]) -> None:
+        """Read the first few samples of each subset, run the model on them and score it, so that all of it is checked.
+
+        `counts` are the numbers of samples that are there.
+        """
+        for subset, count in counts.items():
+            positions = range(min(CHECKED_SAMPLES, count))
+            inputs, targets = self.inputs(subset, positions), self.workload.targets(subset, positions)
+            if subset != "fit":
+                self.score(self.run(self.full_model, inputs), targets)
 
     def inputs(self, subset: Subset, positions: Sequence[int]) -> list[Tensor]:
         """Return new tensors of the inputs at these positions."""
@@ -65,9 +92,9 @@ class ModelHost:
         with torch.inference_mode():
             for members in _model_batches(groups.values()):
                 batch = torch.stack([xs[i] for i in members]).to(self.torch_device)
-                leaves = [leaf.cpu().numpy() for leaf in torch.utils._pytree.tree_leaves(model(batch))]
+                leaves = [leaf.cpu().numpy() for leaf in self._outputs(model, batch)]
                 for row, i in enumerate(members):
-                    outputs[i] = tuple(leaf[row] for leaf in leaves)
+                    outputs[i] = tuple(leaf[row, ...] for leaf in leaves)
         return outputs
 
     def score(self, outputs: Sequence[tuple[NDArray[Any], ...]], targets: Sequence[Any]) -> list[bytes]:
@@ -75,11 +102,51 @@ class ModelHost:
         pairs = [self.workload.score(output, target) for output, target in zip(outputs, targets, strict=True)]
         return [column.tobytes() for column in np.array(pairs, dtype=np.float64).reshape(-1, 2).T]
 
+    def _outputs(self, model: nn.Module, batch: Tensor) -> list[Tensor]:
+        """Return the output tensors of a model. Raises DataError if it raises, or if axis 0 is not the batch."""
+        with self.workload.calling("build_model", "the model"):
+            leaves: list[Any] = torch.utils._pytree.tree_leaves(model(batch))
+        if not leaves:
+            self.workload.refuse("build_model", "the model gives no output; return at least one tensor")
+        for number, leaf in enumerate(leaves):
+            if not isinstance(leaf, Tensor):
+                self.workload.refuse(
+                    "build_model", f"output {number} of the model is {type(leaf).__name__}; return tensors only"
+                )
+            if leaf.ndim == 0 or leaf.shape[0] != len(batch):
+                self.workload.refuse(
+                    "build_model", f"output {number} of the model has the shape {tuple(leaf.shape)} for a batch of "
+                    f"{len(batch)}; axis 0 of every output must be the batch",
+                )  # fmt: skip
+        return leaves
+
+    def _check_repeats(self, model: nn.Module, probe: Tensor) -> None:
+        """Raise DataError unless a model gives the same outputs for the same batch once more."""
+        with torch.inference_mode():
+            first, second = (self._outputs(model, probe.clone()) for _ in range(2))
+        if len(first) != len(second) or not all(map(same_values, first, second)):
+            self.workload.refuse(
+                "build_model", "the model gives other outputs for the same batch the second time; switch dropout off, "
+                "and draw and keep nothing in forward",
+            )  # fmt: skip
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Raise a PluginError about the model again, with the workload's name, file and line before it."""
+        try:
+            yield
+        except PluginError as error:
+            place = raised_location(error.__cause__ or error) or method_location(
+                type(self.workload.workload), "build_model"
+            )
+            raise PluginError(f"workload {self.workload.name!r} ({place}): {error}") from error
+
     def time(self, model: nn.Module, x: Tensor) -> float:
         """Return the seconds of a model on one sample."""
 
         def step() -> None:
-            model(self.batch_of_one(x))
+            with self.workload.calling("build_model", "the model"):
+                model(self.batch_of_one(x))
             if self.torch_device != "cpu":
                 torch.cuda.synchronize()
 
@@ -116,19 +183,20 @@ class ModelProcess:
         return {}, ()
 
     def op_workload(self, request: Reply) -> OperationResult:
-        """Build a workload's model and find its cuts; return their names and specs, and the hash of the weights.
+        """Build a workload's model and find its cuts; return their names and specs, and the hashes of the weights.
 
         Reads no data. Only the device is given the data folder.
         """
         data_dir = request.fields["data_dir"]
-        workload: Workload = resolve(request.fields["workload"])(Path(data_dir) if data_dir else None)
+        workload = CheckedWorkload.make(resolve(request.fields["workload"]), Path(data_dir) if data_dir else None)
         self._models = ModelHost(workload, request.fields["torch_device"])
         cuts = [{"name": c.name, "spec": c.spec.to_json()} for c in self._models.split_model.cuts.values()]
-        return {"cuts": cuts, "weights_sha256": workload.weights_sha256()}, ()
+        digest = _parameters_sha256(self._models.full_model)
+        return {"cuts": cuts, "weights_sha256": workload.weights_sha256(), "parameters_sha256": digest}, ()
 
     def op_split(self, request: Reply) -> OperationResult:
         """Choose the split point whose head or tail this process runs."""
-        self._parts = self.models.split_model.split(request.fields["split"])
+        self._parts = self.models.split(request.fields["split"])
         return {}, ()
 
 
@@ -143,6 +211,16 @@ def _model_batches(groups: Iterable[list[int]]) -> Iterator[list[int]]:
     for members in groups:
         for start in range(0, len(members), MODEL_BATCH):
             yield members[start : start + MODEL_BATCH]
+
+
+def _parameters_sha256(model: nn.Module) -> str:
+    """Return the hex SHA-256 of all parameters and buffers of a model: those of two processes must be the same."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if isinstance(tensor, Tensor) and tensor.layout == torch.strided and not tensor.is_quantized:
+            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _probes(spec: TensorSpec) -> list[Tensor]:

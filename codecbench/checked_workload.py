@@ -1,0 +1,264 @@
+"""A workload whose answers are checked: a mistake in one is an error that names the workload, its file and its line.
+
+Nothing of it may be booked on a codec, so every process that holds a workload calls it through this class.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from codecbench.codec import TensorSpec
+from codecbench.errors import CodecbenchError, DataError, one_line
+from codecbench.locations import class_location, method_location, raised_location
+from codecbench.workload import Metric, SampleId, Subset, Workload
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import nn
+
+PICTURE_TOLERANCE = 1e-3
+"""The tolerated distance of 255 times an image's value from an integer: float32 arithmetic leaves less than 1e-4."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_INT64 = range(-(2**63), 2**63)
+
+
+class CheckedWorkload:
+    """A workload with the same methods, whose answers are checked. Every mistake is a DataError of one line.
+
+    Errors that the workload itself raises as a CodecbenchError pass unchanged.
+    """
+
+    def __init__(self, workload: Workload) -> None:
+        self.workload = workload
+        self.name = workload.name
+        self._spec: TensorSpec | None = None
+
+    @classmethod
+    def make(cls, kind: type[Workload], data_dir: Path | None) -> CheckedWorkload:
+        """Return a new workload of a class, checked."""
+        with workload_call(kind, "__init__", "the constructor"):
+            return cls(kind(data_dir))
+
+    @property
+    def input_spec(self) -> TensorSpec:
+        """The spec of one model input."""
+        if self._spec is None:
+            with self.calling("input_spec"):
+                spec: object = self.workload.input_spec
+            if not isinstance(spec, TensorSpec):
+                self.refuse("input_spec", f"input_spec is {_shown(spec)}; return a TensorSpec")
+            self._spec = spec
+        return self._spec
+
+    @property
+    def training_s(self) -> float | None:
+        """Seconds of the training of the model, or None."""
+        with self.calling("training_s"):
+            seconds: object = self.workload.training_s
+        if seconds is None:
+            return None
+        if not _is_real(seconds) or not 0 <= float(seconds) < math.inf:  # type: ignore[arg-type]
+            self.refuse("training_s", f"training_s is {_shown(seconds)}; return a number of seconds, or None")
+        return float(seconds)  # type: ignore[arg-type]
+
+    def build_model(self) -> nn.Module:
+        """Return the trained model in evaluation mode."""
+        from torch import nn
+
+        with self.calling("build_model"):
+            model: object = self.workload.build_model()
+        if not isinstance(model, nn.Module):
+            self.refuse("build_model", f"build_model returned {_shown(model)}; return a torch.nn.Module")
+        training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
+        if training:
+            self.refuse("build_model", f"the model is in training mode ({training[0]}); return model.eval()")
+        return model
+
+    def weights_sha256(self) -> str:
+        """Return the hex SHA-256 of the weights."""
+        with self.calling("weights_sha256"):
+            found: object = self.workload.weights_sha256()
+        if not isinstance(found, str) or not _SHA256.fullmatch(found):
+            self.refuse(
+                "weights_sha256",
+                f"weights_sha256 gave {_shown(found)}; return 64 lower-case hexadecimal digits, as hexdigest() does",
+            )
+        return found
+
+    def sample_ids(self, subset: Subset) -> tuple[SampleId, ...]:
+        """Return the identifiers of a subset as Python's integers or texts, all different."""
+        with self.calling("sample_ids"):
+            values = tuple(self.workload.sample_ids(subset))
+        return self._identifiers("sample_ids", f"sample_ids({subset!r})", values)
+
+    def training_ids(self) -> tuple[SampleId, ...]:
+        """Return the identifiers of all training samples of the complete dataset."""
+        with self.calling("training_ids"):
+            values = tuple(self.workload.training_ids())
+        return self._identifiers("training_ids", "training_ids()", values)
+
+    def inputs(self, subset: Subset, positions: Sequence[int]) -> list[NDArray[Any]]:
+        """Return the inputs at these positions, each held against `input_spec`."""
+        import numpy as np
+
+        with self.calling("inputs"):
+            found: object = self.workload.inputs(subset, positions)
+            count = len(found)  # type: ignore[arg-type]
+        if count != len(positions):
+            self.refuse("inputs", f"inputs({subset!r}, ...) gave {count} samples for {len(positions)} positions")
+        with self.calling("inputs"):
+            arrays = [np.asarray(sample) for sample in found]  # type: ignore[attr-defined]
+        for position, array in zip(positions, arrays, strict=True):
+            reason = input_fault(array, self.input_spec)
+            if reason is not None:
+                self.refuse("inputs", f"inputs({subset!r}, ...) at position {position}: {reason}")
+        return arrays
+
+    def targets(self, subset: Subset, positions: Sequence[int]) -> list[Any]:
+        """Return the targets at these positions."""
+        with self.calling("targets"):
+            found = list(self.workload.targets(subset, positions))
+        if len(found) != len(positions):
+            self.refuse("targets", f"targets({subset!r}, ...) gave {len(found)} targets for {len(positions)} positions")
+        return found
+
+    def score(self, output: tuple[NDArray[Any], ...], target: Any) -> tuple[float, float]:
+        """Return the metric's numerator and denominator for one sample."""
+        with self.calling("score"):
+            found: object = self.workload.score(output, target)
+        pair = [_plain(value) for value in found] if _is_sequence(found) else []  # type: ignore[attr-defined]
+        if len(pair) != 2 or not all(_is_real(value) for value in pair):
+            self.refuse("score", f"score gave {_shown(found)}; return a numerator and a denominator, two numbers")
+        with self.calling("score"):
+            return float(pair[0]), float(pair[1])
+
+    def calling(self, method: str, step: str = "") -> AbstractContextManager[None]:
+        """Return `workload_call` for this workload."""
+        return workload_call(type(self.workload), method, step)
+
+    def refuse(self, method: str, mistake: str) -> NoReturn:
+        """Raise DataError for a mistake in a method's answer."""
+        place = method_location(type(self.workload), method)
+        raise DataError(f"workload {self.name!r} ({place}): {mistake}")
+
+    def _identifiers(self, method: str, source: str, values: Sequence[object]) -> tuple[SampleId, ...]:
+        found: dict[SampleId, None] = {}
+        for value in values:
+            identifier = _identifier(value)
+            if identifier is None:
+                self.refuse(
+                    method, f"{source} holds {_shown(value)}, which is no identifier; return integers (int64) or texts"
+                )
+            if identifier in found:
+                self.refuse(method, f"{source} holds {_shown(value)} twice; identifiers must differ")
+            if found and isinstance(identifier, str) != isinstance(next(iter(found)), str):
+                self.refuse(method, f"{source} holds integers and texts; return one kind")
+            found[identifier] = None
+        return tuple(found)
+
+
+@contextmanager
+def workload_call(kind: type[Workload], method: str, step: str = "") -> Iterator[None]:
+    """Raise errors of a workload's code within a with block as DataError, with the line where they were raised.
+
+    `step` is the subject of the sentence, by default the method.
+    """
+    try:
+        yield
+    except CodecbenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        place = raised_location(error) or method_location(kind, method)
+        raise DataError(f"workload {kind.name!r} ({place}): {step or method} raised {one_line(error)}") from error
+
+
+def workload_class_fault(kind: type[Workload]) -> str | None:
+    """Return what is wrong with the class attributes of a workload, with file and line; None if nothing is."""
+
+    def refused(attribute: str, text: str) -> str:
+        return f"{class_location(kind)}: workload {kind.name!r}: {attribute} {text}"
+
+    if kind.__abstractmethods__:
+        return refused(", ".join(sorted(kind.__abstractmethods__)), "is not defined")
+    metric, splits, budget = (getattr(kind, name, None) for name in ("metric", "default_splits", "budget"))
+    if not isinstance(metric, Metric):
+        return refused("metric", f"is {_shown(metric)}; set a Metric")
+    if not isinstance(metric.name, str) or not isinstance(metric.unit, str):
+        return refused("metric", "needs texts for name and unit")
+    if not _is_real(metric.scale) or not math.isfinite(metric.scale):
+        return refused("metric", f"has the scale {_shown(metric.scale)}; give a number")
+    if not isinstance(splits, (tuple, list)) or not splits or not all(isinstance(split, str) for split in splits):
+        return refused("default_splits", f'is {_shown(splits)}; give a tuple of names like ("input",)')
+    if not _is_real(budget) or isinstance(budget, bool) or not 0 <= float(budget) < math.inf:  # type: ignore[arg-type]
+        return refused("budget", f"is {_shown(budget)}; give a number of at least 0, in the metric's unit")
+    if not isinstance(kind.dataset, str | None):
+        return refused("dataset", f"is {_shown(kind.dataset)}; give a name, or None")
+    if not isinstance(kind.training_note, str):
+        return refused("training_note", f"is {_shown(kind.training_note)}; give a text")
+    return None
+
+
+def input_fault(array: NDArray[Any], spec: TensorSpec) -> str | None:
+    """Return why an input does not fit the spec of a model's inputs, or None if it fits."""
+    import numpy as np
+
+    reason = spec.mismatch(array.shape, str(array.dtype))
+    if reason is not None:
+        limit = f" with at most {spec.max_length}" if spec.max_length is not None else ""
+        return f"{reason}{limit}"
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return "values are not finite"
+    if spec.image:
+        levels = array * np.float32(255)
+        near = np.rint(levels)
+        if near.min(initial=0) < 0 or near.max(initial=0) > 255:
+            found = f"{array.min():.3g} to {array.max():.3g}"
+            return f"values run from {found}, those of an image from 0 to 1; normalise in the model"
+        if (np.abs(levels - near) > PICTURE_TOLERANCE).any():
+            return "values are no multiples of 1/255, as an image's are; leave image=True out of the spec, or round"
+    return None
+
+
+def _identifier(value: object) -> SampleId | None:
+    """Return an identifier as Python's integer or text; None for anything else."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return None
+        return str(value)
+    if isinstance(value, bool):
+        return None
+    try:
+        found = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+    return found if found in _INT64 else None
+
+
+def _plain(value: Any) -> Any:
+    """Return Python's own number for a scalar of numpy or torch."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, numbers.Real)
+
+
+def _is_sequence(value: object) -> bool:
+    return isinstance(value, (tuple, list)) or (getattr(value, "ndim", None) == 1 and hasattr(value, "__len__"))
+
+
+def _shown(value: object) -> str:
+    """Return a value in one short line, with its type if that is not Python's own."""
+    text = " ".join(repr(value).split())[:80]
+    kind = type(value)
+    return text if kind.__module__ == "builtins" else f"{text} ({kind.__module__}.{kind.__name__})"

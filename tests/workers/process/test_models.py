@@ -1,0 +1,157 @@
+"""A workload's model is checked before anything is measured: outputs, repeats, split points, a few samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.paths import TINY
+from torch import Tensor, nn
+
+from codecbench.checked_workload import CheckedWorkload
+from codecbench.codec import TensorSpec
+from codecbench.errors import DataError, PluginError
+from codecbench.registry import load_file
+from codecbench.workers.process.device import DeviceProcess
+from codecbench.workers.process.models import ModelHost
+from codecbench.workers.protocol import Reply
+
+Tiny = load_file(TINY).Tiny
+
+
+def host(forward: Any, **changes: Any) -> ModelHost:
+    """A workload whose model ends with this function of 8 x 8 images after a 1 x 1 convolution."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(1)
+            self.stem = nn.Conv2d(3, 4, 1)
+            self.gru = nn.GRU(4, 4, 2, batch_first=True)
+
+        def forward(self, x: Tensor) -> Any:
+            return forward(self, self.stem(x))
+
+    methods = {"build_model": lambda _: Net().eval(), "__module__": __name__, **changes}
+    return ModelHost(CheckedWorkload(type("Changed", (Tiny,), methods)()), "cpu")
+
+
+def refused(forward: Any, **changes: Any) -> str:
+    with pytest.raises((DataError, PluginError)) as caught:
+        host(forward, **changes)
+    text = str(caught.value)
+    assert text.startswith("workload 'tiny' (")
+    assert "\n" not in text
+    return text.partition("): ")[2]
+
+
+def logits(_net: Any, y: Tensor) -> Tensor:
+    return y.mean((2, 3))
+
+
+def last_state(net: Any, y: Tensor) -> Any:
+    values, state = net.gru(y.flatten(2).transpose(1, 2))
+    return state, values[:, -1]
+
+
+def test_an_output_whose_first_axis_is_not_the_batch_is_refused_at_any_batch_size() -> None:
+    # The GRU has two layers, and one of the probes is a batch of two.
+    assert refused(last_state) == (
+        "output 0 of the model has the shape (2, 3, 4) for a batch of 3; axis 0 of every output must be the batch"
+    )
+    assert "output 1 of the model has the shape ()" in refused(lambda _, y: (logits(None, y), y.mean()))
+
+
+def test_outputs_are_tensors() -> None:
+    assert refused(lambda _, y: (logits(None, y), None)) == "output 1 of the model is NoneType; return tensors only"
+    assert refused(lambda _, _y: ()) == "the model gives no output; return at least one tensor"
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [lambda _, y: nn.functional.dropout(logits(None, y), 0.5, training=True), lambda _, y: torch.rand_like(y)],
+)
+def test_a_model_that_does_not_repeat_itself_is_refused(forward: Any) -> None:
+    assert refused(forward).startswith("the model gives other outputs for the same batch the second time; switch drop")
+
+
+def test_a_model_that_raises_is_named_with_its_line() -> None:
+    def forward(_net: Any, y: Tensor) -> Tensor:
+        return y @ torch.zeros(3, 3)
+
+    with pytest.raises(DataError) as caught:
+        host(forward)
+    line = forward.__code__.co_firstlineno + 1
+    assert f"({__file__}, line {line}): the model raised RuntimeError: " in str(caught.value)
+
+
+def test_a_model_that_cannot_be_traced_is_the_workloads() -> None:
+    assert refused(lambda _, y: logits(None, y) if y.sum() > 0 else logits(None, -y)).startswith(
+        "torch.fx cannot trace Net: "
+    )
+
+
+def test_values_that_are_no_numbers_equal_themselves() -> None:
+    found = host(lambda _, y: torch.where(y > 0, torch.log(y - y), y / 0 * 0).mean((2, 3)))
+    for name in found.split_model.cuts:
+        found.split(name)
+
+
+def test_one_value_a_sample_can_cross() -> None:
+    found = host(lambda _, y: y.mean((1, 2, 3)).unsqueeze(1))
+    cut = found.split_model.cut("mean")
+    assert cut.spec == TensorSpec(())
+    head, _ = found.split("mean")
+    activations = [values for (values,) in found.run(head, found.inputs("test", [0, 1, 2]))]
+    assert {(type(values), values.shape) for values in activations} == {(np.ndarray, ())}
+
+
+def described(**changes: Any) -> Any:
+    process = DeviceProcess()
+    process._models = host(logits, **changes)
+    return process.op_describe_workload(Reply({}, []))
+
+
+def test_a_few_samples_are_read_run_and_scored_before_any_cell() -> None:
+    calls: list[tuple[str, str | None, int]] = []
+
+    def noted(method: str) -> Any:
+        original = getattr(Tiny, method)
+
+        def call(self: Any, first: Any, second: Any) -> Any:
+            calls.append((method, first if isinstance(first, str) else None, len(second) if method != "score" else 1))
+            return original(self, first, second)
+
+        return call
+
+    described(default_splits=("stem",), **{method: noted(method) for method in ("inputs", "targets", "score")})
+    expected = {(method, subset, 4) for method in ("inputs", "targets") for subset in ("fit", "choice", "test")}
+    assert set(calls) == {*expected, ("score", None, 1)}
+    assert calls.count(("score", None, 1)) == 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "mistake"),
+    [
+        (
+            {"default_splits": ("stem", "stam")},
+            "default_splits has 'stam', which is no split point; did you mean 'stem",
+        ),
+        ({"score": lambda *_: 1.0}, "score gave 1.0; return a numerator and a denominator, two numbers"),
+        ({"targets": lambda *_: [1]}, "gave 1 targets for 4 positions"),
+        ({"inputs": lambda *_: [np.zeros((3, 8, 8))] * 4}, "at position 0: dtype is float64, the spec says float32"),
+    ],
+)
+def test_mistakes_show_before_any_cell(changes: dict[str, Any], mistake: str) -> None:
+    with pytest.raises(DataError) as caught:
+        described(**{"default_splits": ("stem",), **changes})
+    assert mistake in str(caught.value)
+
+
+def test_targets_that_cannot_be_sent_are_named() -> None:
+    process = DeviceProcess()
+    process._models = host(logits, targets=lambda _self, _subset, positions: [lambda: None] * len(positions))
+    with pytest.raises(DataError, match="targets cannot be sent to another process"):
+        process.op_targets(Reply({"subset": "test", "positions": [0]}, []))

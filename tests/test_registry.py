@@ -240,6 +240,7 @@ def test_a_hook_that_gives_no_list_of_classes(write: Write, result: str, reason:
         ('name = "same"', 'name, points = "same", ({"level": 1})', "points is a tuple of mappings"),
         ('name = "same"', 'name, points = "same", ()', "points is a tuple of mappings"),
         ('name = "same"', 'name, points = "same", ({"size": (1, 2)},)', "size=(1, 2) in a point is no JSON scalar"),
+        ('name = "same"', 'name, points = "same", ({"size": float("inf")},)', "size=inf in a point is no JSON scalar"),
     ],
 )
 def test_a_class_that_cannot_be_used(write: Write, old: str, new: str, reason: str) -> None:

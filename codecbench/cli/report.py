@@ -26,6 +26,7 @@ from codecbench.cli.options import (
 from codecbench.descriptions.catalogue import LocalCatalogue
 from codecbench.devices.profile import HOST
 from codecbench.errors import DataError
+from codecbench.names import counted
 from codecbench.registry import manager, workloads
 
 DEFAULT_FILE = Path("report.html")
@@ -83,7 +84,7 @@ def report(
         file.write_text(page, encoding="utf-8")
     except OSError as error:
         raise DataError(f"cannot write {file}: {error.strerror}; choose another --file") from error
-    echo(f"{len(records)} records reported in {file} ({len(page.encode()) / 1e6:.2f} MB)")
+    echo(f"{counted(len(records), 'record')} reported in {file} ({len(page.encode()) / 1e6:.2f} MB)")
 
 
 def _shown(path: Path) -> str:

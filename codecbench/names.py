@@ -23,3 +23,8 @@ def suggestion(wrong: str, known: Iterable[str]) -> str:
     """Return the end of an error line with the nearest known name, `; did you mean 'right'?`, or an empty text."""
     near = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 cell`, `2,000 cells`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
+import math
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
@@ -289,9 +290,10 @@ def check_points(codec: type[Codec], points: Any) -> None:
         raise PluginError(f'{class_label(codec)}: points is a tuple of mappings like ({{"level": 1}},), not {points!r}')
     for point in points:
         for key, value in point.items():
-            if not isinstance(value, (bool, int, float, str)):
+            finite = not isinstance(value, float) or math.isfinite(value)
+            if not isinstance(value, (bool, int, float, str)) or not finite:
                 raise PluginError(
-                    f"{class_label(codec)}: {key}={value!r} in a point is no JSON scalar; use a number or text"
+                    f"{class_label(codec)}: {key}={value!r} in a point is no JSON scalar; use a finite number or text"
                 )
 
 

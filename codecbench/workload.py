@@ -7,6 +7,7 @@ import torch.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -127,10 +128,19 @@ class Workload(ABC):
         raise UsageError(f"workload {cls.name!r} has nothing to fetch: its data ships with it")
 
 
-def metric_value(metric: Metric, numerators: NDArray[np.float64], denominators: NDArray[np.float64]) -> float:
-    """Return scale * sum(numerators) / sum(denominators), or nan if the denominators sum to zero."""
-    total = float(denominators.sum())
-    return metric.scale * float(numerators.sum()) / total if total else float("nan")
+def metric_value(metric: Metric, numerators: NDArray[np.float64], denominators: NDArray[np.float64]) -> float | None:
+    """Return scale * sum(numerators) / sum(denominators), or None if that is no finite number."""
+    return ratio_of_sums(metric.scale, numerators, denominators)
+
+
+def ratio_of_sums(scale: float, numerators: NDArray[np.float64], denominators: NDArray[np.float64]) -> float | None:
+    """Return the value of a metric of this scale, as `metric_value` does."""
+    import numpy as np
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        above, below = float(numerators.sum()), float(denominators.sum())
+    value = scale * above / below if below else math.nan
+    return value if math.isfinite(value) else None
 
 
 def data_folders(data_dir: Path | None = None) -> list[Path]:

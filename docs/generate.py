@@ -31,7 +31,6 @@ from typer.models import ArgumentInfo, OptionInfo
 from codecbench import hookspecs
 from codecbench.analysis import curves, study
 from codecbench.analysis.budget import Entry
-from codecbench.analysis.latency import Scenario
 from codecbench.analysis.paper import OUR_ROWS
 from codecbench.analysis.published import PublishedTable, published_tables
 from codecbench.cli.main import app
@@ -43,13 +42,13 @@ from codecbench.figures import catalogue as figure
 from codecbench.figures.drawing import Drawing
 from codecbench.files import write_file
 from codecbench.names import pick
-from codecbench.registry import codecs, links, manager, workloads
+from codecbench.registry import codecs, manager, workloads
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record
 from codecbench.results.store import Store
 from codecbench.tables import budget, reservations, training
 from codecbench.tables import curves as curves_table
-from codecbench.tables.budget import Table, choice_marks
+from codecbench.tables.budget import CHOICE_MARKS, Table, choice_marks
 from codecbench.tables.document import markdown
 from codecbench.tables.reservations import Reservations
 
@@ -87,7 +86,7 @@ def main_table(root: Path) -> str:
 def short_table(root: Path) -> str:
     """Returns the same table with the codecs in SHORT_TABLE only."""
     records = [record for record in _records(root) if record.key.codec in SHORT_TABLE]
-    return _default_of(_tables(records)).render("md")
+    return _default_of(_tables(root, records)).render("md")
 
 
 def whole_test_table(root: Path) -> str:
@@ -110,7 +109,7 @@ def seed_spread(root: Path) -> str:
     for (label, split), found in sorted(by_point.items()):
         found.sort(key=lambda record: record.key.seed)
         sizes = [record.size.payload_bytes.mean for record in found if record.size]
-        changes = [record.task.change for record in found if record.task]
+        changes = [record.task.change for record in found if record.task and record.task.change is not None]
         cells = [
             label, split, ", ".join(str(record.key.seed) for record in found),
             ", ".join(f"{size:.1f}" for size in sizes), f"{max(sizes) - min(sizes):.1f}",
@@ -130,7 +129,7 @@ def training_times(root: Path, format_: str = "md") -> str:
 
 def published_table(root: Path) -> str:
     """Returns the paper's table whose metric has the same direction as the default workload's."""
-    tables = _tables(_records(root), paper=True)
+    tables = _tables(root, _records(root), paper=True)
     return next(found for found in tables if found.source == "paper").render("md")
 
 
@@ -147,7 +146,9 @@ def paper_ratios(root: Path) -> str:
                 *(_feature_shares(found, row) for found, row in ((published, theirs), (ours, name))),
             ]
             lines.append(f"| `{name}` ({theirs}) | {' | '.join(cells)} |")
-    lines += _foot(ours.reservations)
+    foot = _foot(ours.reservations)
+    meanings = [f"- {mark} {meaning}" for mark, meaning in CHOICE_MARKS.items() if any(mark in line for line in lines)]
+    lines += [*(foot or [""]), *meanings] if meanings else foot
     return "\n".join(lines) + "\n"
 
 
@@ -405,14 +406,15 @@ def _records(root: Path) -> list[Record]:
     return records
 
 
-def _tables(records: Sequence[Record], paper: bool = False) -> list[Table]:
+def _tables(root: Path, records: Sequence[Record], paper: bool = False) -> list[Table]:
     pm = manager()
     budgets = {name: kind.budget for name, kind in workloads(pm).items()}
-    return budget.build(records, budgets=budgets, scenario=Scenario(links(pm)[DEFAULT_LINK]), paper=paper)
+    chosen = scenario(pm, Store(root / "results"), DEFAULT_LINK)
+    return budget.build(records, budgets=budgets, scenario=chosen, paper=paper)
 
 
 def _default_table(root: Path) -> Table:
-    return _default_of(_tables(_records(root)))
+    return _default_of(_tables(root, _records(root)))
 
 
 def _default_of(tables: Sequence[Table]) -> Table:

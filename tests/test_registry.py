@@ -319,6 +319,7 @@ Alias = Same
         ('name = "same"', 'name, points = "same", ({"level": 1})', "points is a tuple of mappings"),
         ('name = "same"', 'name, points = "same", ()', "points is a tuple of mappings"),
         ('name = "same"', 'name, points = "same", ({"size": (1, 2)},)', "size=(1, 2) in a point is no JSON scalar"),
+        ('name = "same"', 'name, points = "same", ({"size": float("inf")},)', "size=inf in a point is no JSON scalar"),
     ],
 )
 def test_a_class_that_cannot_be_used(write: Write, old: str, new: str, reason: str) -> None:

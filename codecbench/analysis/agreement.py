@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
+from codecbench.names import counted
 from codecbench.results.record import Record
 
 DIGITS = 8
@@ -75,11 +76,6 @@ def differences(a: MadeWith, b: MadeWith) -> Iterator[str]:
         yield f"weights ({a.weights[:DIGITS]}, {b.weights[:DIGITS]})"
     if a.data is not None and b.data is not None and a.data != b.data:
         yield f"data ({a.data[:DIGITS]}, {b.data[:DIGITS]})"
-
-
-def counted(number: int, noun: str) -> str:
-    """Returns a number with its noun."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _grouped(records: Iterable[Record], kind: Callable[[Record], Kind]) -> dict[Kind, list[Record]]:

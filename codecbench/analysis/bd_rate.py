@@ -12,24 +12,29 @@ range is wider than the uncertainty of the metric. Otherwise the result holds th
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from statistics import median
 
 from codecbench.analysis.selection import (
     Origin,
     by_row_and_split,
     by_workload,
+    change_of,
     groups,
+    is_defined,
     measured_records,
     one_set,
     origin_of,
     payload_bytes,
     rows_in_order,
+    sign_of,
     splits_in_order,
+    undefined_reason,
 )
 from codecbench.errors import UsageError
-from codecbench.names import pick
+from codecbench.names import counted, pick
 from codecbench.results.record import Record
 
 MIN_POINTS = 4
@@ -184,8 +189,11 @@ def compare(curve: Envelope, anchor: Envelope, sign: int = 1) -> BdRate:
         return no_rate(f"the two curves have less than {100 * MIN_OVERLAP:.0f} % of a range in common", overlap)
     if high - low < max(curve.noise, anchor.noise):
         return no_rate("the common range is narrower than the uncertainty of a change of the metric", overlap)
+    percent = _bd_rate_percent(curve, anchor)
+    if not isfinite(percent):
+        return no_rate("the curves are too far apart for a finite percentage", overlap)
     ends = sorted((sign * low, sign * high))
-    return BdRate(_bd_rate_percent(curve, anchor), "", ends[0], ends[1], overlap, curve, anchor)
+    return BdRate(percent, "", ends[0], ends[1], overlap, curve, anchor)
 
 
 def _bd_rate_percent(curve: Envelope, anchor: Envelope) -> float:
@@ -204,7 +212,7 @@ def _bd_rate_percent(curve: Envelope, anchor: Envelope) -> float:
 def _bd_rates(workload: str, records: Sequence[Record], anchor: str, left_out: Sequence[str]) -> BdRates:
     found = by_row_and_split(records)
     task, key = groups(records[0]).task, records[0].key
-    sign = 1 if task.higher_is_better else -1
+    sign = sign_of(task)
     rows = [row for row in rows_in_order(records) if row != anchor]
     values: dict[str, dict[str, dict[str, BdRate]]] = {task.metric: {}}
     for split in splits_in_order(records):
@@ -231,17 +239,22 @@ def _bd_rates(workload: str, records: Sequence[Record], anchor: str, left_out: S
         n=task.n,
         sample_set=key.sample_set,
         seed=key.seed,
-        left_out=tuple(left_out),
+        left_out=(*left_out, *_without_place(records)),
     )
 
 
 def _points(records: Iterable[Record]) -> list[tuple[float, float, float]]:
-    """Returns (payload bytes, metric where higher is better, half-width of the change's interval) of each record."""
+    """Returns (payload bytes, metric where higher is better, half-width of the change's interval) of each record.
+
+    Records that `_without_place` finds are left out.
+    """
     points = []
     for record in records:
         task = groups(record).task
-        sign = 1 if task.higher_is_better else -1
-        points.append((payload_bytes(record), sign * task.value, (task.change_high - task.change_low) / 2))
+        change = change_of(task)
+        size = payload_bytes(record)
+        if size > 0 and task.value is not None and change is not None:
+            points.append((size, sign_of(task) * task.value, (change.high - change.low) / 2))
     return points
 
 
@@ -249,10 +262,26 @@ def _psnr_points(records: Iterable[Record]) -> list[tuple[float, float, float]]:
     return [
         (payload_bytes(record), record.quality.psnr_db, 0.0)
         for record in records
-        if record.quality is not None and record.quality.psnr_db is not None
+        if record.quality is not None and record.quality.psnr_db is not None and payload_bytes(record) > 0
     ]
 
 
+def _without_place(records: Sequence[Record]) -> Iterator[str]:
+    """Yields a sentence on the records that have no place on a curve: of no bytes, or without a metric."""
+    empty = [record for record in records if payload_bytes(record) == 0]
+    undefined = [record for record in records if not is_defined(record)]
+    if empty:
+        yield f"Left out: {counted(len(empty), 'point')} of 0 bytes ({_rows(empty)}): 0 has no logarithm."
+    if undefined:
+        yield (
+            f"Left out: {counted(len(undefined), 'point')} ({_rows(undefined)}), because "
+            f"{undefined_reason(undefined[0])}."
+        )
+
+
+def _rows(records: Iterable[Record]) -> str:
+    return ", ".join(dict.fromkeys(record.row for record in records))
+
+
 def _count_of_points(found: Envelope) -> str:
-    points = f"{found.points} point{'' if found.points == 1 else 's'}"
-    return f"{points} on its envelope"
+    return f"{counted(found.points, 'point')} on its envelope"

@@ -7,25 +7,46 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from codecbench.analysis.latency import LOCAL, STEPS, Latency, Scenario, latency_of, local_latency
-from codecbench.analysis.selection import Origin, choose, groups, has_choices, valid_budget
+from codecbench.analysis.latency import (
+    LOCAL,
+    STEPS,
+    Latency,
+    NetworkTime,
+    Scenario,
+    latency_of,
+    local_latency,
+    raw_network,
+)
+from codecbench.analysis.selection import (
+    Chosen,
+    Origin,
+    choose,
+    groups,
+    has_choices,
+    is_defined,
+    percent_of,
+    undefined_reason,
+    valid_budget,
+)
 from codecbench.errors import UsageError
 from codecbench.results.cell import point_label
 from codecbench.results.record import IsolationLevel, Record
 
-Status: TypeAlias = Literal["ok", "skipped", "failed", "not run", "no such point"]
+Status: TypeAlias = Literal["ok", "undefined", "skipped", "failed", "not run", "no such point"]
 
 
 @dataclass(frozen=True)
 class Entry:
     """One row at one split; values that were not measured are None.
 
-    Percentages are relative to the raw tensor. `latency_ms` is the median end-to-end latency, `device_ms` and `edge_ms`
-    are the medians of the steps on each side. `predicted` names the steps whose time a device profile predicted,
-    separated by spaces. `over_budget` is True where no point is within the budget, `uncertain` where the paired
-    interval of the choice crosses the budget, and `chosen_on_test` where the records hold no choice samples. `notes`
-    gives the reasons for missing points. `isolation` and `mixed_plugin` are those of the chosen record; `isolation` is
-    None without a codec's record.
+    The status `undefined` is that of a row whose metric is undefined at all of its points. Percentages are relative to
+    the raw tensor. `network_ms` is the mean over the test samples, or with `network_of_mean` that of the mean payload.
+    `latency_ms` is the median end-to-end latency, `device_ms` and `edge_ms` are the medians of the steps on each side.
+    `predicted` names the steps whose time a device profile predicted, separated by spaces. `over_budget` is True where
+    no point is within the budget, `uncertain` where the paired interval of the choice crosses the budget,
+    `over_on_test` where that of the test samples lies above it, and `chosen_on_test` where the records hold no choice
+    samples. `notes` gives the reasons for missing points. `isolation` and `mixed_plugin` are those of the chosen
+    record; `isolation` is None without a codec's record.
     """
 
     row: str
@@ -37,6 +58,7 @@ class Entry:
     payload_percent: float | None = None
     network_ms: float | None = None
     network_percent: float | None = None
+    network_of_mean: bool = False
     device_ms: float | None = None
     edge_ms: float | None = None
     latency_ms: float | None = None
@@ -50,6 +72,7 @@ class Entry:
     change_high: float | None = None
     over_budget: bool = False
     uncertain: bool = False
+    over_on_test: bool = False
     chosen_on_test: bool = False
     isolation: IsolationLevel | None = None
     mixed_plugin: bool = False
@@ -109,30 +132,41 @@ def _entry(row: str, split: str, records: Sequence[Record], budget: float, scena
     if not candidates:
         elsewhere = any(record.key.codec == codec for record in at_split)
         return Entry(row, split, "no such point" if elsewhere else "not run", codec)
-    measured = [record for record in candidates if record.status == "ok"]
-    notes = tuple(_missing_notes(candidates, every=not measured))
+    measured = _measured(candidates)
+    chosen = choose(measured, budget)
+    notes = tuple(_missing_notes(candidates, every=chosen is None))
     if not measured:
         failed = any(record.status == "failed" for record in candidates)
         return Entry(row, split, "failed" if failed else "skipped", codec, notes=notes)
-    return _chosen_entry(measured, notes, budget, scenario)
+    if chosen is None:
+        return Entry(row, split, "undefined", codec, notes=notes)
+    several = len(measured) > 1
+    return _chosen_entry(chosen, notes, scenario, raw_network(_measured(at_split), scenario), several)
 
 
-def _missing_notes(records: Iterable[Record], every: bool) -> Iterator[str]:
+def _measured(records: Iterable[Record]) -> list[Record]:
+    return [record for record in records if record.status == "ok"]
+
+
+def _missing_notes(records: Sequence[Record], every: bool) -> Iterator[str]:
     """Yields one note for each reason that points are missing; it names the points, unless `every` point is missing."""
-    missing: dict[tuple[str, str], list[str]] = defaultdict(list)
+    by_choice = has_choices(_measured(records))
+    missing: dict[str, list[str]] = defaultdict(list)
     for record in records:
         if record.status != "ok":
-            reason = " ".join((record.reason or "no reason given").split())
-            missing[record.status, reason].append(point_label(record.key.point))
-    for (status, reason), points in missing.items():
-        yield f"{status}: {reason}" if every else f"{'; '.join(points)} {status}: {reason}"
+            reason = f"{record.status}: {' '.join((record.reason or 'no reason given').split())}"
+            missing[reason].append(point_label(record.key.point))
+        elif not is_defined(record, by_choice):
+            missing[f"left out: {undefined_reason(record)}"].append(point_label(record.key.point))
+    for reason, points in missing.items():
+        yield reason if every else f"{'; '.join(points)} {reason}"
 
 
-def _chosen_entry(measured: Sequence[Record], notes: tuple[str, ...], budget: float, scenario: Scenario) -> Entry:
-    record, over, uncertain = choose(measured, budget)
+def _chosen_entry(chosen: Chosen, notes: tuple[str, ...], scenario: Scenario, raw: NetworkTime, several: bool) -> Entry:
+    record = chosen.record
     tensor, size, task, _ = groups(record)
     payload_bytes = size.payload_bytes.mean
-    network_s, raw_network_s = (float(seconds) for seconds in scenario.link.seconds([payload_bytes, tensor.raw_bytes]))
+    network = scenario.network_s(record)
     return Entry(
         row=record.row,
         split=record.key.split,
@@ -140,9 +174,10 @@ def _chosen_entry(measured: Sequence[Record], notes: tuple[str, ...], budget: fl
         codec=record.key.codec,
         point=point_label(record.key.point),
         payload_bytes=payload_bytes,
-        payload_percent=_percent(payload_bytes, tensor.raw_bytes),
-        network_ms=network_s * 1000,
-        network_percent=_percent(network_s, raw_network_s),
+        payload_percent=percent_of(payload_bytes, tensor.raw_bytes),
+        network_ms=network.seconds * 1000,
+        network_percent=percent_of(network.seconds, raw.seconds),
+        network_of_mean=network.of_mean or raw.of_mean,
         **_latency_fields(latency_of(record, scenario)),
         value=task.value,
         low=task.low,
@@ -150,9 +185,10 @@ def _chosen_entry(measured: Sequence[Record], notes: tuple[str, ...], budget: fl
         change=task.change,
         change_low=task.change_low,
         change_high=task.change_high,
-        over_budget=over,
-        uncertain=uncertain,
-        chosen_on_test=len(measured) > 1 and not has_choices(measured),
+        over_budget=chosen.over_budget,
+        uncertain=chosen.uncertain,
+        over_on_test=chosen.over_on_test,
+        chosen_on_test=several and chosen.on_test,
         isolation=record.provenance.isolation,
         mixed_plugin=record.provenance.mixed_plugin,
         notes=notes,
@@ -176,6 +212,7 @@ def _local_entry(split: str, records: Sequence[Record], local: Latency) -> Entry
     tasks = [record.task for record in records if record.task and record.key.split == split]
     tasks = tasks or [record.task for record in records if record.task]
     exact = next((task for task in tasks if task.change == task.change_low == task.change_high == 0), None)
+    uncompressed = next((task.uncompressed for task in tasks if task.uncompressed is not None), None)
     return Entry(
         row=LOCAL,
         split=split,
@@ -183,12 +220,8 @@ def _local_entry(split: str, records: Sequence[Record], local: Latency) -> Entry
         payload_bytes=0.0,
         payload_percent=0.0,
         **_latency_fields(local),
-        value=tasks[0].uncompressed,
+        value=uncompressed,
         low=exact.low if exact else None,
         high=exact.high if exact else None,
-        change=0.0,
+        change=None if uncompressed is None else 0.0,
     )
-
-
-def _percent(part: float, total: float) -> float | None:
-    return 100 * part / total if total else None

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from codecbench.analysis.selection import (
     by_workload,
+    change_of,
     groups,
+    loss_of,
     measured_records,
     one_set,
     payload_bytes,
@@ -61,18 +63,18 @@ def build(records: Sequence[Record], *, sample_set: str | None = None) -> list[C
 def curve(records: Sequence[Record]) -> tuple[CurvePoint, ...]:
     """Returns the points of one row at one split, smallest payload first.
 
-    A point falls where the upper end of its interval of change is below the lower end of the interval of some smaller
-    payload. Intervals are negated where lower is better.
+    A point falls where its interval of the loss lies above that of some smaller payload. A point whose metric is
+    undefined falls nowhere.
     """
     points: list[CurvePoint] = []
-    best_low = float("-inf")
+    lowest = float("inf")
     for record in sorted(records, key=payload_bytes):
         task = groups(record).task
-        low, high = task.change_low, task.change_high
-        if not task.higher_is_better:
-            low, high = -high, -low
-        points.append(CurvePoint(record, falls=high < best_low))
-        best_low = max(best_low, low)
+        change = change_of(task)
+        loss = loss_of(change, task) if change else None
+        points.append(CurvePoint(record, falls=loss is not None and loss.low > lowest))
+        if loss is not None:
+            lowest = min(lowest, loss.high)
     return tuple(points)
 
 

@@ -7,20 +7,22 @@ instead of measured, and marked as predicted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codecbench.analysis.agreement import DIGITS
+from codecbench.analysis.selection import RAW, groups
 from codecbench.devices.layers import ModelLayers
 from codecbench.devices.profile import HOST, DeviceProfile
 from codecbench.errors import DataError, UsageError
 from codecbench.links.model import Link
 from codecbench.measure import percentile
+from codecbench.results.payload_sizes import SizeCounts
 from codecbench.results.record import Record, Timed
 
 STEPS = ("head", "encode", "network", "decode", "tail")
@@ -36,18 +38,27 @@ PREDICTED_MEANS = "predicted by a device profile, not measured"
 Seconds: TypeAlias = NDArray[np.float64]
 
 
+class NetworkTime(NamedTuple):
+    """Mean seconds of a payload on a link; with `of_mean`, those of the mean payload, which differ a little."""
+
+    seconds: float
+    of_mean: bool
+
+
 @dataclass(frozen=True)
 class Scenario:
     """A link, and the two machines at its ends.
 
     Where `device` or `edge` is None, times are as measured on the machine of the records. A profile needs `layers`, the
-    layers of each workload's model by workload name.
+    layers of each workload's model by workload name. `payload_sizes` returns the payload sizes of a record's test
+    samples, None where they are not known.
     """
 
     link: Link
     device: DeviceProfile | None = None
     edge: DeviceProfile | None = None
     layers: Mapping[str, ModelLayers] | None = None
+    payload_sizes: Callable[[Record], SizeCounts | None] | None = None
     _predicted_s: dict[tuple[str, str, str], float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -59,6 +70,15 @@ class Scenario:
     def edge_name(self) -> str:
         """`host`, or the profile's name."""
         return self.edge.name if self.edge else HOST
+
+    def network_s(self, record: Record) -> NetworkTime:
+        """Returns the network time of a measured record's payloads, the mean over its test samples."""
+        sizes = self.payload_sizes(record) if self.payload_sizes else None
+        if sizes is None:
+            mean_bytes = groups(record).size.payload_bytes.mean
+            return NetworkTime(float(self.link.seconds([mean_bytes])[0]), of_mean=True)
+        seconds = np.average(self.link.seconds(sizes.payload_bytes), weights=sizes.counts)
+        return NetworkTime(float(seconds), of_mean=False)
 
     def head_s(self, record: Record) -> float | None:
         """Returns the predicted seconds of the record's head on the device, None without a device profile."""
@@ -175,6 +195,20 @@ def latency_of(record: Record, scenario: Scenario) -> Latency:
         steps["tail"] = np.full_like(steps["tail"], tail_s)
         predicted |= {"decode", "tail"}
     return Latency({step: steps[step] for step in STEPS}, timed.payload_bytes, frozenset(predicted))
+
+
+def raw_network(records: Iterable[Record], scenario: Scenario) -> NetworkTime:
+    """Returns the network time of the raw tensor at the split of these measured records.
+
+    Where an axis varies, it is that of the codec `raw`, which sends plain values.
+    """
+    tensors = [(record, groups(record).tensor) for record in records]
+    _, tensor = tensors[0]
+    varies = None in tensor.shape
+    for record, own in tensors:
+        if varies and record.key.codec == RAW and record.key.point.get("values") == own.dtype:
+            return scenario.network_s(record)
+    return NetworkTime(float(scenario.link.seconds([tensor.raw_bytes])[0]), of_mean=varies)
 
 
 def local_latency(records: Sequence[Record], scenario: Scenario) -> Latency:

@@ -13,7 +13,17 @@ from typing import Literal, TypeAlias
 
 from codecbench.analysis.budget import Entry
 from codecbench.analysis.published import PublishedTable, published_tables
-from codecbench.analysis.selection import LOSS_TOLERANCE, choose, groups, splits_in_order
+from codecbench.analysis.selection import (
+    LOSS_TOLERANCE,
+    change_of,
+    choose,
+    groups,
+    loss_of,
+    percent_of,
+    sign_of,
+    splits_in_order,
+    undefined_reason,
+)
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record, Task
 
@@ -122,13 +132,18 @@ def _compare(
         return result("not comparable", "not measured at this split point")
     assert published.change is not None
     assert published.payload_percent is not None
-    accepted = max(0.0, -published.change if task.higher_is_better else published.change)
-    record, over_budget, _ = choose(found, accepted)
+    accepted = max(0.0, -sign_of(task) * published.change)
+    chosen = choose(found, accepted)
+    if chosen is None:
+        return result("not comparable", undefined_reason(found[0]))
+    record = chosen.record
     tensor, size, own_task, _ = groups(record)
-    share = 100 * size.payload_bytes.mean / (tensor.raw_bytes or 1)
+    own_change = change_of(own_task)
+    assert own_change is not None
+    share = percent_of(size.payload_bytes.mean, tensor.raw_bytes) or 0.0
     ratio = share / published.payload_percent
-    min_loss = -own_task.change_high if task.higher_is_better else own_task.change_low
-    if over_budget:
+    min_loss = loss_of(own_change, task).low
+    if chosen.over_budget:
         return result("not reproduced", f"no point loses as little as {accepted:g}; this is the nearest", record, share)
     if ratio > FACTOR:
         return result("not reproduced", f"{ratio:.3g} times the share", record, share)

@@ -12,16 +12,27 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codecbench.analysis.latency import LOCAL, STEPS, Latency, Scenario, latency_of, local_latency, sum_of
-from codecbench.analysis.selection import LOSS_TOLERANCE, Origin, groups, origin_of, valid_budget
+from codecbench.analysis.selection import (
+    LOSS_TOLERANCE,
+    Origin,
+    change_of,
+    groups,
+    is_defined,
+    loss_of,
+    origin_of,
+    undefined_reason,
+    valid_budget,
+)
 from codecbench.errors import UsageError
 from codecbench.links.model import Link
+from codecbench.names import counted
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record
 
@@ -36,7 +47,8 @@ class Candidate:
     """One way to serve a request: a split, a row and an operating point, or `local`.
 
     `loss` is of the choice samples, positive where the codec is worse. `change` and its interval are of the test
-    samples, in the metric's own direction. `origin` is None where no codec runs.
+    samples, in the metric's own direction; `test_loss_low` is the lower end of the same interval as a loss. `origin` is
+    None where no codec runs.
     """
 
     split: str
@@ -49,6 +61,11 @@ class Candidate:
     payload_bytes: float
     latency: Latency
     origin: Origin | None = None
+    test_loss_low: float = 0.0
+
+    def is_over_on_test(self, budget: float) -> bool:
+        """Returns True if the loss is within the budget, but its interval on the test samples lies above it."""
+        return self.loss <= budget + LOSS_TOLERANCE < self.test_loss_low
 
     @property
     def label(self) -> str:
@@ -99,10 +116,26 @@ class BandwidthRange:
 
 
 def candidates(records: Sequence[Record], scenario: Scenario) -> list[Candidate]:
-    """Returns every measured cell of one workload, then `local`. Raises DataError where no cell was measured."""
-    found = [_candidate(record, scenario) for record in records if record.status == "ok"]
+    """Returns every measured cell of one workload whose metric is defined, then `local`.
+
+    Raises DataError where no cell was measured.
+    """
+    found = [_candidate(record, scenario) for record in records if record.status == "ok" and _is_possible(record)]
     local = local_latency(records, scenario)
     return [*found, Candidate("", LOCAL, "", 0.0, 0.0, 0.0, 0.0, 0.0, local)]
+
+
+def left_out(records: Iterable[Record]) -> list[str]:
+    """Returns a sentence on the measured cells that are no candidates, none where all are."""
+    found = [record for record in records if record.status == "ok" and not _is_possible(record)]
+    if not found:
+        return []
+    rows = ", ".join(dict.fromkeys(record.row for record in found))
+    return [f"Left out: {counted(len(found), 'cell')} ({rows}), because {undefined_reason(found[0])}."]
+
+
+def _is_possible(record: Record) -> bool:
+    return is_defined(record, by_choice=record.choice is not None)
 
 
 def plan(found: Sequence[Candidate], limits: Limits) -> Plan:
@@ -191,18 +224,22 @@ def _with_network(candidate: Candidate, seconds: NDArray[np.float64]) -> Candida
 
 def _candidate(record: Record, scenario: Scenario) -> Candidate:
     _, size, task, _ = groups(record)
-    change = record.choice.change if record.choice else task.change
+    test = change_of(task)
+    deciding = change_of(record.choice) if record.choice else test
+    assert test is not None
+    assert deciding is not None
     return Candidate(
         split=record.key.split,
         row=record.row,
         point=point_label(record.key.point),
-        loss=-change if task.higher_is_better else change,
-        change=task.change,
-        change_low=task.change_low,
-        change_high=task.change_high,
+        loss=loss_of(deciding, task).loss,
+        change=test.change,
+        change_low=test.low,
+        change_high=test.high,
         payload_bytes=size.payload_bytes.mean,
         latency=latency_of(record, scenario),
         origin=origin_of(record),
+        test_loss_low=loss_of(test, task).low,
     )
 
 

@@ -7,13 +7,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from codecbench.analysis.agreement import counted, one_model, one_source_each
+from codecbench.analysis.agreement import one_model, one_source_each
 from codecbench.errors import DataError, UsageError
+from codecbench.names import counted
 from codecbench.results.cell import point_label
-from codecbench.results.record import IsolationLevel, Record, Size, Task, TensorGroup, Time
+from codecbench.results.record import Choice, IsolationLevel, Record, Size, Task, TensorGroup, Time
+
+RAW = "raw"
+"""The codec that sends the tensor unchanged."""
 
 LOSS_TOLERANCE = 1e-9
 """Losses that differ by less count as equal: they differ by rounding only."""
+
+
+OVER_ON_TEST = "¶"
+OVER_ON_TEST_MEANS = (
+    "over the budget on the test samples, by the whole paired interval, though within it on the samples of the choice"
+)
+"""The mark of a point that is `over_on_test`, and its meaning."""
 
 
 class MeasuredGroups(NamedTuple):
@@ -37,12 +48,39 @@ class Chosen(NamedTuple):
     """The operating point chosen for a row at a split and a budget.
 
     `over_budget` is True where no point is within the budget, `uncertain` where the paired interval of the loss crosses
-    the budget.
+    the budget. `over_on_test` is True where the point is within the budget on the choice samples, but the paired
+    interval of the loss on the test samples lies above it. `on_test` is True where the test samples chose.
     """
 
     record: Record
     over_budget: bool
     uncertain: bool
+    over_on_test: bool
+    on_test: bool
+
+
+class Change(NamedTuple):
+    """A change of the metric with its interval, each a finite number."""
+
+    change: float
+    low: float
+    high: float
+
+
+class Value(NamedTuple):
+    """The metric with its interval, each a finite number."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Loss(NamedTuple):
+    """A loss with its interval; a positive loss is worse, whichever direction the metric has."""
+
+    loss: float
+    low: float
+    high: float
 
 
 def groups(record: Record) -> MeasuredGroups:
@@ -152,43 +190,96 @@ def rows_in_order(records: Iterable[Record]) -> tuple[str, ...]:
     return tuple(sorted(points, key=lambda row: (single[row], row)))
 
 
-def choose(candidates: Sequence[Record], budget: float) -> Chosen:
+def sign_of(task: Task) -> int:
+    """Returns 1 where a higher metric is better, -1 where a lower one is: the sign that makes a change a gain."""
+    return 1 if task.higher_is_better else -1
+
+
+def change_of(group: Task | Choice | None) -> Change | None:
+    """Returns the change of the metric in a group, None where it is undefined."""
+    if group is None or group.change is None or group.change_low is None or group.change_high is None:
+        return None
+    return Change(group.change, group.change_low, group.change_high)
+
+
+def value_of(record: Record) -> Value:
+    """Returns the metric of a measured record on the test samples. Raises DataError where it is undefined."""
+    task = groups(record).task
+    if task.value is None or task.low is None or task.high is None:
+        raise DataError(f"cell {record.cell} has no value: {undefined_reason(record)}")
+    return Value(task.value, task.low, task.high)
+
+
+def loss_of(change: Change, task: Task) -> Loss:
+    """Returns a change of the task's metric as a loss."""
+    return Loss(-change.change, -change.high, -change.low) if task.higher_is_better else Loss(*change)
+
+
+def is_defined(record: Record, by_choice: bool = False) -> bool:
+    """Returns True if a record holds a change of the metric on the test samples, and on the choice samples if asked.
+
+    Nothing can be chosen or said of another.
+    """
+    return change_of(record.task) is not None and not (by_choice and change_of(record.choice) is None)
+
+
+def undefined_reason(record: Record) -> str:
+    """Returns the reason that a measured record has no value or no change of its metric."""
+    metric = groups(record).task.metric
+    return f"{metric} is undefined: its denominators sum to 0, or an outcome is not a finite number"
+
+
+def choose(candidates: Sequence[Record], budget: float) -> Chosen | None:
     """Returns the point for a budget, from the measured points of one row at one split.
 
     It is the point with the smallest mean payload whose loss is within the budget, or without one the point with the
     smallest loss. Payload and loss are of the choice samples where every record has them, else of the test samples.
+    Points whose metric is undefined are left out; None where no point remains.
     """
-    outcomes = [_outcome(record, has_choices(candidates)) for record in candidates]
-    within = [outcome for outcome in outcomes if outcome.loss <= budget + LOSS_TOLERANCE]
+    by_choice = has_choices(candidates)
+    outcomes = [found for record in candidates if (found := _outcome(record, by_choice))]
+    if not outcomes:
+        return None
+    within = [outcome for outcome in outcomes if outcome.loss.loss <= budget + LOSS_TOLERANCE]
     if within:
-        best = min(within, key=lambda outcome: (outcome.payload_bytes, outcome.loss))
+        best = min(within, key=lambda outcome: (outcome.payload_bytes, outcome.loss.loss))
     else:
-        best = min(outcomes, key=lambda outcome: (outcome.loss, outcome.payload_bytes))
-    uncertain = best.loss_low < budget - LOSS_TOLERANCE and budget + LOSS_TOLERANCE < best.loss_high
-    return Chosen(best.record, not within, uncertain)
+        best = min(outcomes, key=lambda outcome: (outcome.loss.loss, outcome.payload_bytes))
+    return Chosen(
+        best.record,
+        over_budget=not within,
+        uncertain=best.loss.low < budget - LOSS_TOLERANCE and budget + LOSS_TOLERANCE < best.loss.high,
+        over_on_test=bool(within) and best.test_loss.low > budget + LOSS_TOLERANCE,
+        on_test=not by_choice,
+    )
 
 
-def has_choices(records: Iterable[Record]) -> bool:
-    """Returns True if every record was also measured on choice samples."""
-    return all(record.choice for record in records)
+def has_choices(records: Sequence[Record]) -> bool:
+    """Returns True if every record was also measured on choice samples, and the metric of one is defined there."""
+    return all(record.choice for record in records) and any(change_of(record.choice) for record in records)
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """The values that decide the choice; a positive `loss` is worse, whichever direction the metric has."""
+    """The values that decide the choice, and the loss on the test samples."""
 
     record: Record
     payload_bytes: float
-    loss: float
-    loss_low: float
-    loss_high: float
+    loss: Loss
+    test_loss: Loss
 
 
-def _outcome(record: Record, by_choice: bool) -> _Outcome:
+def _outcome(record: Record, by_choice: bool) -> _Outcome | None:
+    """Returns the values of a record, None where its metric is undefined."""
     _, size, task, _ = groups(record)
-    chosen_by = record.choice if by_choice and record.choice else task
+    test = change_of(task)
+    deciding = change_of(record.choice) if by_choice else test
+    if test is None or deciding is None:
+        return None
     mean_bytes = record.choice.payload_mean_bytes if by_choice and record.choice else size.payload_bytes.mean
-    low, high = chosen_by.change_low, chosen_by.change_high
-    if task.higher_is_better:
-        return _Outcome(record, mean_bytes, -chosen_by.change, -high, -low)
-    return _Outcome(record, mean_bytes, chosen_by.change, low, high)
+    return _Outcome(record, mean_bytes, loss_of(deciding, task), loss_of(test, task))
+
+
+def percent_of(part: float, total: float) -> float | None:
+    """Returns the part in percent of the total, None of 0."""
+    return 100 * part / total if total else None

@@ -14,20 +14,21 @@ from codecbench.analysis.latency import LOCAL, Latency, Scenario, latency_of, lo
 from codecbench.analysis.paper import OUR_ROWS
 from codecbench.analysis.planner import Candidate, Limits, Plan
 from codecbench.analysis.selection import (
+    RAW,
     Chosen,
     by_row_and_split,
     choose,
     groups,
+    is_defined,
     one_set,
     payload_bytes,
     rows_in_order,
+    sign_of,
     splits_in_order,
+    undefined_reason,
 )
 from codecbench.errors import DataError, UsageError
 from codecbench.results.record import Record, Task
-
-RAW = "raw"
-"""The codec that sends the tensor unchanged."""
 
 BEST_SHOWN = 3
 """The number of rows that figures show in addition to raw rows and the paper's systems: the smallest payloads."""
@@ -68,6 +69,11 @@ class Study:
         """The records that hold measurements."""
         return tuple(record for record in self.records if record.status == "ok")
 
+    @cached_property
+    def scored(self) -> tuple[Record, ...]:
+        """The measured records whose metric is defined."""
+        return tuple(record for record in self.measured if is_defined(record))
+
     @property
     def workload(self) -> str:
         """The workload's name."""
@@ -75,15 +81,31 @@ class Study:
 
     @cached_property
     def task(self) -> Task:
-        """The task group of the first measured record, for the metric. Raises DataError where nothing was measured."""
+        """The task group of the first measured record, one with a defined metric where there is one.
+
+        Raises DataError where nothing was measured.
+        """
         if not self.measured:
             raise DataError(f"no cell of workload {self.workload!r} was measured, so its metric is not known")
-        return groups(self.measured[0]).task
+        return groups((self.scored or self.measured)[0]).task
+
+    @property
+    def uncompressed(self) -> float:
+        """The metric of the full model. Raises DataError like `check_scored`."""
+        self.check_scored()
+        assert self.task.uncompressed is not None
+        return self.task.uncompressed
+
+    def check_scored(self) -> None:
+        """Raises DataError where the metric is undefined in all measured records."""
+        if not self.scored:
+            why = undefined_reason(self.measured[0]) if self.measured else "no cell was measured"
+            raise DataError(f"there is nothing to draw of workload {self.workload!r}: {why}")
 
     @property
     def sign(self) -> int:
         """1 where a higher metric is better, -1 where a lower one is."""
-        return 1 if self.task.higher_is_better else -1
+        return sign_of(self.task)
 
     @cached_property
     def all_splits(self) -> tuple[str, ...]:
@@ -108,9 +130,10 @@ class Study:
 
     @cached_property
     def chosen(self) -> Mapping[tuple[str, str], Chosen]:
-        """The point chosen for the budget, by (row, split), as in the tables."""
+        """The point chosen for the budget, by (row, split), as in the tables; none where the metric is undefined."""
         found = by_row_and_split(self.measured)
-        return {at: choose(candidates, self.budget) for at, candidates in found.items()}
+        chosen = {at: choose(candidates, self.budget) for at, candidates in found.items()}
+        return {at: choice for at, choice in chosen.items() if choice is not None}
 
     @cached_property
     def shown(self) -> tuple[str, ...]:
@@ -143,8 +166,13 @@ class Study:
         return sum(shares) / len(shares)
 
     def missing(self, split: str, row: str) -> str:
-        """Returns why a row has no measured cell at a split: `failed`, `skipped`, `no such point` or `not run`."""
+        """Returns why no cell of a row is shown at a split.
+
+        One of `metric undefined`, `failed`, `skipped`, `no such point` and `not run`.
+        """
         states = {record.status for record in self.records if record.row == row and record.key.split == split}
+        if "ok" in states:
+            return "metric undefined"
         if states:
             return "failed" if "failed" in states else "skipped"
         codec = {record.key.codec for record in self.records if record.row == row}

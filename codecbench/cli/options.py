@@ -203,8 +203,9 @@ def installed_budgets(pm: pluggy.PluginManager) -> dict[str, float]:
 def scenario(pm: pluggy.PluginManager, store: Store, link: str, device: str = HOST, edge: str = HOST) -> Scenario:
     """Returns the scenario that the options name. Raises UsageError for an unknown name or a missing file."""
     from codecbench.analysis.latency import Scenario
+    from codecbench.results.payload_sizes import PayloadSizes
 
     profiles = devices(pm)
     device_profile, edge_profile = (None if name == HOST else pick_device(name, profiles) for name in (device, edge))
     layers = store.all_layers() if device_profile or edge_profile else {}
-    return Scenario(pick_link(link, links(pm)), device_profile, edge_profile, layers)
+    return Scenario(pick_link(link, links(pm)), device_profile, edge_profile, layers, PayloadSizes(store))

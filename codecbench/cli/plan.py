@@ -73,13 +73,14 @@ def plan(
     chosen = scenario(pm, store, link, device, edge)
     candidates = planner.candidates(shown, chosen)
     found = planner.plan(candidates, limits)
+    left_out = [*left_out, *planner.left_out(shown)]
     try:
         ranges = planner.sweep(candidates, limits, chosen.link)
     except UsageError as error:  # a link of a plugin may have no bandwidth
         echo(f"the choice at other bandwidths is left out: {error}")
         ranges = []
     if as_json:
-        show(json.dumps({**plan_text.as_json(found, ranges, limits, chosen), "left_out": left_out}, indent=1))
+        show(json.dumps(plan_text.as_json(found, ranges, limits, chosen, left_out), indent=1, allow_nan=False))
         return
     show(plan_text.as_text(found, ranges, limits, chosen, _metric(shown), terminal_columns(), left_out))
 

@@ -28,6 +28,7 @@ from codecbench.descriptions.catalogue import LocalCatalogue
 from codecbench.devices.profile import HOST
 from codecbench.errors import DataError
 from codecbench.files import require_writable, write_file
+from codecbench.names import counted
 from codecbench.registry import manager
 
 DEFAULT_FILE = Path("report.html")
@@ -83,7 +84,7 @@ def report(
     )  # fmt: skip
     page = build(request)
     write_file(file, page, advice="choose another --file", raises=DataError)
-    echo(f"{len(records)} records reported in {file} ({len(page.encode()) / 1e6:.2f} MB)")
+    echo(f"{counted(len(records), 'record')} reported in {file} ({len(page.encode()) / 1e6:.2f} MB)")
 
 
 def _shown(path: Path) -> str:

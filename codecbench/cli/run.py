@@ -11,7 +11,7 @@ import typer
 from codecbench.cli.options import DEFAULT_LINK, DEFAULT_OUT, DataDir, Plugins, debugging, echo, scenario, show
 from codecbench.cli.tables import print_table
 from codecbench.experiment.config import DEFAULT_WORKLOAD, load
-from codecbench.names import pick
+from codecbench.names import counted, pick
 from codecbench.registry import manager, workloads
 
 if TYPE_CHECKING:
@@ -206,4 +206,6 @@ def _plan_text(job: Run) -> str:
     cells = job.plan()
     lines = [f"{c.label}{f'  (skipped: {c.skip_reason})' if c.skip_reason else ''}" for c in cells]
     minutes = job.estimate_s(cells) / 60
-    return "\n".join([*lines, f"{len(cells)} cells on {job.sample_sets['test']}, about {minutes:.1f} minutes"])
+    return "\n".join(
+        [*lines, f"{counted(len(cells), 'cell')} on {job.sample_sets['test']}, about {minutes:.1f} minutes"]
+    )

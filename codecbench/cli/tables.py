@@ -31,6 +31,7 @@ from codecbench.cli.options import (
 )
 from codecbench.devices.profile import HOST
 from codecbench.errors import UsageError
+from codecbench.names import counted
 from codecbench.registry import manager, workloads
 
 if TYPE_CHECKING:
@@ -223,4 +224,4 @@ def export(
     from codecbench.results.store import Store
 
     rows = exporting.export(Store(out).records(), file)
-    echo(f"{rows} records written to {file}")
+    echo(f"{counted(rows, 'record')} written to {file}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -129,4 +130,5 @@ def _scalar(text: str) -> Any:
         value = json.loads(text)
     except ValueError:
         return text
-    return value if isinstance(value, (bool, int, float, str)) else text
+    finite = not isinstance(value, float) or math.isfinite(value)  # JSON has no NaN, but Python reads it
+    return value if isinstance(value, (bool, int, float, str)) and finite else text

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.analysis.latency import LOCAL
 from codecbench.analysis.planner import Candidate
-from codecbench.analysis.selection import LOSS_TOLERANCE, groups
+from codecbench.analysis.selection import LOSS_TOLERANCE, value_of
 from codecbench.analysis.study import Study
 from codecbench.figures.drawing import Drawing, Tips, numbers
 from codecbench.figures.latency import OVER_MEANS, LatencyBar, bar_limit, bars_at, stacked, total_handle
@@ -112,12 +112,10 @@ def _metric(axes: Axes, study: Study, bars: list[LatencyBar], tips: Tips) -> Non
     """Draws the metric of each bar with its interval; a value beyond the axis becomes an arrow with its number."""
     task = study.task
     low_end, high_end = metric_limits(study)
-    axes.axvline(task.uncompressed, color=INK, lw=0.7, ls=(0, (4, 2)))
-    axes.axvline(task.uncompressed - study.sign * study.budget, color=INK, lw=0.7, ls=":")
+    axes.axvline(study.uncompressed, color=INK, lw=0.7, ls=(0, (4, 2)))
+    axes.axvline(study.uncompressed - study.sign * study.budget, color=INK, lw=0.7, ls=":")
     for y, bar in enumerate(bars):
-        found = None if bar.record is None else groups(bar.record).task
-        value = task.uncompressed if found is None else found.value
-        low, high = (None, None) if found is None else (found.low, found.high)
+        value, low, high = (study.uncompressed, None, None) if bar.record is None else value_of(bar.record)
         value_text = with_interval(value, low, high, f".{task.decimals}f")
         if low is not None and high is not None:
             axes.plot([low, high], [y, y], color=INK, lw=0.8)
@@ -154,7 +152,7 @@ def _pareto(
     low, high = metric_limits(study)
 
     def position(found: Candidate) -> tuple[float, float]:
-        return 1000 * found.latency.median_s, task.uncompressed + found.change
+        return 1000 * found.latency.median_s, study.uncompressed + found.change
 
     cloud = [position(found) for found in candidates if low <= position(found)[1] <= high]
     axes.plot([x for x, _ in cloud], [y for _, y in cloud], marker=".", ms=2.5, ls="", color=CLOUD, zorder=1)
@@ -174,8 +172,8 @@ def _pareto(
     axes.plot(
         [x for x, _ in ringed], [y for _, y in ringed], marker="o", ms=8, mfc="none", mec=INK, mew=0.7, ls="", zorder=4
     )
-    axes.axhline(task.uncompressed, color=INK, lw=0.7, ls=(0, (4, 2)), zorder=0.9)
-    axes.axhline(task.uncompressed - study.sign * study.budget, color=INK, lw=0.7, ls=":", zorder=0.9)
+    axes.axhline(study.uncompressed, color=INK, lw=0.7, ls=(0, (4, 2)), zorder=0.9)
+    axes.axhline(study.uncompressed - study.sign * study.budget, color=INK, lw=0.7, ls=":", zorder=0.9)
     axes.set_ylim(low, high)
     axes.margins(x=0.03)
     log_axis(axes.xaxis)
@@ -213,10 +211,10 @@ def _numbers(bars: list[LatencyBar], front: tuple[Candidate, ...], study: Study)
     task = study.task
     rows = []
     for bar in bars:
-        value = task.uncompressed if bar.record is None else groups(bar.record).task.value
+        value = study.uncompressed if bar.record is None else value_of(bar.record).value
         rows.append((bar.label, [short(bar.total_ms), f"{value:.{task.decimals}f}", ""]))
     for found in front:
-        value = task.uncompressed + found.change
+        value = study.uncompressed + found.change
         rows.append((f"front: {found.label}", [short(1000 * found.latency.median_s), f"{value:.{task.decimals}f}",
                                                f"{found.loss:+.3g}"]))  # fmt: skip
     return numbers("Latency and metric", "what", ["latency ms", metric_label(study), "loss on choice samples"], rows)

@@ -59,9 +59,11 @@ KINDS = {
 def draw(name: str, study: Study) -> Drawing:
     """Returns one figure; a figure `per_link` shows the first link.
 
-    Raises UsageError for an unknown name, or where matplotlib is not installed.
+    Raises UsageError for an unknown name, or where matplotlib is not installed, and DataError where the metric is
+    undefined in all records.
     """
     kind = pick(KINDS, name, "figure")
+    study.check_scored()
     with style():
         drawing = kind.function(study)
         freeze_layout(drawing.figure)

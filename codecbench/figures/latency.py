@@ -23,6 +23,7 @@ from codecbench.figures.style import (
     short_name,
 )
 from codecbench.figures.texts import budget_text, machines_text, setting_text
+from codecbench.names import counted
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record
 from codecbench.tables.document import Document
@@ -102,7 +103,7 @@ def by_split(study: Study) -> Drawing:
         name=f"latency-by-split-{scenario.link.name}",
         title=f"End-to-end latency by codec and split point over {scenario.link.name}{machines_text(study)}",
         figure=figure,
-        alt=f"Stacked bars of device, network and edge time for {LOCAL} and {len(study.shown)} codecs at "
+        alt=f"Stacked bars of device, network and edge time for {LOCAL} and {counted(len(study.shown), 'codec')} at "
         f"{', '.join(study.splits)}. {_fastest_text(fastest, every[0])}",
         caption=f"{study.workload}. Each codec with its smallest payload within {budget_text(study)}. Parts: the "
         "median of each; dot and number: the median of the whole, which their sum need not equal; line: to its 95th "

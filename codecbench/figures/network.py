@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from codecbench.analysis import planner
-from codecbench.analysis.latency import LOCAL, Scenario
+from codecbench.analysis.latency import LOCAL, Scenario, raw_network
 from codecbench.analysis.planner import Candidate
 from codecbench.analysis.selection import LOSS_TOLERANCE, groups, payload_bytes
 from codecbench.analysis.study import Study
@@ -33,6 +33,7 @@ from codecbench.figures.style import (
 )
 from codecbench.figures.texts import budget_text, machines_text, setting_text, small_print
 from codecbench.links.model import Link
+from codecbench.names import counted
 from codecbench.tables.formats import short
 from codecbench.tables.plan import bandwidth as bandwidth_text
 
@@ -43,11 +44,20 @@ FASTEST = "fastest of all rows"
 
 
 @dataclass(frozen=True)
-class _Sizes:
-    """Bytes at each split: the raw tensor, and the smallest payload within the budget with its row."""
+class _Sent:
+    """The bytes of a raw tensor or of a row's payloads, and their mean network time over each link."""
 
-    raw: dict[str, float]
-    coded: dict[str, tuple[float, str]]
+    row: str
+    payload_bytes: float
+    link_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """What crosses at each split: the raw tensor, and the smallest payload within the budget."""
+
+    raw: dict[str, _Sent]
+    coded: dict[str, _Sent]
 
 
 def crossing(study: Study) -> Drawing:
@@ -59,49 +69,49 @@ def crossing(study: Study) -> Drawing:
     tips = Tips()
     sizes = _crossing_sizes(study)
     raw, coded = sizes.raw, sizes.coded
-    _crossing_panel(grid[0, 0], "payload, bytes (log)", float, study.splits, sizes, tips)
-    for axes, link in zip(grid[0, 1:], links, strict=True):
-        measure = _milliseconds(link)
+    _crossing_panel(grid[0, 0], "payload, bytes (log)", lambda sent: sent.payload_bytes, study.splits, sizes, tips)
+    for number, (axes, link) in enumerate(zip(grid[0, 1:], links, strict=True)):
+        measure = _milliseconds(number)
         _crossing_panel(axes, f"{link.name}, ms (modelled)", measure, study.splits, sizes, tips)
-        axes.set_xlim(0, 1.08 * max(measure(size) for size in raw.values()))
+        axes.set_xlim(0, 1.08 * max(measure(sent) for sent in raw.values()))
     _label_splits(grid[0, 0], study.splits, sizes)
     legend_above(figure, _crossing_handles())
-    best = min(coded, key=lambda split: coded[split][0] / raw[split], default=None)
+    best = min(coded, key=lambda split: coded[split].payload_bytes / max(raw[split].payload_bytes, 1), default=None)
     finding = (
-        f"At {best}, {raw[best]:,.0f} bytes become {coded[best][0]:,.1f} with {coded[best][1]}."
-        if best else "No codec is within the budget."
+        f"At {best}, {raw[best].payload_bytes:,.0f} bytes become {coded[best].payload_bytes:,.1f} with "
+        f"{coded[best].row}." if best else "No codec is within the budget."
     )  # fmt: skip
     names = " and ".join(link.name for link in links)
     return Drawing(
         name="crossing",
         title=f"What crosses at each split point of {study.workload}, raw and coded",
         figure=figure,
-        alt=f"For each of {len(study.splits)} split points the bytes of the raw tensor and of the smallest payload "
-        f"within the budget, and the time of both over {names}. {finding}",
+        alt=f"For each of {counted(len(study.splits), 'split point')} the bytes of the raw tensor and of the smallest "
+        f"payload within the budget, and the time of both over {names}. {finding}",
         caption=f"{study.workload}. Squares: the raw {_dtypes(study)} tensor; dots: of all codecs the smallest mean "
-        f"payload within {budget_text(study)}. Times of the mean payload over {names}, modelled.",
+        f"payload within {budget_text(study)}. Mean times of the payloads over {names}, modelled.",
         numbers=numbers(
             "What crosses", "split", ["raw bytes", "codec", "bytes", *(f"{link.name} ms, raw" for link in links),
                                       *(f"{link.name} ms, coded" for link in links)],
-            [_crossing_row(split, raw[split], coded.get(split), links) for split in study.splits],
+            [_crossing_row(split, raw[split], coded.get(split)) for split in study.splits],
         ),
         tips=tips.texts,
     )  # fmt: skip
 
 
 def _crossing_panel(
-    axes: Any, label: str, measure: Callable[[float], float], splits: Sequence[str], sizes: _Sizes, tips: Tips
+    axes: Any, label: str, measure: Callable[[_Sent], float], splits: Sequence[str], sizes: _Sizes, tips: Tips
 ) -> None:
     """Draws a line between both sizes for each split, in the unit that `measure` returns."""
     unit = label.split(",")[0]
     for y, split in enumerate(splits):
         before = measure(sizes.raw[split])
         if split in sizes.coded:
-            size, row = sizes.coded[split]
-            after = measure(size)
+            coded = sizes.coded[split]
+            after = measure(coded)
             axes.plot([after, before], [y, y], color="#AAAAAA", lw=1.2, zorder=1)
             (dot,) = axes.plot([after], [y], marker="o", ms=5, ls="", color=OKABE_ITO["vermilion"], zorder=3)
-            tips.add(dot, f"{split}, {row}: {unit} {short(after)}")
+            tips.add(dot, f"{split}, {coded.row}: {unit} {short(after)}")
         (square,) = axes.plot([before], [y], marker="s", ms=5, ls="", color=GREY, zorder=2)
         tips.add(square, f"{split}, raw tensor: {unit} {short(before)}")
     axes.set_xlabel(label)
@@ -114,32 +124,40 @@ def _label_splits(axes: Any, splits: Sequence[str], sizes: _Sizes) -> None:
     log_axis(axes.xaxis)
     for y, split in enumerate(splits):
         raw, found = sizes.raw[split], sizes.coded.get(split)
-        text = f"{found[1]}: {short(raw / found[0])} times fewer" if found else "no codec within the budget"
-        axes.annotate(text, (raw, y), xytext=(0, 4.5), textcoords="offset points", ha="right", fontsize=POINTS - 1)
+        text = _gain(raw, found) if found else "no codec within the budget"
+        axes.annotate(
+            text, (raw.payload_bytes, y), xytext=(0, 4.5), textcoords="offset points", ha="right", fontsize=POINTS - 1
+        )
     axes.set_yticks(range(len(splits)), splits)
     axes.set_ylim(len(splits) - 0.5, -0.75)
 
 
+def _gain(raw: _Sent, coded: _Sent) -> str:
+    if coded.payload_bytes == 0:
+        return f"{coded.row}: 0 bytes"
+    return f"{coded.row}: {short(raw.payload_bytes / coded.payload_bytes)} times fewer"
+
+
 def _crossing_sizes(study: Study) -> _Sizes:
-    raw: dict[str, float] = {}
-    coded: dict[str, tuple[float, str]] = {}
-    for record in study.measured:
-        raw.setdefault(record.key.split, groups(record).tensor.raw_bytes)
+    raw: dict[str, _Sent] = {}
+    coded: dict[str, _Sent] = {}
     for split in study.splits:
+        measured = [record for record in study.measured if record.key.split == split]
+        seconds = [raw_network(measured, scenario).seconds for scenario in study.scenarios]
+        raw[split] = _Sent("", groups(measured[0]).tensor.raw_bytes, tuple(1000 * each for each in seconds))
         best = study.best_at(split)
         if best is not None:
-            coded[split] = (payload_bytes(best.record), best.record.row)
+            seconds = [scenario.network_s(best.record).seconds for scenario in study.scenarios]
+            coded[split] = _Sent(best.record.row, payload_bytes(best.record), tuple(1000 * each for each in seconds))
     return _Sizes(raw, coded)
 
 
-def _crossing_row(
-    split: str, raw: float, found: tuple[float, str] | None, links: Sequence[Link]
-) -> tuple[str, list[str]]:
-    before = [short(_milliseconds(link)(raw)) for link in links]
-    if found is None:
-        return split, [f"{raw:,.0f}", "-", "-", *before, *("-" for _ in links)]
-    after = [short(_milliseconds(link)(found[0])) for link in links]
-    return split, [f"{raw:,.0f}", found[1], f"{found[0]:,.1f}", *before, *after]
+def _crossing_row(split: str, raw: _Sent, coded: _Sent | None) -> tuple[str, list[str]]:
+    before = [f"{raw.payload_bytes:,.0f}"]
+    before_ms = [short(ms) for ms in raw.link_ms]
+    if coded is None:
+        return split, [*before, "-", "-", *before_ms, *("-" for _ in before_ms)]
+    return split, [*before, coded.row, f"{coded.payload_bytes:,.1f}", *before_ms, *(short(ms) for ms in coded.link_ms)]
 
 
 def _dtypes(study: Study) -> str:
@@ -155,8 +173,8 @@ def _crossing_handles() -> list[Any]:
     ]
 
 
-def _milliseconds(link: Link) -> Callable[[float], float]:
-    return lambda size: 1000 * float(link.seconds([size])[0])
+def _milliseconds(number: int) -> Callable[[_Sent], float]:
+    return lambda sent: sent.link_ms[number]
 
 
 @dataclass(frozen=True)
@@ -231,7 +249,7 @@ def _against(study: Study, sweep: _Sweep) -> Drawing:
         name=f"latency-against-{sweep.name}",
         title=f"End-to-end latency against {sweep.name}{machines_text(study)}",
         figure=figure,
-        alt=f"Lines of the median latency of {len(study.shown)} codecs and {LOCAL} against {sweep.name}. "
+        alt=f"Lines of the median latency of {counted(len(study.shown), 'codec')} and {LOCAL} against {sweep.name}. "
         f"{' '.join(findings)}",
         caption=f"{study.workload}. Each codec at its fastest split and point within {budget_text(study)}; the broad "
         f"line is the fastest of all rows. {dotted}{setting_text(study)} {left_out}".rstrip(),

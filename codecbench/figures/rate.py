@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from codecbench.analysis import curves
-from codecbench.analysis.selection import groups, payload_bytes
+from codecbench.analysis.selection import groups, is_defined, payload_bytes, value_of
 from codecbench.analysis.study import Study
 from codecbench.figures.drawing import Drawing, Tips, numbers
 from codecbench.figures.style import (
@@ -23,6 +23,7 @@ from codecbench.figures.style import (
     row_styles,
 )
 from codecbench.figures.texts import budget_text, device_text, machines_text, metric_label
+from codecbench.names import counted
 from codecbench.tables.document import with_interval
 from codecbench.tables.formats import short
 
@@ -43,56 +44,63 @@ def rate_accuracy(study: Study) -> Drawing:
     tips = Tips()
     lines: list[tuple[str, list[str]]] = []
     low, high = metric_limits(study)
-    task = study.task
-    beyond = 0
+    task, uncompressed = study.task, study.uncompressed
+    beyond = undefined = 0
     for axes, split in zip(panels, study.splits, strict=True):
-        axes.axhline(task.uncompressed, color=INK, lw=0.7, ls=(0, (4, 2)), zorder=0.9)
-        axes.axhline(task.uncompressed - study.sign * study.budget, color=INK, lw=0.7, ls=":", zorder=0.9)
-        for row, records in _rows_at(study, split).items():
+        axes.axhline(uncompressed, color=INK, lw=0.7, ls=(0, (4, 2)), zorder=0.9)
+        axes.axhline(uncompressed - study.sign * study.budget, color=INK, lw=0.7, ls=":", zorder=0.9)
+        for row, measured in _rows_at(study, split).items():
+            records = list(filter(is_defined, measured))
+            undefined += len(measured) - len(records)
             style = styles[row]
             xs = [payload_bytes(record) for record in records]
-            tasks = [groups(record).task for record in records]
-            axes.plot(xs, [t.value for t in tasks], color=style.colour, ls=style.line, lw=0.8, zorder=2)
+            values = [value_of(record) for record in records]
+            axes.plot(xs, [v.value for v in values], color=style.colour, ls=style.line, lw=0.8, zorder=2)
             axes.vlines(
                 xs,
-                [t.low for t in tasks],
-                [t.high for t in tasks],
+                [v.low for v in values],
+                [v.high for v in values],
                 color=style.colour,
                 lw=0.5,
                 alpha=0.45,
                 zorder=1,
             )
             inside = [(x, record) for x, record in zip(xs, records, strict=True)
-                      if low <= groups(record).task.value <= high]  # fmt: skip
+                      if low <= value_of(record).value <= high]  # fmt: skip
             beyond += len(records) - len(inside)
             if inside:
                 (dots,) = axes.plot(
-                    [x for x, _ in inside], [groups(record).task.value for _, record in inside], ls="",
+                    [x for x, _ in inside], [value_of(record).value for _, record in inside], ls="",
                     color=style.colour, marker=style.marker, markeredgecolor="white", markeredgewidth=0.3, zorder=3,
                 )  # fmt: skip
                 tips.add(dots, *(_tip(record) for _, record in inside))
-            lines += [_line(split, record) for record in records]
+            lines += [_line(split, record) for record in measured]
         axes.set_ylim(low, high)
         _finish(axes, split)
     for axes in panels[::PANEL_COLUMNS]:
         axes.set_ylabel(metric_label(study))
     left_out = f"{beyond} points that lose more are beyond the axis. " if beyond else ""
-    best = {split: study.best_at(split) for split in study.splits}
-    smallest = "; ".join(
-        f"{split} {payload_bytes(found.record):,.1f} bytes ({found.record.row})"
-        for split, found in best.items()
-        if found
-    )
+    left_out += f"Not drawn: {counted(undefined, 'point')} without a metric. " if undefined else ""
     return Drawing(
         name="rate-accuracy",
         title=f"Rate and {task.metric} of {study.workload} at each split point",
         figure=panels[0].figure,
-        alt=f"{task.metric} against mean payload bytes for {len(study.shown)} codecs at {', '.join(study.splits)}. "
-        f"Smallest payload within the budget, of all rows: {smallest or 'none'}.",
+        alt=f"{task.metric} against mean payload bytes for {counted(len(study.shown), 'codec')} at "
+        f"{', '.join(study.splits)}. Smallest payload within the budget, of all rows: {_smallest(study) or 'none'}.",
         caption=f"{study.workload}. Every operating point, with 95 % bootstrap intervals over {task.n} test samples. "
         f"Dashed: the uncompressed model; dotted: the budget, {budget_text(study)}. {left_out}".rstrip(),
         numbers=numbers("Rate and metric", "split, codec and point", ["bytes", metric_label(study)], lines),
         tips=tips.texts,
+    )
+
+
+def _smallest(study: Study) -> str:
+    """Returns the smallest payload within the budget at each split, with its row, as text."""
+    best = {split: study.best_at(split) for split in study.splits}
+    return "; ".join(
+        f"{split} {payload_bytes(found.record):,.1f} bytes ({found.record.row})"
+        for split, found in best.items()
+        if found
     )
 
 
@@ -136,8 +144,8 @@ def device_cost(study: Study) -> Drawing:
         name="device-cost",
         title=f"Encoding time on the device against payload, {study.workload}{machines_text(study)}",
         figure=panels[0].figure,
-        alt=f"Encoding time against mean payload bytes for {len(study.shown)} codecs at {', '.join(study.splits)}, "
-        f"beside the head's time: {', '.join(head_times)}.",
+        alt=f"Encoding time against mean payload bytes for {counted(len(study.shown), 'codec')} at "
+        f"{', '.join(study.splits)}, beside the head's time: {', '.join(head_times)}.",
         caption=f"{study.workload}. Median time of one sample on one thread. Device: {device_text(study)}. Dashed: the "
         "head that runs before, whose time stands above each panel.",
         numbers=numbers("Device time", "split, codec and point", ["bytes", "encode ms", "head ms"], lines),
@@ -185,7 +193,7 @@ def _finish(axes: Any, split: str) -> None:
 
 def _tip(record: Record) -> str:
     task = groups(record).task
-    value = f"{task.value:.{task.decimals}f} {task.unit}".rstrip()
+    value = f"{value_of(record).value:.{task.decimals}f} {task.unit}".rstrip()
     return f"{curves.row_and_point(record)}: {payload_bytes(record):,.1f} bytes, {value}"
 
 

@@ -7,6 +7,7 @@ matplotlib is imported inside functions, so that figures can be listed without i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from itertools import cycle, pairwise
 from typing import TYPE_CHECKING, Any
 
 from codecbench.analysis.latency import LOCAL
-from codecbench.analysis.selection import groups
+from codecbench.analysis.selection import value_of
 from codecbench.analysis.study import Study
 from codecbench.errors import UsageError
 
@@ -169,19 +170,42 @@ def row_styles(rows: Sequence[str], raw_rows: Sequence[str]) -> dict[str, RowSty
 def log_axis(axis: Any, dense: float = LABELS_DENSE) -> None:
     """Makes an axis logarithmic with plain labels: 0.1, 1, 10, 1k. Call it after everything is drawn.
 
-    Labels at 2 and 5 are added where the axis covers less than the factor `dense`.
+    Labels at 2 and 5 are added where the axis covers less than the factor `dense`. Where something lies at 0, which has
+    no logarithm, the axis is linear from 0 to the power of ten below the least value above 0.
     """
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, SymmetricalLogLocator
 
-    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-    axis.axes.autoscale_view()
-    low, high = axis.get_view_interval()
-    subs = (1.0, 2.0, 5.0) if high < dense * low else (1.0,)
-    axis.set_major_locator(LogLocator(base=10, subs=subs, numticks=12))
+    values = _drawn_at(axis)
+    above = [value for value in values if value > 0]
+    if len(above) < len(values):
+        linear_to = 10.0 ** math.floor(math.log10(min(above, default=1.0)))
+        set_scale = axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale
+        set_scale("symlog", linthresh=linear_to)
+        axis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=linear_to))
+        axis.axes.autoscale_view()
+    else:
+        axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+        axis.axes.autoscale_view()
+        low, high = axis.get_view_interval()
+        subs = (1.0, 2.0, 5.0) if high < dense * low else (1.0,)
+        axis.set_major_locator(LogLocator(base=10, subs=subs, numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: tick_label(value)))
     axis.set_minor_formatter(NullFormatter())
     if axis.axis_name == "y" and not axis.axes.get_subplotspec().is_first_col():
         axis.set_tick_params(which="minor", length=0)
+
+
+def _drawn_at(axis: Any) -> list[float]:
+    """Returns the coordinates along an axis of all lines of its panel, and of the panels that share the axis."""
+    is_x = axis.axis_name == "x"
+    shared = axis.axes.get_shared_x_axes() if is_x else axis.axes.get_shared_y_axes()
+    found = []
+    for axes in shared.get_siblings(axis.axes):
+        for line in axes.lines:
+            of_data = line.get_transform().contains_branch_seperately(axes.transData)
+            if of_data[0 if is_x else 1]:  # the ends of a line across the whole panel are no data
+                found += (line.get_xdata(orig=False) if is_x else line.get_ydata(orig=False)).tolist()
+    return [value for value in found if math.isfinite(value)]
 
 
 def tick_label(value: float) -> str:
@@ -264,13 +288,13 @@ def row_handle(row: str, row_style: RowStyle, *, with_line: bool = True) -> Any:
 
 def metric_limits(study: Study) -> tuple[float, float]:
     """Returns the ends of an axis of the metric; points that lose far more than the budget lie beyond it."""
-    task, sign = study.task, study.sign
-    tasks = [groups(record).task for record in study.measured]
-    widest = max((max(t.high - t.value, t.value - t.low) for t in tasks), default=0.0)
+    uncompressed, sign = study.uncompressed, study.sign
+    values = [value_of(record) for record in study.scored]
+    widest = max((max(v.high - v.value, v.value - v.low) for v in values), default=0.0)
     reach = max(LOSS_SHOWN * study.budget, 2 * widest)
-    worst_shown = task.uncompressed - sign * reach
-    values = [end for t in tasks for end in (t.low, t.high)] + [task.uncompressed]
-    shown = [value for value in values if sign * value >= sign * worst_shown]
+    worst_shown = uncompressed - sign * reach
+    ends = [end for v in values for end in (v.low, v.high)] + [uncompressed]
+    shown = [value for value in ends if sign * value >= sign * worst_shown]
     low, high = min(shown), max(shown)
     margin = 0.04 * (high - low or abs(high) or 1.0)
     return low - margin, high + margin

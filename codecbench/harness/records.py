@@ -27,7 +27,7 @@ from codecbench.results.record import (
     Time,
     Timed,
 )
-from codecbench.results.statistics import payload_summary, summarise_choice, summarise_task
+from codecbench.results.statistics import payload_summary, summarise_choice, summarise_task, undefined_reason
 from codecbench.results.store import Store
 from codecbench.stopping import check_stopped
 from codecbench.workload import Metric, SampleId, Subset
@@ -59,6 +59,7 @@ class RecordWriter:
         self.metric = metric
         self.choice_set = choice_set
         self.isolation = isolation
+        self._logged: set[str] = set()
 
     def skipped(self, cell: PlannedCell, reason: str) -> None:
         """Write the record of a cell that is skipped: its codec does not take this tensor."""
@@ -115,6 +116,18 @@ class RecordWriter:
         self.store.write(cell.key, record)
         self.summary.ok += 1
         self._finish("ok", cell)
+        self._log_undefined(cell, test)
+
+    def _log_undefined(self, cell: PlannedCell, test: Mapping[str, NDArray[Any]]) -> None:
+        """Say why the metric of a measured cell is undefined, once a run for each side."""
+        sides = {"": OUTCOMES[:2], " of the uncompressed model": OUTCOMES[2:]}
+        for side, names in sides.items():
+            reason = undefined_reason(*(test[name] for name in names))
+            if reason is not None and side not in self._logged:
+                self._logged.add(side)
+                self.reporter.log(
+                    f"{cell.label}: {self.metric.name}{side} is undefined: {reason}; see the workload's score"
+                )
 
     def _write_unmeasured(
         self, cell: PlannedCell, status: Literal["skipped", "failed"], reason: str, frames: Sequence[str] = ()
@@ -168,12 +181,13 @@ def _rounded(seconds: list[float]) -> list[float]:
 
 
 def _mean_bound(test: Mapping[str, NDArray[Any]]) -> float | None:
-    """Return the mean Shannon bound of the payloads, or None if a payload has none."""
+    """Return the mean Shannon bound of the payloads, or None if a payload has none that is finite."""
     bounds = test.get("bound_bytes")
-    return None if bounds is None or np.isnan(bounds).any() else float(bounds.mean(dtype=np.float64))
+    return None if bounds is None or not np.isfinite(bounds).all() else float(bounds.mean(dtype=np.float64))
 
 
 def _quality(test: Mapping[str, NDArray[Any]]) -> Quality:
     inexact = test["psnr_db"][np.isfinite(test["psnr_db"])]
     mean_db = float(inexact.mean(dtype=np.float64)) if inexact.size else None
-    return Quality(psnr_db=mean_db, ssim=float(test["ssim"].mean(dtype=np.float64)))
+    similarity = float(test["ssim"].mean(dtype=np.float64))
+    return Quality(psnr_db=mean_db, ssim=similarity if np.isfinite(similarity) else None)

@@ -26,6 +26,7 @@ from codecbench.harness.records import RecordWriter
 from codecbench.harness.resume import EarlierResults
 from codecbench.harness.split_run import RunParts, SplitRun
 from codecbench.isolation.seal import Isolation
+from codecbench.names import counted
 from codecbench.results.record import Record
 from codecbench.results.store import Store
 from codecbench.workers.answers import Outcomes
@@ -185,7 +186,9 @@ class Run:
                 running.append(cell)
         if not running:
             return
-        self.reporter.stage(f"{split}: {len(running)} cells, {self.grid.counts['test']} test samples")
+        self.reporter.stage(
+            f"{split}: {counted(len(running), 'cell')}, {counted(self.grid.counts['test'], 'test sample')}"
+        )
         self.processes.warm()
         parts = self.parts(writer)
         self.pair.use_split(split)

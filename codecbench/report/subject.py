@@ -8,6 +8,7 @@ from functools import cached_property
 
 from codecbench.analysis.budget import budget_of
 from codecbench.analysis.latency import Latency, Scenario
+from codecbench.analysis.selection import Chosen
 from codecbench.analysis.study import Study
 from codecbench.report import page as report_page
 from codecbench.report.page import Ids
@@ -76,9 +77,9 @@ class Subject:
         return tuple(sorted({record.key.codec for record in self.records}))
 
     @cached_property
-    def chosen(self) -> frozenset[str]:
-        """The cells that the tables show: for each row and split, the point chosen for the budget."""
-        return frozenset(found.record.cell for found in self.study.chosen.values())
+    def chosen(self) -> Mapping[str, Chosen]:
+        """The points that the tables show, by cell: for each row and split, the one chosen for the budget."""
+        return {found.record.cell: found for found in self.study.chosen.values()}
 
     @cached_property
     def latencies(self) -> Mapping[str, tuple[Latency, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -37,7 +38,7 @@ class NewerSchemaError(DataError):
 
 
 class _Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Key(_Group):
@@ -145,7 +146,8 @@ class Task(_Group):
     `value` is scale * sum(numerators) / sum(denominators) over the per-sample columns; `uncompressed` is the same for
     the full model. `decimals` is for tables. `low` and `high` are the 95 % bootstrap interval of the value,
     `change_low` and `change_high` that of the paired change (value - uncompressed). `p_value` is for the hypothesis of
-    no change: McNemar's exact test for a binary metric, else a paired bootstrap.
+    no change: McNemar's exact test for a binary metric, else a paired bootstrap. Null is a number without meaning: the
+    denominators sum to 0, or an outcome is not a finite number. The change and `p_value` are null with either value.
     """
 
     metric: str
@@ -153,39 +155,42 @@ class Task(_Group):
     higher_is_better: bool
     scale: float
     decimals: int
-    value: float
-    uncompressed: float
-    low: float
-    high: float
+    value: float | None
+    uncompressed: float | None
+    low: float | None
+    high: float | None
     n: int
-    change: float
-    change_low: float
-    change_high: float
-    p_value: float
+    change: float | None
+    change_low: float | None
+    change_high: float | None
+    p_value: float | None
     test: Literal["mcnemar", "paired-bootstrap"]
 
 
 class Choice(_Group):
-    """The metric on the choice samples: training samples that no fit uses, on which operating points are chosen."""
+    """The metric on the choice samples: training samples that no fit uses, on which operating points are chosen.
+
+    Null as in `Task`.
+    """
 
     sample_set: str
     payload_mean_bytes: float
-    value: float
-    uncompressed: float
-    change: float
-    change_low: float
-    change_high: float
+    value: float | None
+    uncompressed: float | None
+    change: float | None
+    change_low: float | None
+    change_high: float | None
     n: int
 
 
 class Quality(_Group):
     """Mean PSNR and SSIM over the test images, for codecs of an image input, as scikit-image defines them.
 
-    `psnr_db` excludes images that are reproduced exactly, and is null if all are.
+    `psnr_db` excludes images that are reproduced exactly, and is null if all are. `ssim` is null if it is not finite.
     """
 
     psnr_db: float | None
-    ssim: float
+    ssim: float | None
 
 
 class Samples(_Group):
@@ -253,7 +258,7 @@ class Record(_Group):
     was read: null until it is written, and in records of schema 1 and 2.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     schema_: int = Field(default=SCHEMA, alias="schema")
     cell: str
@@ -283,7 +288,7 @@ class Record(_Group):
 
     def to_text(self) -> str:
         """Return the record as JSON text with its own digest, one field on each line, with a newline at the end."""
-        text = json.dumps(self.with_digest().model_dump(mode="json", by_alias=True), indent=1)
+        text = json.dumps(self.with_digest().model_dump(mode="json", by_alias=True), indent=1, allow_nan=False)
         return _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
 
 
@@ -338,8 +343,24 @@ def _from_2(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_3(values: dict[str, Any]) -> dict[str, Any]:
-    """Upgrade from schema 3, which knew nothing of the workload's source and data, and described no codec."""
+    """Upgrade from schema 3, which knew nothing of the workload's source and data, and described no codec.
+
+    It also held NaN and Infinity where a metric had no meaning, with a p-value that had none either.
+    """
+    values = _without_nan(values)
+    task = values.get("task")
+    if isinstance(task, dict) and task.get("change") is None:
+        values = {**values, "task": {**task, "p_value": None}}
     return {**values, "schema": 4, "description": "", "frames": [], "workload": None}
+
+
+def _without_nan(value: Any) -> Any:
+    """Return plain values with None in the place of numbers that are not finite."""
+    if isinstance(value, dict):
+        return {name: _without_nan(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 _UPGRADES = {1: _from_1, 2: _from_2, 3: _from_3}

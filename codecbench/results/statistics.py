@@ -3,20 +3,26 @@
 A metric is a ratio of sums over samples (see `codecbench.workload.Metric`), so the bootstrap resamples whole samples:
 numerator, denominator and those of the uncompressed model stay together. Intervals are percentile intervals (Efron and
 Tibshirani, *An Introduction to the Bootstrap*, chapter 13). Outcomes that are all equal have an interval of width zero.
+
+A metric is undefined, None, if its denominators sum to 0 or an outcome is not a finite number. Its interval, its change
+and the p-value are undefined as well. Resamples without a denominator are left out of intervals and p-values.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from codecbench.names import counted
 from codecbench.results.record import Choice, PayloadBytes, Task
-from codecbench.workload import Metric, metric_value
+from codecbench.workload import Metric, ratio_of_sums
 
 Floats: TypeAlias = NDArray[np.float64]
+Interval: TypeAlias = "tuple[float, float] | tuple[None, None]"
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -36,15 +42,15 @@ def paired_change(
     level: float = LEVEL,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> tuple[float, float, float]:
+) -> tuple[float | None, float | None, float | None]:
     """Return the change of the metric (value - other value) with its bootstrap interval: (change, low, high).
 
-    All four columns are over the same samples in the same order. Both values are computed on the same resamples.
+    All four columns are over the same samples in the same order. Both values are computed on the same resamples. All
+    three are None if one of the metrics is undefined.
     """
     columns = _columns(numerators, denominators, other_numerators, other_denominators)
-    change = float(_changes(metric_scale, columns.sum(axis=0, keepdims=True))[0])
-    low, high = _interval(_changes(metric_scale, _resampled_sums(columns, resamples, seed)), level)
-    return change, low, high
+    found = _summarise(metric_scale, columns, level, resamples, seed)
+    return (found.change, *found.change_interval)
 
 
 def paired_bootstrap_p(
@@ -55,14 +61,14 @@ def paired_bootstrap_p(
     other_denominators: ArrayLike,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> float:
+) -> float | None:
     """Return the two-sided p-value of no paired change: the level at which the bootstrap interval just touches zero.
 
     Never below 2 / (resamples + 1), since the observed sample counts as one resample (Davison and Hinkley, *Bootstrap
-    Methods and their Application*, section 4.2).
+    Methods and their Application*, section 4.2). None if one of the metrics is undefined.
     """
     columns = _columns(numerators, denominators, other_numerators, other_denominators)
-    return _sign_p(_changes(metric_scale, _resampled_sums(columns, resamples, seed)))
+    return _summarise(metric_scale, columns, LEVEL, resamples, seed).sign_p
 
 
 def mcnemar_p(right_a: ArrayLike, right_b: ArrayLike) -> float:
@@ -107,27 +113,25 @@ def summarise_task(
 ) -> Task:
     """Return the record's `task` group from per-sample outcomes on the test samples, all in the same order."""
     columns = _columns(numerators, denominators, uncompressed_numerators, uncompressed_denominators)
-    sums = _resampled_sums(columns, RESAMPLES, seed=0)
-    low, high = _interval(_ratio(metric.scale, sums[:, 0], sums[:, 1]), LEVEL)
-    changes = _changes(metric.scale, sums)
-    change_low, change_high = _interval(changes, LEVEL)
-    value = metric_value(metric, columns[:, 0], columns[:, 1])
-    uncompressed = metric_value(metric, columns[:, 2], columns[:, 3])
+    found = _summarise(metric.scale, columns)
+    p_value = found.sign_p
+    if metric.binary and found.change is not None:
+        p_value = mcnemar_p(columns[:, 0] > 0, columns[:, 2] > 0)
     return Task(
         metric=metric.name,
         unit=metric.unit,
         higher_is_better=metric.higher_is_better,
         scale=metric.scale,
         decimals=metric.decimals,
-        value=value,
-        uncompressed=uncompressed,
-        low=low,
-        high=high,
+        value=found.value,
+        uncompressed=found.uncompressed,
+        low=found.interval[0],
+        high=found.interval[1],
         n=len(columns),
-        change=value - uncompressed,
-        change_low=change_low,
-        change_high=change_high,
-        p_value=mcnemar_p(columns[:, 0] > 0, columns[:, 2] > 0) if metric.binary else _sign_p(changes),
+        change=found.change,
+        change_low=found.change_interval[0],
+        change_high=found.change_interval[1],
+        p_value=p_value,
         test="mcnemar" if metric.binary else "paired-bootstrap",
     )
 
@@ -143,18 +147,64 @@ def summarise_choice(
 ) -> Choice:
     """Return the record's `choice` group from per-sample payload sizes and outcomes on the choice samples."""
     columns = _columns(numerators, denominators, uncompressed_numerators, uncompressed_denominators)
-    change_low, change_high = _interval(_changes(metric.scale, _resampled_sums(columns, RESAMPLES, seed=0)), LEVEL)
-    value = metric_value(metric, columns[:, 0], columns[:, 1])
-    uncompressed = metric_value(metric, columns[:, 2], columns[:, 3])
+    found = _summarise(metric.scale, columns)
     return Choice(
         sample_set=sample_set,
         payload_mean_bytes=payload_summary(payload_bytes).mean,
-        value=value,
-        uncompressed=uncompressed,
-        change=value - uncompressed,
-        change_low=change_low,
-        change_high=change_high,
+        value=found.value,
+        uncompressed=found.uncompressed,
+        change=found.change,
+        change_low=found.change_interval[0],
+        change_high=found.change_interval[1],
         n=len(columns),
+    )
+
+
+def undefined_reason(numerators: ArrayLike, denominators: ArrayLike) -> str | None:
+    """Return why the metric of these outcomes is undefined, None if it is defined."""
+    columns = _columns(numerators, denominators)
+    broken = int((~np.isfinite(columns)).any(axis=1).sum())
+    if broken:
+        return f"{broken} of {len(columns)} outcomes are not finite numbers"
+    if ratio_of_sums(1.0, columns[:, 0], columns[:, 1]) is not None:
+        return None
+    if ratio_of_sums(1.0, np.ones(1), columns[:, 1]) is None:
+        return f"the denominators of its {counted(len(columns), 'sample')} sum to 0"
+    return "the sum of its numerators is not a finite number"
+
+
+@dataclass(frozen=True)
+class _Summary:
+    """The metric with and without compression, and the paired change; what is undefined is None."""
+
+    value: float | None
+    interval: Interval
+    uncompressed: float | None
+    change: float | None
+    change_interval: Interval
+    sign_p: float | None
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _summarise(
+    metric_scale: float, columns: Floats, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
+) -> _Summary:
+    """Return the summary of the columns numerator and denominator, then those of the uncompressed model."""
+    columns = np.where(np.isfinite(columns), columns, np.nan)  # inf * 0 would warn, nan makes all sums nan as well
+    value, uncompressed = (ratio_of_sums(metric_scale, columns[:, i], columns[:, i + 1]) for i in (0, 2))
+    change = None if value is None or uncompressed is None else value - uncompressed
+    if value is None and uncompressed is None:
+        return _Summary(None, (None, None), None, None, (None, None), None)
+    sums = _resampled_sums(columns, resamples, seed)
+    values = _ratio(metric_scale, sums[:, 0], sums[:, 1])
+    changes = values - _ratio(metric_scale, sums[:, 2], sums[:, 3])
+    return _Summary(
+        value=value,
+        interval=_interval(values, level) if value is not None else (None, None),
+        uncompressed=uncompressed,
+        change=change,
+        change_interval=_interval(changes, level) if change is not None else (None, None),
+        sign_p=_sign_p(changes) if change is not None else None,
     )
 
 
@@ -200,20 +250,22 @@ def _ratio(metric_scale: float, numerators: Floats, denominators: Floats) -> Flo
     return metric_scale * ratio
 
 
-def _changes(metric_scale: float, sums: Floats) -> Floats:
-    return _ratio(metric_scale, sums[:, 0], sums[:, 1]) - _ratio(metric_scale, sums[:, 2], sums[:, 3])
-
-
-def _interval(values: Floats, level: float) -> tuple[float, float]:
-    """Return the central percentile interval of the values that are not nan; (nan, nan) if all are."""
-    values = values[~np.isnan(values)]
+def _interval(values: Floats, level: float) -> Interval:
+    """Return the central percentile interval of the values that are finite; (None, None) if none is."""
+    values = values[np.isfinite(values)]
     if not values.size:
-        return math.nan, math.nan
+        return None, None
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-def _sign_p(changes: Floats) -> float:
-    """Return the two-sided p-value of resampled changes: twice the smaller tail beyond zero."""
+def _sign_p(changes: Floats) -> float | None:
+    """Return the two-sided p-value of resampled changes: twice the smaller tail beyond zero, of those that are finite.
+
+    None if none is.
+    """
+    changes = changes[np.isfinite(changes)]
+    if not changes.size:
+        return None
     smaller = min(int((changes <= 0).sum()), int((changes >= 0).sum()))
     return min(1.0, 2 * (1 + smaller) / (len(changes) + 1))

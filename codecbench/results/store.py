@@ -14,7 +14,7 @@ import fcntl
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,8 +109,10 @@ class Store:
             _check_sum(samples, record.samples.sha256)
         return record
 
-    def samples(self, record: Record) -> dict[str, NDArray[Any]]:
-        """Return the per-sample columns of a record. Raises DataError if the file is missing or damaged.
+    def samples(self, record: Record, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        """Return the per-sample columns of a record, or the named ones.
+
+        Raises DataError if the file is missing or damaged.
 
         Columns: subset ("test" or "choice"), sample_id, payload_bytes, numerator, denominator,
         uncompressed_numerator, uncompressed_denominator, bound_bytes if the codec gives bounds, and psnr_db and ssim
@@ -120,10 +122,16 @@ class Store:
 
         if record.samples is None:
             raise DataError(f"cell {record.cell} ({record.status}) has no samples")
-        key = CellKey(**record.key.model_dump())
-        path = self._path(key, ".json").with_name(record.samples.file)
+        path = self._samples_path(record, record.samples)
         _check_sum(path, record.samples.sha256)
-        return _columns(pq.read_table(path))
+        return _columns(pq.read_table(path, columns=None if names is None else list(names)))
+
+    def has_samples(self, record: Record) -> bool:
+        """Return True if the Parquet file of a record is there: a record may have been copied alone."""
+        return record.samples is not None and self._samples_path(record, record.samples).exists()
+
+    def _samples_path(self, record: Record, samples: Samples) -> Path:
+        return self._path(CellKey(**record.key.model_dump()), ".json").with_name(samples.file)
 
     def write_samples(
         self, key: CellKey, columns: Mapping[str, NDArray[np.generic]], partial: Mapping[str, Any]

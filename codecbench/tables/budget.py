@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -18,8 +18,16 @@ from typing import Any, Literal, TypeAlias
 from codecbench.analysis.budget import Entry, budget_of, entries_of
 from codecbench.analysis.latency import LOCAL, Scenario
 from codecbench.analysis.published import PublishedTable, published_tables
-from codecbench.analysis.selection import by_workload, one_set, rows_in_order, splits_in_order
+from codecbench.analysis.selection import (
+    OVER_ON_TEST,
+    OVER_ON_TEST_MEANS,
+    by_workload,
+    one_set,
+    rows_in_order,
+    splits_in_order,
+)
 from codecbench.errors import UsageError
+from codecbench.links.model import Link
 from codecbench.results.record import Record
 from codecbench.tables import formats, reservations
 from codecbench.tables.document import Cell, Document, Group, TableBlock, with_interval
@@ -31,12 +39,15 @@ Intervals: TypeAlias = Literal["all", "value", "none"]
 
 _OVER, _UNCERTAIN, _ON_TEST, _CHANGED = "†", "~", "‡", "*"
 
-_MARKS = {
+CHOICE_MARKS = {
     _OVER: "no point is within the budget on the samples of the choice: the best of them",
     _UNCERTAIN: "the paired interval on the samples of the choice crosses the budget",
-    _ON_TEST: "chosen on the test samples: the records hold no other",
-    _CHANGED: "the paired 95 % interval of the change, not shown at this width, excludes zero",
+    OVER_ON_TEST: OVER_ON_TEST_MEANS,
+    _ON_TEST: "chosen on the test samples: the records hold no other with a metric",
 }
+"""The marks of `choice_marks`, and their meanings."""
+
+_MARKS = {**CHOICE_MARKS, _CHANGED: "the paired 95 % interval of the change, not shown at this width, excludes zero"}
 
 
 @dataclass(frozen=True)
@@ -121,7 +132,7 @@ class Table:
     def _cells(self, entry: Entry, intervals: Intervals, notes: dict[str, int]) -> tuple[Cell, ...]:
         numbers = tuple(notes.setdefault(note, len(notes) + 1) for note in entry.notes)
         if entry.status != "ok":
-            text = "-" if entry.status == "no such point" else entry.status
+            text = "-" if entry.status in ("no such point", "undefined") else entry.status
             return (Cell(text, notes=numbers), Cell(), Cell(), Cell())
         low, high = (None, None) if intervals == "none" else (entry.low, entry.high)
         change_low, change_high = (entry.change_low, entry.change_high) if intervals == "all" else (None, None)
@@ -150,7 +161,10 @@ CSV_FIELDS = (
 
 def choice_marks(entry: Entry) -> str:
     """Returns the marks of the entry's choice, one character each."""
-    flags = ((entry.over_budget, _OVER), (entry.uncertain, _UNCERTAIN), (entry.chosen_on_test, _ON_TEST))
+    flags = (
+        (entry.over_budget, _OVER), (entry.uncertain, _UNCERTAIN), (entry.over_on_test, OVER_ON_TEST),
+        (entry.chosen_on_test, _ON_TEST),
+    )  # fmt: skip
     return "".join(mark for flag, mark in flags if flag)
 
 
@@ -210,7 +224,8 @@ def _workload_table(
     rows = rows_in_order(shown)
     entries = entries_of(shown, rows, splits, budget, scenario)
     key, link = shown[0].key, scenario.link
-    loss = f"{budget:g} {f'points of {metric}' if unit == '%' else f'{unit} of {metric}'.strip()}"
+    points = "point" if budget == 1 else "points"
+    loss = f"{budget:g} {f'{points} of {metric}' if unit == '%' else f'{unit} of {metric}'.strip()}"
     return Table(
         title=f"{workload}: smallest payload within a loss of {loss}, by codec and split point",
         source="measured",
@@ -223,12 +238,12 @@ def _workload_table(
         entries=entries,
         remarks=(
             _samples_remark(shown, loss),
-            f"ms: network time of the mean payload over the link {link.name} ({link.description}), modelled. "
-            f"Percentages are of the raw {_dtypes(shown)} tensor.",
+            f"{_network_remark(entries.values(), link)} Percentages are of the raw {_dtypes(shown)} tensor.",
             "[low, high]: 95 % bootstrap interval. change: from the uncompressed model on the same samples, paired. "
             f"{LOCAL}: the whole network on the device.",
             f"Measured on {_machines(shown)}.",
             *_points_remark(entries.values()),
+            *_missed_remark(entries.values()),
         ),
         left_out=tuple(left_out),
         context={
@@ -252,6 +267,29 @@ def _samples_remark(records: Iterable[Record], loss: str) -> str:
         f"{alternatives(tested) or 'No'} test samples ({record.key.sample_set}), seed {record.key.seed}. Per codec and "
         f"split: the smallest mean payload that loses at most {loss}{chosen}; all numbers are on test samples."
     )
+
+
+def _network_remark(entries: Collection[Entry], link: Link) -> str:
+    """Returns what ms is, and in how many entries only the mean size of the payloads was known."""
+    sent = [entry for entry in entries if entry.network_ms is not None]
+    of_mean = sum(entry.network_of_mean for entry in sent)
+    over = f"over the link {link.name} ({link.description}), modelled"
+    unknown = "no Parquet file there holds the sizes of single payloads"
+    if sent and of_mean == len(sent):
+        return f"ms: network time of the mean payload {over}: {unknown}."
+    some = f"; in {of_mean} of {len(sent)} entries that of the mean payload: {unknown}" if of_mean else ""
+    return f"ms: network time {over}, the mean over the test samples{some}."
+
+
+def _missed_remark(entries: Iterable[Entry]) -> Iterator[str]:
+    """Yields a sentence with what to do, where more than half of the entries are over the budget."""
+    chosen = [entry for entry in entries if entry.status == "ok" and entry.row != LOCAL]
+    over = sum(entry.over_budget for entry in chosen)
+    if 2 * over > len(chosen):
+        yield (
+            f"Most rows miss the budget ({_OVER}, {over} of {len(chosen)}): 'codecbench run --preset full' measures "
+            "more points."
+        )
 
 
 def _points_remark(entries: Iterable[Entry]) -> Iterator[str]:

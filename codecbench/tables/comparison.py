@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecbench.analysis.agreement import differences, made_with
-from codecbench.analysis.selection import origin_of
+from codecbench.analysis.selection import origin_of, undefined_reason
 from codecbench.errors import DataError
-from codecbench.names import pick
+from codecbench.names import counted, pick
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record, Seconds, Size, Task
 from codecbench.results.statistics import mcnemar_p, paired_bootstrap_p, paired_change
@@ -41,17 +41,18 @@ class Results(Protocol):
 class CellPair:
     """One cell, measured in A and in B; ratios are B / A, and `change` is B - A with its paired 95 % interval.
 
-    `p_value` is two-sided. Time ratios compare medians; they are None where the two were timed on different machines or
+    `p_value` is two-sided. Change and p-value are None where the metric of one is undefined, `payload_ratio` where A's
+    payloads have no bytes. Time ratios compare medians; they are None where the two were timed on different machines or
     with different settings.
     """
 
     a: Record
     b: Record
-    payload_ratio: float
-    change: float
-    change_low: float
-    change_high: float
-    p_value: float
+    payload_ratio: float | None
+    change: float | None
+    change_low: float | None
+    change_high: float | None
+    p_value: float | None
     encode_ratio: float | None
     decode_ratio: float | None
 
@@ -165,14 +166,11 @@ def _pair(a: Record, b: Record, columns_a: Columns, columns_b: Columns) -> CellP
         raise DataError(f"{_label(a)}: A and B name the sample set alike but hold other samples; run one of them again")
     outcomes = (test_b["numerator"], test_b["denominator"], test_a["numerator"], test_a["denominator"])
     change, low, high = paired_change(task_a.scale, *outcomes)
-    if task_a.test == "mcnemar":
-        p_value = mcnemar_p(test_a["numerator"] > 0, test_b["numerator"] > 0)
-    else:
-        p_value = paired_bootstrap_p(task_a.scale, *outcomes)
+    p_value = None if change is None else _p_value(task_a, outcomes)
     return CellPair(
         a=a,
         b=b,
-        payload_ratio=size_b.payload_bytes.mean / size_a.payload_bytes.mean if size_a.payload_bytes.mean else np.nan,
+        payload_ratio=size_b.payload_bytes.mean / size_a.payload_bytes.mean if size_a.payload_bytes.mean else None,
         change=change,
         change_low=low,
         change_high=high,
@@ -180,6 +178,14 @@ def _pair(a: Record, b: Record, columns_a: Columns, columns_b: Columns) -> CellP
         encode_ratio=_time_ratio(a, b, "encode_s"),
         decode_ratio=_time_ratio(a, b, "decode_s"),
     )
+
+
+def _p_value(task: Task, outcomes: Sequence[NDArray[Any]]) -> float | None:
+    """Returns the p-value of B against A, from the columns numerator and denominator of B, then of A."""
+    b, b_denominator, a, a_denominator = outcomes
+    if task.test == "mcnemar":
+        return mcnemar_p(a > 0, b > 0)
+    return paired_bootstrap_p(task.scale, b, b_denominator, a, a_denominator)
 
 
 def _size_and_task(record: Record) -> tuple[Size, Task]:
@@ -206,8 +212,7 @@ def _time_ratio(a: Record, b: Record, step: str) -> float | None:
 
 def _machine(record: Record) -> str:
     where = record.provenance
-    threads = f"{where.threads} thread{'' if where.threads == 1 else 's'}"
-    return f"{where.cpu}, {threads}, {where.torch_device}"
+    return f"{where.cpu}, {counted(where.threads, 'thread')}, {where.torch_device}"
 
 
 def _document(workload: str, pairs: Sequence[CellPair]) -> Document:
@@ -229,6 +234,7 @@ def _document(workload: str, pairs: Sequence[CellPair]) -> Document:
         remarks=(
             "B - A: on the same test samples, with its paired 95 % bootstrap interval.",
             f"p: {_test_name(task.test)}, two-sided, for each cell by itself ({len(pairs)} in all).",
+            *_missing_remarks(pairs),
             *_difference_remarks(pairs),
             *(f"{side}: {remark}" for side, found in sides.items() for remark in found.remarks),
         ),
@@ -242,11 +248,11 @@ def _cells(pair: CellPair, sides: Mapping[str, Reservations]) -> tuple[Cell, ...
     texts = (
         f"{size_a.payload_bytes.mean:,.0f}",
         f"{size_b.payload_bytes.mean:,.0f}",
-        f"{pair.payload_ratio:.3f}",
-        f"{task_a.value:.{digits}f}",
-        f"{task_b.value:.{digits}f}",
+        _ratio_text(pair.payload_ratio, 3),
+        with_interval(task_a.value, None, None, f".{digits}f"),
+        with_interval(task_b.value, None, None, f".{digits}f"),
         with_interval(pair.change, pair.change_low, pair.change_high, f"+.{digits}f"),
-        f"{pair.p_value:.2g}",
+        "-" if pair.p_value is None else f"{pair.p_value:.2g}",
         _ratio_text(pair.encode_ratio),
         _ratio_text(pair.decode_ratio),
     )
@@ -254,8 +260,17 @@ def _cells(pair: CellPair, sides: Mapping[str, Reservations]) -> tuple[Cell, ...
     return tuple(Cell(shown, mark) for shown, mark in zip_longest(texts, marks, fillvalue=""))
 
 
-def _ratio_text(ratio: float | None) -> str:
-    return "-" if ratio is None else f"{ratio:.2f}"
+def _ratio_text(ratio: float | None, digits: int = 2) -> str:
+    return "-" if ratio is None else f"{ratio:.{digits}f}"
+
+
+def _missing_remarks(pairs: Sequence[CellPair]) -> Iterator[str]:
+    """Yields the reasons for missing changes and ratios of payloads."""
+    undefined = [pair for pair in pairs if pair.change is None]
+    if undefined:
+        yield f"-: {undefined_reason(undefined[0].a)}, so there is no change and no p."
+    if any(pair.payload_ratio is None for pair in pairs):
+        yield "B / A is -: the payloads of A have 0 bytes."
 
 
 def _test_name(test: str) -> str:

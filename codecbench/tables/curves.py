@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from codecbench.analysis.curves import CurvePoint, Curves, row_and_point
-from codecbench.analysis.selection import groups, origin_of
+from codecbench.analysis.selection import groups, is_defined, origin_of, percent_of, undefined_reason
 from codecbench.results.cell import point_label
+from codecbench.results.record import Record
 from codecbench.tables import formats, reservations
 from codecbench.tables.document import Cell, Document, Group, TableBlock, with_interval
 from codecbench.tables.reservations import Reservations
@@ -52,11 +53,19 @@ def _document(curves: Curves, split: str, reserved: Reservations) -> Document:
             "where the codec codes by one. [low, high]: 95 % bootstrap interval; change: from the uncompressed model, "
             "paired. Milliseconds are medians of one sample on one thread; state: what device and edge hold "
             "beforehand.",
+            *_undefined_remark(point.record for points in rows.values() for point in points),
             *curves.left_out,
             *reserved.remarks,
         ),
         marks=(*(_MARKS if falls else ()), *reserved.marks),
     )
+
+
+def _undefined_remark(records: Iterable[Record]) -> Iterator[str]:
+    """Yields why some points have no value, where there are any."""
+    found = next((record for record in records if not is_defined(record)), None)
+    if found is not None:
+        yield f"-: {undefined_reason(found)}."
 
 
 def _block(split: str, rows: Mapping[str, Sequence[CurvePoint]], reserved: Reservations) -> TableBlock:
@@ -73,10 +82,10 @@ def _block(split: str, rows: Mapping[str, Sequence[CurvePoint]], reserved: Reser
 def _cells(point: CurvePoint, reserved: Reservations) -> tuple[Cell, ...]:
     tensor, size, task, time = groups(point.record)
     mean = size.payload_bytes.mean
-    bound = size.estimated_bytes
+    percent, bound = percent_of(mean, tensor.raw_bytes), size.estimated_bytes
     change = with_interval(task.change, task.change_low, task.change_high, f"+.{task.decimals}f")
     return (
-        Cell(f"{mean:,.1f} ({100 * mean / tensor.raw_bytes:.3g})"),
+        Cell(f"{mean:,.1f}" if percent is None else f"{mean:,.1f} ({percent:.3g})"),
         Cell("-" if bound is None else f"{bound:,.1f}"),
         Cell(with_interval(task.value, task.low, task.high, f".{task.decimals}f")),
         Cell(change, (_FALLS if point.falls else "") + reserved.marks_of(origin_of(point.record))),
@@ -92,7 +101,7 @@ def _flat(point: CurvePoint) -> dict[str, Any]:
     values = (
         record.key.workload, task.metric, task.unit, task.n, record.key.sample_set, record.key.seed, record.key.split,
         record.row, record.key.codec, point_label(record.key.point), size.payload_bytes.mean,
-        100 * size.payload_bytes.mean / tensor.raw_bytes, size.estimated_bytes, task.value, task.low, task.high,
+        percent_of(size.payload_bytes.mean, tensor.raw_bytes), size.estimated_bytes, task.value, task.low, task.high,
         task.change, task.change_low, task.change_high, record.choice.change if record.choice else None,
         1000 * time.encode_s.median, 1000 * time.decode_s.median, size.device_state_bytes, size.edge_state_bytes,
         point.falls, record.provenance.isolation, record.provenance.mixed_plugin,

@@ -66,7 +66,7 @@ _LATEX_SPECIAL = {
 }  # fmt: skip
 _LATEX_MARKS = {
     "†": r"\dagger", "‡": r"\ddagger", "~": r"\sim", "*": r"\ast", "↓": r"\downarrow", "°": r"\circ",
-    "§": r"\S",
+    "§": r"\S", "¶": r"\P",
 }  # fmt: skip
 _MINUS = re.compile(r"(?<![\w.)\]])-(?=\d)")
 _LATEX_ROW = TableFormat(

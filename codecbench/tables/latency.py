@@ -43,11 +43,18 @@ def document(table: Table, splits_per_block: int = SPLITS_PER_BLOCK) -> Document
             f"{LOCAL}: the whole network on the device. speed-up: how many times faster a request is than that.",
             f"Points: those of the smallest payload within the budget of {table.context['budget']:g}; "
             "'codecbench plan' looks for the fastest.",
+            *_undefined_remark(table),
             *table.left_out,
             *table.reservations.remarks,
         ),
         marks=(*((mark, meaning) for mark, meaning in _MARKS if mark in used), *table.reservations.marks),
     )
+
+
+def _undefined_remark(table: Table) -> Iterator[str]:
+    """Yields why some rows have no point, where there are any."""
+    found = (note for entry in table.entries.values() if entry.status == "undefined" for note in entry.notes)
+    yield from (f"-: {note}." for note in dict.fromkeys(found))
 
 
 def _machine(table: Table, side: str) -> str:
@@ -74,7 +81,7 @@ def _block(table: Table, splits: Sequence[str]) -> TableBlock:
 
 def _cells(entry: Entry, local: Entry, marks: str) -> Iterable[Cell]:
     if entry.latency_ms is None or local.latency_ms is None:
-        return (Cell("-" if entry.status == "no such point" else entry.status), *(Cell(),) * 4)
+        return (Cell("-" if entry.status in ("no such point", "undefined") else entry.status), *(Cell(),) * 4)
     predicted = set(entry.predicted.split())
     total = short(entry.latency_ms)
     if entry.latency_p95_ms is not None:
@@ -84,5 +91,5 @@ def _cells(entry: Entry, local: Entry, marks: str) -> Iterable[Cell]:
         Cell(short(entry.network_ms)),
         Cell(short(entry.edge_ms), PREDICTED if predicted & {"decode", "tail"} else ""),
         Cell(total, marks),
-        Cell("" if entry.row == LOCAL else short(local.latency_ms / entry.latency_ms)),
+        Cell("" if entry.row == LOCAL or not entry.latency_ms else short(local.latency_ms / entry.latency_ms)),
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from codecbench.analysis.latency import LOCAL, PREDICTED, PREDICTED_MEANS, STEPS, Scenario
 from codecbench.analysis.planner import BandwidthRange, Candidate, Limits, Plan
+from codecbench.analysis.selection import OVER_ON_TEST, OVER_ON_TEST_MEANS
+from codecbench.names import counted
 from codecbench.tables import document, reservations
 from codecbench.tables.formats import short
 from codecbench.tables.reservations import Reservations
@@ -25,34 +28,42 @@ def as_text(
 ) -> str:
     """Returns the choice and its reason, then the Pareto front, then the best choice for each range of bandwidth.
 
-    The sentences in `left_out`, which say what records were left out, stand below the front.
+    The sentences in `left_out` say which records were left out, and which measured cells are no candidates.
     """
     reserved = reservations_of(plan, plan.front[:FRONT_SHOWN])
     lines = [
         f"link {scenario.link.name}, device {scenario.device_name}, edge {scenario.edge_name}; loss at most "
-        f"{limits.budget:g} of {metric}; {plan.candidates:,} candidates",
+        f"{limits.budget:g} of {metric}; {counted(plan.candidates, 'candidate')}",
+        *(line for sentence in left_out for line in textwrap.wrap(sentence, min(width, 100), subsequent_indent="  ")),
     ]
     if plan.best is None:
         ruled_out = ", ".join(f"{count:,} by {limit}" for limit, count in plan.rejected.items() if count)
         lines += [f"nothing is feasible (ruled out: {ruled_out}); loosen a limit, or measure more points"]
     else:
-        lines += [f"best       {_marked(plan.best, metric, reserved)}"]
+        lines += [f"best       {_marked(plan.best, metric, reserved, limits)}"]
         if plan.runner_up:
-            lines += [f"runner-up  {_marked(plan.runner_up, metric, reserved)}", f"why        {plan.why}"]
-    parts = ["\n".join(lines) + "\n", document.text(_front(plan, metric, reserved, left_out), min(width, 100))]
+            lines += [f"runner-up  {_marked(plan.runner_up, metric, reserved, limits)}", f"why        {plan.why}"]
+    parts = ["\n".join(lines) + "\n", document.text(_front(plan, metric, reserved, limits), min(width, 100))]
     if ranges:
         parts.append(document.text(_sweep(ranges), min(width, 100)))
     return "\n".join(parts)
 
 
-def as_json(plan: Plan, ranges: Sequence[BandwidthRange], limits: Limits, scenario: Scenario) -> dict[str, Any]:
+def as_json(
+    plan: Plan, ranges: Sequence[BandwidthRange], limits: Limits, scenario: Scenario, left_out: Sequence[str] = ()
+) -> dict[str, Any]:
     """Returns the plan as plain values for JSON."""
+
+    def values(found: Candidate | None) -> dict[str, Any] | None:
+        return None if found is None else _values(found, limits.budget)
+
     return {
         "link": scenario.link.name, "device": scenario.device_name, "edge": scenario.edge_name,
         "budget": limits.budget, "max_latency_s": limits.max_latency_s, "max_device_s": limits.max_device_s,
-        "candidates": plan.candidates, "rejected": plan.rejected, "best": _values(plan.best),
-        "runner_up": _values(plan.runner_up), "why": plan.why, "front": [_values(found) for found in plan.front],
-        "by_bandwidth": [{"from_bit_per_s": part.from_bit_per_s, "best": _values(part.best)} for part in ranges],
+        "candidates": plan.candidates, "rejected": plan.rejected, "best": values(plan.best),
+        "runner_up": values(plan.runner_up), "why": plan.why, "front": [values(found) for found in plan.front],
+        "by_bandwidth": [{"from_bit_per_s": part.from_bit_per_s, "best": values(part.best)} for part in ranges],
+        "left_out": list(left_out),
     }  # fmt: skip
 
 
@@ -62,8 +73,19 @@ def reservations_of(plan: Plan, front: Sequence[Candidate]) -> Reservations:
     return reservations.of_origins(shown.values())
 
 
-def _marked(found: Candidate, metric: str, reserved: Reservations) -> str:
-    return " ".join(filter(None, (sentence(found, metric), reserved.marks_of(found.origin))))
+def marks_of(found: Candidate, budget: float, reserved: Reservations) -> str:
+    """Returns the marks of a candidate, one character each."""
+    return (OVER_ON_TEST if found.is_over_on_test(budget) else "") + reserved.marks_of(found.origin)
+
+
+def over_on_test_marks(shown: Iterable[Candidate | None], budget: float) -> tuple[tuple[str, str], ...]:
+    """Returns OVER_ON_TEST with its meaning, where it marks one of these candidates."""
+    used = any(found is not None and found.is_over_on_test(budget) for found in shown)
+    return ((OVER_ON_TEST, OVER_ON_TEST_MEANS),) if used else ()
+
+
+def _marked(found: Candidate, metric: str, reserved: Reservations, limits: Limits) -> str:
+    return " ".join(filter(None, (sentence(found, metric), marks_of(found, limits.budget, reserved))))
 
 
 def sentence(found: Candidate, metric: str) -> str:
@@ -81,7 +103,7 @@ def sentence(found: Candidate, metric: str) -> str:
     return f"{text}; {found.payload_bytes:,.0f} bytes; {metric} {change}"
 
 
-def _front(plan: Plan, metric: str, reserved: Reservations, left_out: Sequence[str]) -> document.Document:
+def _front(plan: Plan, metric: str, reserved: Reservations, limits: Limits) -> document.Document:
     shown = plan.front[:FRONT_SHOWN]
     rows = tuple(
         (
@@ -93,7 +115,7 @@ def _front(plan: Plan, metric: str, reserved: Reservations, left_out: Sequence[s
                 document.Cell(document.with_interval(found.loss, None, None, "+.3g")),
                 document.Cell(
                     document.with_interval(found.change, found.change_low, found.change_high, "+.3g"),
-                    reserved.marks_of(found.origin),
+                    marks_of(found, limits.budget, reserved),
                 ),
             ),
         )
@@ -108,11 +130,11 @@ def _front(plan: Plan, metric: str, reserved: Reservations, left_out: Sequence[s
         remarks=(
             "loss: on the choice samples, on which it is chosen. change: on the test samples.",
             *((f"{more} slower candidates of the front are left out.",) if more else ()),
-            *left_out,
             *reserved.remarks,
         ),
         marks=(
             *(((PREDICTED, PREDICTED_MEANS),) if any(found.latency.predicted for found in shown) else ()),
+            *over_on_test_marks((*shown, plan.best, plan.runner_up), limits.budget),
             *reserved.marks,
         ),
     )
@@ -142,13 +164,12 @@ def bandwidth(bit_per_s: float) -> str:
     return f"{bit_per_s:.3g} bit/s"
 
 
-def _values(found: Candidate | None) -> dict[str, Any] | None:
-    if found is None:
-        return None
+def _values(found: Candidate, budget: float) -> dict[str, Any]:
     latency = found.latency
     return {
         "split": found.split, "row": found.row, "point": found.point, "payload_bytes": found.payload_bytes,
         "loss": found.loss, "change": found.change, "change_low": found.change_low, "change_high": found.change_high,
+        "over_on_test": found.is_over_on_test(budget),
         "latency_s": latency.median_s, "latency_p95_s": latency.p95_s, "device_s": latency.device_s,
         "edge_s": latency.edge_s, "predicted": sorted(latency.predicted),
         "isolation": found.origin.isolation if found.origin else None,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.factories import make_record
+from support.factories import make_record, undefined
 from support.rates import LEVELS, curve_of, mixed, rising
 
 from codecbench.analysis import bd_rate
@@ -146,3 +146,26 @@ def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "bjontegaard", None)
     with pytest.raises(UsageError, match=r"pip install 'codecbench\[figures\]'"):
         compare(GOOD, GOOD)
+
+
+def test_points_of_no_bytes_and_points_without_a_metric_are_left_out_by_name() -> None:
+    records = [*curve_of("alpha", rising(), [*LEVELS]), *curve_of("beta", rising(50), [*LEVELS])]
+    (without,) = bd_rate.build(records, "alpha")
+    broken = undefined(make_record(codec="beta", point={"level": 9}, payload_bytes=60))
+    empty = make_record(codec="beta", point={"level": 8}, payload_bytes=0, change=-9.0)
+    (found,) = bd_rate.build([*records, empty, broken], "alpha")
+    assert found.values == without.values
+    assert found.left_out[-2] == "Left out: 1 point of 0 bytes (beta): 0 has no logarithm."
+    assert found.left_out[-1].startswith("Left out: 1 point (beta), because top-1 is undefined")
+    (turned,) = bd_rate.build([*records, empty, broken], "beta")
+    assert turned.values["top-1"]["input"]["alpha"].percent == pytest.approx(100)
+
+
+@given(st.lists(st.tuples(st.sampled_from([0, 1, 1, 5, 1e300]), st.sampled_from([-1.0, -2.0, 0.0])), min_size=1))
+def test_equal_points_and_points_of_no_bytes_give_a_reason_or_a_number(
+    points: list[tuple[float, float]],
+) -> None:
+    sizes, changes = (list(values) for values in zip(*points, strict=True))
+    (found,) = bd_rate.build([*curve_of("alpha", rising(), [*LEVELS]), *curve_of("beta", sizes, changes)], "alpha")
+    rate = found.values["top-1"]["input"]["beta"]
+    assert rate.reason if rate.percent is None else math.isfinite(rate.percent)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.factories import make_record
+from support.factories import make_record, undefined
 from support.rates import point
 
 from codecbench.analysis import curves
@@ -35,6 +35,12 @@ def test_where_less_is_better_signs_turn() -> None:
 def test_a_rising_curve_never_falls(changes: list[float]) -> None:
     records = [point(i, 100 + i, change) for i, change in enumerate(sorted(changes))]
     assert not any(found.falls for found in curves.curve(records))
+
+
+def test_a_point_without_a_metric_falls_nowhere_and_makes_none_fall() -> None:
+    points = [point(1, 100, -1.0), undefined(point(2, 200, -9.0)), point(3, 300, -9.0)]
+    assert [found.falls for found in curves.curve(points)] == [False, False, True]
+    assert [found.falls for found in curves.curve([undefined(points[0]), *points[1:]])] == [False, False, False]
 
 
 def test_nothing_measured_is_an_error() -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from support.factories import LINK, make_layers, make_profile, make_record
+from support.factories import LINK, make_layers, make_profile, make_record, sizes_of
 
-from codecbench.analysis.latency import STEPS, Scenario, latency_of, local_latency
+from codecbench.analysis.latency import STEPS, Scenario, latency_of, local_latency, raw_network
 from codecbench.errors import DataError, UsageError
-from codecbench.links.model import FixedRateLink
+from codecbench.links.model import FixedRateLink, TcpRampLink
+
+RAMP = TcpRampLink("ramp", round_trip_s=0.05, bandwidth_bit_per_s=1e8)
+"""A link whose time is not linear in the bytes: a larger message waits for acknowledgements."""
 
 
 def test_a_latency_is_the_sum_of_a_samples_own_steps() -> None:
@@ -92,3 +95,27 @@ def test_local_is_head_and_tail_of_the_shallowest_split() -> None:
     assert predicted.predicted == {"head"}
     with pytest.raises(DataError, match="no cell was measured"):
         local_latency([make_record(status="skipped")], Scenario(LINK))
+
+
+def test_a_network_time_is_the_mean_over_the_samples_and_not_the_time_of_the_mean() -> None:
+    record = make_record(payload_bytes=10_000)
+    sizes = [100] * 7 + [79_300]
+    found = Scenario(RAMP, payload_sizes=sizes_of({record.cell: sizes})).network_s(record)
+    assert found.seconds == pytest.approx(RAMP.seconds(sizes).mean())
+    assert not found.of_mean
+    for without in (Scenario(RAMP), Scenario(RAMP, payload_sizes=sizes_of({}))):
+        assert without.network_s(record) == (pytest.approx(float(RAMP.seconds([10_000])[0])), True)
+    assert found.seconds != pytest.approx(float(RAMP.seconds([10_000])[0]), rel=0.05)
+
+
+def test_the_raw_tensor_takes_the_time_of_its_bytes_and_where_they_vary_that_of_the_codec_raw() -> None:
+    raw = make_record(codec="raw", point={"values": "float32"}, payload_bytes=10_000, raw_bytes=10_000)
+    other = make_record(payload_bytes=100, raw_bytes=10_000)
+    sizes = [100] * 7 + [79_300]
+    scenario = Scenario(RAMP, payload_sizes=sizes_of({raw.cell: sizes}))
+    assert raw_network([other, raw], scenario) == (pytest.approx(float(RAMP.seconds([10_000])[0])), False)
+    assert raw.tensor is not None
+    varying = {"tensor": raw.tensor.model_copy(update={"shape": [None, 4]})}
+    raw, other = raw.model_copy(update=varying), other.model_copy(update=varying)
+    assert raw_network([other, raw], scenario) == (pytest.approx(RAMP.seconds(sizes).mean()), False)
+    assert raw_network([other], scenario) == (pytest.approx(float(RAMP.seconds([10_000])[0])), True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.factories import LINK
+from support.factories import LINK, make_record, undefined
 from support.plans import make_candidates
 
 from codecbench.analysis import planner
@@ -110,3 +110,20 @@ def test_limits_that_make_no_sense_are_refused() -> None:
         Limits.from_milliseconds(1.0, 0.0, None)
     with pytest.raises(UsageError, match="at least 0, not -1"):
         Limits.from_milliseconds(-1.0, None, None)
+
+
+def test_cells_without_a_metric_are_no_candidates_and_the_plan_says_so() -> None:
+    records = [make_record(codec="whole"), undefined(make_record(codec="broken")),
+               undefined(make_record("stem", codec="half"), test=False)]  # fmt: skip
+    found = planner.candidates(records, Scenario(LINK))
+    assert [c.row for c in found] == ["whole", "local"]
+    (sentence,) = planner.left_out(records)
+    assert sentence.startswith(
+        "Left out: 2 cells (broken, half), because top-1 is undefined: its denominators sum to 0"
+    )
+    assert planner.left_out(records[:1]) == []
+    asked = Limits(1.0)
+    plan = planner.plan(found, asked)
+    text = plan_text.as_text(plan, [], asked, Scenario(LINK), "top-1 %", 100, [sentence])
+    assert "Left out: 2 cells (broken, half), because top-1 is undefined" in text
+    assert plan_text.as_json(plan, [], asked, Scenario(LINK), [sentence])["left_out"] == [sentence]

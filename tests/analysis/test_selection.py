@@ -3,10 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.factories import make_record
+from support.factories import make_record, undefined
 from support.tables import build_one, jpeg, raw
 
-from codecbench.analysis.selection import choose
+from codecbench.analysis.selection import choose, groups, is_defined, sign_of
 from codecbench.errors import UsageError
 from codecbench.tables.budget import choice_marks
 
@@ -41,10 +41,12 @@ def test_no_other_point_within_the_budget_is_smaller(points: list[tuple[int, flo
         make_record(point={"q": i}, payload_bytes=size, change=test, choice_change=choice)
         for i, (size, test, choice) in enumerate(points)
     ]
-    chosen, over, _ = choose(records, budget)
+    found = choose(records, budget)
+    assert found is not None
+    chosen = found.record
     losses = {record.key.point["q"]: -record.choice.change for record in records if record.choice}
     within = [record for record in records if losses[record.key.point["q"]] <= budget + 1e-9]
-    assert over == (not within)
+    assert found.over_budget == (not within)
     if within:
         assert chosen in within
         assert chosen.size
@@ -87,3 +89,51 @@ def test_older_codec_versions_are_left_out_by_name() -> None:
     built = build_one([make_record(version=1, change=-0.9), make_record(version=2, change=-0.2)])
     assert built.entries["alpha", "input"].change == -0.2
     assert "Left out: 1 record of older codec versions." in built.render("text")
+
+
+def test_a_point_without_a_metric_is_not_chosen() -> None:
+    small, large = jpeg("input", 10, 100, -0.1), jpeg("input", 50, 500, -0.5)
+    for without in (undefined(small), undefined(small, test=False)):
+        found = choose([without, large], 1.0)
+        assert found is not None
+        assert found.record is large
+    assert choose([undefined(small), undefined(large)], 1.0) is None
+
+
+def test_choice_samples_without_a_metric_leave_the_choice_to_the_test_samples() -> None:
+    records = [undefined(jpeg("input", q, q, change), test=False) for q, change in ((10, -3.0), (50, -0.5))]
+    found = choose(records, 1.0)
+    assert found is not None
+    assert (found.record, found.on_test) == (records[1], True)
+
+
+@given(st.lists(st.tuples(st.floats(-5, 1), st.sampled_from(["defined", "choice", "both"])), max_size=6))
+def test_what_is_chosen_has_a_metric(points: list[tuple[float, str]]) -> None:
+    records = [make_record(point={"q": i}, payload_bytes=i, change=change) for i, (change, _) in enumerate(points)]
+    kinds = [kind for _, kind in points]
+    records = [
+        record if kind == "defined" else undefined(record, test=kind == "both")
+        for record, kind in zip(records, kinds, strict=True)
+    ]
+    found = choose(records, 1.0)
+    assert (found is None) == (not {"defined", "choice"} & set(kinds))
+    if found is not None:
+        assert is_defined(found.record, by_choice="defined" in kinds)
+
+
+def test_a_point_is_over_on_test_where_the_whole_interval_there_lies_above_the_budget() -> None:
+    def over(change: float, choice_change: float, **options: bool) -> bool:
+        record = make_record(change=change, choice_change=choice_change, half_width=0.3, **options)  # type: ignore[arg-type]
+        found = choose([record], 1.0)
+        assert found is not None
+        return found.over_on_test
+
+    assert over(-1.4, -0.9)
+    assert not over(-1.2, -0.9)  # the interval reaches the budget
+    assert not over(-1.4, -1.3)  # over the budget on both: marked as such
+    assert over(1.4, 0.9, higher_is_better=False)
+    assert not over(-1.4, -0.9, higher_is_better=False)
+
+
+def test_a_sign_makes_a_change_a_gain() -> None:
+    assert [sign_of(groups(make_record(higher_is_better=better)).task) for better in (True, False)] == [1, -1]

@@ -46,7 +46,7 @@ def test_a_plugin_beside_the_config_is_loaded(cli: Cli, tmp_path: Path, no_proce
     (tmp_path / "mine.toml").write_text('workload = "tiny"\nsamples = "all"\ncodec = ["raw"]\nsplit = ["stem"]')
     ended = cli("run", "mine.toml", "--dry-run")
     assert (ended.status, ended.err) == (0, "")
-    assert ended.out.startswith("stem raw values=float32\n1 cells on test-64-")
+    assert ended.out.startswith("stem raw values=float32\n1 cell on test-64-")
 
 
 def test_more_samples_than_shipped_names_the_command_that_fetches_them(cli: Cli, no_processes: None) -> None:

@@ -183,5 +183,5 @@ def test_an_unreadable_record_is_named(cli: Cli, tmp_path: Path) -> None:
 def test_export(cli: Cli, tmp_path: Path) -> None:
     put(tmp_path / "out")
     ended = cli("export", "all.csv", "--out", "out")
-    assert (ended.status, ended.out, ended.err) == (0, "", "1 records written to all.csv\n")
+    assert (ended.status, ended.out, ended.err) == (0, "", "1 record written to all.csv\n")
     assert (tmp_path / "all.csv").exists()

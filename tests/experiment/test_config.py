@@ -159,6 +159,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         ("raw", "raw", {}),
         ("raw:", "raw", {}),
         ("zlib:level=3", "zlib", {"level": 3}),
+        ("x:a=NaN,b=1e999,c=-Infinity", "x", {"a": "NaN", "b": "1e999", "c": "-Infinity"}),
         ("jpeg: quality = 50 , shared=true,", "jpeg", {"quality": 50, "shared": True}),
         (
             "x:scale=0.5,mode=fast,none=null,list=[1]",

@@ -8,7 +8,7 @@ from typing import Any
 
 import matplotlib
 import pytest
-from support.factories import DEPTH, LINK, make_layers, make_profile, make_record
+from support.factories import DEPTH, LINK, make_layers, make_profile, make_record, undefined
 from support.figures import SLOW, NoBandwidth, data_of, records
 
 from codecbench.analysis.latency import Scenario
@@ -125,3 +125,36 @@ def test_without_matplotlib_the_error_says_what_to_install(data: Study, monkeypa
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UsageError, match=r"pip install 'codecbench\[figures\]'"):
         figure.draw("crossing", data)
+
+
+def test_where_no_metric_is_defined_every_figure_says_why_it_is_not_drawn() -> None:
+    found = data_of([undefined(record) for record in records(("input",))])
+    for name in figure.KINDS:
+        with pytest.raises(DataError, match="nothing to draw of workload 'toy': top-1 is undefined: its denominators"):
+            figure.draw(name, found)
+
+
+def test_points_without_a_metric_are_left_out_of_every_figure() -> None:
+    found = [undefined(record) if record.key.codec in ("klt", "interpolation") else record for record in records()]
+    drawings = {drawing.name: drawing for drawing in figure.draw_all(data_of(found, Scenario(LINK)))}
+    assert len(drawings) == len(figure.KINDS)
+    assert not [name for name, drawing in drawings.items() if "nan" in drawing.svg().lower()]
+    assert "Not drawn: 8 points without a metric." in drawings["rate-accuracy"].caption
+    texts = [text.get_text() for text in drawings["latency-by-split-test-link"].figure.axes[0].texts]
+    assert "metric undefined" in texts
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        [make_record(payload_bytes=0.0, change=0.0, half_width=0.0)],
+        [make_record(payload_bytes=0.0, raw_bytes=0.0)],
+        [make_record(point={"q": q}, payload_bytes=float(q), change=-1.0) for q in (0, 7, 900)],
+        [make_record(point={"q": q}, payload_bytes=5.0, change=0.0, uncompressed=0.0, half_width=0.0) for q in (1, 2)],
+    ],
+    ids=["no bytes", "no tensor", "from no bytes on", "equal points"],
+)
+def test_payloads_of_no_bytes_and_equal_points_break_no_figure(found: list[Record]) -> None:
+    for drawing in figure.draw_all(data_of(found, Scenario(LINK))):
+        assert "nan" not in drawing.svg().lower()
+        assert "inf" not in str(drawing.numbers)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-from support.figures import lines_of
+from support.factories import make_record
+from support.figures import data_of, lines_of
 
 from codecbench.analysis.study import Study
+from codecbench.figures import catalogue as figure
 from codecbench.figures.drawing import Drawing
 from codecbench.figures.style import row_styles
 
@@ -29,3 +32,15 @@ def test_the_devices_time_is_that_of_the_records(drawings: dict[str, Drawing], d
     assert (list(line.get_xdata()), list(line.get_ydata())) == ([120], pytest.approx([4.4]))
     heads = [axes.get_title(loc="right") for axes in panels[:3]]
     assert heads == ["head 0 ms", "head 1.1 ms", "head 2.2 ms"]
+
+
+def test_a_payload_of_no_bytes_has_a_place_on_the_axis() -> None:
+    found = [make_record(point={"q": q}, payload_bytes=float(q), change=-1.0) for q in (0, 7, 900)]
+    for name in ("rate-accuracy", "device-cost"):
+        axes = figure.draw(name, data_of(found)).figure.axes[0]
+        assert axes.get_xscale() == "symlog"
+        places = axes.transData.transform([(x, 1) for x in (0, 7, 900)])[:, 0]
+        assert np.isfinite(places).all()
+        assert axes.bbox.x0 <= places[0] < places[1] < places[2] <= axes.bbox.x1
+    above = [record for record in found if record.key.point["q"]]
+    assert figure.draw("rate-accuracy", data_of(above)).figure.axes[0].get_xscale() == "log"

@@ -6,6 +6,7 @@ import socket
 import sys
 from pathlib import Path
 
+import pytest
 from support.paths import ROOT, TINY
 from support.runs import KeptProcesses, execute, isolation_here, record_of, run
 
@@ -97,3 +98,33 @@ def test_a_record_that_is_changed_after_the_run_is_measured_again(tmp_path: Path
     assert summary.ok == 1
     assert "was changed after it was written" in reporter.logged[0]
     assert record_of(tmp_path, "steady").provenance.isolation == isolation_here().label
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [("1.0, 0.0", "the denominators of its 8 samples sum to 0"),
+     ("float('nan'), 1.0", "8 of 8 outcomes are not finite numbers")],
+)  # fmt: skip
+def test_a_metric_without_meaning_is_null_and_the_run_says_why(
+    tmp_path: Path, shared: KeptProcesses, outcome: str, reason: str
+) -> None:
+    scored = "return float(int(output[0].argmax()) == target), 1.0"
+    source = TINY.read_text()
+    assert scored in source
+    file = tmp_path / "nothing.py"
+    file.write_text(source.replace(scored, f"return {outcome}").replace('name = "tiny"', 'name = "nothing"'))
+    options = {
+        "workload": "nothing", "plugin": [file], "codec": ["raw"], "split": ["input"], "samples": 8,
+        "out": tmp_path / "out",
+    }  # fmt: skip
+    summary, reporter = execute(RunConfig.model_validate(options))
+    assert summary.ok == 2
+    for record in Store(tmp_path / "out").records():
+        assert record.task is not None
+        assert record.choice is not None
+        assert (record.task.value, record.task.change, record.task.p_value, record.choice.change) == (None,) * 4
+    texts = [path.read_text() for path in (tmp_path / "out").glob("*/*/*.json")]
+    assert not [text for text in texts if "NaN" in text or "Infinity" in text]
+    said = [line for line in reporter.logged if "undefined" in line]
+    assert said[0].endswith(f"top-1 is undefined: {reason}; see the workload's score")
+    assert len(said) == 2, "one for the codec and one for the uncompressed model, whatever the number of cells"

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from support.factories import LINK, make_group, make_layers, make_profile, make_record, many_records
+from support.factories import LINK, make_group, make_layers, make_profile, make_record, many_records, undefined
 from support.reports import Page, build, check, section, some_records
 
 from codecbench import Codec, Link, TensorSpec, UsageError
@@ -321,3 +321,31 @@ def test_two_thousand_cells_weigh_less_than_five_megabytes() -> None:
     text = build(records, scenarios=links, figures=True)
     check(text)
     assert len(text.encode()) < 5_000_000
+
+
+@pytest.mark.parametrize("share", ["all", "some"])
+def test_a_metric_that_is_undefined_has_a_reason_on_the_page(share: str) -> None:
+    pytest.importorskip("matplotlib")
+    found = [undefined(record) if share == "all" or record.row == "alpha" else record for record in some_records()]
+    text = build(found, figures=True)
+    page = check(text)
+    assert "nan" not in " ".join(page.said("td")).lower()
+    assert any("top-1 is undefined: its denominators sum to 0" in said for said in page.said("li"))
+    assert any(said.startswith("Left out: ") for said in page.said("li"))
+    assert bool(page.all("figure")) == (share == "some")
+
+
+def test_payloads_of_no_bytes_break_no_section() -> None:
+    pytest.importorskip("matplotlib")
+    found = [make_record(codec=codec, point={"q": q}, payload_bytes=float(q + add), change=-4.0 / (q + 1))
+             for codec, add in (("few", 0), ("few-and-one", 1)) for q in (0, 8, 24, 48, 96)]  # fmt: skip
+    text = build(found, figures=True, anchor="few-and-one")
+    page = check(text)
+    assert len(page.all("figure")) == 7
+    assert "Left out: 1 point of 0 bytes (few): 0 has no logarithm." in page.said("li")
+
+
+def test_a_point_that_is_over_the_budget_on_the_test_samples_is_marked_everywhere() -> None:
+    text = build([make_record(codec="lucky", change=-1.6, choice_change=-0.2, encode_s=1e-6)])
+    for place in ("toy-tables-test-link", "toy-plan-test-link", "toy-codec-lucky"):
+        assert section(text, place).count("¶") >= 2, place

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from support.factories import make_digests, make_record
+from support.factories import make_digests, make_record, undefined
 from support.paths import DATA
 
 from codecbench.errors import DataError
-from codecbench.results.record import SCHEMA, IsolationLevel, NewerSchemaError, Record, parse
+from codecbench.results.record import SCHEMA, IsolationLevel, NewerSchemaError, Record, Task, parse
 
 
 @pytest.mark.parametrize("path", sorted(DATA.glob("record-v*.json")), ids=lambda path: path.stem)
@@ -170,13 +170,36 @@ def test_every_record_survives_writing_and_reading_twice(
     assert parse(once.to_text(), "x.json").to_text() == record.to_text()
 
 
-def test_a_metric_that_is_undefined_survives() -> None:
+def test_a_metric_that_is_undefined_survives_as_null() -> None:
+    record = undefined(make_record())
+    text = record.to_text()
+    assert '"change": null' in text
+    assert parse(text, "x.json") == record.with_digest()
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_no_record_holds_a_number_that_is_not_finite(number: float) -> None:
     record = make_record()
     assert record.task is not None
-    task = record.task.model_copy(update={"value": math.nan})
-    again = parse(record.model_copy(update={"task": task}).to_text(), "x.json")
-    assert again.task is not None
-    assert math.isnan(again.task.value)
+    with pytest.raises(ValidationError, match="finite number"):
+        Task(**{**record.task.model_dump(), "value": number})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        record.model_copy(update={"task": record.task.model_copy(update={"value": number})}).to_text()
+
+
+def test_a_record_of_schema_3_loses_what_had_no_meaning() -> None:
+    values = json.loads((DATA / "record-v3.json").read_text())
+    for name in ("value", "low", "high", "change", "change_low", "change_high"):
+        values["task"][name] = math.nan
+    values["choice"]["change"] = math.inf
+    del values["digest"]
+    values["digest"] = hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    record = parse(json.dumps(values), "x.json")
+    assert record.task is not None
+    assert record.choice is not None
+    assert (record.task.value, record.task.change, record.task.p_value) == (None, None, None)
+    assert record.task.uncompressed == values["task"]["uncompressed"]
+    assert record.choice.change is None
 
 
 def changed(**changes: Any) -> str:

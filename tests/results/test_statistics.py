@@ -1,5 +1,8 @@
 """Intervals and tests: against scipy, against known values, and by their coverage."""
 
+import dataclasses
+import json
+import math
 from typing import Any
 
 import numpy as np
@@ -196,7 +199,64 @@ def test_task_where_all_are_right_has_no_width() -> None:
 def test_silent_samples_do_not_break_the_ratio() -> None:
     low, high = interval(1.0, [0.0, 1.0], [0.0, 2.0])
     assert (low, high) == (0.5, 0.5)
-    assert np.isnan(interval(1.0, [0.0], [0.0])).all()
+    assert interval(1.0, [0.0], [0.0]) == (None, None)
+
+
+def test_resamples_without_a_denominator_count_for_nothing() -> None:
+    worse, lengths = [2.0] + [0.0] * 19, [4.0] + [0.0] * 19
+    change, low, high = stats.paired_change(1.0, worse, lengths, [1.0] + [0.0] * 19, lengths)
+    assert (change, low, high) == (0.25, 0.25, 0.25)
+    p_value = stats.paired_bootstrap_p(1.0, worse, lengths, [1.0] + [0.0] * 19, lengths)
+    assert p_value is not None
+    assert 2 / p_value - 1 == pytest.approx(2000 * (1 - 0.95**20), rel=0.1)  # a third of the resamples lack the one
+
+
+@pytest.mark.parametrize(
+    ("numerators", "denominators"),
+    [([1.0, 0.0, 1.0], [0.0, 0.0, 0.0]), ([1.0, math.nan, 1.0], [1.0] * 3), ([1.0, math.inf, 1.0], [1.0] * 3),
+     ([1.0, 0.0, 1.0], [1.0, math.nan, 1.0]), ([1.0, 0.0, 1.0], [1.0, -1.0, 0.0])],
+)  # fmt: skip
+@pytest.mark.parametrize("metric", [TOP1, WER])
+def test_a_metric_without_meaning_has_no_numbers(
+    numerators: list[float], denominators: list[float], metric: Metric
+) -> None:
+    ones, found = [1.0] * 3, (numerators, denominators)
+    task = stats.summarise_task(metric, *found, ones, ones)
+    assert (task.value, task.low, task.high) == (None, None, None)
+    assert (task.change, task.change_low, task.change_high, task.p_value) == (None, None, None, None)
+    assert task.uncompressed == metric.scale
+    other = stats.summarise_task(metric, ones, ones, *found)
+    assert (other.value, other.low, other.high, other.uncompressed) == (metric.scale, metric.scale, metric.scale, None)
+    assert (other.change, other.p_value) == (None, None)
+    choice = stats.summarise_choice(metric, "choice-3-x", ones, *found, *found)
+    assert (choice.value, choice.uncompressed, choice.change, choice.change_low) == (None, None, None, None)
+    assert stats.paired_change(1.0, *found, ones, ones) == (None, None, None)
+    assert stats.paired_bootstrap_p(1.0, *found, ones, ones) is None
+
+
+numbers = st.sampled_from([0.0, 1.0, 2.0, -1.0, 1e-300, 1e308, math.nan, math.inf, -math.inf]) | st.floats(-5, 5)
+
+
+@given(st.lists(st.tuples(numbers, numbers, numbers, numbers), min_size=1, max_size=20), st.booleans())
+def test_every_number_of_a_task_is_finite_or_none(samples: list[tuple[float, ...]], binary: bool) -> None:
+    metric = dataclasses.replace(TOP1, binary=binary)
+    task = stats.summarise_task(metric, *zip(*samples, strict=True))
+    json.dumps(task.model_dump(mode="json"), allow_nan=False)
+    assert (task.change is None) == (task.value is None or task.uncompressed is None)
+    if task.change is None:
+        assert (task.change_low, task.change_high, task.p_value) == (None, None, None)
+    elif task.p_value is not None:
+        assert 0 < task.p_value <= 1
+    for low, high in ((task.low, task.high), (task.change_low, task.change_high)):
+        assert (low is None) == (high is None)
+        assert low is None or high is None or low <= high
+
+
+def test_the_reason_names_what_is_wrong_with_the_outcomes() -> None:
+    assert stats.undefined_reason([1.0, 0.0], [0.0, 0.0]) == "the denominators of its 2 samples sum to 0"
+    assert stats.undefined_reason([1.0, math.nan], [1.0, 1.0]) == "1 of 2 outcomes are not finite numbers"
+    assert stats.undefined_reason([1e308, 1e308], [1.0, 1.0]) == "the sum of its numerators is not a finite number"
+    assert stats.undefined_reason([1.0, 0.0], [1.0, 0.0]) is None
 
 
 def test_choice_summary() -> None:

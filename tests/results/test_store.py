@@ -52,6 +52,9 @@ def test_what_is_written_is_found_again(store: Store) -> None:
     columns = store.samples(record)
     assert columns["numerator"].tolist() == [1, 0, 1]
     assert columns["subset"].tolist() == ["test"] * 3
+    assert list(store.samples(record, ("subset", "payload_bytes"))) == ["subset", "payload_bytes"]
+    assert store.has_samples(record)
+    assert not store.has_samples(make_record("stem"))
 
 
 def test_names_tell_what_lies_there(store: Store) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from codecbench.devices.profile import DeviceProfile, Leaf
 from codecbench.links.model import TcpRampLink
 from codecbench.results.cell import CellKey
 from codecbench.results.digests import PayloadChain, sample_digest
+from codecbench.results.payload_sizes import SizeCounts
 from codecbench.results.record import (
     Choice,
     Cost,
@@ -185,6 +186,15 @@ def make_group(**fields: Any) -> WorkloadGroup:
     return WorkloadGroup(**{**known, **fields})
 
 
+def undefined(record: Record, test: bool = True) -> Record:
+    """The same record with a metric that is undefined on the choice samples and, with `test`, on the test samples."""
+    nothing = dict.fromkeys(("value", "uncompressed", "change", "change_low", "change_high"))
+    task, choice = record.task, record.choice
+    if task and test:
+        task = task.model_copy(update={**nothing, "low": None, "high": None, "p_value": None})
+    return record.model_copy(update={"task": task, "choice": choice and choice.model_copy(update=nothing)})
+
+
 def make_digests(payloads: bytes = b"payload", samples: int = 2) -> Digests:
     """Digests of samples with one payload, which decodes to zeros."""
     chain = PayloadChain()
@@ -316,3 +326,13 @@ def many_records(count: int) -> list[Record]:
                     change=-20 / (q + 1) - c / 10, encode_s=0.0001 * (q + c + 1), estimated_bytes=19.5 + 31 * q + c)
         for split in splits for c in range(20) for q in range(points)
     ]  # fmt: skip
+
+
+def sizes_of(payload_bytes: Mapping[str, Sequence[int]]) -> Callable[[Record], SizeCounts | None]:
+    """What `Scenario.payload_sizes` is of payloads of these sizes, by cell."""
+
+    def sizes(record: Record) -> SizeCounts | None:
+        found = payload_bytes.get(record.cell)
+        return None if found is None else SizeCounts(*np.unique(found, return_counts=True))
+
+    return sizes

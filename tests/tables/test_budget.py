@@ -5,14 +5,15 @@ import io
 import re
 
 import pytest
-from support.factories import CPU, LINK, make_group, make_record
+from support.factories import CPU, LINK, make_group, make_record, sizes_of, undefined
 from support.tables import build_one, full_grid, jpeg, latex_rows, raw
 
 from codecbench.analysis.latency import Scenario
 from codecbench.errors import DataError, UsageError
+from codecbench.links.model import TcpRampLink
 from codecbench.results.record import Record
 from codecbench.tables import budget
-from codecbench.tables.budget import choice_marks
+from codecbench.tables.budget import Table, choice_marks
 
 
 def test_without_a_point_within_the_budget_the_best_is_shown_and_marked() -> None:
@@ -225,3 +226,95 @@ def test_csv_of_several_tables_has_one_header() -> None:
     assert text.count("payload_bytes") == 1
     sources = [line["source"] for line in csv.DictReader(io.StringIO(text))]
     assert sources.count("paper") == 30
+
+
+RAMP = TcpRampLink("ramp", round_trip_s=0.05, bandwidth_bit_per_s=1e8)
+
+
+def table_over_ramp(records: list[Record], sizes: dict[str, list[int]] | None) -> Table:
+    scenario = Scenario(RAMP, payload_sizes=None if sizes is None else sizes_of(sizes))
+    (built,) = budget.build(records, budgets=1.0, scenario=scenario)
+    return built
+
+
+def words(built: Table) -> str:
+    return " ".join(built.render("text").split())
+
+
+def test_ms_is_the_mean_over_the_samples() -> None:
+    record = jpeg("input", 50, 10_000, -0.5)
+    sizes = [100] * 7 + [79_300]
+    built = table_over_ramp([record], {record.cell: sizes})
+    entry = built.entries["jpeg", "input"]
+    raw_s = float(RAMP.seconds([12_288])[0])
+    assert entry.network_ms == pytest.approx(1000 * RAMP.seconds(sizes).mean())
+    assert entry.network_percent == pytest.approx(100 * RAMP.seconds(sizes).mean() / raw_s)
+    assert not entry.network_of_mean
+    assert "ms: network time over the link ramp (), modelled, the mean over the test samples. Percent" in words(built)
+
+
+def test_records_without_parquet_files_have_the_time_of_the_mean_payload_and_a_remark() -> None:
+    records = [jpeg("input", 50, 10_000, -0.5), make_record("input", "quant", payload_bytes=100)]
+    alone = table_over_ramp(records, {})
+    assert alone.entries["jpeg", "input"].network_ms == pytest.approx(1000 * float(RAMP.seconds([10_000])[0]))
+    why = "no Parquet file there holds the sizes of single payloads."
+    assert f"ms: network time of the mean payload over the link ramp (), modelled: {why}" in words(alone)
+    partly = table_over_ramp(records, {records[0].cell: [10_000] * 4})
+    assert f"the mean over the test samples; in 1 of 2 entries that of the mean payload: {why}" in words(partly)
+    lines = list(csv.DictReader(io.StringIO(partly.render("csv"))))
+    assert [line["network_of_mean"] for line in lines if line["row"] != "local"] == ["False", "True"]
+
+
+@pytest.mark.parametrize("format_", ["text", "md", "latex", "html", "csv"])
+def test_a_row_that_is_over_the_budget_on_the_test_samples_is_marked_in_every_format(format_: str) -> None:
+    lucky = jpeg("input", 10, 100, change=-1.6, choice_change=-0.2)
+    built = build_one([lucky])
+    assert choice_marks(built.entries["jpeg", "input"]) == "¶"
+    text = built.render(format_)
+    if format_ == "csv":
+        (line,) = (line for line in csv.DictReader(io.StringIO(text)) if line["row"] == "jpeg")
+        assert line["over_on_test"] == "True"
+        return
+    mark = r"$\P$" if format_ == "latex" else "¶"
+    assert text.count(mark) == 2, "once beside the number, once with its meaning"
+    assert "over the budget on the test samples, by the whole paired interval" in " ".join(text.split())
+    assert mark not in build_one([jpeg("input", 10, 100, change=-1.1, choice_change=-0.2)]).render(format_)
+
+
+def test_where_most_rows_miss_the_budget_the_table_names_the_command() -> None:
+    missing = [jpeg("input", 10, 100, -9.0), make_record("input", "quant", change=-3.0)]
+    line = "Most rows miss the budget (†, 2 of 3): 'codecbench run --preset full' measures more points."
+    assert line in words(build_one([*missing, raw("input")]))
+    half = build_one([*missing, raw("input"), raw("input", "uint8")])
+    assert "miss the budget" not in half.render("text")
+
+
+def test_a_row_without_a_metric_has_a_reason_and_no_mark() -> None:
+    records = [undefined(jpeg("input", q, q, -9.0)) for q in (10, 50)]
+    built = build_one(records)
+    entry = built.entries["jpeg", "input"]
+    assert (entry.status, entry.value, entry.change, choice_marks(entry)) == ("undefined", None, None, "")
+    local = built.entries["local", "input"]
+    assert (local.value, local.change) == (None, None)
+    text = built.render("text")
+    assert "nan" not in text.lower()
+    assert re.search(r"^jpeg +- \[1\]$", text, re.MULTILINE)
+    assert "[1] left out: top-1 is undefined: its denominators sum to 0" in words(built)
+    assert "miss the budget" not in text
+    assert "undefined" in built.render("csv")
+
+
+def test_a_point_without_a_metric_is_left_out_by_name() -> None:
+    built = build_one([undefined(jpeg("input", 10, 10, -0.1)), jpeg("input", 50, 500, -0.5)])
+    entry = built.entries["jpeg", "input"]
+    assert (entry.point, entry.payload_bytes) == ("quality=50", 500)
+    (note,) = entry.notes
+    assert note.startswith("quality=10 left out: top-1 is undefined")
+
+
+def test_payloads_of_no_bytes_have_a_row_like_others() -> None:
+    built = build_one([jpeg("input", 10, 0, -0.1), raw("input")])
+    entry = built.entries["jpeg", "input"]
+    assert (entry.payload_bytes, entry.payload_percent) == (0, 0)
+    for format_ in ("text", "md", "latex", "html", "csv"):
+        assert built.render(format_)

@@ -210,3 +210,28 @@ def test_markdown_and_unknown_formats() -> None:
 
 def test_empty_folders_compare_to_nothing() -> None:
     assert compare(FakeStore(), FakeStore()).render("text").startswith("Cells: 0 compared")
+
+
+def test_a_metric_that_is_undefined_has_no_change_and_no_p() -> None:
+    nan = np.where(ALL, np.nan, 1.0)
+    for a, b in ((store(nan), store(nan)), (store(ALL), store(nan)), (store(nan), store(ALL))):
+        found = compare(a, b)
+        (pair,) = found.pairs
+        assert (pair.change, pair.change_low, pair.change_high, pair.p_value) == (None, None, None, None)
+        assert "top-1 is undefined: its denominators sum to 0, or an outcome is not" in words(found.render("text"))
+    (row,) = (line for line in compare(store(nan), store(nan)).render("text").split("\n") if line.startswith("input"))
+    assert "nan" not in row
+
+
+def test_empty_references_have_no_change_and_no_p() -> None:
+    empty = {**make_samples(ALL), "denominator": np.zeros(40), "uncompressed_denominator": np.zeros(40)}
+    a = FakeStore()
+    a.add(make_record(higher_is_better=False), empty)
+    (pair,) = compare(a, a).pairs
+    assert (pair.change, pair.p_value) == (None, None)
+
+
+def test_payloads_of_no_bytes_have_no_ratio() -> None:
+    found = compare(store(payload_bytes=0.0), store(payload_bytes=10.0))
+    assert found.pairs[0].payload_ratio is None
+    assert "B / A is -: the payloads of A have 0 bytes." in words(found.render("text"))

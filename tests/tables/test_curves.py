@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import pytest
-from support.factories import make_record
+from support.factories import make_record, undefined
 from support.rates import point
 
 from codecbench.analysis.curves import build
@@ -56,3 +57,11 @@ def test_every_format_shows_every_point(format_: str) -> None:
     text = curves.render(build(records()), format_)
     assert text.count("zlib") >= 2
     assert text.endswith("\n")
+
+
+def test_a_point_without_a_metric_stands_with_a_reason() -> None:
+    (found,) = build([make_record(point={"q": 1}), undefined(make_record(point={"q": 2}, raw_bytes=0.0))])
+    text = curves.render([found], "text")
+    assert re.search(r"^alpha q=2 +100\.0 +- +- +- ", text, re.MULTILINE)
+    assert "-: top-1 is undefined" in text
+    assert "nan" not in text

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import pytest
-from support.factories import LINK, make_layers, make_profile, make_record
+from support.factories import LINK, make_layers, make_profile, make_record, undefined
 
 from codecbench.analysis.latency import Scenario, latency_of
 from codecbench.errors import UsageError
@@ -73,3 +74,10 @@ def test_the_papers_tables_have_no_latency() -> None:
     built = budget.build(RECORDS, budgets=1.0, scenario=Scenario(LINK), paper=True)
     assert latency.render(built, "text") == latency.render(built[:1], "text")
     assert isinstance(latency.document(built[0]), Document)
+
+
+def test_a_row_without_a_metric_has_no_latency_and_a_reason() -> None:
+    (built,) = budget.build([undefined(make_record())], budgets=1.0, scenario=Scenario(LINK))
+    text = latency.render([built], "text")
+    assert re.search(r"^alpha +-$", text, re.MULTILINE)
+    assert "-: left out: top-1 is undefined" in text

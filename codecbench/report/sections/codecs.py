@@ -7,7 +7,16 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from codecbench.analysis.curves import curve
-from codecbench.analysis.selection import by_row_and_split, groups, origin_of
+from codecbench.analysis.selection import (
+    OVER_ON_TEST,
+    OVER_ON_TEST_MEANS,
+    by_row_and_split,
+    groups,
+    is_defined,
+    origin_of,
+    percent_of,
+    undefined_reason,
+)
 from codecbench.descriptions.describe import first_paragraph
 from codecbench.report import page, views
 from codecbench.report.page import Section
@@ -23,6 +32,7 @@ from codecbench.tables.reservations import Reservations
 _CHOSEN, _FALLS, _PREDICTED = "\N{BLACK CIRCLE}", "\N{DOWNWARDS ARROW}", "*"
 _MARKS = {
     _CHOSEN: "the point that the tables show for the accepted loss",
+    OVER_ON_TEST: OVER_ON_TEST_MEANS,
     _FALLS: "a smaller payload of the same row does better, the two intervals of the change apart",
     _PREDICTED: "partly predicted by a device profile, not measured",
 }
@@ -92,10 +102,11 @@ def _points(subject: Subject, name: str, measured: Sequence[Record], falls: froz
         for record in ordered
     )
     used = {mark for _, cells in lines for cell in cells for mark in cell.marks}
+    undefined = [f"-: {undefined_reason(record)}." for record in measured if not is_defined(record)]
     shown = Document(
         title=f"{name}: every operating point of {subject.workload}",
         blocks=(TableBlock("point", (Group("", tuple(headings), alignments),), lines),),
-        remarks=reserved.remarks,
+        remarks=(*undefined[:1], *reserved.remarks),
         marks=(*((mark, meaning) for mark, meaning in _MARKS.items() if mark in used), *reserved.marks),
     )
     return views.document(subject.ids, shown, _breakable)
@@ -125,14 +136,17 @@ def _cells(
 ) -> tuple[Cell, ...]:
     tensor, size, task, time = groups(record)
     mean, spec = size.payload_bytes.mean, f".{task.decimals}f"
-    marks = (_CHOSEN if record.cell in subject.chosen else "") + (_FALLS if record.cell in falls else "")
+    chosen = subject.chosen.get(record.cell)
+    marks = (_CHOSEN if chosen else "") + (OVER_ON_TEST if chosen and chosen.over_on_test else "")
+    marks += _FALLS if record.cell in falls else ""
     marks += reserved.marks_of(origin_of(record))
     change = with_interval(task.change, task.change_low, task.change_high, f"+{spec}")
+    percent = percent_of(mean, tensor.raw_bytes)
     cells = [
         Cell(record.key.split),
         *([Cell(record.row)] if with_row else []),
         Cell(f"{mean:,.1f}"),
-        Cell(f"{100 * mean / tensor.raw_bytes:.3g}" if tensor.raw_bytes else "-"),
+        Cell("-" if percent is None else f"{percent:.3g}"),
         Cell("-" if size.estimated_bytes is None else f"{size.estimated_bytes:,.1f}"),
         Cell(with_interval(task.value, task.low, task.high, spec)),
         Cell(change, marks),
@@ -149,7 +163,7 @@ def _cells(
         quality = record.quality
         cells += [
             Cell("-" if quality is None or quality.psnr_db is None else f"{quality.psnr_db:.2f}"),
-            Cell("-" if quality is None else f"{quality.ssim:.4f}"),
+            Cell("-" if quality is None or quality.ssim is None else f"{quality.ssim:.4f}"),
         ]
     return tuple(cells)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from codecbench.analysis.latency import Scenario
+from codecbench.analysis.selection import undefined_reason
+from codecbench.names import counted
 from codecbench.report.sections.plan import best
 from codecbench.report.subject import Subject, listed
 from codecbench.tables import reservations
@@ -21,7 +23,7 @@ def overview(subject: Subject) -> dict[str, object]:
     versions = sorted({f"codecbench {p.codecbench}, Python {p.python}" for p in where})
     days = sorted(p.started_utc[:10] for p in where)
     commits = sorted({p.git[:12] for p in where if p.git})
-    grid = f"{len(subject.codec_names)} codecs at {len(subject.splits)} split points"
+    grid = f"{counted(len(subject.codec_names), 'codec')} at {counted(len(subject.splits), 'split point')}"
     versions += [", ".join(packages)] if packages else []
     pairs = [
         ("workload", subject.workload),
@@ -62,5 +64,7 @@ def _uncompressed(subject: Subject) -> str:
     assert subject.task is not None
     task = subject.task
     better = "higher is better" if task.higher_is_better else "lower is better"
+    if task.uncompressed is None:
+        return undefined_reason(subject.measured[0])
     value = f"{task.uncompressed:.{task.decimals}f} {task.unit}".strip()
     return f"{task.metric} {value} ({better}); accepted loss {subject.budget:g}"

@@ -14,7 +14,7 @@ from codecbench.report.page import Section
 from codecbench.report.subject import Subject
 from codecbench.tables.document import Cell, Document, Group, TableBlock, with_interval
 from codecbench.tables.formats import short
-from codecbench.tables.plan import reservations_of
+from codecbench.tables.plan import marks_of, over_on_test_marks, reservations_of
 from codecbench.tables.reservations import Reservations
 
 _MARKS = ((PREDICTED, PREDICTED_MEANS),)
@@ -57,11 +57,12 @@ def _over_link(subject: Subject, scenario: Scenario) -> Section:
     found = subject.study.plan(scenario)
     name = scenario.link.name
     reserved = reservations_of(found, found.front)
+    marks = over_on_test_marks((*found.front, found.best, found.runner_up), subject.budget)
     values = {
         "best": _candidate(subject, found.best, reserved) if found.best else None,
         "runner_up": _candidate(subject, found.runner_up, reserved) if found.runner_up else None,
         "why": found.why,
-        "front": views.document(subject.ids, _front(subject, found.front, reserved, f"over {name}")),
+        "front": views.document(subject.ids, _front(subject, found.front, reserved, marks, f"over {name}")),
         **_by_bandwidth(subject, scenario),
     }
     return Section("plan_link.html", subject.level + 1, subject.place("plan", name), f"Over {name}", values)
@@ -80,7 +81,7 @@ def _candidate(subject: Subject, found: Candidate, reserved: Reservations | None
         parts.append(f"{found.payload_bytes:,.0f} bytes; change of {subject.metric} {_change(subject, found)}")
     if latency.predicted:
         parts.append(f"{PREDICTED} predicted")
-    marks = reserved.marks_of(found.origin) if reserved else ""
+    marks = marks_of(found, subject.budget, reserved) if reserved else ""
     return CandidateView(found.label, "; ".join(parts) + (f" {marks}" if marks else ""))
 
 
@@ -90,7 +91,13 @@ def _change(subject: Subject, found: Candidate) -> str:
     return with_interval(found.change, found.change_low, found.change_high, spec)
 
 
-def _front(subject: Subject, front: Sequence[Candidate], reserved: Reservations, scope: str) -> Document:
+def _front(
+    subject: Subject,
+    front: Sequence[Candidate],
+    reserved: Reservations,
+    marks: tuple[tuple[str, str], ...],
+    scope: str,
+) -> Document:
     lines = []
     for found in front:
         latency = found.latency
@@ -106,7 +113,7 @@ def _front(subject: Subject, front: Sequence[Candidate], reserved: Reservations,
             Cell(short(1000 * latency.edge_s), edge),
             Cell(f"{found.payload_bytes:,.1f}"),
             Cell(with_interval(found.loss, None, None, "+.3g")),
-            Cell("0" if found.row == LOCAL else _change(subject, found), reserved.marks_of(found.origin)),
+            Cell("0" if found.row == LOCAL else _change(subject, found), marks_of(found, subject.budget, reserved)),
         )
         lines.append((found.row, cells))
     headings = (
@@ -119,10 +126,12 @@ def _front(subject: Subject, front: Sequence[Candidate], reserved: Reservations,
         blocks=(TableBlock("codec", (group,), tuple(lines)),),
         remarks=(
             "loss: on the samples of the choice. change: on the test samples, with its paired 95 % interval.",
+            *planner.left_out(subject.measured),
             *reserved.remarks,
         ),
         marks=(
             *(_MARKS if any(found.latency.predicted for found in front) else ()),
+            *marks,
             *reserved.marks,
         ),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from codecbench.errors import UsageError
 from codecbench.names import suggestion
 from codecbench.registry import BESIDE_CONFIG
+from codecbench.results.points import guessed, read_arguments
 
 DEFAULT_WORKLOAD = "cifar10-resnet20"
 QUICK_SAMPLES = 500
@@ -110,21 +110,21 @@ def _explain(error: ValidationError, path: Path | None, used: Mapping[str, Any])
     return f"{place}: {first['msg'].lower()}, got {first['input']!r}"
 
 
-def parse_codec(text: str) -> tuple[str, dict[str, Any]]:
-    """Parse `NAME` or `NAME:key=value,key=value` into a name and constructor arguments: JSON scalars or text."""
+def split_codec(text: str) -> tuple[str, str]:
+    """Return the name and the arguments of `NAME` or `NAME:key=value,key=value`.
+
+    Raises UsageError where the arguments are not of this form.
+    """
     name, _, arguments = text.partition(":")
-    point: dict[str, Any] = {}
-    for part in filter(None, arguments.split(",")):
-        key, equals, value = part.partition("=")
-        if not equals or not key.strip():
-            raise UsageError(f"codec {text!r}: {part!r} is not key=value; write NAME:key=value,key=value")
-        point[key.strip()] = _scalar(value.strip())
-    return name.strip(), point
+    read_arguments(arguments, f"codec {text!r}")
+    return name.strip(), arguments.strip().strip(",")
 
 
-def _scalar(text: str) -> Any:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text
-    return value if isinstance(value, (bool, int, float, str)) else text
+def parse_codec(text: str) -> tuple[str, dict[str, Any]]:
+    """Return the name of a codec and its arguments: the inverse of `codec_label`.
+
+    Types are guessed from the text alone. A run knows the codec's defaults as well, and keeps text where these are.
+    """
+    label = f"codec {text!r}"
+    name, arguments = split_codec(text)
+    return name, {key: guessed(word, label) for key, word in read_arguments(arguments, label).items()}

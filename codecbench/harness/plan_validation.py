@@ -26,7 +26,7 @@ from codecbench.links.model import Link, TcpRampLink
 from codecbench.links.probe import LinkClient, link_server, probe
 from codecbench.links.relay import relay
 from codecbench.links.tcp import Address
-from codecbench.results.cell import codec_label, point_label
+from codecbench.results.cell import point_label
 from codecbench.results.record import Record
 from codecbench.workers.codec_client import CodecClient
 from codecbench.workers.offload import request_client, request_server
@@ -134,11 +134,9 @@ def _opened(config: RunConfig, record: Record, samples: int, reporter: Reporter)
     """Yield the processes, set up for a record's cell with `samples` test samples."""
     key = record.key
     narrowed = config.model_copy(
-        update={
-            "codec": [codec_label(key.codec, key.point)], "split": [key.split], "seed": key.seed, "samples": samples,
-        }
-    )  # fmt: skip
-    with Run(narrowed, reporter) as job:
+        update={"codec": [key.codec], "split": [key.split], "seed": key.seed, "samples": samples}
+    )
+    with Run(narrowed, reporter, points={key.codec: key.point}) as job:
         (cell,) = job.plan()
         reporter.stage(f"setting up {cell.label}")
         job.pair.use_split(key.split)

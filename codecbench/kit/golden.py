@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from codecbench.codec import Codec, TensorSpec
 from codecbench.errors import DataError, PluginError, one_line
 from codecbench.kit.cases import KitCase, to_tensor
-from codecbench.results.cell import point_label, slug
+from codecbench.results.cell import file_label, slug
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,7 +90,7 @@ def golden_path(codec: type[Codec], spec: TensorSpec, point: Mapping[str, Any]) 
     """Return the path of the golden file of one spec and point."""
     axes = "x".join("n" if n is None else str(n) for n in spec.shape)
     kind = "image" if spec.image else spec.dtype
-    return golden_folder(codec) / f"{kind}-{axes}-{slug(point_label(point) or 'default')}.json"
+    return golden_folder(codec) / f"{kind}-{axes}-{slug(file_label(point) or 'default')}.json"
 
 
 def golden_files(codec: type[Codec]) -> list[Path]:

@@ -62,9 +62,7 @@ def describe_codec(codec: type[Codec], *, mixed_plugin: bool = False) -> CodecIn
     )  # fmt: skip
 
 
-def describe_at(
-    codec: type[Codec], spec: TensorSpec, preset: Preset, point: PointRequest | None = None
-) -> CodecAtSpec:
+def describe_at(codec: type[Codec], spec: TensorSpec, preset: Preset, point: PointRequest | None = None) -> CodecAtSpec:
     """Return what a codec says of a tensor: of the preset's points, or of `point` alone, completed by its defaults.
 
     An error that the codec raises is a fault in the result. Raises UsageError if `point` has an argument that the codec

@@ -1,7 +1,7 @@
 """Operating points as text: `quality=50,tables=shared`, and the values that such a text stands for.
 
-A value is a number, `True` or `False` (or as in JSON, `true` and `false`), or text. Text that would read as something
-else stands in double quotes, as in JSON: `mode="1"`, `window="a,b"`, `mode="true"`.
+A value is a number, `True` or `False` (or as in JSON, `true` and `false`), `None`, or text. Text that would be read as
+something else stands in double quotes, as in JSON: `mode="1"`, `window="a,b"`, `mode="true"`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ _INTEGER = re.compile(r"-?[0-9]+", re.ASCII)
 _NUMBER = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
 _WORDS: Mapping[str, Any] = {
     "true": True, "True": True, "false": False, "False": False, "inf": math.inf, "-inf": -math.inf, "nan": math.nan,
+    "None": None,
 }  # fmt: skip
 _KINDS: Mapping[type, str] = {bool: "true or false", int: "a number", float: "a number", str: "text"}
 
@@ -83,7 +84,7 @@ def typed(word: str, own: Iterable[Any], label: str) -> Any:
     if set(kinds) == {str}:
         return _unquoted(word, label) if word.startswith('"') else word
     value = guessed(word, label)
-    if set(kinds) <= set(_KINDS) and _KINDS[type(value)] not in {_KINDS[kind] for kind in kinds}:
+    if set(kinds) <= set(_KINDS) and _KINDS.get(type(value)) not in {_KINDS[kind] for kind in kinds}:
         takes = " or ".join(dict.fromkeys(_KINDS[kind] for kind in kinds))
         raise UsageError(f"{label} takes {takes}, not {_value_label(value)}")
     if type(value) is float and set(kinds) == {int} and value.is_integer():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codecbench.devices.profile import HOST, pick_device
+from codecbench.errors import UsageError
 from codecbench.links.files import pick_link
 from codecbench.names import pick
 from codecbench.registry import devices, links
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 DEFAULT_LINK = "wifi-450"
 DEFAULT_LINKS = (DEFAULT_LINK, "lte")
 """The default links of figures and of the report."""
+
+MOST_MS = 3.6e6
+"""The longest time that an option in milliseconds takes: an hour."""
 
 DEFAULT_OUT = Path("codecbench-results")
 
@@ -85,6 +89,12 @@ def echo(line: str) -> None:
 def warn_renamed(old: str, new: str) -> None:
     """Prints that an option or command has a new name; the old one works for one more version."""
     echo(f"{old} is now {new}; the next version removes the old spelling")
+
+
+def check_milliseconds(option: str, value: float) -> None:
+    """Raise UsageError, with the option, unless the value is a number of milliseconds that one can wait."""
+    if not 0 <= value <= MOST_MS:
+        raise UsageError(f"{option} is a number of milliseconds from 0 on, not {value:g}")
 
 
 def terminal_columns() -> int:

@@ -21,6 +21,7 @@ from codecbench.cli.options import (
     Plugins,
     SampleSet,
     WorkloadName,
+    check_milliseconds,
     echo,
     only,
     scenario,
@@ -104,8 +105,7 @@ def validate_plan(
     from codecbench.links.relay import parse_rate
     from codecbench.results.store import Store
 
-    if not delay_ms >= 0:
-        raise UsageError(f"--delay-ms is a number of milliseconds from 0 on, not {delay_ms:g}")
+    check_milliseconds("--delay-ms", delay_ms)
     path = plan_validation.PathShape(parse_rate(rate), delay_ms / 1000)
     records, _ = one_set(only(Store(out).records(), "workload", [workload]), workload, sample_set)
     if budget is None:

@@ -132,7 +132,7 @@ class ModelLayers:
             layers = tuple(Layer(**dict(zip(values["columns"], row, strict=True))) for row in values["layers"])
             before = {str(name): int(count) for name, count in values["before"].items()}
             return cls(layers, before, weights_sha256=str(values["weights_sha256"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise DataError(f"no description of a model's layers ({type(error).__name__}: {error})") from error
 
 

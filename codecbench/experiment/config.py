@@ -7,17 +7,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from codecbench.errors import UsageError
 from codecbench.names import suggestion
 from codecbench.registry import BESIDE_CONFIG
 from codecbench.results.points import guessed, read_arguments
+from codecbench.textfiles import decoded
 
 DEFAULT_WORKLOAD = "cifar10-resnet20"
+LONGEST_SHOWN = 80
+"""The most characters of a wrong value that an error repeats."""
 QUICK_SAMPLES = 500
 QUICK_CHOICE_SAMPLES = 200
 """Fewer than test samples: the quick preset has few points a codec to choose from."""
+
+
+def _usable(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("a path has no character of value 0")
+    return path
+
+
+UsablePath = Annotated[Path, AfterValidator(_usable)]
 
 
 class RunConfig(BaseModel):
@@ -32,12 +44,12 @@ class RunConfig(BaseModel):
     preset: Literal["quick", "full"] = "quick"
     samples: Annotated[int, Field(gt=0)] | Literal["all"] | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
-    plugin: list[Path] = []
-    data_dir: Path | None = None
-    out: Path = Path("codecbench-results")
-    timeout_s: float = Field(default=300.0, gt=0)
-    max_fit_s: float = Field(default=900.0, gt=0)
-    scratch_gb: float = Field(default=2.0, gt=0)
+    plugin: list[UsablePath] = []
+    data_dir: UsablePath | None = None
+    out: UsablePath = Path("codecbench-results")
+    timeout_s: float = Field(default=300.0, gt=0, allow_inf_nan=False)
+    max_fit_s: float = Field(default=900.0, gt=0, allow_inf_nan=False)
+    scratch_gb: float = Field(default=2.0, gt=0, allow_inf_nan=False)
     torch_device: Literal["cpu", "cuda"] = "cpu"
     fresh: bool = False
 
@@ -67,11 +79,13 @@ def load(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            values = tomllib.loads(path.read_text())
+            values = tomllib.loads(decoded(path.read_bytes()))
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path} is not TOML: {error}") from error
+        except RecursionError as error:
+            raise UsageError(f"{path} is not TOML: it is nested too deeply") from error
+        except ValueError as error:  # not TOML, no text, or a number of thousands of digits
+            raise UsageError(f"{path} is not TOML: {' '.join(str(error).split())}") from error
         values = _from_folder(values, path.parent)
     used = {key: value for key, value in options.items() if _is_set(value)}
     try:
@@ -107,7 +121,9 @@ def _explain(error: ValidationError, path: Path | None, used: Mapping[str, Any])
     if first["type"] == "extra_forbidden":
         return f"{path}: unknown key {key!r}{suggestion(key, allowed)}; allowed are {', '.join(allowed)}"
     place = f"--{key.replace('_', '-')}" if key in used else f"{path}: {key}"
-    return f"{place}: {first['msg'].lower()}, got {first['input']!r}"
+    shown = repr(first["input"])
+    shown = shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}..."
+    return f"{place}: {first['msg'].removeprefix('Value error, ').lower()}, got {shown}"
 
 
 def split_codec(text: str) -> tuple[str, str]:

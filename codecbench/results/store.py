@@ -165,7 +165,7 @@ class Store:
             return None
         try:
             return ModelLayers.from_json(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, DataError) as error:
+        except (OSError, ValueError, RecursionError, DataError) as error:
             raise DataError(f"{path} cannot be read ({error}); delete it and run again") from error
 
     def all_layers(self) -> dict[str, ModelLayers]:

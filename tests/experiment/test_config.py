@@ -115,6 +115,14 @@ def test_a_plugin_beside_the_file_is_loaded_too(write: Write) -> None:
         ("out = 3", "out: input is not a valid path"),
         ("samples = ", "is not TOML: "),
         ("[[", "is not TOML: "),
+        ("seed = 1\nseed = 2", "is not TOML: Cannot overwrite a value (at "),
+        ("codec = " + "[" * 5000, "is not TOML: it is nested too deeply"),
+        ("seed = 1" + "0" * 5000, "is not TOML: "),
+        ("seed = 1" + "0" * 400, "seed: input should be less than 4294967296, got 1000"),
+        ("timeout_s = nan", "timeout_s: "),
+        ("timeout_s = inf", "timeout_s: "),
+        ('data_dir = "a\\u0000b"', "data_dir: "),
+        ('plugin = ["a\\u0000b"]', "plugin: "),
     ],
 )
 def test_a_wrong_key_or_value_names_file_and_key(write: Write, text: str, reason: str) -> None:

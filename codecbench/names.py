@@ -1,4 +1,4 @@
-"""Look-up by name, with a suggestion if there is no such name."""
+"""Look-up by name, with a suggestion if there is no such name; numbers with their nouns."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ def pick(catalogue: Mapping[str, Named], name: str, kind: str) -> Named:
         known = ", ".join(catalogue) or "none"
         raise UsageError(f"no {kind} {name!r}{suggestion(name, catalogue) or f'; there are: {known}'}")
     return catalogue[name]
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun: `1 cell`, `2 cells`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def suggestion(wrong: str, known: Iterable[str]) -> str:

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from codecbench.cli.errors import CommandGroup
-from codecbench.cli.options import DEFAULT_OUT, DataDir, Out, Plugins, WorkloadName, echo, show
+from codecbench.cli.options import (
+    DEFAULT_OUT,
+    DataDir,
+    Out,
+    Plugins,
+    WorkloadName,
+    check_data_dir,
+    check_file,
+    echo,
+    show,
+)
 from codecbench.devices.profile import HOST, DeviceProfile, pick_device
 from codecbench.errors import UsageError
 from codecbench.experiment.config import DEFAULT_WORKLOAD
@@ -75,6 +85,7 @@ def measure(
         )
     if not out.parent.is_dir():
         raise UsageError(f"no folder {out.parent} to write {out.name} to; make it first")
+    check_file("--out", out)
     known = devices(manager(plugin or ()))
     profile, _ = measure_profile(
         name, minutes=minutes, reference=pick_device(compared_with, known), seed=seed, log=_progress()
@@ -100,6 +111,7 @@ def predict(
     from codecbench.cli import catalogue
     from codecbench.results.store import Store
 
+    check_data_dir(data_dir)
     profile = _profile(device, plugin)
     chosen = pick(workloads(manager(plugin or ())), workload, "workload")
     store = Store(out)

@@ -19,6 +19,7 @@ from codecbench.cli.options import (
     Out,
     Plugins,
     SampleSet,
+    check_writable,
     echo,
     only,
     scenario,
@@ -73,11 +74,14 @@ def figure(
     from codecbench.results.store import Store
 
     if as_list:
+        if name:
+            raise UsageError(f"--list draws none: leave out --list to draw {', '.join(name)}, or the names to list all")
         show(catalogue.text([kind.row() for kind in KINDS.values()]))
         return
     pm = manager(plugin or ())
     store = Store(out)
     records, of_workload = _of_one_workload(store.records(), workload)
+    check_writable("--into", into)
     if budget is None:
         budget = pick(workloads(pm), of_workload, "workload").budget
     scenarios = [scenario(pm, store, network, device, edge) for network in link or DEFAULT_LINKS]

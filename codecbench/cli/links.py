@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codecbench.cli.errors import CommandGroup
-from codecbench.cli.options import Plugins, check_milliseconds, echo, show
+from codecbench.cli.options import Plugins, check_file, check_milliseconds, echo, show
 from codecbench.errors import UsageError
 from codecbench.registry import links, manager
 
@@ -23,7 +23,7 @@ app = typer.Typer(
 )  # fmt: skip
 
 SHOWN_SIZES = (100, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000)
-MOST_DIGITS = 15
+MAX_DIGITS = 15
 """The most digits of a message size that an option takes."""
 PORT = 7413
 
@@ -107,6 +107,8 @@ def probe_path(
     from codecbench.links.tcp import parse_address
     from codecbench.measure import percentile
 
+    check_file("--out", out)
+    check_file("--link-out", link_out)
     address, probe_sizes = parse_address(server), _parse_sizes(sizes, DEFAULT_SIZES)
     check_sizes(probe_sizes)
     check_milliseconds("--pause-ms", pause_ms)
@@ -185,8 +187,8 @@ def _end_fit(fitted: LinkFit, out: Path | None) -> None:
             ("of sizes held out", fitted.held_out_mean_error, fitted.held_out_median_error),
         )
     ]
-    counted = f"{fitted.pairs} pairs of {fitted.sizes} sizes"
-    show("\n".join([f"{link.name}: {counted}", *(f"  {key:15}{value}" for key, value in rows), *errors]))
+    count = f"{fitted.pairs} pairs of {fitted.sizes} sizes"
+    show("\n".join([f"{link.name}: {count}", *(f"  {key:15}{value}" for key, value in rows), *errors]))
     if out is not None:
         write_text(out, to_json(link))
         echo(f"wrote {out}; use it with --link {out}")
@@ -196,7 +198,7 @@ def _parse_sizes(text: str | None, default: Sequence[int]) -> list[int]:
     if text is None:
         return list(default)
     words = [word.strip() for word in text.split(",")]
-    if not all(word.isdecimal() and len(word) <= MOST_DIGITS for word in words):
+    if not all(word.isdecimal() and len(word) <= MAX_DIGITS for word in words):
         raise UsageError(f"--sizes {text[:80]}: write whole numbers of bytes, like 1000,20000,300000")
     return [int(word) for word in words]
 

@@ -21,6 +21,7 @@ from codecbench.cli.options import (
     Plugins,
     SampleSet,
     WorkloadName,
+    check_data_dir,
     check_milliseconds,
     echo,
     only,
@@ -32,7 +33,7 @@ from codecbench.cli.options import (
 from codecbench.devices.profile import HOST
 from codecbench.errors import DataError, UsageError
 from codecbench.experiment.config import DEFAULT_WORKLOAD, load
-from codecbench.names import pick
+from codecbench.names import counted, pick
 from codecbench.registry import manager, workloads
 
 if TYPE_CHECKING:
@@ -57,7 +58,10 @@ def plan(
     sample_set: SampleSet = None,
     plugin: Plugins = None,
 ) -> None:
-    """Choose the split, codec and point with the lowest latency within a budget, from the records of a run."""
+    """Choose the split, codec and point with the lowest latency within a budget, from the records of a run.
+
+    Exit status 1 where nothing is feasible.
+    """
     from codecbench.analysis import planner
     from codecbench.analysis.selection import one_set
     from codecbench.results.store import Store
@@ -80,8 +84,10 @@ def plan(
         ranges = []
     if as_json:
         show(json.dumps(plan_text.as_json(found, ranges, limits, chosen), indent=1))
-        return
-    show(plan_text.as_text(found, ranges, limits, chosen, _metric(shown), terminal_columns()))
+    else:
+        show(plan_text.as_text(found, ranges, limits, chosen, _metric(shown), terminal_columns()))
+    if found.best is None:
+        raise typer.Exit(1)
 
 
 def validate_plan(
@@ -106,6 +112,7 @@ def validate_plan(
     from codecbench.results.store import Store
 
     check_milliseconds("--delay-ms", delay_ms)
+    check_data_dir(data_dir)
     path = plan_validation.PathShape(parse_rate(rate), delay_ms / 1000)
     records, _ = one_set(only(Store(out).records(), "workload", [workload]), workload, sample_set)
     if budget is None:
@@ -129,7 +136,8 @@ def validation_text(found: PlanValidation, metric: str) -> str:
     from codecbench.tables.plan import bandwidth, sentence
 
     link = found.link
-    measured = f"{1000 * found.median_s:.2f} ms (p95 {1000 * found.p95_s:.2f}) over {len(found.measured_s)} requests"
+    requests = counted(len(found.measured_s), "request")
+    measured = f"{1000 * found.median_s:.2f} ms (p95 {1000 * found.p95_s:.2f}) over {requests}"
     return (
         f"link       fitted to a probe of the path: {bandwidth(link.bandwidth_bit_per_s)}, "
         f"base {1000 * link.base_s:.2f} ms, round trip {1000 * link.round_trip_s:.2f} ms\n"

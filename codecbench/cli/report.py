@@ -22,10 +22,12 @@ from codecbench.cli.options import (
     echo,
     only,
     scenario,
+    some_records,
 )
 from codecbench.descriptions.catalogue import LocalCatalogue
 from codecbench.devices.profile import HOST
 from codecbench.errors import DataError
+from codecbench.names import counted, pick
 from codecbench.registry import manager, workloads
 
 DEFAULT_FILE = Path("report.html")
@@ -56,9 +58,13 @@ def report(
 
     pm = manager(plugin or ())
     store = Store(out)
-    records = store.records()
+    records = some_records(store)
     if workload is not None:
         records = only(records, "workload", [workload])
+    if bd_rate is not None:
+        pick({record.row: None for record in records}, bd_rate, "row in these records:")
+    if not file.parent.is_dir() or file.is_dir():  # a page takes minutes where it has figures
+        raise DataError(f"cannot write {file}: it is no file in a folder that is there; choose another --file")
     names = link or DEFAULT_LINKS
     request = Request(
         records=records,
@@ -83,7 +89,7 @@ def report(
         file.write_text(page, encoding="utf-8")
     except OSError as error:
         raise DataError(f"cannot write {file}: {error.strerror}; choose another --file") from error
-    echo(f"{len(records)} records reported in {file} ({len(page.encode()) / 1e6:.2f} MB)")
+    echo(f"{counted(len(records), 'record')} reported in {file} ({len(page.encode()) / 1e6:.2f} MB)")
 
 
 def _shown(path: Path) -> str:

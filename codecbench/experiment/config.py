@@ -88,6 +88,8 @@ def load(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
             raise UsageError(f"{path} is not TOML: {' '.join(str(error).split())}") from error
         values = _from_folder(values, path.parent)
     used = {key: value for key, value in options.items() if _is_set(value)}
+    if {"split", "all_splits"} & set(used):  # either of them replaces both of the file's
+        values = {key: value for key, value in values.items() if key not in ("split", "all_splits")}
     try:
         config = RunConfig.model_validate({**values, **used})
     except ValidationError as error:

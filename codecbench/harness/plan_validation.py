@@ -26,6 +26,7 @@ from codecbench.links.model import Link, TcpRampLink
 from codecbench.links.probe import LinkClient, link_server, probe
 from codecbench.links.relay import relay
 from codecbench.links.tcp import Address
+from codecbench.names import counted
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record
 from codecbench.workers.codec_client import CodecClient
@@ -104,7 +105,7 @@ def validate_plan(
                   and point_label(r.key.point) == planned.point)  # fmt: skip
     samples = min(requests, record.task.n if record.task else requests)
     with _opened(config, record, samples, reporter) as opened, opened.pair.single_threaded():
-        reporter.stage(f"{requests} requests over {path.rate_bit_per_s / 1e6:g} Mbit/s")
+        reporter.stage(f"{counted(requests, 'request')} over {path.rate_bit_per_s / 1e6:g} Mbit/s")
         retimed_s = _retimed_s(opened, link, samples)
         seconds = _request_seconds(opened, path, samples, WARM_UP + requests)
     return PlanValidation(link, planned, retimed_s, seconds[WARM_UP:])

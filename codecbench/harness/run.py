@@ -24,6 +24,7 @@ from codecbench.harness.records import RecordWriter
 from codecbench.harness.resume import EarlierResults
 from codecbench.harness.split_run import RunParts, SplitRun
 from codecbench.isolation.seal import Isolation
+from codecbench.names import counted
 from codecbench.results.store import Store
 from codecbench.workers.answers import Outcomes
 from codecbench.workers.forks import CodecProcesses
@@ -154,7 +155,7 @@ class Run:
                 running.append(cell)
         if not running:
             return
-        self.reporter.stage(f"{split}: {len(running)} cells, {self.grid.counts['test']} test samples")
+        self.reporter.stage(f"{split}: {counted(len(running), 'cell')}, {self.grid.counts['test']} test samples")
         self.processes.warm()
         parts = self.parts(writer)
         self.pair.use_split(split)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import inspect
 import json
+import shlex
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from codecbench.codec import Codec, TensorSpec
 from codecbench.errors import DataError, PluginError, one_line
 from codecbench.kit.cases import KitCase, to_tensor
+from codecbench.registry import FILE_PREFIX, source_of
 from codecbench.results.cell import file_label, slug
 
 if TYPE_CHECKING:
@@ -129,3 +131,10 @@ def _to_text(data: bytes) -> str:
 
 def _from_text(text: str) -> bytes:
     return zlib.decompress(base64.b64decode(text, validate=True))
+
+
+def known_as(codec: type[Codec]) -> str:
+    """Return the name by which `codecbench check` finds the codec from this folder: its own, or its plugin file's."""
+    path, here = source_of(codec), Path.cwd()
+    path = path.relative_to(here) if path.is_relative_to(here) else path
+    return shlex.quote(str(path)) if codec.__module__.startswith(FILE_PREFIX) else codec.name

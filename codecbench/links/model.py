@@ -29,7 +29,7 @@ TIMEOUT_FLOOR_S = 0.2
 """The least that Linux adds to the round trip for its retransmission timeout (RFC 6298: at least 1 s in total)."""
 LATEST_MS = 10**12
 """The latest time of a trace, 30 years: sums of times stay exact."""
-LEAST, MOST = 1e-9, 1e18
+MIN_CONSTANT, MAX_CONSTANT = 1e-9, 1e18
 """Bounds of a link's constants: beyond them, the seconds of common sizes are no finite numbers."""
 DUPLICATES_FOR_RETRANSMIT = 3
 """Segments that must arrive after a lost one to trigger its fast retransmit (RFC 5681 section 3.2)."""
@@ -348,15 +348,15 @@ def _check(
         raise UsageError(f"link {link.name!r}: its description must be text, not {link.description!r}")
     for key in (*above_zero, *from_zero):
         value = getattr(link, key)
-        beyond = not _is_number(value) or not 0 <= value <= MOST or (key in above_zero and value < LEAST)
+        beyond = not _is_number(value) or not 0 <= value <= MAX_CONSTANT or (key in above_zero and value < MIN_CONSTANT)
         if beyond or (key in below_one and value >= 1):
             bounds = "above 0" if key in above_zero else "from 0" + (" to below 1" if key in below_one else "")
-            if isinstance(value, int | float) and abs(value) > 0 and not LEAST <= value <= MOST:
-                bounds += f", {LEAST:g} to {MOST:g}" if value > 0 else ""
+            if isinstance(value, int | float) and abs(value) > 0 and not MIN_CONSTANT <= value <= MAX_CONSTANT:
+                bounds += f", {MIN_CONSTANT:g} to {MAX_CONSTANT:g}" if value > 0 else ""
             raise UsageError(f"link {link.name!r}: {key} must be a number {bounds}, not {repr(value)[:40]}")
 
 
 def _is_number(value: object) -> bool:
     if isinstance(value, int):
-        return not isinstance(value, bool) and abs(value) <= MOST
+        return not isinstance(value, bool) and abs(value) <= MAX_CONSTANT
     return isinstance(value, float) and math.isfinite(value)

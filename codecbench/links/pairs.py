@@ -15,8 +15,8 @@ BYTES_COLUMNS = {"bytes": 1, "payload_bytes": 1, "kib": 1024, "payload_kib": 102
 """Names of columns with message sizes, and the bytes of their unit."""
 MS_COLUMNS = ("ms", "network_ms")
 DELIMITERS = (",", ";", "\t")
-MOST_BYTES = 1e15
-MOST_MS, LEAST_MS = 1e12, 1e-6
+MAX_BYTES = 1e15
+MAX_MS, MIN_MS = 1e12, 1e-6
 """Bounds of sizes and times. Values beyond them come from a wrong unit or a damaged file, and overflow in a fit."""
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
@@ -106,10 +106,10 @@ def _pair(place: str, size: str | None, ms: str | None, unit_bytes: int) -> tupl
             raise DataError(f"{place}: {word!r} has a comma; write decimals with a point and no other separators")
     if size is not None and ms is not None and _NUMBER.fullmatch(size) and _NUMBER.fullmatch(ms):
         size_bytes, time_ms = float(size) * unit_bytes, float(ms)
-        if size_bytes > MOST_BYTES or not (LEAST_MS <= time_ms <= MOST_MS or time_ms <= 0):
+        if size_bytes > MAX_BYTES or not (MIN_MS <= time_ms <= MAX_MS or time_ms <= 0):
             raise DataError(
-                f"{place}: {size[:40]!r} and {ms[:40]!r} are beyond what a fit takes, {MOST_BYTES:g} bytes and "
-                f"{LEAST_MS:g} to {MOST_MS:g} ms; look at their units"
+                f"{place}: {size[:40]!r} and {ms[:40]!r} are beyond what a fit takes, {MAX_BYTES:g} bytes and "
+                f"{MIN_MS:g} to {MAX_MS:g} ms; look at their units"
             )
         if size_bytes >= 0 and time_ms > 0:
             return size_bytes, time_ms

@@ -14,7 +14,7 @@ from codecbench.errors import DataError
 
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 """The marks at the beginning of UTF-16, low and high byte first."""
-_MOST_DIGITS = 400
+_MAX_DIGITS = 400
 """Longer integers are no quantity of anything, and Python refuses to read those of some thousand digits."""
 
 
@@ -91,6 +91,6 @@ def _float(word: str) -> float:
 
 
 def _integer(word: str) -> int:
-    if len(word) > _MOST_DIGITS:
+    if len(word) > _MAX_DIGITS:
         raise ValueError(f"a number of {len(word)} digits is too large")
     return int(word)

@@ -70,11 +70,6 @@ def require_writable(
     raise raises(f"cannot write {path} ({reason}); {advice}")
 
 
-def read_text(path: Path) -> str:
-    """Return the text of a file in UTF-8, without a byte-order mark. Raises OSError or UnicodeDecodeError."""
-    return path.read_bytes().decode("utf-8-sig")
-
-
 def without_mark(text: str) -> str:
     """Return a text without the byte-order mark that it may begin with."""
     return text.removeprefix("\ufeff")

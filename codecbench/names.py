@@ -1,4 +1,4 @@
-"""Look-up by name, with a suggestion if there is no such name."""
+"""Look-up by name, with a suggestion if there is no such name; numbers with their nouns."""
 
 from __future__ import annotations
 

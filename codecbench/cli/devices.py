@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from codecbench.cli.errors import CommandGroup
-from codecbench.cli.options import DEFAULT_OUT, DataDir, Out, Plugins, WorkloadName, echo, show
+from codecbench.cli.options import (
+    DEFAULT_OUT,
+    DataDir,
+    Out,
+    Plugins,
+    WorkloadName,
+    check_data_dir,
+    echo,
+    show,
+)
 from codecbench.devices.profile import HOST, DeviceProfile, pick_device
 from codecbench.errors import UsageError
 from codecbench.experiment.config import DEFAULT_WORKLOAD
@@ -99,6 +108,7 @@ def predict(
     from codecbench.cli import catalogue
     from codecbench.results.store import Store
 
+    check_data_dir(data_dir)
     profile = _profile(device, plugin)
     chosen = pick(workloads(manager(plugin or ())), workload, "workload")
     store = Store(out)

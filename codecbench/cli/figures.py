@@ -19,6 +19,7 @@ from codecbench.cli.options import (
     Out,
     Plugins,
     SampleSet,
+    check_writable,
     echo,
     installed_budgets,
     of_one_workload,
@@ -26,6 +27,7 @@ from codecbench.cli.options import (
     show,
 )
 from codecbench.devices.profile import HOST
+from codecbench.errors import UsageError
 from codecbench.registry import manager
 
 DEFAULT_FOLDER = Path("figures")
@@ -66,11 +68,14 @@ def figure(
     from codecbench.results.store import Store
 
     if as_list:
+        if name:
+            raise UsageError(f"--list draws none: leave out --list to draw {', '.join(name)}, or the names to list all")
         show(catalogue.text([kind.row() for kind in KINDS.values()]))
         return
     pm = manager(plugin or ())
     store = Store(out)
     records = of_one_workload(store.records(), workload)
+    check_writable("--into", into)
     scenarios = [scenario(pm, store, network, device, edge) for network in link or DEFAULT_LINKS]
     budgets = installed_budgets(pm) if budget is None else budget
     data = study.build(records, scenarios, budgets, sample_set=sample_set, all_rows=all_rows)

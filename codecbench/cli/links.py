@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codecbench.cli.errors import CommandGroup
-from codecbench.cli.options import Plugins, echo, show
+from codecbench.cli.options import Plugins, check_file, check_milliseconds, echo, show
 from codecbench.errors import UsageError
-from codecbench.files import require_writable, write_file
+from codecbench.files import write_file
 from codecbench.registry import links, manager
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ app = typer.Typer(
 )  # fmt: skip
 
 SHOWN_SIZES = (100, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000)
+MAX_DIGITS = 15
+"""The most digits of a message size that an option takes."""
 PORT = 7413
 
 Host = Annotated[
@@ -55,7 +57,9 @@ def show_link(
     chosen = chosen.with_background(background)
     shown = _parse_sizes(sizes, SHOWN_SIZES)
     seconds = [float(s) for s in chosen.seconds(shown)]
-    rows = [(f"{n:,}", f"{s * 1e3:.2f}", f"{n * 8e-6 / s:.2f}") for n, s in zip(shown, seconds, strict=True)]
+    rows = [
+        (f"{n:,}", f"{s * 1e3:.2f}", f"{n * 8e-6 / s:.2f}" if s else "-") for n, s in zip(shown, seconds, strict=True)
+    ]
     title = ", ".join(filter(None, [chosen.description or "no description", bandwidth and f"now at {bandwidth}"]))
     show(f"{chosen.name}: {title}\n\n{_table(rows, ['bytes', 'ms', 'Mb/s'])}")
 
@@ -104,10 +108,11 @@ def probe_path(
     from codecbench.links.tcp import parse_address
     from codecbench.measure import percentile
 
+    check_file("--out", out)
+    check_file("--link-out", link_out)
     address, probe_sizes = parse_address(server), _parse_sizes(sizes, DEFAULT_SIZES)
     check_sizes(probe_sizes)
-    for path in filter(None, (out, link_out)):
-        require_writable(path)
+    check_milliseconds("--pause-ms", pause_ms)
     with LinkClient(address, fresh=fresh) as client:
         found = probe(client, probe_sizes, repeats, pause_s=pause_ms / 1e3, reply_bytes=reply_bytes)
     payload_bytes, ms = [size for size, _ in found], [time for _, time in found]
@@ -152,6 +157,7 @@ def relay_path(
     from codecbench.links.tcp import parse_address
 
     target = parse_address(to)
+    check_milliseconds("--delay-ms", delay_ms)
     listener = relay(target, rate_bit_per_s=parse_rate(rate), delay_s=delay_ms / 1e3, host=host, port=port)
     _listen(listener, f"forwarding to {target} at {rate}, {delay_ms:g} ms each way")
 
@@ -182,8 +188,8 @@ def _end_fit(fitted: LinkFit, out: Path | None) -> None:
             ("of sizes held out", fitted.held_out_mean_error, fitted.held_out_median_error),
         )
     ]
-    counted = f"{fitted.pairs} pairs of {fitted.sizes} sizes"
-    show("\n".join([f"{link.name}: {counted}", *(f"  {key:15}{value}" for key, value in rows), *errors]))
+    count = f"{fitted.pairs} pairs of {fitted.sizes} sizes"
+    show("\n".join([f"{link.name}: {count}", *(f"  {key:15}{value}" for key, value in rows), *errors]))
     if out is not None:
         write_file(out, to_json(link))
         echo(f"wrote {out}; use it with --link {out}")
@@ -193,8 +199,8 @@ def _parse_sizes(text: str | None, default: Sequence[int]) -> list[int]:
     if text is None:
         return list(default)
     words = [word.strip() for word in text.split(",")]
-    if not all(word.isdecimal() for word in words):
-        raise UsageError(f"--sizes {text}: write whole numbers of bytes, like 1000,20000,300000")
+    if not all(word.isdecimal() and len(word) <= MAX_DIGITS for word in words):
+        raise UsageError(f"--sizes {text[:80]}: write whole numbers of bytes, like 1000,20000,300000")
     return [int(word) for word in words]
 
 

@@ -1,7 +1,6 @@
 """The command line `codecbench`, with all its commands.
 
-Every error is one line. The exit status is 0 for success, 1 where a cell or a check failed, 2 for a usage error, 70 for
-an internal error, and 130 where it was stopped by Ctrl-C, SIGTERM or SIGHUP.
+Every error is one line. `STATUSES` has the exit statuses.
 """
 
 from __future__ import annotations
@@ -17,10 +16,16 @@ from codecbench.cli.errors import INTERRUPTED, CommandGroup, one_line_errors
 from codecbench.cli.options import print_any_text, show
 from codecbench.stopping import stopped_by_signals
 
+STATUSES = (
+    "Exit status: 0 where all went well, 1 where a cell, a fit or a check failed or no plan is feasible, 2 for a "
+    "mistake in usage, a plugin or data, 70 for an internal error, 130 after Ctrl-C, SIGTERM or SIGHUP."
+)
+
 app = typer.Typer(
     name="codecbench", cls=CommandGroup, add_completion=False, no_args_is_help=True, rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Which codec should carry the tensor when a network is split between a device and an edge server?",
+    epilog=STATUSES,
 )  # fmt: skip
 
 

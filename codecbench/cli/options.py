@@ -6,8 +6,10 @@ import codecs
 import io
 import os
 import select
+import shlex
 import shutil
 import sys
+import tempfile
 import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
@@ -38,6 +40,9 @@ debugging: ContextVar[bool] = ContextVar("debugging", default=False)
 DEFAULT_LINK = "wifi-450"
 DEFAULT_LINKS = (DEFAULT_LINK, "lte")
 """The default links of figures and of the report."""
+
+MAX_MS = 3.6e6
+"""The longest time that an option in milliseconds takes: an hour."""
 
 DEFAULT_OUT = Path("codecbench-results")
 
@@ -168,6 +173,56 @@ def _plain(character: str) -> str:
 def warn_renamed(old: str, new: str) -> None:
     """Prints that an option or command has a new name; the old one works for one more version."""
     echo(f"{old} is now {new}; the next version removes the old spelling")
+
+
+def check_data_dir(folder: Path | None) -> None:
+    """Raise UsageError unless the folder of datasets, if one is given, is there."""
+    if folder is not None and not folder.is_dir():
+        raise UsageError(f"--data-dir {folder}: there is no such folder; 'codecbench data get' fetches data into one")
+
+
+def check_writable(option: str, folder: Path) -> None:
+    """Raise UsageError, with the option, unless files can be written in the folder. Folders made meanwhile are removed.
+
+    It is asked before long work whose result would otherwise be lost.
+    """
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"{option}: cannot write to {folder} ({error.strerror}); choose another folder") from error
+    finally:
+        for each in made:
+            with suppress(OSError):
+                each.rmdir()
+
+
+def check_file(option: str, path: Path | None) -> None:
+    """Raise UsageError, with the option, unless a file of this name can be written in a folder that is there."""
+    if path is None:
+        return
+    if not path.parent.is_dir():
+        raise UsageError(f"cannot write {path} ({option}): there is no folder {path.parent}; make it first")
+    if path.is_dir():
+        raise UsageError(f"cannot write {path} ({option}): it is a folder; name a file")
+    check_writable(option, path.parent)
+
+
+def some_records(store: Store) -> list[Record]:
+    """Return the records of a folder. Raises UsageError, with the folder, where there are none."""
+    records = store.records()
+    if not records:
+        command = shlex.join(["codecbench", "run", "--out", str(store.out)])
+        raise UsageError(f"there are no records in {store.out}; `{command}` makes some")
+    return records
+
+
+def check_milliseconds(option: str, value: float) -> None:
+    """Raise UsageError, with the option, unless the value is a number of milliseconds that one can wait."""
+    if not 0 <= value <= MAX_MS:
+        raise UsageError(f"{option} is a number of milliseconds from 0 on, not {value:g}")
 
 
 def terminal_columns() -> int:

@@ -21,6 +21,8 @@ from codecbench.cli.options import (
     Out,
     Plugins,
     SampleSet,
+    check_data_dir,
+    check_milliseconds,
     echo,
     installed_budgets,
     of_one_workload,
@@ -32,6 +34,7 @@ from codecbench.cli.options import (
 from codecbench.devices.profile import HOST
 from codecbench.errors import DataError, UsageError
 from codecbench.experiment.config import load
+from codecbench.names import counted
 from codecbench.registry import manager
 
 if TYPE_CHECKING:
@@ -56,7 +59,10 @@ def plan(
     sample_set: SampleSet = None,
     plugin: Plugins = None,
 ) -> None:
-    """Choose the split, codec and point with the lowest latency within a budget, from the records of a run."""
+    """Choose the split, codec and point with the lowest latency within a budget, from the records of a run.
+
+    Exit status 1 where nothing is feasible.
+    """
     from codecbench.analysis import planner
     from codecbench.analysis.budget import budget_of
     from codecbench.analysis.selection import one_set
@@ -81,8 +87,10 @@ def plan(
         ranges = []
     if as_json:
         show(json.dumps(plan_text.as_json(found, ranges, limits, chosen, left_out), indent=1, allow_nan=False))
-        return
-    show(plan_text.as_text(found, ranges, limits, chosen, _metric(shown), terminal_columns(), left_out))
+    else:
+        show(plan_text.as_text(found, ranges, limits, chosen, _metric(shown), terminal_columns(), left_out))
+    if found.best is None:
+        raise typer.Exit(1)
 
 
 def validate_plan(
@@ -107,8 +115,8 @@ def validate_plan(
     from codecbench.links.relay import parse_rate
     from codecbench.results.store import Store
 
-    if not delay_ms >= 0:
-        raise UsageError(f"--delay-ms is a number of milliseconds from 0 on, not {delay_ms:g}")
+    check_milliseconds("--delay-ms", delay_ms)
+    check_data_dir(data_dir)
     path = plan_validation.PathShape(parse_rate(rate), delay_ms / 1000)
     found = of_one_workload(Store(out).records(), workload)
     name = found[0].key.workload
@@ -135,7 +143,8 @@ def validation_text(found: PlanValidation, metric: str) -> str:
     from codecbench.tables.plan import bandwidth, sentence
 
     link = found.link
-    measured = f"{1000 * found.median_s:.2f} ms (p95 {1000 * found.p95_s:.2f}) over {len(found.measured_s)} requests"
+    requests = counted(len(found.measured_s), "request")
+    measured = f"{1000 * found.median_s:.2f} ms (p95 {1000 * found.p95_s:.2f}) over {requests}"
     return (
         f"link       fitted to a probe of the path: {bandwidth(link.bandwidth_bit_per_s)}, "
         f"base {1000 * link.base_s:.2f} ms, round trip {1000 * link.round_trip_s:.2f} ms\n"

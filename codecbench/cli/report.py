@@ -23,12 +23,13 @@ from codecbench.cli.options import (
     installed_budgets,
     only,
     scenario,
+    some_records,
 )
 from codecbench.descriptions.catalogue import LocalCatalogue
 from codecbench.devices.profile import HOST
 from codecbench.errors import DataError
 from codecbench.files import require_writable, write_file
-from codecbench.names import counted
+from codecbench.names import counted, pick
 from codecbench.registry import manager
 
 DEFAULT_FILE = Path("report.html")
@@ -60,9 +61,13 @@ def report(
     require_writable(file, advice="choose another --file", raises=DataError)
     pm = manager(plugin or ())
     store = Store(out)
-    records = store.records()
+    records = some_records(store)
     if workload is not None:
         records = only(records, "workload", [workload])
+    if bd_rate is not None:
+        pick({record.row: None for record in records}, bd_rate, "row in these records:")
+    if not file.parent.is_dir() or file.is_dir():  # a page takes minutes where it has figures
+        raise DataError(f"cannot write {file}: it is no file in a folder that is there; choose another --file")
     names = link or DEFAULT_LINKS
     request = Request(
         records=records,

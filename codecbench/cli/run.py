@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from codecbench.cli.options import DEFAULT_LINK, DEFAULT_OUT, DataDir, Plugins, debugging, echo, scenario, show
+from codecbench.cli.options import (
+    DEFAULT_LINK,
+    DEFAULT_OUT,
+    DataDir,
+    Plugins,
+    check_data_dir,
+    check_writable,
+    debugging,
+    echo,
+    scenario,
+    show,
+)
 from codecbench.cli.tables import print_table
-from codecbench.experiment.config import DEFAULT_WORKLOAD, load
+from codecbench.errors import UsageError
+from codecbench.experiment.config import DEFAULT_WORKLOAD, RunConfig, load
 from codecbench.names import counted, pick
 from codecbench.registry import manager, workloads
 
@@ -107,7 +119,7 @@ def run(
         "out": out, "timeout_s": timeout_s, "max_fit_s": max_fit_s, "scratch_gb": scratch_gb,
         "torch_device": torch_device, "fresh": fresh,
     }  # fmt: skip
-    settings = load(config, options)
+    settings = _settings(config, options)
     with reporter() as report:
         if dry_run:
             with Run(settings, report) as job:
@@ -158,7 +170,10 @@ def fit(
         "plugin": plugin, "data_dir": data_dir, "cache_dir": cache_dir, "max_fit_s": max_fit_s,
         "torch_device": torch_device, "fresh": fresh,
     }  # fmt: skip
-    with reporter() as report, Run(load(None, options), report) as job:
+    settings = _settings(None, options)
+    if into is not None:
+        check_writable("--into", into)
+    with reporter() as report, Run(settings, report) as job:
         summary = job.fit(into, further=further)
     echo(f"{summary.fitted} fitted, {len(summary.failures)} failed, {summary.present} already there")
     _print_failures(summary)
@@ -179,6 +194,15 @@ def data_get(
     workload = pick(known, name, "dataset")
     with workload_call(workload, "fetch"):
         workload.fetch(data_folders(data_dir)[0], echo)
+
+
+def _settings(config: Path | None, options: Mapping[str, Any]) -> RunConfig:
+    """Return the configuration of these options. Raises UsageError where two of them exclude each other."""
+    if options["split"] and options["all_splits"]:
+        raise UsageError("--split and --all-splits exclude each other; give one of them")
+    settings = load(config, options)
+    check_data_dir(settings.data_dir)
+    return settings
 
 
 def _print_counts(summary: Summary, left_out: Iterable[str]) -> None:

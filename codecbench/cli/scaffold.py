@@ -6,6 +6,8 @@ import importlib.util
 import keyword
 import re
 import sys
+import unicodedata
+from contextlib import suppress
 from pathlib import Path
 from string import Template
 
@@ -14,10 +16,13 @@ from codecbench.errors import UsageError
 from codecbench.files import reason_of, replace_file
 from codecbench.registry import codecs, manager
 
+LONGEST_NAME = 60
+"""The most letters of a name: it becomes the name of files."""
+
 PLUGIN = Template('''\
 """`$name`: values quantised between their minimum and maximum, then deflated.
 
-Replace `encode` and `decode` by your own, then run: codecbench check $module.py
+Replace `encode` and `decode` by your own, then run in this folder: codecbench check $module.py
 """
 
 from __future__ import annotations
@@ -96,11 +101,16 @@ def new_codec(name: str, folder: Path) -> list[Path]:
     if present is not None:
         raise UsageError(f"{present} exists; choose another name or folder")
     words = {"name": name, "module": module, "class_name": _class_name(name)}
+    written: list[Path] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, template in zip(paths, (PLUGIN, TEST), strict=True):
             replace_file(path, template.substitute(words).encode())
+            written.append(path)
     except OSError as error:
+        for path in written:
+            with suppress(OSError):
+                path.unlink()
         raise UsageError(f"cannot write to {folder}: {reason_of(error)}; choose another folder") from error
     return paths
 
@@ -109,10 +119,12 @@ def _name_problem(name: str, module: str) -> str | None:
     """Returns the reason that a codec or its file cannot have this name, and the next step, or None."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         return f"is not lower-case words joined by hyphens; try {_nearest(name)!r}"
+    if len(name) > LONGEST_NAME:
+        return f"has {len(name)} letters; {LONGEST_NAME} are enough"
     known = codecs(manager())
     if name in known:
         return f"is used by {known[name].__module__}.{known[name].__qualname__}; choose another"
-    if keyword.iskeyword(module) or _class_name(name) == Codec.__name__:
+    if any(map(keyword.iskeyword, (module, _class_name(name)))) or _class_name(name) == Codec.__name__:
         return "has a meaning of its own in the file; add a word"
     if module in sys.stdlib_module_names or importlib.util.find_spec(module):
         return f"would make a file that hides the installed module {module}; add a word"
@@ -125,5 +137,6 @@ def _class_name(name: str) -> str:
 
 def _nearest(name: str) -> str:
     """Returns a valid name made of the letters and digits of this one."""
-    words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    words = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:LONGEST_NAME].rstrip("-")
     return words if words[:1].isalpha() else f"codec-{words}".rstrip("-")

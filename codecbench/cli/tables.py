@@ -26,6 +26,7 @@ from codecbench.cli.options import (
     only,
     scenario,
     show,
+    some_records,
     terminal_columns,
     warn_renamed,
 )
@@ -116,10 +117,18 @@ def table(
     kind, anchor = _with_old_options(kind, anchor, [known for known, is_set in old.items() if is_set], bd_rate)
     if anchor is not None and kind is not TableKind.BD_RATE:
         raise UsageError(f"--anchor {shlex.quote(anchor)} is for --kind bd-rate, not for --kind {kind}")
+    if kind not in (TableKind.BUDGET, TableKind.LATENCY):
+        used = {
+            "--budget": budget is not None, "--link": link != DEFAULT_LINK, "--device": device != HOST,
+            "--edge": edge != HOST, "--paper": paper,
+        }  # fmt: skip
+        unused = [option for option, is_used in used.items() if is_used]
+        if unused:
+            raise UsageError(f"{unused[0]} is for --kind budget and --kind latency, not for --kind {kind}")
     pm = manager(plugin or ())
     store = Store(out)
     chosen = scenario(pm, store, link, device, edge)
-    records = store.records()
+    records = some_records(store)
     for field, values in (("workload", [workload] if workload else None), ("codec", codec), ("split", split)):
         records = only(records, field, values)
     print_table(
@@ -210,7 +219,10 @@ def compare(
     from codecbench.results.store import Store
     from codecbench.tables import comparison
 
-    show(comparison.compare(Store(out_a), Store(out_b)).render(str(format_)))
+    stores = Store(out_a), Store(out_b)
+    for store in stores:
+        some_records(store)
+    show(comparison.compare(*stores).render(str(format_)))
 
 
 def export(
@@ -223,5 +235,5 @@ def export(
     from codecbench.results import export as exporting
     from codecbench.results.store import Store
 
-    rows = exporting.export(Store(out).records(), file)
+    rows = exporting.export(some_records(Store(out)), file)
     echo(f"{counted(rows, 'record')} written to {file}")

@@ -8,7 +8,7 @@ from typing import Protocol
 import pluggy
 
 from codecbench.codec import TensorSpec
-from codecbench.descriptions.codec_info import CodecAtSpec, CodecInfo, CodecSummary, Point, Preset
+from codecbench.descriptions.codec_info import CodecAtSpec, CodecInfo, CodecSummary, PointRequest, Preset
 from codecbench.descriptions.describe import describe_at, describe_codec, summarise_codec
 from codecbench.names import pick
 from codecbench.registry import codec_plugins, codecs
@@ -23,7 +23,7 @@ class CodecCatalogue(Protocol):
     def infos(self, names: Sequence[str]) -> Sequence[CodecInfo]:
         """Return what holds for each of these codecs with every tensor."""
 
-    def at(self, name: str, spec: TensorSpec, preset: Preset, point: Point | None = None) -> CodecAtSpec:
+    def at(self, name: str, spec: TensorSpec, preset: Preset, point: PointRequest | None = None) -> CodecAtSpec:
         """Return what a codec says of a tensor: of the preset's points, or of `point` alone. See `describe_at`."""
 
 
@@ -54,6 +54,6 @@ class LocalCatalogue:
             self._infos[name] = describe_codec(codec, mixed_plugin=self._plugins[name].mixed)
         return self._infos[name]
 
-    def at(self, name: str, spec: TensorSpec, preset: Preset, point: Point | None = None) -> CodecAtSpec:
+    def at(self, name: str, spec: TensorSpec, preset: Preset, point: PointRequest | None = None) -> CodecAtSpec:
         """Return what a codec says of a tensor: of the preset's points, or of `point` alone. See `describe_at`."""
         return describe_at(pick(self._codecs, name, "codec"), spec, preset, point)

@@ -12,6 +12,8 @@ from typing import Any, Literal, TypeAlias
 
 Point: TypeAlias = Mapping[str, Any]
 """An operating point: constructor arguments by name, JSON scalars."""
+PointRequest: TypeAlias = Point | str
+"""A point that a user asks for: its values, or the text `key=value,key=value` as it was written."""
 Preset: TypeAlias = Literal["quick", "full"]
 
 
@@ -83,7 +85,9 @@ class PointInfo:
 
     `fault` is the error that the codec raised, in one line; its cell fails with it. `needs_fit_fault` and
     `starts_from_fault` are errors of `needs_fit` and `starts_from`, with which a cell fails once it has to know the
-    answer. `starts_from` is complete as well. A point that is skipped or has a fault says nothing of fits.
+    answer. `starts_from` is complete as well. A point that is skipped or has a fault says nothing of fits. `refused` is
+    True if a requested point is skipped or has a fault where the codec takes its own points: the values are at fault,
+    not the tensor.
     """
 
     point: Point = field(hash=False)
@@ -93,6 +97,7 @@ class PointInfo:
     needs_fit_fault: str | None = None
     starts_from: Point | None = field(default=None, hash=False)
     starts_from_fault: str | None = None
+    refused: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, from which `from_json` makes an equal description."""

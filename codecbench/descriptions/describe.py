@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import packages_distributions, version
 from importlib.resources import files
@@ -16,12 +17,21 @@ from typing import Any, TypeVar, get_args
 
 from codecbench.checked_workload import CheckedWorkload
 from codecbench.codec import Codec, TensorSpec
-from codecbench.descriptions.codec_info import CodecAtSpec, CodecInfo, CodecSummary, Point, PointInfo, Preset
+from codecbench.descriptions.codec_info import (
+    CodecAtSpec,
+    CodecInfo,
+    CodecSummary,
+    Point,
+    PointInfo,
+    PointRequest,
+    Preset,
+)
 from codecbench.descriptions.source_hash import source_sha256
 from codecbench.descriptions.workload_info import WorkloadInfo
 from codecbench.errors import PluginError, UsageError, one_line, without_folders
 from codecbench.names import suggestion
 from codecbench.registry import check_points, reference
+from codecbench.results.points import as_default, read_arguments, typed
 from codecbench.workload import Subset, Workload
 
 Value = TypeVar("Value")
@@ -52,11 +62,11 @@ def describe_codec(codec: type[Codec], *, mixed_plugin: bool = False) -> CodecIn
     )  # fmt: skip
 
 
-def describe_at(codec: type[Codec], spec: TensorSpec, preset: Preset, point: Point | None = None) -> CodecAtSpec:
+def describe_at(codec: type[Codec], spec: TensorSpec, preset: Preset, point: PointRequest | None = None) -> CodecAtSpec:
     """Return what a codec says of a tensor: of the preset's points, or of `point` alone, completed by its defaults.
 
     An error that the codec raises is a fault in the result. Raises UsageError if `point` has an argument that the codec
-    lacks, PluginError if the codec's points are none.
+    lacks or a value of another type than its own, PluginError if the codec's points are none.
     """
     found, fault = ask_codec(_points, codec, spec, preset, point)
     if found is None and spec.ndim == 0:
@@ -64,7 +74,11 @@ def describe_at(codec: type[Codec], spec: TensorSpec, preset: Preset, point: Poi
     if found is None:
         return CodecAtSpec((PointInfo({}, fault=fault),))
     points, defaults = found
-    return CodecAtSpec(tuple(_point_info(codec, spec, each, defaults) for each in points), defaults)
+    infos = tuple(_point_info(codec, spec, each, defaults) for each in points)
+    if point is not None and infos[0].skip_reason is None and infos[0].fault is None:
+        return CodecAtSpec(infos, defaults)
+    refused = point is not None and _takes_its_own(codec, spec, defaults, but=points[0])
+    return CodecAtSpec(tuple(replace(info, refused=refused) for info in infos), defaults)
 
 
 def describe_workload(workload: Workload) -> WorkloadInfo:
@@ -122,7 +136,7 @@ def plugin_label(codec: type[Codec]) -> str:
 
 
 def _points(
-    codec: type[Codec], spec: TensorSpec, preset: Preset, point: Point | None
+    codec: type[Codec], spec: TensorSpec, preset: Preset, point: PointRequest | None
 ) -> tuple[list[Point], dict[str, Any]]:
     """Return the complete points, and the default of each argument."""
     defaults = _plain(codec.point_defaults(spec))
@@ -130,13 +144,33 @@ def _points(
         points = codec.quick_points_for(spec) if preset == "quick" else codec.points_for(spec)
         check_points(codec, points)
         return [_plain({**defaults, **each}) for each in points], defaults
-    for key in point:
+    label = f"codec {codec.name!r}"
+    requested = read_arguments(point, label) if isinstance(point, str) else point
+    for key in requested:
         if key not in defaults:
             takes = ", ".join(defaults) or "none"
-            raise UsageError(
-                f"codec {codec.name!r} has no argument {key!r}{suggestion(key, defaults)}; it takes: {takes}"
-            )
-    return [_plain(_completed(point, defaults))], defaults
+            raise UsageError(f"{label} has no argument {key!r}{suggestion(key, defaults)}; it takes: {takes}")
+    if isinstance(point, str):
+        own = _own_points(codec, spec, defaults)
+        requested = {
+            key: typed(word, [defaults[key], *(each[key] for each in own)], f"{label}: {key}")
+            for key, word in requested.items()
+        }
+    return [_plain(_completed(requested, defaults))], defaults
+
+
+def _own_points(codec: type[Codec], spec: TensorSpec, defaults: Point) -> list[Point]:
+    """Return all points that the codec names itself, complete."""
+    named = (*codec.points_for(spec), *codec.quick_points_for(spec), *codec.points)
+    return [_plain({**defaults, **each}) for each in named]
+
+
+def _takes_its_own(codec: type[Codec], spec: TensorSpec, defaults: Point, *, but: Point) -> bool:
+    """True if `but` is none of the codec's own points and it takes one of these for this tensor."""
+    own, _ = ask_codec(_own_points, codec, spec, defaults)
+    if own is None or but in own:
+        return False
+    return any(ask_codec(_skip_reason, codec, spec, each) == (None, None) for each in own)
 
 
 def _point_info(codec: type[Codec], spec: TensorSpec, point: Point, defaults: Point) -> PointInfo:
@@ -168,12 +202,7 @@ def _start(codec: type[Codec], spec: TensorSpec, point: Point) -> Point | None:
 
 def _completed(point: Point, defaults: Point) -> dict[str, Any]:
     """Return the point with all arguments; those left out take their defaults."""
-    return {**defaults, **{key: _like(defaults[key], value) for key, value in point.items()}}
-
-
-def _like(default: Any, value: Any) -> Any:
-    """Return the value as a float if the default is a float: 1 and 1.0 are the same operating point."""
-    return float(value) if type(default) is float and type(value) is int else value
+    return {**defaults, **{key: as_default(value, type(defaults[key])) for key, value in point.items()}}
 
 
 def _plain(point: Mapping[str, Any]) -> dict[str, Any]:

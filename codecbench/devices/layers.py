@@ -85,6 +85,8 @@ class Layer:
     out_elements: int = 0
 
 
+MAX_COUNT = 10**18
+"""No layer computes or moves as much: counts beyond it come from a damaged file."""
 _FIELDS = tuple(f.name for f in dataclasses.fields(Layer))
 
 
@@ -129,11 +131,24 @@ class ModelLayers:
         try:
             if values["schema"] != SCHEMA:
                 raise DataError(f"schema {values['schema']!r} of a model's layers is not {SCHEMA}")
-            layers = tuple(Layer(**dict(zip(values["columns"], row, strict=True))) for row in values["layers"])
+            layers = tuple(
+                _checked(Layer(**dict(zip(values["columns"], row, strict=True)))) for row in values["layers"]
+            )
             before = {str(name): int(count) for name, count in values["before"].items()}
+            if min(before.values(), default=0) < 0:
+                raise DataError("the number of layers before a split point is from 0 on")
             return cls(layers, before, weights_sha256=str(values["weights_sha256"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise DataError(f"no description of a model's layers ({type(error).__name__}: {error})") from error
+
+
+def _checked(layer: Layer) -> Layer:
+    """Return the layer. Raises DataError unless it has a name, a kind and counts from 0 on."""
+    name, kind, *counts = dataclasses.astuple(layer)
+    texts = isinstance(name, str) and isinstance(kind, str)
+    if not texts or not all(type(count) is int and 0 <= count <= MAX_COUNT for count in counts):
+        raise DataError(f"the layer {str(name)[:40]!r} has no name, no kind, or a count that is none")
+    return layer
 
 
 def describe(

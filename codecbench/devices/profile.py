@@ -17,8 +17,8 @@ from typing import Any, Literal, TypeAlias
 
 from codecbench.devices.layers import POOLS, RECURRENT, Layer
 from codecbench.errors import DataError, UsageError
-from codecbench.files import read_text
 from codecbench.names import suggestion
+from codecbench.textfiles import decoded, parse_json
 
 HOST = "host"
 """The reserved name of the machine of the records: its times are measured, so it has no profile."""
@@ -265,18 +265,22 @@ class DeviceProfile:
                 _numbers(values["general_kernels_s"]), _numbers(values["errors"]), _numbers(values["factors"]),
                 dict(values["machine"]),
             )  # fmt: skip
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise DataError(f"no device profile ({type(error).__name__}: {error})") from error
 
     @classmethod
     def load(cls, path: Path) -> DeviceProfile:
         """Read a profile from its file. Raises UsageError if it cannot be read, DataError if it is no profile."""
         try:
-            values = json.loads(read_text(Path(path)))
+            content = Path(path).read_bytes()
         except OSError as error:
             raise UsageError(f"cannot read the device profile {path} ({error.strerror}); give another file") from error
+        cure = "'codecbench device measure' writes a profile"
+        try:
+            text = decoded(content)
         except ValueError as error:
-            raise DataError(f"{path} is no JSON ({error}); 'codecbench device measure' writes a profile") from error
+            raise DataError(f"{path} is no JSON ({error}); {cure}") from error
+        values = parse_json(text, str(path), cure)
         try:
             return cls.from_json(values)
         except DataError as error:

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-import json
-import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from codecbench.errors import UsageError
-from codecbench.files import read_text
 from codecbench.names import suggestion
 from codecbench.registry import BESIDE_CONFIG
+from codecbench.results.points import guessed, read_arguments
+from codecbench.textfiles import decoded
 
 DEFAULT_WORKLOAD = "cifar10-resnet20"
+LONGEST_SHOWN = 80
+"""The most characters of a wrong value that an error repeats."""
 QUICK_SAMPLES = 500
 QUICK_CHOICE_SAMPLES = 200
 """Fewer than test samples: the quick preset has few points a codec to choose from."""
+
+
+def _usable(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("a path has no character of value 0")
+    return path
+
+
+UsablePath = Annotated[Path, AfterValidator(_usable)]
 
 
 class RunConfig(BaseModel):
@@ -34,13 +44,13 @@ class RunConfig(BaseModel):
     preset: Literal["quick", "full"] = "quick"
     samples: Annotated[int, Field(gt=0)] | Literal["all"] | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
-    plugin: list[Path] = []
-    data_dir: Path | None = None
-    cache_dir: Path | None = None
-    out: Path = Path("codecbench-results")
-    timeout_s: float = Field(default=300.0, gt=0)
-    max_fit_s: float = Field(default=900.0, gt=0)
-    scratch_gb: float = Field(default=2.0, gt=0)
+    plugin: list[UsablePath] = []
+    data_dir: UsablePath | None = None
+    cache_dir: UsablePath | None = None
+    out: UsablePath = Path("codecbench-results")
+    timeout_s: float = Field(default=300.0, gt=0, allow_inf_nan=False)
+    max_fit_s: float = Field(default=900.0, gt=0, allow_inf_nan=False)
+    scratch_gb: float = Field(default=2.0, gt=0, allow_inf_nan=False)
     torch_device: Literal["cpu", "cuda"] = "cpu"
     fresh: bool = False
 
@@ -70,13 +80,17 @@ def load(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            values = tomllib.loads(read_text(path))
+            values = tomllib.loads(decoded(path.read_bytes()))
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path} is not TOML: {error}") from error
+        except RecursionError as error:
+            raise UsageError(f"{path} is not TOML: it is nested too deeply") from error
+        except ValueError as error:  # not TOML, no text, or a number of thousands of digits
+            raise UsageError(f"{path} is not TOML: {' '.join(str(error).split())}") from error
         values = _from_folder(values, path.parent)
     used = {key: value for key, value in options.items() if _is_set(value)}
+    if {"split", "all_splits"} & set(used):  # either of them replaces both of the file's
+        values = {key: value for key, value in values.items() if key not in ("split", "all_splits")}
     try:
         config = RunConfig.model_validate({**values, **used})
     except ValidationError as error:
@@ -110,25 +124,26 @@ def _explain(error: ValidationError, path: Path | None, used: Mapping[str, Any])
     if first["type"] == "extra_forbidden":
         return f"{path}: unknown key {key!r}{suggestion(key, allowed)}; allowed are {', '.join(allowed)}"
     place = f"--{key.replace('_', '-')}" if key in used else f"{path}: {key}"
-    return f"{place}: {first['msg'].lower()}, got {first['input']!r}"
+    shown = repr(first["input"])
+    shown = shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}..."
+    return f"{place}: {first['msg'].removeprefix('Value error, ').lower()}, got {shown}"
+
+
+def split_codec(text: str) -> tuple[str, str]:
+    """Return the name and the arguments of `NAME` or `NAME:key=value,key=value`.
+
+    Raises UsageError where the arguments are not of this form.
+    """
+    name, _, arguments = text.partition(":")
+    read_arguments(arguments, f"codec {text!r}")
+    return name.strip(), arguments.strip().strip(",")
 
 
 def parse_codec(text: str) -> tuple[str, dict[str, Any]]:
-    """Parse `NAME` or `NAME:key=value,key=value` into a name and constructor arguments: JSON scalars or text."""
-    name, _, arguments = text.partition(":")
-    point: dict[str, Any] = {}
-    for part in filter(None, arguments.split(",")):
-        key, equals, value = part.partition("=")
-        if not equals or not key.strip():
-            raise UsageError(f"codec {text!r}: {part!r} is not key=value; write NAME:key=value,key=value")
-        point[key.strip()] = _scalar(value.strip())
-    return name.strip(), point
+    """Return the name of a codec and its arguments: the inverse of `codec_label`.
 
-
-def _scalar(text: str) -> Any:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text
-    finite = not isinstance(value, float) or math.isfinite(value)  # JSON has no NaN, but Python reads it
-    return value if isinstance(value, (bool, int, float, str)) and finite else text
+    Types are guessed from the text alone. A run knows the codec's defaults as well, and keeps text where these are.
+    """
+    label = f"codec {text!r}"
+    name, arguments = split_codec(text)
+    return name, {key: guessed(word, label) for key, word in read_arguments(arguments, label).items()}

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from codecbench.codec import TensorSpec
 from codecbench.descriptions.catalogue import CodecCatalogue
-from codecbench.descriptions.codec_info import CodecInfo, Point
+from codecbench.descriptions.codec_info import CodecInfo, Point, PointInfo, PointRequest
 from codecbench.descriptions.workload_info import WorkloadInfo
 from codecbench.errors import CodecFailure, UsageError
 from codecbench.experiment.cells import SCORED, PlannedCell
-from codecbench.experiment.config import RunConfig, parse_codec
+from codecbench.experiment.config import RunConfig, split_codec
 from codecbench.names import suggestion
-from codecbench.results.cell import CellKey, sample_set_id
+from codecbench.results.cell import CellKey, codec_label, sample_set_id
 from codecbench.workload import Subset
 
 
@@ -29,7 +29,7 @@ class Grid:
         config: RunConfig,
         workload: WorkloadInfo,
         catalogue: CodecCatalogue,
-        codecs: Sequence[tuple[CodecInfo, Point | None]],
+        codecs: Sequence[tuple[CodecInfo, PointRequest | None]],
     ) -> None:
         self.config = config
         self.workload = workload
@@ -42,8 +42,12 @@ class Grid:
         self.sample_sets = {subset: sample_set_id(subset, ids) for subset, ids in self.sample_ids.items()}
 
     def cells(self, cuts: Mapping[str, TensorSpec]) -> list[PlannedCell]:
-        """Return every cell, in the order of execution. `cuts` has the tensor spec at each split point of the model."""
-        return [cell for split in self._splits(cuts) for cell in self._cells(split, cuts[split])]
+        """Return every cell, in the order of execution. `cuts` has the tensor spec at each split point of the model.
+
+        Raises UsageError for a split point that the model lacks, and for a requested point that its codec takes
+        nowhere in the model though it takes its own points there.
+        """
+        return [cell for split in self._splits(cuts) for cell in self._cells(split, cuts)]
 
     def _counts(self) -> dict[Subset, int]:
         sample_ids = self.workload.sample_ids
@@ -63,10 +67,13 @@ class Grid:
                 raise UsageError(f"no split point {name!r}{hint}")
         return list(dict.fromkeys(names))
 
-    def _cells(self, split: str, spec: TensorSpec) -> list[PlannedCell]:
+    def _cells(self, split: str, cuts: Mapping[str, TensorSpec]) -> list[PlannedCell]:
+        spec = cuts[split]
         cells: dict[str, PlannedCell] = {}
         for codec, chosen in self.codecs:
             for found in self.catalogue.at(codec.name, spec, self.config.preset, chosen).points:
+                if found.refused:
+                    self._check_taken_elsewhere(codec, chosen, found, cuts)
                 key = CellKey(
                     self.workload.name, split, codec.name, codec.version, found.point, self.config.seed,
                     self.sample_sets["test"],
@@ -80,17 +87,37 @@ class Grid:
                 )  # fmt: skip
         return neighbours_first(list(cells.values()))
 
+    def _check_taken_elsewhere(
+        self, codec: CodecInfo, chosen: PointRequest | None, refused: PointInfo, cuts: Mapping[str, TensorSpec]
+    ) -> None:
+        """Raise UsageError if a requested point is refused at every split point where the codec takes its own.
 
-def chosen_codecs(config: RunConfig, catalogue: CodecCatalogue) -> list[tuple[CodecInfo, Point | None]]:
+        It is asked of all split points of the model: those of the run alone would refuse a point in one run and record
+        it as skipped in another.
+        """
+        for spec in cuts.values():
+            (found,) = self.catalogue.at(codec.name, spec, self.config.preset, chosen).points
+            if found.skip_reason is None and found.fault is None:
+                return
+        label = codec_label(codec.name, refused.point)
+        raise UsageError(f"--codec {label}: {refused.skip_reason or refused.fault}; give a value that it takes")
+
+
+def chosen_codecs(
+    config: RunConfig, catalogue: CodecCatalogue, points: Mapping[str, Point] | None = None
+) -> list[tuple[CodecInfo, PointRequest | None]]:
     """Return the codecs of a configuration, each with the requested point, or None for the preset's points.
 
-    Raises UsageError for an unknown name.
+    `points` are values for codecs by name, which replace those of the configuration. Raises UsageError for an unknown
+    name.
     """
-    if not config.codec:
+    requested: list[tuple[str, PointRequest]] = (
+        list(points.items()) if points is not None else [split_codec(text) for text in config.codec]
+    )
+    if not requested:
         return [(info, None) for info in catalogue.infos(catalogue.names())]
-    chosen = [parse_codec(text) for text in config.codec]
-    infos = catalogue.infos([name for name, _ in chosen])
-    return [(info, point or None) for info, (_, point) in zip(infos, chosen, strict=True)]
+    infos = catalogue.infos([name for name, _ in requested])
+    return [(info, point or None) for info, (_, point) in zip(infos, requested, strict=True)]
 
 
 def neighbour(cell: PlannedCell) -> PlannedCell | None:

@@ -27,7 +27,8 @@ from codecbench.links.model import Link, TcpRampLink
 from codecbench.links.probe import LinkClient, link_server, probe
 from codecbench.links.relay import relay
 from codecbench.links.tcp import Address
-from codecbench.results.cell import codec_label, point_label
+from codecbench.names import counted
+from codecbench.results.cell import point_label
 from codecbench.results.record import Record
 from codecbench.workers.codec_client import CodecClient
 from codecbench.workers.offload import request_client, request_server
@@ -105,7 +106,7 @@ def validate_plan(
                   and point_label(r.key.point) == planned.point)  # fmt: skip
     samples = min(requests, record.task.n if record.task else requests)
     with _opened(config, record, samples, reporter) as opened, opened.pair.single_threaded():
-        reporter.stage(f"{requests} requests over {path.rate_bit_per_s / 1e6:g} Mbit/s")
+        reporter.stage(f"{counted(requests, 'request')} over {path.rate_bit_per_s / 1e6:g} Mbit/s")
         retimed_s = _retimed_s(opened, link, samples)
         seconds = _request_seconds(opened, path, samples, WARM_UP + requests)
     return PlanValidation(link, planned, retimed_s, seconds[WARM_UP:])
@@ -135,11 +136,9 @@ def _opened(config: RunConfig, record: Record, samples: int, reporter: Reporter)
     """Yield the processes, set up for a record's cell with `samples` test samples."""
     key = record.key
     narrowed = config.model_copy(
-        update={
-            "codec": [codec_label(key.codec, key.point)], "split": [key.split], "seed": key.seed, "samples": samples,
-        }
-    )  # fmt: skip
-    with Run(narrowed, reporter) as job:
+        update={"codec": [key.codec], "split": [key.split], "seed": key.seed, "samples": samples}
+    )
+    with Run(narrowed, reporter, points={key.codec: key.point}) as job:
         (cell,) = job.plan()
         now = {
             "source_hash": cell.codec.source_hash, "weights_hash": job.workload.weights_sha256,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -71,14 +72,33 @@ class RunProvenance:
         return f"it was made before codecbench recorded {' and '.join(unknown)}" if unknown else None
 
     def _command(self, cell: PlannedCell) -> str:
-        """Return the command that repeats this cell. Plugin files are named without their folders."""
-        key = cell.key
-        codec = codec_label(key.codec, key.point)
-        parts = ["codecbench run", f"--workload {key.workload}", f"--codec {codec}", f"--split {key.split}"]
-        parts += [f"--preset {self.config.preset}", f"--samples {self.test_samples}", f"--seed {key.seed}"]
-        parts += [f"--plugin {path.name}" for path in self.config.plugin]
-        parts += [f"--torch-device {self.config.torch_device}"] if self.config.torch_device != "cpu" else []
-        return " ".join(parts)
+        """Return the command that repeats this cell, for a POSIX shell in the folder of the plugin files.
+
+        Files are named without their folders, and options only where they are not the defaults.
+        """
+        key, config = cell.key, self.config
+        words = ["codecbench", "run", "--workload", key.workload, "--codec", codec_label(key.codec, key.point)]
+        words += ["--split", key.split, "--preset", config.preset, "--samples", str(self.test_samples)]
+        words += ["--seed", str(key.seed)]
+        for name in names_of(config.plugin):
+            words += ["--plugin", name]
+        words += ["--data-dir", config.data_dir.resolve().name] if config.data_dir is not None else []
+        for option in ("torch_device", "timeout_s", "max_fit_s"):
+            value = getattr(config, option)
+            if value != RunConfig.model_fields[option].default:
+                words += [f"--{option.replace('_', '-')}", str(value)]
+        return shlex.join(words)
+
+
+def names_of(files: Sequence[Path]) -> list[str]:
+    """Return each file's name, with as many of its folders as tell it from another file of that name."""
+    found = []
+    for file in files:
+        parts = file.resolve().parts
+        others = [other.resolve().parts for other in files if other.resolve() != file.resolve()]
+        count = next(n for n in range(1, len(parts) + 1) if all(other[-n:] != parts[-n:] for other in others))
+        found.append("/".join(parts[-count:]))
+    return found
 
 
 def changed(now: Mapping[str, str], earlier: Mapping[str, Any]) -> str | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from codecbench.analysis.agreement import MadeWith, one_model, one_source_each
-from codecbench.descriptions.codec_info import CodecInfo, Point
+from codecbench.descriptions.codec_info import CodecInfo, Point, PointRequest
 from codecbench.descriptions.data_hash import first_positions, spread_positions
 from codecbench.errors import DataError, UsageError, WorkerError
 from codecbench.experiment.cells import FitSummary, PlannedCell, Reporter, Summary
@@ -39,13 +39,16 @@ from codecbench.workload import Subset
 class Run:
     """One run of a configuration, as a context manager: `plan()` lists its cells, `execute()` does the work.
 
+    `points` are operating points of codecs by name, which replace the configuration's codecs.
+
     Entering it starts the processes that are asked about plugins and workload, leaving it ends all processes. Entering
     raises UsageError, PluginError or DataError if the configuration does not fit the plugins and the data.
     """
 
-    def __init__(self, config: RunConfig, reporter: Reporter) -> None:
+    def __init__(self, config: RunConfig, reporter: Reporter, points: Mapping[str, Point] | None = None) -> None:
         self.config = config
         self.reporter = reporter
+        self.points = points
         self.store = Store(config.out)
         self._full_model: dict[Subset, Outcomes] | None = None
 
@@ -54,7 +57,7 @@ class Run:
         with ExitStack() as stack:
             self.catalogue = stack.enter_context(PluginCatalogue(config.plugin))
             self.ref = WorkloadRef(self.catalogue.workload(config.workload), config.data_dir, config.torch_device)
-            chosen = chosen_codecs(config, self.catalogue)
+            chosen = chosen_codecs(config, self.catalogue, self.points)
             self.processes = stack.enter_context(CodecProcesses(self._readable(chosen)))
             self.pair = stack.enter_context(Pair(self.ref))
             self.workload = self.pair.device.describe_workload()
@@ -169,7 +172,7 @@ class Run:
             "choice": first_positions(counts["choice"]), "fit": first_positions(counts["fit"]),
         })  # fmt: skip
 
-    def _readable(self, chosen: Sequence[tuple[CodecInfo, Point | None]]) -> list[Path]:
+    def _readable(self, chosen: Sequence[tuple[CodecInfo, PointRequest | None]]) -> list[Path]:
         """Return the plugin files that codecs may read: not the workload's, which may compute samples and labels."""
         workload_file, codec_files = self.ref.reference.rpartition(":")[0], {codec.file for codec, _ in chosen}
         paths = [path.resolve() for path in self.config.plugin]

@@ -6,11 +6,9 @@ first, so that one fault gives one failure. docs/reference/kit.md lists these do
 
 from __future__ import annotations
 
-import inspect
 import math
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codecbench.codec import Codec, TensorSpec
@@ -18,11 +16,10 @@ from codecbench.errors import CodecbenchError, one_line
 from codecbench.isolation.audit import GuardError, sealed
 from codecbench.kit.cases import KitCase
 from codecbench.kit.damage import damaged
-from codecbench.kit.golden import Golden, golden_change, golden_files, golden_folder, golden_path
+from codecbench.kit.golden import Golden, golden_change, golden_files, golden_folder, golden_path, known_as
 from codecbench.kit.runner import CheckFailed, CheckSkipped, Kit, check_of, require
 from codecbench.kit.samples import extremes, spec_label
 from codecbench.kit.trial import Trial
-from codecbench.registry import FILE_PREFIX
 from codecbench.results.cell import point_label
 from codecbench.toolbox.coding.headers import write_shape
 
@@ -139,13 +136,8 @@ def check_golden(kit: Kit, codec: type[Codec]) -> None:
         lacking = [f"{missing} missing"] * bool(missing) + [f"{stale} of an older version"] * bool(stale)
         raise CheckSkipped(
             f"golden bitstreams in {golden_folder(codec).name}/: {', '.join(lacking)} of {len(cases)}; "
-            f"write them by: codecbench check {_known_as(codec)} --update-golden"
+            f"write them by: codecbench check {known_as(codec)} --update-golden"
         )
-
-
-def _known_as(codec: type[Codec]) -> str:
-    """Return the name by which `codecbench check` finds the codec: its own, or that of its plugin file."""
-    return Path(inspect.getfile(codec)).name if codec.__module__.startswith(FILE_PREFIX) else codec.name
 
 
 @check_of(needs=("check_points_constructible",), applies=lambda case: case.needs_fit)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import inspect
 import json
+import shlex
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.codec import Codec, TensorSpec
 from codecbench.errors import DataError, PluginError, one_line
-from codecbench.files import read_text, reason_of, replace_file
+from codecbench import textfiles
+from codecbench.files import reason_of, replace_file
 from codecbench.kit.cases import KitCase, to_tensor
-from codecbench.results.cell import point_label, slug
+from codecbench.registry import FILE_PREFIX, source_of
+from codecbench.results.cell import file_label, slug
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,7 +71,7 @@ class Golden:
         import numpy as np
 
         try:
-            fields = json.loads(read_text(path))
+            fields = json.loads(textfiles.decoded(path.read_bytes()))
             if fields["format"] != FORMAT:
                 raise DataError(f"golden file {path} has format {fields['format']}, this codecbench reads {FORMAT}")
             spec = TensorSpec.from_json(fields["spec"])
@@ -96,7 +99,7 @@ def golden_path(codec: type[Codec], spec: TensorSpec, point: Mapping[str, Any]) 
     """Return the path of the golden file of one spec and point."""
     axes = "x".join("n" if n is None else str(n) for n in spec.shape)
     kind = "image" if spec.image else spec.dtype
-    return golden_folder(codec) / f"{kind}-{axes}-{slug(point_label(point) or 'default')}.json"
+    return golden_folder(codec) / f"{kind}-{axes}-{slug(file_label(point) or 'default')}.json"
 
 
 def golden_files(codec: type[Codec]) -> list[Path]:
@@ -136,3 +139,10 @@ def _to_text(data: bytes) -> str:
 
 def _from_text(text: str) -> bytes:
     return zlib.decompress(base64.b64decode(text, validate=True))
+
+
+def known_as(codec: type[Codec]) -> str:
+    """Return the name by which `codecbench check` finds the codec from this folder: its own, or its plugin file's."""
+    path, here = source_of(codec), Path.cwd()
+    path = path.relative_to(here) if path.is_relative_to(here) else path
+    return shlex.quote(str(path)) if codec.__module__.startswith(FILE_PREFIX) else codec.name

@@ -103,6 +103,8 @@ def _best(base: TcpRampLink, size: NDArray[Any], seconds: NDArray[Any]) -> TcpRa
             if found is not None:
                 candidates.append((*found, stalls))
             stalls += 1
+    if not candidates:
+        raise UsageError("no link fits these pairs: sizes or times are too far apart; measure sizes that you will send")
     factor, more = NEAR_BEST
     limit = factor * min(error for error, _, _ in candidates) + more
     _, link, _ = min((c for c in candidates if c[0] <= limit), key=lambda c: (c[2], c[0]))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codecbench.errors import DataError, UsageError
-from codecbench.files import read_text
+from codecbench.textfiles import lines_of, read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +27,10 @@ SEGMENT_BYTES = 1_460
 """TCP's payload in a full packet: without 20 bytes of IPv4 header and 20 bytes of TCP header."""
 TIMEOUT_FLOOR_S = 0.2
 """The least that Linux adds to the round trip for its retransmission timeout (RFC 6298: at least 1 s in total)."""
+LATEST_MS = 10**12
+"""The latest time of a trace, 30 years: sums of times stay exact."""
+MIN_CONSTANT, MAX_CONSTANT = 1e-9, 1e18
+"""Bounds of a link's constants: beyond them, the seconds of common sizes are no finite numbers."""
 DUPLICATES_FOR_RETRANSMIT = 3
 """Segments that must arrive after a lost one to trigger its fast retransmit (RFC 5681 section 3.2)."""
 
@@ -261,6 +265,8 @@ class TraceLink(Link):
         times = tuple(self.times_ms)
         if any(type(t) is not int or t < 0 for t in times):
             raise UsageError(f"trace {self.name!r} needs whole milliseconds from 0 on")
+        if any(t > LATEST_MS for t in times):
+            raise UsageError(f"trace {self.name!r} has a time above {LATEST_MS} ms")
         if any(later < earlier for earlier, later in pairwise(times)):
             raise UsageError(f"trace {self.name!r} goes back in time; its lines must be in order")
         if not times or times[-1] == 0:
@@ -272,20 +278,24 @@ class TraceLink(Link):
     @classmethod
     def read(cls, path: Path, *, name: str | None = None, latency_s: float = 0.0) -> TraceLink:
         """Read a Mahimahi trace file. Raises DataError, with the line, if it is missing or damaged."""
-        try:
-            lines = read_text(path).splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"trace {path} cannot be read ({error}); give a text file of milliseconds") from error
+        lines = lines_of(read_text(path))
         while lines and not lines[-1].strip():
             lines.pop()
+        times: list[int] = []
         for number, line in enumerate(lines, start=1):
-            if not line.strip().isdecimal():
-                shown = line.strip()[:40]
-                raise DataError(f"{path}, line {number}: {shown!r} is no time; a line is one whole number of ms")
+            word = line.strip()
+            shown = f"{path}, line {number}: {word[:40]!r}"
+            if not (word.isascii() and word.isdecimal()):
+                raise DataError(f"{shown} is no time; a line is one whole number of ms")
+            if len(word.lstrip("0")) > len(str(LATEST_MS)) or int(word) > LATEST_MS:
+                raise DataError(f"{shown} is later than a trace can be; a line is one whole number of ms")
+            if times and int(word) < times[-1]:
+                raise DataError(f"{shown} goes back in time, after {times[-1]}; the lines must be in order")
+            times.append(int(word))
         link = path.stem if name is None else name
         description = f"Mahimahi trace {path.name}, replayed"
         try:
-            return cls(link, [int(line) for line in lines], latency_s=latency_s, description=description)
+            return cls(link, times, latency_s=latency_s, description=description)
         except UsageError as error:
             raise DataError(f"{path}: {error}") from error
 
@@ -312,9 +322,10 @@ class TraceLink(Link):
         import numpy as np
 
         payload = np.asarray(payload_bytes, dtype=np.float64)
-        opportunities = np.ceil(payload / self.opportunity_bytes).astype(np.int64)
+        opportunities = np.ceil(payload / self.opportunity_bytes)
         passes, rest = np.divmod(np.maximum(opportunities - 1, 0), len(self.times_ms))
-        waited_ms = np.where(opportunities > 0, self._mean_ms[rest] + passes * float(self.times_ms[-1]), 0.0)
+        mean_ms = self._mean_ms[rest.astype(np.int64)]
+        waited_ms = np.where(opportunities > 0, mean_ms + passes * float(self.times_ms[-1]), 0.0)
         return self.latency_s + waited_ms / 1e3
 
     def with_bandwidth(self, bandwidth_bit_per_s: float) -> TraceLink:
@@ -337,11 +348,15 @@ def _check(
         raise UsageError(f"link {link.name!r}: its description must be text, not {link.description!r}")
     for key in (*above_zero, *from_zero):
         value = getattr(link, key)
-        beyond = not _is_number(value) or value < 0 or (key in above_zero and value == 0)
+        beyond = not _is_number(value) or not 0 <= value <= MAX_CONSTANT or (key in above_zero and value < MIN_CONSTANT)
         if beyond or (key in below_one and value >= 1):
             bounds = "above 0" if key in above_zero else "from 0" + (" to below 1" if key in below_one else "")
-            raise UsageError(f"link {link.name!r}: {key} must be a number {bounds}, not {value!r}")
+            if isinstance(value, int | float) and abs(value) > 0 and not MIN_CONSTANT <= value <= MAX_CONSTANT:
+                bounds += f", {MIN_CONSTANT:g} to {MAX_CONSTANT:g}" if value > 0 else ""
+            raise UsageError(f"link {link.name!r}: {key} must be a number {bounds}, not {repr(value)[:40]}")
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) <= MAX_CONSTANT
+    return isinstance(value, float) and math.isfinite(value)

@@ -18,6 +18,8 @@ from codecbench.links.tcp import IDLE_S, TIMEOUT_S, Address, Listener
 CHUNK_BYTES = 1 << 16
 MIN_QUEUE = 64
 """The smallest queue of a direction, in chunks; a sender waits while the queue is full."""
+SLOWEST_BIT_PER_S, FASTEST_BIT_PER_S = 1e3, 1e15
+"""Bounds of rates. No path is as slow; a number below them lacks its unit."""
 UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 
 
@@ -25,8 +27,10 @@ def parse_rate(text: str) -> float:
     """Parse a rate like 20Mbit, 512kbit, 1.5Gbit or 9600 into bit/s. Raises UsageError for any other text."""
     matched = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([kmg]?)bit(?:/s)?)?", text.strip().lower())
     rate = float(matched[1]) * UNITS[matched[2] or ""] if matched else 0.0
-    if rate <= 0:
-        raise UsageError(f"{text!r} is no rate; write 20Mbit, 512kbit or 1.5Gbit")
+    if not 0 < rate <= FASTEST_BIT_PER_S:
+        raise UsageError(f"{text[:40]!r} is no rate; write 20Mbit, 512kbit or 1.5Gbit")
+    if rate < SLOWEST_BIT_PER_S:
+        raise UsageError(f"{text!r} is {rate:g} bits a second; write the unit, like 20Mbit, 512kbit or 1.5Gbit")
     return rate
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from codecbench.results.points import label_of
 from codecbench.workload import SampleId
 
 
@@ -39,7 +40,7 @@ class CellKey:
     @property
     def stem(self) -> str:
         """The file name without ending, in `<out>/<workload>/<split>/`: readable, and unique by the hash."""
-        label = point_label(self.point)
+        label = file_label(self.point)
         readable = slug(f"{self.codec}-{label}" if label else self.codec)
         return f"{readable[:80]}-{self.cell}"
 
@@ -60,12 +61,23 @@ def slug(text: str) -> str:
 
 
 def point_label(point: Mapping[str, Any]) -> str:
-    """Return a point for people: `quality=50,tables=shared`; empty for the empty point."""
+    """Return a point for people, who may give it to `--codec`: `quality=50,tables=shared`; empty for the empty point.
+
+    No two points of a codec have one label: text that reads as a number, for example, is in quotes.
+    """
+    return label_of(point)
+
+
+def file_label(point: Mapping[str, Any]) -> str:
+    """Return a point for the name of a file, which need not be read back: without quotes."""
     return ",".join(f"{key}={value}" for key, value in point.items())
 
 
 def codec_label(codec: str, point: Mapping[str, Any]) -> str:
-    """Return a codec at a point as `--codec` takes it: `zlib:level=3`, or the name alone for the empty point."""
+    """Return a codec at a point as `--codec` takes it: `zlib:level=3`, or the name alone for the empty point.
+
+    A shell needs quotes around it where a value has spaces or quotes.
+    """
     return f"{codec}:{point_label(point)}" if point else codec
 
 

@@ -300,7 +300,7 @@ def parse(text: str, label: str) -> Record:
     """
     try:
         values: Any = json.loads(without_mark(text))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{label} is not JSON ({error}); delete it and run again") from error
     schema = values.get("schema") if isinstance(values, dict) else None
     if not isinstance(schema, int) or schema < 1:

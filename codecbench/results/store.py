@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.devices.layers import ModelLayers
 from codecbench.errors import DataError, UsageError
-from codecbench.files import read_text, reason_of, replace_file
+from codecbench.files import reason_of, replace_file
 from codecbench.results.cell import CellKey
 from codecbench.results.record import Record, Samples, parse
+from codecbench.textfiles import decoded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -211,8 +212,8 @@ class Store:
         if not path.is_file():
             return None
         try:
-            return ModelLayers.from_json(json.loads(read_text(path)))
-        except (OSError, ValueError, DataError) as error:
+            return ModelLayers.from_json(json.loads(decoded(path.read_bytes())))
+        except (OSError, ValueError, RecursionError, DataError) as error:
             raise DataError(f"{path} cannot be read ({error}); delete it and run again") from error
 
     def all_layers(self) -> dict[str, ModelLayers]:
@@ -252,7 +253,7 @@ class Store:
 
 def _read(path: Path) -> Record:
     try:
-        text = read_text(path)
+        text = decoded(path.read_bytes())
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({error}); delete it and run again") from error
     return parse(text, str(path))

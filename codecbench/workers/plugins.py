@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from codecbench.codec import TensorSpec
-from codecbench.descriptions.codec_info import CodecAtSpec, CodecInfo, Point, Preset
+from codecbench.descriptions.codec_info import CodecAtSpec, CodecInfo, PointRequest, Preset
 from codecbench.errors import PluginError
 from codecbench.isolation.seal import Isolation
 from codecbench.names import pick
@@ -51,13 +51,13 @@ class PluginClient(WorkerClient):
         """Return what holds for each of the codecs with every tensor."""
         return [CodecInfo.from_json(info) for info in self.receive().fields["infos"]]
 
-    def at(self, name: str, spec: TensorSpec, preset: Preset, point: Point | None) -> CodecAtSpec:
+    def at(self, name: str, spec: TensorSpec, preset: Preset, point: PointRequest | None) -> CodecAtSpec:
         """Return what a codec of the plugin says of a tensor."""
         fields = {
             "name": name,
             "spec": spec.to_json(),
             "preset": preset,
-            "point": None if point is None else dict(point),
+            "point": point if point is None or isinstance(point, str) else dict(point),
         }
         return CodecAtSpec.from_json(self.call("describe_at", fields).fields["at"])
 
@@ -129,7 +129,7 @@ class PluginCatalogue(Closing):
         """Return what holds for a codec with every tensor. Raises UsageError for an unknown name."""
         return self.infos([name])[0]
 
-    def at(self, name: str, spec: TensorSpec, preset: Preset, point: Point | None = None) -> CodecAtSpec:
+    def at(self, name: str, spec: TensorSpec, preset: Preset, point: PointRequest | None = None) -> CodecAtSpec:
         """Return what a codec says of a tensor: of the preset's points, or of `point` alone."""
         return self._codecs[name][1].at(name, spec, preset, point)
 

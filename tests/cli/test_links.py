@@ -76,6 +76,11 @@ def test_a_fitted_link_can_be_shown(cli: Cli, pairs: Path) -> None:
     assert cli("show", "mine.json", "--sizes", "25000")[1].split()[-3:] == ["25,000", "13.00", "15.38"]
 
 
+def test_no_throughput_is_shown_where_no_time_passes(cli: Cli) -> None:
+    Path("now.json").write_text('{"kind": "fixed-rate", "name": "now", "bandwidth_bit_per_s": 8e6}')
+    assert cli("show", "now.json", "--sizes", "0")[1].split()[-3:] == ["0", "0.00", "-"]
+
+
 def test_a_trace_can_be_shown(cli: Cli) -> None:
     Path("one.trace").write_text("1\n")
     assert cli("show", "one.trace", "--sizes", "3000")[1].split()[-3:] == ["3,000", "1.50", "16.00"]
@@ -113,6 +118,19 @@ def test_a_probe_prints_and_writes_what_it_measured(cli: Cli, fresh: bool) -> No
         (["show", "no.json"], "link file no.json cannot be read: No such file or directory"),
         (["show", "lte", "--sizes", "1k"], "--sizes 1k: write whole numbers of bytes, like 1000,20000,300000"),
         (["show", "lte", "--sizes", ""], "--sizes : write whole numbers of bytes, like 1000,20000,300000"),
+        (
+            ["show", "lte", "--sizes", "1" * 16],
+            f"--sizes {'1' * 16}: write whole numbers of bytes, like 1000,20000,300000",
+        ),
+        (
+            ["show", "lte", "--bandwidth", "9" * 400 + "Gbit"],
+            f"{'9' * 40!r} is no rate; write 20Mbit, 512kbit or 1.5Gbit",
+        ),
+        (
+            ["relay", "--to", "a:1", "--rate", "1Mbit", "--delay-ms", "inf"],
+            "--delay-ms is a number of milliseconds from 0 on, not inf",
+        ),
+        (["probe", "a:1", "--pause-ms", "inf"], "--pause-ms is a number of milliseconds from 0 on, not inf"),
         (["show", "lte", "--bandwidth", "fast"], "'fast' is no rate; write 20Mbit, 512kbit or 1.5Gbit"),
         (["show", "lte", "--background", "1"], "background of 1.0: give the share that others take, from 0 to below 1"),
         (["fit", "no.csv"], "no.csv cannot be read: No such file or directory"),
@@ -124,6 +142,18 @@ def test_a_probe_prints_and_writes_what_it_measured(cli: Cli, fresh: bool) -> No
 )
 def test_errors_are_one_line(cli: Cli, words: list[str], said: str) -> None:
     assert cli(*words) == (2, "", f"codecbench: {said}\n")
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [["1", "2", "3", "4", "1e15"], ["0", "1e5", "1e9", "1e12", "1e15"], ["1e15", "9e14", "8e14", "7e14", "6e14"]],
+)
+@pytest.mark.parametrize("times", [["1e-6"] * 5, ["1e12", "1e-6", "1", "1e12", "1e-6"], ["1", "2", "3", "4", "1e12"]])
+def test_a_fit_of_pairs_far_apart_fits_or_is_refused(cli: Cli, sizes: list[str], times: list[str]) -> None:
+    lines = [f"{size},{ms}" for size, ms in zip(sizes, times, strict=True)]
+    Path("p.csv").write_text("\n".join(["bytes,ms", *lines]))
+    status, _, err = cli("fit", "p.csv")
+    assert (status, err) == (0, "") or (status == 2 and len(err.splitlines()) == 1)
 
 
 def test_a_file_that_cannot_be_written_is_an_error(cli: Cli, pairs: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from support.cli import STEADY, TINY_WORKLOAD, Cli, Ended, put
+from support.paths import DOCS
 
 import codecbench
 from codecbench.stopping import stopped_by_signals
@@ -68,6 +70,20 @@ def test_starting_imports_no_torch() -> None:
         (["compare", "a", "b"], "codecbench: no results in a; run 'codecbench run --out a' first"),
         (["list", "codec"], "codecbench: invalid value for "),
         (["list", "splits", "--workload", "cifar10"], "codecbench: no workload 'cifar10'; did you mean 'cifar10-res"),
+        (["list", "codecs", "--workload", "tiny"], "codecbench: --workload is for 'codecbench list splits', not for"),
+        (["list", "links", "--data-dir", "x"], "codecbench: --data-dir is for 'codecbench list splits', not for"),
+        (["list", "splits", "--data-dir", "none"], "codecbench: --data-dir none: there is no such folder; 'codecbench"),
+        (["run", "--data-dir", "none"], "codecbench: --data-dir none: there is no such folder; 'codecbench data get'"),
+        (["fit", "--data-dir", "none"], "codecbench: --data-dir none: there is no such folder"),
+        (["device", "predict", "--device", "epyc-core", "--data-dir", "none"], "codecbench: --data-dir none: there is"),
+        (["run", "--split", "stem", "--all-splits"], "codecbench: --split and --all-splits exclude each other; give o"),
+        (["fit", "--split", "stem", "--all-splits"], "codecbench: --split and --all-splits exclude each other; give o"),
+        (["figure", "--list", "bd-rate"], "codecbench: --list draws none: leave out --list to draw bd-rate, or the na"),
+        (["link", "probe", "a:1", "--out", "none/p.csv"], "codecbench: cannot write none/p.csv (--out): there is no f"),
+        (["link", "probe", "a:1", "--link-out", "."], "codecbench: cannot write . (--link-out): it is a folder; name"),
+        (["check", "none.py"], "codecbench: no plugin file "),
+        (["check", "a/none"], "codecbench: no plugin file "),
+        (["check", "/"], "codecbench: / is a folder; name a plugin file"),
         (["check", "rwa"], "codecbench: no codec 'rwa'; did you mean 'raw'?"),
         (["data", "get", "cifar01"], "codecbench: no dataset 'cifar01'; did you mean 'cifar10'?"),
         (["data", "gte"], "codecbench: no command 'gte'; did you mean 'get'?"),
@@ -90,6 +106,19 @@ def test_a_plugin_that_does_not_import_names_file_and_line(cli: Cli, tmp_path: P
         f"codecbench: plugin {path} does not import: {path}, line 3: "
         "ModuleNotFoundError: No module named 'no_such_package'"
     )
+
+
+def test_python_runs_the_package() -> None:
+    done = subprocess.run([sys.executable, "-m", "codecbench", "--version"], check=True, capture_output=True, text=True)
+    assert done.stdout == f"codecbench {codecbench.__version__}\n"
+
+
+def test_help_names_every_exit_status(cli: Cli) -> None:
+    shown = " ".join(cli("--help").out.split())
+    page = " ".join((DOCS / "reference" / "cli.md").read_text().split())
+    for status in ("0", "1", "2", "70", "130"):
+        assert re.search(rf"Exit status: .*\b{status} (where|for|after) ", shown)
+        assert f"| {status} |" in page
 
 
 # --- debugging ------------------------------------------------------------------------------------------------------
@@ -257,7 +286,7 @@ def test_a_command_ends_at_a_signal_as_at_ctrl_c(
     ("kind", "name"), [("codecs", "steady"), ("workloads", "tiny"), ("links", "wifi-450"), ("splits", "stem")]
 )
 def test_lists_as_json_and_as_text(cli: Cli, no_processes: None, kind: str, name: str) -> None:
-    words = ["list", kind, *TINY_WORKLOAD, *STEADY[:2]]
+    words = ["list", kind, *TINY_WORKLOAD[2:], *STEADY[:2], *(TINY_WORKLOAD[:2] if kind == "splits" else [])]
     ended = cli(*words, "--json")
     assert (ended.status, ended.err) == (0, "")
     rows = json.loads(ended.out)

@@ -106,3 +106,21 @@ def test_help_and_suggestions_leave_the_old_name_out(cli: Cli) -> None:
     assert "validate-plan" in shown
     assert "rehearse" not in shown
     assert cli("rehears").error == "codecbench: no command 'rehears'; see codecbench --help"
+
+
+def test_a_plan_without_a_feasible_choice_ends_with_status_1(cli: Cli, tmp_path: Path) -> None:
+    put(tmp_path / "out", workload=DEFAULT_WORKLOAD)
+    ended = cli("plan", "--out", "out", "--max-latency", "1e-9")
+    assert (ended.status, ended.err) == (1, "")
+    assert "nothing is feasible" in ended.out
+    ended = cli("plan", "--out", "out", "--max-latency", "1e-9", "--json")
+    assert ended.status == 1
+    assert json.loads(ended.out)
+
+
+def test_a_rate_without_its_unit_is_asked_for(cli: Cli, tmp_path: Path) -> None:
+    put(tmp_path / "out", workload=DEFAULT_WORKLOAD)
+    ended = cli("validate-plan", "--out", "out", "--rate", "20")
+    assert ended.error == "codecbench: '20' is 20 bits a second; write the unit, like 20Mbit, 512kbit or 1.5Gbit"
+    for words in (["--delay-ms", "inf"], ["--delay-ms", "nan"], ["--data-dir", "none"]):
+        assert cli("validate-plan", "--out", "out", *words).error.startswith(f"codecbench: {words[0]} ")

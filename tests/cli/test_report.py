@@ -48,3 +48,12 @@ def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
         run(["--out", str(tmp_path), "--workload", "toi"])
     with pytest.raises(DataError, match=r"cannot write .*; choose another --file"):
         run(["--out", str(tmp_path), "--budget", "1", "--no-figures", "--file", str(tmp_path / "none" / "page.html")])
+
+
+def test_a_row_and_a_file_that_are_none_are_named_before_the_work(tmp_path: Path) -> None:
+    write(tmp_path, some_records())
+    with pytest.raises(UsageError, match=r"no row in these records: 'nope'; there are: "):
+        run(["--out", str(tmp_path), "--bd-rate", "nope", "--file", str(tmp_path / "page.html")])
+    with pytest.raises(DataError, match=r"cannot write .*; choose another --file"):
+        run(["--out", str(tmp_path), "--file", str(tmp_path)])
+    assert not (tmp_path / "page.html").exists()

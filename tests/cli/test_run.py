@@ -131,6 +131,23 @@ def test_a_run_ends_with_its_sum_and_the_table(
     assert "alpha" in ended.out
 
 
+def test_an_option_for_splits_replaces_both_of_the_files(cli: Cli, tmp_path: Path, no_processes: None) -> None:
+    (tmp_path / "one.toml").write_text('split = ["stem"]')
+    (tmp_path / "all.toml").write_text("all_splits = true")
+    words = [*TINY_WORKLOAD, *STEADY[:2], "--codec", "steady:bits=16", "--samples", "all", "--dry-run"]
+    assert cli("run", "one.toml", "--all-splits", *words).out.count(" steady ") == 3
+    assert cli("run", "all.toml", "--split", "stem", *words).out.count(" steady ") == 1
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_before_the_fit(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for into in ("file", "file/deeper"):
+        ended = cli("fit", *TINY_WORKLOAD, "--into", into)
+        assert (ended.status, ended.out) == (2, "")
+        assert ended.error.startswith(f"codecbench: --into: cannot write to {into} (")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_fit_writes_states_where_they_are_wanted(cli: Cli, tmp_path: Path, shared: KeptProcesses) -> None:
     learns = [*TINY_WORKLOAD, "--plugin", MISBEHAVING, "--codec", "learns", "--split", "stem"]
     ended = cli("fit", *learns, "--into", "shipped")

@@ -8,6 +8,8 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from support.factories import run_pytest
 
 from codecbench import UsageError
@@ -69,6 +71,12 @@ def test_an_existing_file_is_kept(tmp_path):
         ("3bits", "try 'codec-3bits'"),
         ("", "try 'codec'"),
         ("../up", "try 'up'"),
+        ("né", "try 'ne'"),
+        ("a" * 61, "has 61 letters; 60 are enough"),
+        ("A" * 300, "try '" + "a" * 60 + "'"),
+        ("none", "has a meaning of its own"),
+        ("true", "has a meaning of its own"),
+        ("false", "has a meaning of its own"),
         ("raw", r"is used by codecbench_plugins\.raw\.Raw; choose another"),
         ("lambda", "has a meaning of its own"),
         ("codec", "has a meaning of its own"),
@@ -91,3 +99,37 @@ def test_an_unwritable_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=r"cannot write to .*file"):
         new_codec("mine", tmp_path / "file")
+
+
+@given(st.text(max_size=12) | st.from_regex(r"[a-z][a-z0-9]{0,5}(-[a-z0-9]{1,5}){0,2}", fullmatch=True))
+@example("3d")
+@example("print")
+def test_every_name_makes_files_that_import_or_is_refused_in_one_line(tmp_path_factory, name):
+    folder = tmp_path_factory.mktemp("named")
+    try:
+        plugin, test = new_codec(name, folder)
+    except UsageError as refused:
+        error = str(refused)
+        assert len(error.splitlines()) == 1
+        assert list(folder.iterdir()) == []
+        return
+    assert list(codecs(manager([plugin], with_entry_points=False))) == [name]
+    compile(test.read_text(), test, "exec")
+    assert plugin.stem.isidentifier()
+
+
+def test_the_first_file_goes_where_the_second_cannot_be_written(tmp_path, monkeypatch):
+    def fail(*_arguments, **_options):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("codecbench.cli.scaffold.TEST.substitute", fail, raising=False)
+        with pytest.raises(UsageError, match="No space left on device"):
+            new_codec("mine", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_names_the_next_one(cli, tmp_path):
+    ended = cli("new-codec", "my-codec", "--dir", "my codecs")
+    assert ended.err.splitlines()[-1] == "next: codecbench check 'my codecs/my_codec.py'"
+    assert "no codec 'quick'" not in cli("list", "codecs", "--plugin", "my codecs/my_codec.py").err

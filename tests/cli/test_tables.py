@@ -185,3 +185,25 @@ def test_export(cli: Cli, tmp_path: Path) -> None:
     ended = cli("export", "all.csv", "--out", "out")
     assert (ended.status, ended.out, ended.err) == (0, "", "1 record written to all.csv\n")
     assert (tmp_path / "all.csv").exists()
+
+
+def test_a_folder_without_records_is_an_error(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    put(tmp_path / "out")
+    error = "codecbench: there are no records in empty; `codecbench run --out empty` makes some"
+    for words in (
+        ["export", "all.csv", "--out", "empty"], ["compare", "out", "empty"], ["compare", "empty", "out"],
+        ["table", "--out", "empty"], ["report", "--out", "empty"],
+    ):  # fmt: skip
+        ended = cli(*words)
+        assert (ended.status, ended.out, ended.error) == (2, "", error)
+    assert not (tmp_path / "all.csv").exists()
+
+
+@pytest.mark.parametrize("kind", ["points", "bd-rate", "training"])
+@pytest.mark.parametrize("words", [["--budget", "1"], ["--link", "lte"], ["--device", "epyc-core"], ["--paper"]])
+def test_an_option_that_a_kind_does_not_use_is_refused(cli: Cli, tmp_path: Path, kind: str, words: list[str]) -> None:
+    put(tmp_path / "out", codec="alpha", workload=DEFAULT_WORKLOAD, fit_s=2.0)
+    ended = cli("table", "--out", "out", "--kind", kind, *words)
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.error == f"codecbench: {words[0]} is for --kind budget and --kind latency, not for --kind {kind}"

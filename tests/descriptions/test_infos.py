@@ -217,6 +217,29 @@ def test_a_users_and_an_authors_mistake_end_the_run(tmp_path: Path, catalogue: L
         LocalCatalogue(manager([plugin], with_entry_points=False)).at("mine", VECTOR, "quick")
 
 
+def test_a_requested_point_as_text_takes_the_types_of_the_codecs_own(catalogue: LocalCatalogue) -> None:
+    def point(name: str, text: str) -> Any:
+        return catalogue.at(name, VECTOR, "quick", text).points[0].point
+
+    assert point("steady", "bits=8") == {"bits": 8}
+    assert repr(point("interpolation", "scale=1")["scale"]) == "1.0"
+    with pytest.raises(UsageError, match=r"^codec 'steady': bits takes a number, not many$"):
+        catalogue.at("steady", VECTOR, "quick", "bits=many")
+    with pytest.raises(UsageError, match=r"codec 'steady' has no argument 'bist'"):
+        catalogue.at("steady", VECTOR, "quick", "bist=3")
+
+
+def test_a_value_is_at_fault_only_where_the_codec_takes_its_own(tmp_path: Path) -> None:
+    source = "skip_reason(cls, spec, **point): return 'odd' if point['bits'] % 2 or spec.shape == (4,) else None"
+    plugin = plugin_with(tmp_path, method(source))
+    catalogue = LocalCatalogue(manager([plugin], with_entry_points=False))
+    for spec, point, refused in ((IMAGE, "bits=3", True), (VECTOR, "bits=3", False), (VECTOR, "bits=16", False)):
+        (found,) = catalogue.at("mine", spec, "quick", point).points
+        assert (found.skip_reason, found.refused) == ("odd", refused)
+    assert not any(found.refused for found in catalogue.at("mine", VECTOR, "quick").points)
+    assert not catalogue.at("mine", IMAGE, "quick", "bits=8").points[0].refused
+
+
 class Numbers(Codec):
     """Operating points of numpy's numbers that are Python's too."""
 

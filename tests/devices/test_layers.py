@@ -128,6 +128,25 @@ def test_json_and_back(layers: list[Layer], before: dict[str, int]) -> None:
         {"schema": 1, "weights_sha256": "", "before": {}, "columns": ["name"], "layers": [["a", 1]]},
         {"schema": 1, "weights_sha256": "", "before": {}, "columns": ["nothing"], "layers": [["a"]]},
         {"schema": 1, "weights_sha256": "", "before": {"a": "b"}, "columns": [], "layers": []},
+        {"schema": 1, "weights_sha256": "", "before": {"a": -1}, "columns": [], "layers": []},
+        {"schema": 1, "weights_sha256": "", "before": {"a": float("inf")}, "columns": [], "layers": []},
+        *(
+            {
+                "schema": 1,
+                "weights_sha256": "",
+                "before": {},
+                "columns": ["name", "kind", "flop", "moved_bytes"],
+                "layers": [row],
+            }
+            for row in (
+                ["a", None, 1, 1],
+                [1, "add", 1, 1],
+                ["a", "add", -1, 1],
+                ["a", "add", 1.5, 1],
+                ["a", "add", True, 1],
+                ["a", "add", 1, 10**400],
+            )
+        ),
     ],
 )
 def test_other_json_is_refused(values: object) -> None:

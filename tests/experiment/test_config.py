@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from codecbench.errors import UsageError
 from codecbench.experiment.config import RunConfig, load, parse_codec
@@ -125,6 +123,14 @@ def test_a_plugin_beside_the_file_is_loaded_too(write: Write) -> None:
         ("out = 3", "out: input is not a valid path"),
         ("samples = ", "is not TOML: "),
         ("[[", "is not TOML: "),
+        ("seed = 1\nseed = 2", "is not TOML: Cannot overwrite a value (at "),
+        ("codec = " + "[" * 5000, "is not TOML: it is nested too deeply"),
+        ("seed = 1" + "0" * 5000, "is not TOML: "),
+        ("seed = 1" + "0" * 400, "seed: input should be less than 4294967296, got 1000"),
+        ("timeout_s = nan", "timeout_s: "),
+        ("timeout_s = inf", "timeout_s: "),
+        ('data_dir = "a\\u0000b"', "data_dir: "),
+        ('plugin = ["a\\u0000b"]', "plugin: "),
     ],
 )
 def test_a_wrong_key_or_value_names_file_and_key(write: Write, text: str, reason: str) -> None:
@@ -179,12 +185,32 @@ def test_arguments_that_are_none(text: str) -> None:
         parse_codec(text)
 
 
-SCALARS = st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-
-
-@given(st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), SCALARS))
-def test_a_point_as_json_reads_back(point: dict[str, Any]) -> None:
-    import json
-
-    text = ",".join(f"{key}={json.dumps(value)}" for key, value in point.items())
+@pytest.mark.parametrize(
+    ("text", "point"),
+    [
+        ('mode="1",window="a,b"', {"mode": "1", "window": "a,b"}),
+        ('mode = "true" , level=3', {"mode": "true", "level": 3}),
+        (r'mode="say \"a\""', {"mode": 'say "a"'}),
+        ("a=1e-7,b=-3,c=True,d=.5,e=01x", {"a": 1e-7, "b": -3, "c": True, "d": 0.5, "e": "01x"}),
+        ('a=x=y,b=5" disk,c=""', {"a": "x=y", "b": '5" disk', "c": ""}),
+    ],
+)
+def test_text_in_quotes_stays_text(text: str, point: dict[str, Any]) -> None:
     assert parse_codec(f"x:{text}") == ("x", point)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("x:a=1,a=2", "codec 'x:a=1,a=2': 'a' is there twice; keep one"),
+        ('x:a="1', "is not key=value"),
+        ("x:a=1e400", "codec 'x:a=1e400': 1e400 is too large for a number"),
+        (f"x:a={'9' * 5000}", "is too large for a number"),
+        (r'x:a="\q"', "is no text in quotes"),
+    ],
+)
+def test_arguments_that_cannot_be_read(text: str, reason: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_codec(text)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -54,6 +54,32 @@ def test_a_grid_needs_the_tensors_at_the_splits_and_no_process(tmp_path: Path) -
     assert (cells["stem", "raises-when-asked"].fault or "").endswith("raised ZeroDivisionError: division by zero")
 
 
+def test_a_value_that_the_codec_takes_nowhere_is_refused(tmp_path: Path, shared: KeptProcesses) -> None:
+    """It is skipped where only some tensors do not suit it, whatever splits a run asks for."""
+
+    def refused(*codecs: str, **options: Any) -> str:
+        with pytest.raises(UsageError) as caught:
+            planned(configured(tmp_path, *codecs, **options))
+        return str(caught.value)
+
+    reason = "quality is a number from 0 to 100, not 1000"
+    for splits in (["stem"], ["input", "stem"]):
+        assert refused("webp:quality=1000", split=splits).startswith(f"--codec webp:quality=1000: {reason}; ")
+    assert refused("webp:quality=abc") == "codec 'webp': quality takes a number, not abc"
+    source = "skip_reason(cls, spec, **point): return 'no image' if spec.image and point['bits'] == 8 else None"
+    own = (plugin_with(tmp_path, method(source)),)
+    (cell,) = planned(configured(tmp_path, "mine:bits=8", split=["input"], plugin=own))
+    assert cell.skip_reason == "no image"
+    (cell,) = planned(configured(tmp_path, "skips-input", split=["input"]))
+    assert cell.skip_reason == "takes no images"
+
+
+def test_values_are_asked_for_as_they_are(tmp_path: Path) -> None:
+    catalogue = LocalCatalogue(manager(configured(tmp_path).plugin))
+    ((info, point),) = chosen_codecs(configured(tmp_path, "raw"), catalogue, {"steady": {"bits": 8}})
+    assert (info.name, point) == ("steady", {"bits": 8})
+
+
 def test_points_that_are_no_json_scalars_are_refused(tmp_path: Path, shared: KeptProcesses) -> None:
     odd = plugin_with(tmp_path, method("points_for(cls, spec): return ({'bits': (1, 2)},)"))
     with pytest.raises(PluginError, match=r"mine\.py:Steady: bits=\(1, 2\) in a point is no JSON scalar"):

@@ -66,11 +66,19 @@ def test_a_missing_golden_file_is_skipped_with_the_command(kept):
     assert outcome.reason.endswith("codecbench check kept --update-golden")
 
 
-def test_the_command_names_the_file_of_a_codec_that_is_not_installed(tmp_path):
-    path = tmp_path / "kept.py"
+def test_the_command_names_the_file_of_a_codec_that_is_not_installed(tmp_path, monkeypatch):
+    path = tmp_path / "my codecs" / "kept.py"
+    path.parent.mkdir()
     path.write_text(PLUGIN.format(version=1, shift=0.0))
-    outcome = golden_outcome(load_file(path).Kept)
-    assert outcome.reason.endswith("codecbench check kept.py --update-golden")
+    for folder, name in (
+        (path.parent, "kept.py"),
+        (tmp_path, "'my codecs/kept.py'"),
+        (path.parent / "sub", f"'{path}'"),
+    ):
+        folder.mkdir(exist_ok=True)
+        monkeypatch.chdir(folder)
+        outcome = golden_outcome(load_file(path).Kept)
+        assert outcome.reason.endswith(f"codecbench check {name} --update-golden")
 
 
 def test_golden_files_are_written_once_and_hold(kept, tmp_path):

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from codecbench.errors import DataError, UsageError
-from codecbench.links.files import from_json, load_link, pick_link, read_pairs, to_json, write_pairs
+from codecbench.links.files import from_json, load_link, pick_link, to_json
 from codecbench.links.model import FixedRateLink, Link, TcpRampLink, TraceLink
+from codecbench.links.pairs import read_pairs
 
 RAMP = TcpRampLink("a-link", round_trip_s=0.1, bandwidth_bit_per_s=8e6, description="of a test")
 
@@ -90,7 +91,7 @@ def test_files_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "l.json"
-    path.write_bytes(b"\xff\xfe{}")
+    path.write_bytes(b"\xff{}")
     with pytest.raises(DataError, match=r"l\.json cannot be read"):
         load_link(path)
     path.write_text("{")
@@ -98,32 +99,84 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         load_link(path)
 
 
-def test_pairs_come_back_from_their_file(tmp_path: Path) -> None:
-    write_pairs(tmp_path / "p.csv", [1, 2], [0.5, 1.25])
-    assert read_pairs(tmp_path / "p.csv") == ([1.0, 2.0], [0.5, 1.25])
-
-
-def test_the_published_columns_are_understood(tmp_path: Path) -> None:
-    path = tmp_path / "p.csv"
-    path.write_text("codec,payload_kib,network_ms\nraw,588.0,60.5\n")
-    assert read_pairs(path) == ([588.0 * 1024], [60.5])
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "needs a header with the columns bytes and ms"),
-        ("1,2\n3,4\n", "needs a header with the columns bytes and ms"),
-        ("bytes,ms\n1,2\n3,soon\n", "line 3: '3' and 'soon' are no size from 0 on and time above 0"),
-        ("bytes,ms\n1\n", "line 2: '1' and None are no size"),
-        ("bytes,ms\n1,0\n", "line 2"),
-        ("bytes,ms\nnan,1\n", "line 2"),
+        ('{"kind": "trace",\n"name": "a",\n"name": "b"}', "the key 'name' is there twice, line 2 and 3"),
+        ('{"kind": NaN}', "NaN is no number in JSON"),
+        ('{"kind": 1e400}', "the number 1e400 is too large"),
+        ('{"kind": 1' + "0" * 5000 + "}", "a number of 5001 digits is too large"),
+        ("[" * 100_000, "f is nested too deeply; make it with `codecbench link fit --out`"),
+        ('{"kind": ["trace"]}', "a link is an object whose kind is one of"),
+        ('{"kind": "background", "share": 0.1, "link": ' * 99, "is no JSON"),
+        (
+            '{"kind": "background", "share": 0.1, "link": ' * 99 + "{}" + "}" * 99,
+            "more than 16 links stand within each other",
+        ),
+        (
+            '{"kind": "fixed-rate", "name": "l", "bandwidth_bit_per_s": 1' + "0" * 300 + "}",
+            "must be a number above 0, 1e-09 to 1e+18, not 1000",
+        ),
+        ('{"kind": "fixed-rate", "name": "l", "bandwidth_bit_per_s": -8}', "must be a number above 0, not -8"),
+        ('{"kind": "trace", "name": "l", "times_ms": [1' + "0" * 300 + "]}", "has a time above 1000000000000 ms"),
     ],
 )
-def test_a_file_without_pairs_is_refused(tmp_path: Path, text: str, said: str) -> None:
-    path = tmp_path / "p.csv"
-    path.write_text(text)
-    with pytest.raises(DataError, match=said):
-        read_pairs(path)
-    with pytest.raises(DataError, match="cannot be read: No such file"):
-        read_pairs(tmp_path / "none.csv")
+def test_json_that_python_would_read_somehow_is_refused(text: str, said: str) -> None:
+    with pytest.raises(DataError) as caught:
+        from_json(text, "f")
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 300
+    assert "\n" not in str(caught.value)
+
+
+def test_a_link_file_may_have_a_mark_at_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "l.json"
+    for encoding in ("utf-8-sig", "utf-16"):
+        path.write_text(to_json(RAMP), encoding=encoding)
+        assert load_link(path) == RAMP
+    path.write_text(to_json(RAMP), encoding="utf-16-le")
+    with pytest.raises(DataError, match="bytes of value 0, so it is no text or UTF-16 without a mark"):
+        load_link(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"1\n2.5\n", "line 2: '2.5' is no time; a line is one whole number of ms"),
+        (b"1\r\n\r\n3\r\n", "line 2: '' is no time"),
+        (b"5\n7\n6\n", "line 3: '6' goes back in time, after 7; the lines must be in order"),
+        (b"0\n0\n", "has no length; its last line must be a time above 0"),
+        (b"", "has no length"),
+        (b"-1\n", "line 1: '-1' is no time"),
+        (b"1\n" + b"9" * 5000, "line 2: '9999"),
+        ("1\n\u0662\n".encode(), "line 2: '\u0662' is no time"),
+        (b"1\n\xff\n", "cannot be read: line 2 is not UTF-8; save the file as UTF-8"),
+    ],
+)
+def test_a_trace_that_is_none_names_the_line(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "t.trace"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        load_link(path)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+    assert len(str(caught.value)) < 300
+
+
+def test_a_folder_is_no_trace(tmp_path: Path) -> None:
+    (tmp_path / "d.trace").mkdir()
+    with pytest.raises(DataError, match=r"d\.trace cannot be read: Is a directory"):
+        load_link(tmp_path / "d.trace")
+
+
+def test_a_trace_of_one_line_and_of_other_line_ends(tmp_path: Path) -> None:
+    path = tmp_path / "t.trace"
+    path.write_bytes(b"\xef\xbb\xbf7")
+    assert load_link(path) == TraceLink("t", [7], description="Mahimahi trace t.trace, replayed")
+    path.write_bytes(b"1\r\n2\r3\n\n")
+    assert load_link(path) == TraceLink("t", [1, 2, 3], description="Mahimahi trace t.trace, replayed")
+
+
+def test_seconds_stay_finite_at_the_bounds_of_a_trace() -> None:
+    link = TraceLink("t", [10**12], opportunity_bytes=1e-9)
+    assert 0 < float(link.seconds(10**15)) < float("inf")

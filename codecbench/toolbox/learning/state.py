@@ -40,9 +40,12 @@ class State:
         try:
             tensors = load(state)
             about = json.loads(tensors.pop("about").numpy().tobytes())
-            return cls(about, dict(_joined(name, tensor) for name, tensor in tensors.items()))
-        except (SafetensorError, KeyError, ValueError) as error:
+            found = dict(_joined(name, tensor) for name, tensor in tensors.items())
+        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise ValueError(f"no state of a learned codec: {error}") from error
+        if not isinstance(about, dict):
+            raise ValueError("no state of a learned codec: it says nothing about itself")
+        return cls(about, found)
 
 
 def _split(name: str, tensor: Tensor) -> tuple[str, Tensor]:

@@ -40,12 +40,12 @@ from codecbench.errors import CodecbenchError, DataError, UsageError
 from codecbench.experiment.config import DEFAULT_WORKLOAD
 from codecbench.figures import catalogue as figure
 from codecbench.figures.drawing import Drawing
-from codecbench.files import write_file
 from codecbench.names import pick
 from codecbench.registry import codecs, manager, workloads
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record
 from codecbench.results.store import Store
+from codecbench.system.files import write_file
 from codecbench.tables import budget, reservations, training
 from codecbench.tables import curves as curves_table
 from codecbench.tables.budget import CHOICE_MARKS, Table, choice_marks

@@ -24,9 +24,9 @@ from codecbench.cli.options import (
 from codecbench.devices.profile import HOST, DeviceProfile, pick_device
 from codecbench.errors import UsageError
 from codecbench.experiment.config import DEFAULT_WORKLOAD
-from codecbench.files import require_writable, write_file
 from codecbench.names import pick
 from codecbench.registry import devices, manager, reference, workloads
+from codecbench.system.files import require_writable, write_file
 
 if TYPE_CHECKING:
     from codecbench.devices.layers import ModelLayers

@@ -12,8 +12,8 @@ from typer.core import TyperGroup
 
 from codecbench.cli.options import close_output, debugging, echo, show
 from codecbench.errors import CodecbenchError, UsageError
-from codecbench.files import reason_of
 from codecbench.names import suggestion
+from codecbench.system.files import reason_of
 
 INTERRUPTED = 130
 """The exit status of a command that was stopped: by Ctrl-C, SIGTERM or SIGHUP."""

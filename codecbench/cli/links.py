@@ -11,8 +11,8 @@ import typer
 from codecbench.cli.errors import CommandGroup
 from codecbench.cli.options import Plugins, check_file, check_milliseconds, echo, show
 from codecbench.errors import UsageError
-from codecbench.files import write_file
 from codecbench.registry import links, manager
+from codecbench.system.files import write_file
 
 if TYPE_CHECKING:
     from codecbench.links.fitting import LinkFit

@@ -14,7 +14,7 @@ from codecbench import __version__
 from codecbench.cli import authors, devices, figures, links, plan, report, run, tables
 from codecbench.cli.errors import INTERRUPTED, CommandGroup, one_line_errors
 from codecbench.cli.options import print_any_text, show
-from codecbench.stopping import stopped_by_signals
+from codecbench.system.stopping import stopped_by_signals
 
 STATUSES = (
     "Exit status: 0 where all went well, 1 where a cell, a fit or a check failed or no plan is feasible, 2 for a "

@@ -22,10 +22,10 @@ import typer
 from codecbench.devices.profile import HOST, pick_device
 from codecbench.errors import UsageError
 from codecbench.experiment.config import DEFAULT_WORKLOAD
-from codecbench.files import reason_of
 from codecbench.links.files import pick_link
 from codecbench.names import pick
 from codecbench.registry import devices, links, workloads
+from codecbench.system.files import reason_of
 
 if TYPE_CHECKING:
     import pluggy

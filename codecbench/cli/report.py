@@ -28,9 +28,9 @@ from codecbench.cli.options import (
 from codecbench.descriptions.catalogue import LocalCatalogue
 from codecbench.devices.profile import HOST
 from codecbench.errors import DataError
-from codecbench.files import require_writable, write_file
 from codecbench.names import counted, pick
 from codecbench.registry import manager
+from codecbench.system.files import require_writable, write_file
 
 DEFAULT_FILE = Path("report.html")
 

@@ -13,8 +13,8 @@ from string import Template
 
 from codecbench.codec import Codec
 from codecbench.errors import UsageError
-from codecbench.files import reason_of, replace_file
 from codecbench.registry import codecs, manager
+from codecbench.system.files import reason_of, replace_file
 
 LONGEST_NAME = 60
 """The most letters of a name: it becomes the name of files."""

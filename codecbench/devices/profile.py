@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 from codecbench.devices.layers import POOLS, RECURRENT, Layer
 from codecbench.errors import DataError, UsageError
 from codecbench.names import suggestion
-from codecbench.textfiles import decoded, parse_json
+from codecbench.system.textfiles import decoded, parse_json
 
 HOST = "host"
 """The reserved name of the machine of the records: its times are measured, so it has no profile."""

@@ -13,7 +13,7 @@ from codecbench.errors import UsageError
 from codecbench.names import suggestion
 from codecbench.registry import BESIDE_CONFIG
 from codecbench.results.points import guessed, read_arguments
-from codecbench.textfiles import decoded
+from codecbench.system.textfiles import decoded
 
 DEFAULT_WORKLOAD = "cifar10-resnet20"
 LONGEST_SHOWN = 80

@@ -15,8 +15,8 @@ from codecbench.figures import latency, network, rate
 from codecbench.figures.case_study import case_study
 from codecbench.figures.drawing import Drawing
 from codecbench.figures.style import freeze_layout, style
-from codecbench.files import reason_of
 from codecbench.names import pick
+from codecbench.system.files import reason_of
 
 FORMATS = ("svg", "pdf", "png")
 

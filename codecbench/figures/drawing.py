@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from codecbench.errors import DataError
 from codecbench.figures.style import style
 from codecbench.figures.svg import compact_svg
-from codecbench.files import write_file
+from codecbench.system.files import write_file
 from codecbench.tables.document import Cell, Document, Group, TableBlock
 
 if TYPE_CHECKING:

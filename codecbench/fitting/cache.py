@@ -10,7 +10,7 @@ from codecbench.descriptions.codec_info import CodecInfo
 from codecbench.errors import DataError
 from codecbench.fitting import states
 from codecbench.fitting.states import FittedState, PartialFit
-from codecbench.folders import make_folder
+from codecbench.system.folders import make_folder
 
 
 class StateCache:

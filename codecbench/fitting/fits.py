@@ -17,7 +17,7 @@ from codecbench.fitting.cache import StateCache
 from codecbench.fitting.fitter import Fitter
 from codecbench.fitting.states import FittedState
 from codecbench.results.cell import sample_set_id
-from codecbench.stopping import check_stopped
+from codecbench.system.stopping import check_stopped
 from codecbench.workers.codec_client import CodecClient
 from codecbench.workers.forks import CodecProcesses
 

@@ -10,8 +10,8 @@ from codecbench.codec import TensorSpec
 from codecbench.descriptions.codec_info import CodecInfo
 from codecbench.descriptions.data_hash import spread_positions
 from codecbench.fitting.states import FittedState, PartialFit
-from codecbench.folders import temporary_folder
 from codecbench.measure import cores
+from codecbench.system.folders import temporary_folder
 from codecbench.workers.client import FitClient
 from codecbench.workers.closing import Closing
 from codecbench.workers.pair import Pair

@@ -22,8 +22,8 @@ from typing import Any
 
 from codecbench.descriptions.codec_info import CodecInfo
 from codecbench.errors import DataError, PluginError
-from codecbench.files import replace_file
 from codecbench.results.cell import digest
+from codecbench.system.files import replace_file
 
 STATES = "states"
 """The folder of fitted states in a cache folder."""

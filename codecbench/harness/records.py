@@ -29,7 +29,7 @@ from codecbench.results.record import (
 )
 from codecbench.results.statistics import payload_summary, summarise_choice, summarise_task, undefined_reason
 from codecbench.results.store import Store
-from codecbench.stopping import check_stopped
+from codecbench.system.stopping import check_stopped
 from codecbench.workload import Metric, SampleId, Subset
 
 OUTCOMES = ("numerator", "denominator", "uncompressed_numerator", "uncompressed_denominator")

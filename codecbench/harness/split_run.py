@@ -15,7 +15,6 @@ from codecbench.experiment.cells import PlannedCell, Reporter
 from codecbench.experiment.config import RunConfig
 from codecbench.experiment.grid import Grid
 from codecbench.fitting.fits import Fits
-from codecbench.folders import temporary_folder
 from codecbench.harness.accuracy import AccuracyPass, ChunkActivations, chunk_activations
 from codecbench.harness.chunks import GB, SHARES, chunks_of, drawn_positions
 from codecbench.harness.provenance import RunProvenance
@@ -27,7 +26,8 @@ from codecbench.harness.timing import Failure, TimingPass
 from codecbench.results.digests import DIGESTED_SAMPLES
 from codecbench.results.repeats import NOT_CARRIED
 from codecbench.results.store import Store
-from codecbench.stopping import check_stopped
+from codecbench.system.folders import temporary_folder
+from codecbench.system.stopping import check_stopped
 from codecbench.workers.answers import Outcomes
 from codecbench.workers.forks import CodecProcesses
 from codecbench.workers.pair import Pair

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.codec import Codec, TensorSpec
 from codecbench.errors import DataError, PluginError, one_line
-from codecbench import textfiles
-from codecbench.files import reason_of, replace_file
 from codecbench.kit.cases import KitCase, to_tensor
 from codecbench.registry import FILE_PREFIX, source_of
 from codecbench.results.cell import file_label, slug
+from codecbench.system import textfiles
+from codecbench.system.files import reason_of, replace_file
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from codecbench.errors import DataError, UsageError
-from codecbench.files import write_file
 from codecbench.links.model import BackgroundLink, FixedRateLink, Link, TcpRampLink, TraceLink
 from codecbench.links.pairs import read_pairs
 from codecbench.names import pick, suggestion
-from codecbench.textfiles import parse_json, read_text
+from codecbench.system.files import write_file
+from codecbench.system.textfiles import parse_json, read_text
 
 __all__ = [
     "KINDS", "TRACE_ENDINGS", "from_json", "load_link", "pick_link", "read_pairs", "to_json", "write_pairs",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codecbench.errors import DataError, UsageError
-from codecbench.textfiles import lines_of, read_text
+from codecbench.system.textfiles import lines_of, read_text
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codecbench.errors import DataError
-from codecbench.textfiles import lines_of, read_text
+from codecbench.system.textfiles import lines_of, read_text
 
 BYTES_COLUMNS = {"bytes": 1, "payload_bytes": 1, "kib": 1024, "payload_kib": 1024}
 """Names of columns with message sizes, and the bytes of their unit."""

@@ -13,8 +13,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from codecbench.errors import UsageError
-from codecbench.files import write_file
 from codecbench.results.record import Record
+from codecbench.system.files import write_file
 
 ENDINGS = (".csv", ".parquet")
 

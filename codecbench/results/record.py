@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from codecbench.errors import DataError
-from codecbench.files import without_mark
 from codecbench.results.cell import digest as canonical_digest
+from codecbench.system.files import without_mark
 from codecbench.workload import Subset
 
 SCHEMA = 4

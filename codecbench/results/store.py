@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.devices.layers import ModelLayers
 from codecbench.errors import DataError, UsageError
-from codecbench.files import reason_of, replace_file
 from codecbench.results.cell import CellKey
 from codecbench.results.record import Record, Samples, parse
-from codecbench.textfiles import decoded
+from codecbench.system.files import reason_of, replace_file
+from codecbench.system.textfiles import decoded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -254,7 +254,7 @@ class Store:
 def _read(path: Path) -> Record:
     try:
         text = decoded(path.read_bytes())
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}); delete it and run again") from error
     return parse(text, str(path))
 

@@ -14,8 +14,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
-from codecbench import folders
 from codecbench.measure import memory_bytes
+from codecbench.system import folders
 from codecbench.workers.protocol import Role
 from codecbench.workload import data_folders
 

@@ -18,7 +18,7 @@ from support.cli import STEADY, TINY_WORKLOAD, Cli, Ended, put
 from support.paths import DOCS
 
 import codecbench
-from codecbench.stopping import stopped_by_signals
+from codecbench.system.stopping import stopped_by_signals
 
 # --- help and names -------------------------------------------------------------------------------------------------
 

@@ -37,7 +37,7 @@ from codecbench.harness.timing import TimingPass
 from codecbench.registry import resolve
 from codecbench.results.record import SCHEMA, NewerSchemaError
 from codecbench.results.store import Store
-from codecbench.stopping import stopped_by_signals
+from codecbench.system.stopping import stopped_by_signals
 
 # --- what is measured again -----------------------------------------------------------------------------------------
 

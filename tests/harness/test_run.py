@@ -144,7 +144,7 @@ def test_a_full_disk_keeps_earlier_records_and_the_run_goes_on_later(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr("codecbench.files.os.fsync", fsync)
+        patch.setattr("codecbench.system.files.os.fsync", fsync)
         with pytest.raises(DataError, match="the disk is full; earlier records are kept, so run the same"):
             run(tmp_path, "steady")
     assert len(files_of(tmp_path, ".parquet")) == 2

@@ -14,10 +14,10 @@ import pytest
 from support.factories import make_record, make_samples
 
 from codecbench.errors import DataError, UsageError
-from codecbench.files import replace_file
 from codecbench.results.cell import CellKey
 from codecbench.results.record import Record
 from codecbench.results.store import Store
+from codecbench.system.files import replace_file
 
 PARTIAL = {"source_hash": "a", "weights_hash": "b"}
 
@@ -297,7 +297,7 @@ def full_disk(number: int) -> Any:
 def test_a_failed_write_loses_nothing(store: Store, monkeypatch: pytest.MonkeyPatch, number: int, cause: str) -> None:
     record = put(store)
     before = {name: (store.out / name).read_bytes() for name in files(store)}
-    monkeypatch.setattr("codecbench.files.os.fsync", full_disk(number))
+    monkeypatch.setattr("codecbench.system.files.os.fsync", full_disk(number))
     with pytest.raises(DataError, match=rf"cannot write .*\.json: {cause}.*; earlier records are kept"):
         store.write(key_of(record), record.model_copy(update={"reason": "new"}))
     with pytest.raises(DataError, match=r"cannot write .*\.parquet"):

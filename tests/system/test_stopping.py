@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from codecbench.errors import WorkerDied
-from codecbench.stopping import Stopped, check_stopped, stopped_by_signals
+from codecbench.system.stopping import Stopped, check_stopped, stopped_by_signals
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

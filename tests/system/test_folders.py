@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from codecbench.errors import DataError
-from codecbench.folders import LOCK
+from codecbench.system.folders import LOCK
 
 MAKES = """
 import sys
-from codecbench.folders import make_folder
+from codecbench.system.folders import make_folder
 folder = make_folder("scratch")
 (folder / "activations").write_bytes(bytes(1000))
 print(folder, flush=True)
@@ -107,7 +107,7 @@ def test_a_folder_that_was_cleared_away_is_made_again(tmp_path: Path) -> None:
 
 
 def test_no_room_for_temporary_folders_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    from codecbench import folders
+    from codecbench.system import folders
 
     def full(*_arguments: object, **_options: object) -> str:
         raise OSError(28, "No space left on device")

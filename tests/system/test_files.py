@@ -11,11 +11,9 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from codecbench.errors import DataError, UsageError
-from codecbench.files import read_text, replace_file, require_writable, write_file
+from codecbench.system.files import replace_file, require_writable, write_file
 
 
 class Killed(BaseException):
@@ -130,11 +128,3 @@ def test_a_file_that_is_read_only_is_not_replaced(tmp_path: Path, monkeypatch: p
         with pytest.raises(UsageError, match=r"\(Permission denied\); choose another file"):
             attempt(path)
     assert path.read_text() == "mine"
-
-
-@given(text=st.text(), mark=st.booleans())
-def test_a_byte_order_mark_is_passed_over(tmp_path_factory: pytest.TempPathFactory, text: str, mark: bool) -> None:
-    path = tmp_path_factory.getbasetemp() / "marked"
-    text = text.removeprefix("\ufeff")
-    path.write_bytes((b"\xef\xbb\xbf" if mark else b"") + text.encode())
-    assert read_text(path) == text

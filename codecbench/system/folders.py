@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from codecbench.errors import DataError
-from codecbench.files import reason_of
+from codecbench.system.files import reason_of
 
 PREFIX = "codecbench-"
 LOCK = "codecbench.lock"

@@ -1,0 +1,1 @@
+"""What codecbench asks of the operating system: files, temporary folders and signals."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
@@ -39,10 +40,9 @@ from codecbench.workload import Subset
 class Run:
     """One run of a configuration, as a context manager: `plan()` lists its cells, `execute()` does the work.
 
-    `points` are operating points of codecs by name, which replace the configuration's codecs.
-
-    Entering it starts the processes that are asked about plugins and workload, leaving it ends all processes. Entering
-    raises UsageError, PluginError or DataError if the configuration does not fit the plugins and the data.
+    `points` are operating points of codecs by name, which replace the configuration's codecs. Entering it starts the
+    processes that are asked about plugins and workload, leaving it ends all processes. Entering raises UsageError,
+    PluginError or DataError if the configuration does not fit the plugins and the data.
     """
 
     def __init__(self, config: RunConfig, reporter: Reporter, points: Mapping[str, Point] | None = None) -> None:
@@ -78,6 +78,21 @@ class Run:
         assert self.catalogue.isolation is not None
         return self.catalogue.isolation
 
+    @cached_property
+    def provenance(self) -> RunProvenance:
+        """The provenance of the records that this run makes."""
+        return RunProvenance(
+            self.config, self.workload, data_hash=self._data_hash(), test_samples=self.grid.counts["test"]
+        )
+
+    @cached_property
+    def earlier(self) -> EarlierResults:
+        """The results that are in the folder."""
+        return EarlierResults(
+            self.store, self.provenance, self.reporter, choice_samples=self.grid.counts["choice"],
+            fresh=self.config.fresh,
+        )  # fmt: skip
+
     @property
     def sample_sets(self) -> Mapping[Subset, str]:
         """The identifiers of the sample sets that are scored."""
@@ -100,15 +115,7 @@ class Run:
 
         Raises CodecbenchError if the run cannot continue.
         """
-        cells = self.plan()
-        self.provenance = RunProvenance(
-            self.config, self.workload, data_hash=self._data_hash(), test_samples=self.grid.counts["test"]
-        )
-        self.earlier = EarlierResults(
-            self.store, self.provenance, self.reporter, choice_samples=self.grid.counts["choice"],
-            fresh=self.config.fresh,
-        )  # fmt: skip
-        todo, summary = self.earlier.missing(cells)
+        todo, summary = self.earlier.missing(self.plan())
         self.catalogue.close()  # the plugins have said all
         self.reporter.plan(len(todo))
         if todo and self.isolation.advice:

@@ -52,7 +52,7 @@ def lines_of(text: str) -> list[str]:
 def parse_json(text: str, label: str, cure: str) -> Any:
     """Return the value of a JSON text. Raises DataError, which begins with the label and ends with the cure.
 
-    Stricter than Python: no key is there twice, and a number is finite.
+    Stricter than Python: no key is there twice, and a number is finite. A byte-order mark is passed over.
     """
 
     def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -64,7 +64,11 @@ def parse_json(text: str, label: str, cure: str) -> Any:
 
     try:
         return json.loads(
-            text, object_pairs_hook=once, parse_constant=_not_finite, parse_float=_float, parse_int=_integer
+            text.removeprefix("\ufeff"),
+            object_pairs_hook=once,
+            parse_constant=_not_finite,
+            parse_float=_float,
+            parse_int=_integer,
         )
     except RecursionError as error:
         raise DataError(f"{label} is nested too deeply; {cure}") from error

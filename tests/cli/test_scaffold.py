@@ -124,7 +124,7 @@ def test_the_first_file_goes_where_the_second_cannot_be_written(tmp_path, monkey
 
     with monkeypatch.context() as patch:
         patch.setattr("codecbench.cli.scaffold.TEST.substitute", fail, raising=False)
-        with pytest.raises(UsageError, match="No space left on device"):
+        with pytest.raises(UsageError, match="the disk is full"):
             new_codec("mine", tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -52,10 +52,10 @@ class Grid:
     def _counts(self) -> dict[Subset, int]:
         sample_ids = self.workload.sample_ids
         limit, available = self.config.sample_limit, len(sample_ids["test"])
-        if limit is not None and limit > available:
+        if limit is not None and limit > available and self.config.samples is not None:
             fetch = f"; run 'codecbench data get {self.workload.dataset}' for more" if self.workload.dataset else ""
             raise UsageError(f"--samples {limit}: workload {self.workload.name!r} has {available} test samples{fetch}")
-        test = available if limit is None else limit
+        test = available if limit is None else min(limit, available)
         choice = self.config.choice_samples(test, len(sample_ids["choice"]))
         return dict(zip(SCORED, (test, choice), strict=True))
 

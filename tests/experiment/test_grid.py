@@ -91,6 +91,12 @@ def test_a_whole_number_is_the_same_point_as_its_fraction(tmp_path: Path, shared
     assert repr(cell.key.point["scale"]) == "1.0"
 
 
+def test_a_preset_takes_the_samples_that_are_there(tmp_path: Path, shared: KeptProcesses) -> None:
+    """Nobody asked for its 500."""
+    cells = planned(configured(tmp_path, "steady:bits=16", samples=None, preset="quick"))
+    assert {cell.key.sample_set.rpartition("-")[0] for cell in cells} == {"test-64"}
+
+
 def test_more_samples_than_there_are(tmp_path: Path, shared: KeptProcesses) -> None:
     with pytest.raises(UsageError, match=r"^--samples 65: workload 'tiny' has 64 test samples$"):
         planned(configured(tmp_path, samples=65))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import tomllib
@@ -81,6 +82,40 @@ def test_the_page_on_records_lists_every_field_once() -> None:
 
 
 CORE = ROOT / "codecbench"
+
+
+def texts_of(tree: ast.AST) -> Iterator[str]:
+    """Every text in a module; what an f-string fills in is a gap."""
+    inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(part.value if isinstance(part, ast.Constant) else GAP for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inner:
+            yield node.value
+
+
+GAP = "\0"
+STANDS_FOR_ANYTHING = re.compile(
+    r"\.\.\.(?=[ ,;:)`]|$)|\b(?:FILE|FOLDER|NAME|WER|[NXY])\b(?:\.json)?|\((?:the disk|Perm|No such)[^)]*\)"
+)
+
+
+def test_the_messages_on_the_page_on_troubles_are_those_of_the_program() -> None:
+    text = (ROOT / "docs" / "guides" / "troubles.md").read_text()
+    messages = [
+        found for row in re.findall(r"^\| (`.*?`) \|", text, re.MULTILINE) for found in re.findall(r"`([^`]*)`", row)
+    ]
+    assert len(messages) > 30
+    said = [
+        part
+        for path in CORE.rglob("*.py")
+        for whole in texts_of(ast.parse(path.read_text()))
+        for part in whole.split(GAP)
+    ]
+    for message in messages:
+        for piece in STANDS_FOR_ANYTHING.split(message):
+            piece = piece.strip(" ,;:()")
+            assert len(piece) < 8 or any(piece in part for part in said), f"no message says {piece!r}"
 
 
 def mapped() -> set[str]:

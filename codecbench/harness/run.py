@@ -115,7 +115,8 @@ class Run:
 
         Raises CodecbenchError if the run cannot continue.
         """
-        todo, summary = self.earlier.missing(self.plan())
+        cells = self.plan()
+        todo, summary = self.earlier.missing(cells)
         self.catalogue.close()  # the plugins have said all
         self.reporter.plan(len(todo))
         if todo and self.isolation.advice:

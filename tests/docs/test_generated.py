@@ -51,7 +51,9 @@ def keyed(split: str, codec: str, point: dict[str, Any] | None = None, **options
     return make_record(split, codec, point, workload="cifar10-resnet20", **options)
 
 
+@pytest.mark.slow
 def test_every_generated_part_of_this_project_is_current() -> None:
+    """`.ci/run` asks for the same by `docs/generate.py --check`."""
     assert [str(page.relative_to(ROOT)) for page in generate.stale(ROOT)] == [], "run python docs/generate.py"
 
 

@@ -280,7 +280,9 @@ def exists(out: Path, ending: str) -> bool:
     return any(True for _ in out.rglob(f"*{ending}"))
 
 
-@pytest.mark.parametrize("moment", [pytest.param(".lock", marks=pytest.mark.slow), ".parquet", ".json"])
+@pytest.mark.parametrize(
+    "moment", [pytest.param(".lock", marks=pytest.mark.slow), ".parquet", pytest.param(".json", marks=pytest.mark.slow)]
+)
 def test_a_killed_run_goes_on_where_it_was(
     tmp_path: Path, undisturbed: tuple[dict[str, Any], float], moment: str
 ) -> None:

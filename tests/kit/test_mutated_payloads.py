@@ -28,7 +28,7 @@ from codecbench.kit.runner import Kit
 from codecbench.kit.trial import Trial
 from codecbench.registry import load_file
 
-FAST_PAYLOADS = 200
+FAST_PAYLOADS = 100
 """For a codec, in every run of the tests."""
 FAST_PAYLOADS_BY_CODEC = {"cs-generative": 4}
 """For codecs whose decode takes long: this one's runs a network backwards."""

@@ -154,6 +154,16 @@ def test_an_input_that_does_not_fit_the_spec(array: Any, spec: TensorSpec, reaso
     assert fault.startswith(reason)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1.0, 2.0, 0.5, -1 / 255, 256 / 255])
+@pytest.mark.parametrize("at", [0, 2, 4])
+def test_one_wrong_value_in_a_batch_of_pictures_is_found_where_it_is(value: float, at: int) -> None:
+    batch = [np.full((3, 8, 8), level / 255, np.float32) for level in (0, 255, 128, 7, 200)]
+    assert checked(inputs=lambda *_: batch).inputs("test", range(10, 15)) == batch
+    batch[at][1, 2, 3] = value
+    mistake = refused(checked(inputs=lambda *_: batch).inputs, "test", range(10, 15))
+    assert mistake.startswith(f"inputs('test', ...) at position {10 + at}: {input_fault(batch[at], IMAGE)}")
+
+
 @given(st.integers(0, 255), st.sampled_from(["divided", "multiplied", "from float64", "from float16"]))
 def test_a_picture_may_have_been_divided_in_any_way(level: int, how: str) -> None:
     value = {

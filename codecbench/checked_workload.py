@@ -62,12 +62,12 @@ class CheckedWorkload:
     def training_s(self) -> float | None:
         """Seconds of the training of the model, or None."""
         with self.calling("training_s"):
-            seconds: object = self.workload.training_s
+            seconds: Any = self.workload.training_s
         if seconds is None:
             return None
-        if not _is_real(seconds) or not 0 <= float(seconds) < math.inf:  # type: ignore[arg-type]
+        if not _is_real(seconds) or not 0 <= float(seconds) < math.inf:
             self.refuse("training_s", f"training_s is {_shown(seconds)}; return a number of seconds, or None")
-        return float(seconds)  # type: ignore[arg-type]
+        return float(seconds)
 
     def build_model(self) -> nn.Module:
         """Return the trained model in evaluation mode."""
@@ -110,12 +110,12 @@ class CheckedWorkload:
         import numpy as np
 
         with self.calling("inputs"):
-            found: object = self.workload.inputs(subset, positions)
-            count = len(found)  # type: ignore[arg-type]
+            found: Any = self.workload.inputs(subset, positions)
+            count = len(found)
         if count != len(positions):
             self.refuse("inputs", f"inputs({subset!r}, ...) gave {count} samples for {len(positions)} positions")
         with self.calling("inputs"):
-            arrays = [np.asarray(sample) for sample in found]  # type: ignore[attr-defined]
+            arrays = [np.asarray(sample) for sample in found]
         if _are_pictures(arrays, self.input_spec):
             return arrays
         for position, array in zip(positions, arrays, strict=True):
@@ -135,8 +135,8 @@ class CheckedWorkload:
     def score(self, output: tuple[NDArray[Any], ...], target: Any) -> tuple[float, float]:
         """Return the metric's numerator and denominator for one sample."""
         with self.calling("score"):
-            found: object = self.workload.score(output, target)
-        pair = [_plain(value) for value in found] if _is_sequence(found) else []  # type: ignore[attr-defined]
+            found: Any = self.workload.score(output, target)
+        pair = [_plain(value) for value in found] if _is_sequence(found) else []
         if len(pair) != 2 or not all(_is_real(value) for value in pair):
             self.refuse("score", f"score gave {_shown(found)}; return a numerator and a denominator, two numbers")
         with self.calling("score"):
@@ -190,7 +190,8 @@ def workload_class_fault(kind: type[Workload]) -> str | None:
 
     if kind.__abstractmethods__:
         return refused(", ".join(sorted(kind.__abstractmethods__)), "is not defined")
-    metric, splits, budget = (getattr(kind, name, None) for name in ("metric", "default_splits", "budget"))
+    metric, splits = getattr(kind, "metric", None), getattr(kind, "default_splits", None)
+    budget: Any = getattr(kind, "budget", None)
     if not isinstance(metric, Metric):
         return refused("metric", f"is {_shown(metric)}; set a Metric")
     if not isinstance(metric.name, str) or not isinstance(metric.unit, str):
@@ -199,7 +200,7 @@ def workload_class_fault(kind: type[Workload]) -> str | None:
         return refused("metric", f"has the scale {_shown(metric.scale)}; give a number")
     if not isinstance(splits, (tuple, list)) or not splits or not all(isinstance(split, str) for split in splits):
         return refused("default_splits", f'is {_shown(splits)}; give a tuple of names like ("input",)')
-    if not _is_real(budget) or isinstance(budget, bool) or not 0 <= float(budget) < math.inf:  # type: ignore[arg-type]
+    if not _is_real(budget) or isinstance(budget, bool) or not 0 <= float(budget) < math.inf:
         return refused("budget", f"is {_shown(budget)}; give a number of at least 0, in the metric's unit")
     if not isinstance(kind.dataset, str | None):
         return refused("dataset", f"is {_shown(kind.dataset)}; give a name, or None")
@@ -245,7 +246,7 @@ def _are_pictures(arrays: Sequence[NDArray[Any]], spec: TensorSpec) -> bool:
     return bool((levels <= PICTURE_TOLERANCE).all())
 
 
-def _identifier(value: object) -> SampleId | None:
+def _identifier(value: Any) -> SampleId | None:
     """Return an identifier as Python's integer or text; None for anything else."""
     if isinstance(value, str):
         try:
@@ -256,7 +257,7 @@ def _identifier(value: object) -> SampleId | None:
     if isinstance(value, bool):
         return None
     try:
-        found = operator.index(value)  # type: ignore[arg-type]
+        found = operator.index(value)
     except TypeError:
         return None
     return found if found in _INT64 else None

@@ -1,4 +1,4 @@
-"""What records must agree in to stand in one table: weights, source and data of the workload, and a codec's source.
+"""Groups records that may stand in one table: of equal weights, workload source and data, and codec source.
 
 A record written before schema 4 says nothing of the workload's source and data: unknown equals unknown, nothing else.
 """

@@ -98,7 +98,7 @@ _PLAIN = {
     "\N{LEFT SINGLE QUOTATION MARK}": "'", "\N{RIGHT SINGLE QUOTATION MARK}": "'",
     "\N{LEFT DOUBLE QUOTATION MARK}": '"', "\N{RIGHT DOUBLE QUOTATION MARK}": '"', "\N{BULLET}": "*",
 }  # fmt: skip
-"""What stands for characters that a terminal lacks; for others, the letters that Unicode says they are made of."""
+"""Replacements for characters that a terminal lacks. Others become the letters that Unicode composes them of."""
 
 
 def show(text: str) -> None:

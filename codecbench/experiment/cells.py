@@ -59,33 +59,34 @@ class PlannedCell:
         return " ".join(filter(None, (self.key.split, self.key.codec, point_label(self.key.point))))
 
 
-@dataclass
-class Summary:
-    """The counts of a run: cells by status, `present` ones with a current record, and `stale` ones measured again.
+@dataclass(kw_only=True)
+class _Failures:
+    """A line for each failure in `failures`, and in `frames` the lines of the plugin's own code of those with some."""
 
-    `failures` has a line for each failed cell, `frames` the lines of the plugin's own code of those that have some.
-    """
-
-    ok: int = 0
-    skipped: int = 0
-    failed: int = 0
-    present: int = 0
-    stale: int = 0
     failures: list[str] = field(default_factory=list)
     frames: dict[str, Sequence[str]] = field(default_factory=dict)
 
     def add_failure(self, line: str, frames: Sequence[str]) -> None:
-        """Add the line of a failed cell."""
+        """Add the line of a failure."""
         self.failures.append(line)
         if frames:
             self.frames[line] = frames
 
 
 @dataclass
-class FitSummary:
-    """The counts of fits: fitted now, present already, and a line for each failure; `frames` as in `Summary`."""
+class Summary(_Failures):
+    """The counts of a run: cells by status, `present` ones with a current record, and `stale` ones measured again."""
+
+    ok: int = 0
+    skipped: int = 0
+    failed: int = 0
+    present: int = 0
+    stale: int = 0
+
+
+@dataclass
+class FitSummary(_Failures):
+    """The counts of fits: fitted now, and present already."""
 
     fitted: int = 0
     present: int = 0
-    failures: list[str] = field(default_factory=list)
-    frames: dict[str, Sequence[str]] = field(default_factory=dict)

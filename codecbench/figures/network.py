@@ -54,7 +54,7 @@ class _Sent:
 
 @dataclass(frozen=True)
 class _Sizes:
-    """What crosses at each split: the raw tensor, and the smallest payload within the budget."""
+    """The sizes and times of the raw tensor and of the smallest payload within the budget, by split."""
 
     raw: dict[str, _Sent]
     coded: dict[str, _Sent]

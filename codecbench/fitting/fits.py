@@ -83,8 +83,7 @@ class Fits:
             except (DataError, PluginError):  # the workload's, not the codec's
                 raise
             except CodecbenchError as error:
-                summary.failures.append(f"{cell.label}: {error}")
-                summary.frames[summary.failures[-1]] = error.frames
+                summary.add_failure(f"{cell.label}: {error}", error.frames)
                 self.reporter.finish("failed", f"{cell.label}: {error}")
         return summary
 

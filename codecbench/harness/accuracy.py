@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +60,18 @@ class ChunkActivations:
     shapes: Mapping[SampleBatch, Shapes]
     targets: Mapping[SampleBatch, bytes]
 
+    @cached_property
+    def finite(self) -> Mapping[SampleBatch, Sequence[bool]]:
+        """Whether each activation of a batch holds neither an infinity nor NaN; found once for all cells."""
+        return {batch: [is_finite(tensor) for tensor in self.of(batch)] for batch in self.chunk.batches}
+
     def rows(self, batch: SampleBatch) -> range:
         """The rows of a batch in the file."""
         return range(batch.first - self.chunk.first, batch.end - self.chunk.first)
 
     def all_finite(self) -> bool:
         """Return True if no activation of the chunk has an infinity or NaN."""
-        return all(is_finite(tensor) for batch in self.chunk.batches for tensor in self.of(batch))
+        return all(all(finite) for finite in self.finite.values())
 
     def of(self, batch: SampleBatch) -> list[NDArray[Any]]:
         """Return views of the activations of a batch."""
@@ -197,8 +203,8 @@ class AccuracyPass:
                 if position in self.seen:
                     scored.see(position, payload, tensor, keep=self.seen[position])
         exact = [_equal_bytes(*both) for both in zip(originals, decoded, strict=True)]
-        for original, tensor in zip(originals, decoded, strict=True):
-            fault = not_finite_fault(tensor, original)
+        for original, tensor, is_exact in zip(originals, decoded, exact, strict=True):
+            fault = None if is_exact else not_finite_fault(tensor, original)
             if fault is not None:
                 raise CodecFailure(fault, code=FailureCode.NOT_FINITE)
         columns = self._columns(scored.cell, batch, sizes, encoded.bound_bytes)
@@ -234,13 +240,11 @@ class AccuracyPass:
         """Hand a batch to the tail; meanwhile, compare its pictures with the originals."""
         rows = activations.rows(batch)
         exact = columns.pop("exact")
-        # `_decode` has compared the others with their originals.
-        finite = [is_finite(tensor) for tensor in activations.of(batch)]
 
         def send(edge: EdgeClient) -> None:
             edge.start_score(
                 opened.decoded, rows.start, shapes, targets=activations.targets[batch],
-                exact=(exact & self.skip_exact).tolist(), finite=finite,
+                exact=(exact & self.skip_exact).tolist(), finite=activations.finite[batch],
                 full_model=Outcomes(columns["uncompressed_numerator"], columns["uncompressed_denominator"]),
             )  # fmt: skip
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from codecbench.errors import DataError
 from codecbench.results.cell import digest as canonical_digest
-from codecbench.system.files import without_mark
+from codecbench.system.textfiles import without_mark
 from codecbench.workload import Subset
 
 SCHEMA = 4

@@ -1,1 +1,1 @@
-"""What codecbench asks of the operating system: files, temporary folders and signals."""
+"""Files, temporary folders, signals, and texts that users write."""

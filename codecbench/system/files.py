@@ -70,11 +70,6 @@ def require_writable(
     raise raises(f"cannot write {path} ({reason}); {advice}")
 
 
-def without_mark(text: str) -> str:
-    """Return a text without the byte-order mark that it may begin with."""
-    return text.removeprefix("\ufeff")
-
-
 def reason_of(error: OSError) -> str:
     """Return why the system refused, for a message of one line."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -44,6 +44,11 @@ def decoded(content: bytes) -> str:
     return text
 
 
+def without_mark(text: str) -> str:
+    """Return a text without the byte-order mark that it may begin with."""
+    return text.removeprefix("\ufeff")
+
+
 def lines_of(text: str) -> list[str]:
     """Return the lines of a text as editors count them: they end with LF, CRLF or CR."""
     return [line.removesuffix("\n") for line in io.StringIO(text, newline=None)]
@@ -64,7 +69,7 @@ def parse_json(text: str, label: str, cure: str) -> Any:
 
     try:
         return json.loads(
-            text.removeprefix("\ufeff"),
+            without_mark(text),
             object_pairs_hook=once,
             parse_constant=_not_finite,
             parse_float=_float,

@@ -78,10 +78,10 @@ def test_layers_of_another_model_predict_nothing(side: str) -> None:
     profile, record = make_profile("slow", layer_s=0.01, general=4.0), make_record()
     for known in ("", record.provenance.weights_hash):
         layers = {"toy": replace(make_layers(), weights_sha256=known)}
-        assert latency_of(record, Scenario(LINK, **{side: profile}, layers=layers)).predicted  # type: ignore[arg-type]
+        assert latency_of(record, Scenario(LINK, **{side: profile}, layers=layers)).predicted  # type: ignore[arg-type] - a side by its name
     layers = {"toy": replace(make_layers(), weights_sha256="e" * 64)}
     with pytest.raises(UsageError, match=r"are of another model \(weights eeeeeeee\) than these records .*11111111"):
-        latency_of(record, Scenario(LINK, **{side: profile}, layers=layers))  # type: ignore[arg-type]
+        latency_of(record, Scenario(LINK, **{side: profile}, layers=layers))  # type: ignore[arg-type] - a side by its name
 
 
 def test_local_is_head_and_tail_of_the_shallowest_split() -> None:

@@ -90,7 +90,7 @@ def altered(draw: st.DrawFn, values: Any) -> bytes:
 
 
 def command(*words: str | Path) -> Ended:
-    """How a command ends. It must not be by an internal error, nor by more than a line on standard error."""
+    """Run a command and return how it ended: not by an internal error, and an error takes one line."""
     status, out, err = 0, io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
@@ -200,7 +200,7 @@ def test_descriptions_of_layers(tmp_path: Path, data: st.DataObject) -> None:
 
 
 class Marks:
-    """What it is pickled as makes a file when it is loaded."""
+    """An object whose pickle, when it is loaded, makes a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

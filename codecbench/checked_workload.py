@@ -132,15 +132,17 @@ class CheckedWorkload:
             self.refuse("targets", f"targets({subset!r}, ...) gave {len(found)} targets for {len(positions)} positions")
         return found
 
-    def score(self, output: tuple[NDArray[Any], ...], target: Any) -> tuple[float, float]:
-        """Return the metric's numerator and denominator for one sample."""
+    def scores(self, outputs: Sequence[tuple[NDArray[Any], ...]], targets: Sequence[Any]) -> list[tuple[float, float]]:
+        """Return the metric's numerator and denominator for each sample."""
+        score = self.workload.score
         with self.calling("score"):
-            found: Any = self.workload.score(output, target)
+            return [self._checked_score(score(*sample)) for sample in zip(outputs, targets, strict=True)]
+
+    def _checked_score(self, found: Any) -> tuple[float, float]:
         pair = [_plain(value) for value in found] if _is_sequence(found) else []
         if len(pair) != 2 or not all(_is_real(value) for value in pair):
             self.refuse("score", f"score gave {_shown(found)}; return a numerator and a denominator, two numbers")
-        with self.calling("score"):
-            return float(pair[0]), float(pair[1])
+        return float(pair[0]), float(pair[1])
 
     def calling(self, method: str, step: str = "") -> AbstractContextManager[None]:
         """Return `workload_call` for this workload."""

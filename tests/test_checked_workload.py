@@ -47,7 +47,7 @@ def test_sound_answers_pass_unchanged() -> None:
     assert sound.training_ids() == tuple(range(40))
     assert all(map(np.array_equal, sound.inputs("fit", [3, 1]), plain.inputs("fit", [3, 1])))
     assert sound.targets("test", [0, 1]) == plain.targets("test", [0, 1])
-    assert sound.score((np.array([0.0, 1.0]),), 1) == (1.0, 1.0)
+    assert sound.scores([(np.array([0.0, 1.0]),)], [1]) == [(1.0, 1.0)]
     assert not sound.build_model().training
 
 
@@ -62,7 +62,7 @@ def test_what_a_workload_raises_is_said_with_the_line_where_it_did() -> None:
     with pytest.raises(DataError) as caught:
         checked(inputs=inputs).inputs("test", [0])
     assert str(caught.value) == f"workload 'tiny' ({__file__}, line {line}): inputs raised KeyError: 'pixels'"
-    assert refused(checked(score=score).score, (), 0) == "score raised SystemExit: no"
+    assert refused(checked(score=score).scores, [()], [0]) == "score raised SystemExit: no"
 
 
 def test_an_error_that_is_made_for_users_passes_unchanged() -> None:
@@ -97,7 +97,7 @@ def test_a_constructor_that_raises_is_the_workloads() -> None:
     ],
 )
 def test_a_score_is_two_numbers(answer: Any, mistake: str) -> None:
-    assert refused(checked(score=lambda *_: answer).score, (), 0).startswith(mistake)
+    assert refused(checked(score=lambda *_: answer).scores, [()], [0]).startswith(mistake)
 
 
 @pytest.mark.parametrize(
@@ -108,11 +108,11 @@ def test_a_score_is_two_numbers(answer: Any, mistake: str) -> None:
     ],
 )  # fmt: skip
 def test_numbers_of_any_kind_make_a_score(answer: Any) -> None:
-    assert checked(score=lambda *_: answer).score((), 0) == (1.0, 2.0)
+    assert checked(score=lambda *_: answer).scores([()], [0]) == [(1.0, 2.0)]
 
 
 def test_a_score_may_be_no_number_or_negative() -> None:
-    numerator, denominator = checked(score=lambda *_: (float("nan"), -1)).score((), 0)
+    ((numerator, denominator),) = checked(score=lambda *_: (float("nan"), -1)).scores([()], [0])
     assert np.isnan(numerator)
     assert denominator == -1.0
 

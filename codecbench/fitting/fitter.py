@@ -101,8 +101,9 @@ class Fitter(Closing):
             targets = []
             for start in range(0, count, BATCH):
                 positions = range(start, min(start + BATCH, count))
-                shapes += device.run_head("fit", positions, file, start)
-                targets.append(device.targets("fit", positions))
+                found, blob = device.run_head("fit", positions, file, start)
+                shapes += found
+                targets.append(blob)
             self.pair.set_up(client)
             client.use_split(split)
             # The process maps the file, which then needs its name no more.

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +13,21 @@ from numpy.typing import NDArray
 from codecbench.codec import TensorSpec
 from codecbench.errors import CodecFailure, FailureCode
 from codecbench.experiment.cells import SCORED, PlannedCell
-from codecbench.harness.chunks import Chunk, SampleBatch, batches_of
+from codecbench.harness.activations import ChunkActivations, Shapes
+from codecbench.harness.chunks import SampleBatch, batches_of
 from codecbench.harness.scored_cell import Columns, ScoredCell
 from codecbench.harness.side_by_side import CELLS, Awaited, Pass, PendingReply, Score, Tail
 from codecbench.measure import Deadline, cores
 from codecbench.results.quality import psnr_db, ssim
-from codecbench.results.repeats import is_finite, not_finite_fault
+from codecbench.results.repeats import not_finite_fault
 from codecbench.workers.answers import Encoded, Outcomes
 from codecbench.workers.client import EdgeClient
+from codecbench.workers.closing import Closing
 from codecbench.workers.codec_client import CodecClient
 from codecbench.workers.forks import CodecProcesses
 from codecbench.workers.pair import Pair
 from codecbench.workers.tensor_file import TensorFile
 from codecbench.workload import SampleId, Subset
-
-Shapes = Sequence[tuple[int, ...]]
 
 
 def score_full_model(pair: Pair, counts: Mapping[Subset, int]) -> dict[Subset, Outcomes]:
@@ -51,48 +48,7 @@ def run_full_model(pair: Pair, subset: Subset, counts: Mapping[Subset, int]) -> 
     return Outcomes(*columns), sum(run.forward_s for run in found)
 
 
-@dataclass(frozen=True)
-class ChunkActivations:
-    """The activations of a chunk in a file, with the shapes and the pickled targets of each batch."""
-
-    chunk: Chunk
-    file: TensorFile
-    shapes: Mapping[SampleBatch, Shapes]
-    targets: Mapping[SampleBatch, bytes]
-
-    @cached_property
-    def finite(self) -> Mapping[SampleBatch, Sequence[bool]]:
-        """Whether each activation of a batch holds neither an infinity nor NaN; found once for all cells."""
-        return {batch: [is_finite(tensor) for tensor in self.of(batch)] for batch in self.chunk.batches}
-
-    def rows(self, batch: SampleBatch) -> range:
-        """The rows of a batch in the file."""
-        return range(batch.first - self.chunk.first, batch.end - self.chunk.first)
-
-    def all_finite(self) -> bool:
-        """Return True if no activation of the chunk has an infinity or NaN."""
-        return all(all(finite) for finite in self.finite.values())
-
-    def of(self, batch: SampleBatch) -> list[NDArray[Any]]:
-        """Return views of the activations of a batch."""
-        return list(self.file.read_rows(self.rows(batch).start, self.shapes[batch]))
-
-
-@contextmanager
-def chunk_activations(pair: Pair, spec: TensorSpec, chunk: Chunk, folder: Path) -> Iterator[ChunkActivations]:
-    """Run the head over a chunk; yield its activations, whose file is removed afterwards."""
-    file = TensorFile(folder / "activations", spec, chunk.count).create()
-    try:
-        shapes, targets = {}, {}
-        for batch in chunk.batches:
-            shapes[batch] = pair.device.run_head(batch.subset, batch.positions, file, batch.first - chunk.first)
-            targets[batch] = pair.device.targets(batch.subset, batch.positions)
-        yield ChunkActivations(chunk, file, shapes, targets)
-    finally:
-        file.remove()
-
-
-class OpenedCell:
+class OpenedCell(Closing):
     """A cell with an encoder and a decoder process that are new for one chunk. They start at once; call `close`."""
 
     def __init__(
@@ -157,12 +113,14 @@ class AccuracyPass:
         encoder = opened.encoder
         todo = [batch for batch in activations.chunk.batches if batch.first >= opened.scored.rows]
         waiting: tuple[Score, Columns] | None = None
+        yield from activations.needed(todo[0], deadline)
         self._start_encode(opened, activations, todo[0])
         try:
             for batch, following in itertools.zip_longest(todo, todo[1:]):
                 yield PendingReply(encoder, deadline)
                 encoded = encoder.finish_encode(deadline)
                 if following is not None:
+                    yield from activations.needed(following, deadline)
                     self._start_encode(opened, activations, following)
                 columns, shapes = yield from self._decode(opened, activations, batch, encoded, deadline)
                 yield from self._finish_score(opened.scored, waiting, deadline)
@@ -195,7 +153,7 @@ class AccuracyPass:
         yield PendingReply(opened.decoder, deadline)
         shapes = opened.decoder.finish_decode(deadline)
         _check_shapes(shapes, len(rows), scored.cell.spec)
-        decoded = list(opened.decoded.read_rows(rows.start, shapes))
+        decoded = opened.decoded.read_rows(rows.start, shapes)
         originals = activations.of(batch)
         if batch.subset == "test":
             scored.raw_bytes += sum(original.nbytes for original in originals)
@@ -250,7 +208,7 @@ class AccuracyPass:
 
         score = self.tail.score(Score(send, self.timeout_s))
         if opened.scored.cell.spec.image and batch.subset == "test":
-            decoded = list(opened.decoded.read_rows(rows.start, shapes))
+            decoded = opened.decoded.read_rows(rows.start, shapes)
             columns["psnr_db"], columns["ssim"] = _quality(activations.of(batch), decoded, exact)
         return score, columns
 
@@ -292,6 +250,4 @@ def _quality(
 
 
 def _equal_bytes(left: NDArray[Any], right: NDArray[Any]) -> bool:
-    # A tensor without axes has no view of another size.
-    left_bytes, right_bytes = (values.reshape(-1).view(np.uint8) for values in (left, right))
-    return left.shape == right.shape and bool(np.array_equal(left_bytes, right_bytes))
+    return left.shape == right.shape and left.tobytes() == right.tobytes()

@@ -139,13 +139,18 @@ class Tail:
                 score.error = error
 
 
-def run_side_by_side(passes: Iterable[Pass], tail: Tail, *, at_once: int = CELLS) -> None:
-    """Run all passes to their end, in their order, so many at a time. An error of a pass ends all, and is raised."""
+def run_side_by_side(passes: Iterable[Pass], tail: Tail, *, head: Pass | None = None, at_once: int = CELLS) -> None:
+    """Run all passes to their end, in their order, so many at a time, and the head's pass beside them.
+
+    An error of a pass ends all, and is raised.
+    """
     coming = iter(passes)
     running: dict[Pass, Awaited] = {}
     try:
+        if head is not None:
+            _advance(running, head)
         while True:
-            while len(running) < at_once and (begun := next(coming, None)) is not None:
+            while len(running) - (head in running) < at_once and (begun := next(coming, None)) is not None:
                 _advance(running, begun)
             if not running:
                 tail.collect()  # a pass that failed may have left a batch at work

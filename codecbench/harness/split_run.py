@@ -15,7 +15,8 @@ from codecbench.experiment.cells import PlannedCell, Reporter
 from codecbench.experiment.config import RunConfig
 from codecbench.experiment.grid import Grid
 from codecbench.fitting.fits import Fits
-from codecbench.harness.accuracy import AccuracyPass, ChunkActivations, chunk_activations
+from codecbench.harness.accuracy import AccuracyPass
+from codecbench.harness.activations import ChunkActivations
 from codecbench.harness.chunks import GB, SHARES, chunks_of, drawn_positions
 from codecbench.harness.provenance import RunProvenance
 from codecbench.harness.records import RecordWriter
@@ -120,10 +121,10 @@ class SplitRun:
                 todo = [scored for scored in self._scored if scored.rows < chunk.end]
                 needed = chunk if todo else chunk.only(self.timed)
                 if needed.batches and self._scored:
-                    with chunk_activations(parts.pair, self.spec, needed, folder) as activations:
-                        self._keep_timed(activations)
+                    with ChunkActivations(parts.pair, self.spec, needed, folder) as activations:
                         passes = (self._score(accuracy, scored, activations) for scored in todo)
-                        run_side_by_side(passes, accuracy.tail)
+                        run_side_by_side(passes, accuracy.tail, head=activations.run_head())
+                        self._keep_timed(activations)
 
     def _keep_timed(self, activations: ChunkActivations) -> None:
         """Copy the activations of the samples that the timing pass uses."""
@@ -138,11 +139,8 @@ class SplitRun:
         check_stopped()
         self.parts.reporter.update(scored.cell.label)
         try:
-            opened = accuracy.open(scored, activations)
-            try:
+            with accuracy.open(scored, activations) as opened:
                 yield from accuracy.measure(opened, activations)
-            finally:
-                opened.close()
         except (DataError, PluginError):  # the workload's, not the codec's
             raise
         except CodecbenchError as error:

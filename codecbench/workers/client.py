@@ -66,19 +66,27 @@ class DeviceClient(ModelClient):
         reply = self.call("full_model", {"subset": subset, "positions": list(positions)}, timeout_s=timeout_s)
         return FullModelRun(_outcomes(reply.blobs), float(reply.fields["forward_s"]))
 
-    def targets(self, subset: Subset, positions: Sequence[int]) -> bytes:
-        """Return the targets at these positions, pickled: for other processes of the workload, not for this one."""
-        return self.call("targets", {"subset": subset, "positions": list(positions)}).blobs[0]
-
     def run_head(
         self, subset: Subset, positions: Sequence[int], tensors: TensorFile, first_row: int
-    ) -> list[tuple[int, ...]]:
-        """Run the head on inputs, write the activations to rows of the file; return their shapes."""
+    ) -> tuple[list[tuple[int, ...]], bytes]:
+        """Run the head on inputs and write the activations to rows of the file; return their shapes, and the targets.
+
+        The targets are pickled: for other processes of the workload, not for this one.
+        """
+        self.start_head(subset, positions, tensors, first_row)
+        return self.finish_head(Deadline(HEADS_TIMEOUT_S))
+
+    def start_head(self, subset: Subset, positions: Sequence[int], tensors: TensorFile, first_row: int) -> None:
+        """Start `run_head`."""
         fields = {
             "subset": subset, "positions": list(positions), "tensors": tensors.to_json(), "first_row": first_row,
         }  # fmt: skip
-        shapes = self.call("head", fields, timeout_s=HEADS_TIMEOUT_S).fields["shapes"]
-        return [tuple(shape) for shape in shapes]
+        self.send("head", fields)
+
+    def finish_head(self, deadline: Deadline) -> tuple[list[tuple[int, ...]], bytes]:
+        """Wait for `start_head` and return the shapes and the targets."""
+        reply = self.receive(timeout_s=deadline.remaining_s())
+        return [tuple(shape) for shape in reply.fields["shapes"]], reply.blobs[0]
 
     def activation(self, subset: Subset, position: int) -> NDArray[Any]:
         """Return the activation of one input."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,10 +93,18 @@ class TensorFile:
         first = row * (self.row_bytes // DTYPE_BYTES[self.spec.dtype])
         return self._values[first : first + math.prod(shape)].reshape(tuple(shape))
 
-    def read_rows(self, first: int, shapes: Sequence[Sequence[int]]) -> Iterator[NDArray[Any]]:
-        """Yield views of the tensors from row `first` on, one for each shape."""
-        for row, shape in enumerate(shapes, first):
-            yield self.read(row, shape)
+    def read_rows(self, first: int, shapes: Sequence[Sequence[int]]) -> list[NDArray[Any]]:
+        """Return views of the tensors from row `first` on, one for each shape."""
+        import math
+
+        if not shapes or math.prod(shapes[0]) * DTYPE_BYTES[self.spec.dtype] != self.row_bytes:
+            return [self.read(row, shape) for row, shape in enumerate(shapes, first)]
+        if any(shape != shapes[0] for shape in shapes):
+            return [self.read(row, shape) for row, shape in enumerate(shapes, first)]
+        self.map()
+        assert self._values is not None
+        values = math.prod(shapes[0])
+        return list(self._values[first * values : (first + len(shapes)) * values].reshape(len(shapes), *shapes[0]))
 
     def remove(self) -> None:
         """Close and remove the file."""

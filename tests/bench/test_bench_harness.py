@@ -10,7 +10,8 @@ import pytest
 from codecbench.experiment.config import load
 from codecbench.experiment.progress import Lines
 from codecbench.fitting.states import FittedState
-from codecbench.harness.accuracy import AccuracyPass, chunk_activations, run_full_model, score_full_model
+from codecbench.harness.accuracy import AccuracyPass, run_full_model, score_full_model
+from codecbench.harness.activations import ChunkActivations
 from codecbench.harness.chunks import chunks_of
 from codecbench.harness.run import Run
 from codecbench.harness.scored_cell import ScoredCell
@@ -41,10 +42,10 @@ def test_accuracy_pass_beside_plain_forward(benchmark: Any, tmp_path: Path) -> N
 
         def accuracy_pass() -> None:
             scored = ScoredCell(cell, FittedState())
-            with chunk_activations(job.pair, cell.spec, chunk, tmp_path) as activations:
-                opened = accuracy.open(scored, activations)
-                run_side_by_side([accuracy.measure(opened, activations)], accuracy.tail)
-                opened.close()
+            with ChunkActivations(job.pair, cell.spec, chunk, tmp_path) as activations:
+                head = activations.run_head()
+                with accuracy.open(scored, activations) as opened:
+                    run_side_by_side([accuracy.measure(opened, activations)], accuracy.tail, head=head)
             assert (scored.columns["numerator"] == scored.columns["uncompressed_numerator"]).all()
 
         accuracy_pass()

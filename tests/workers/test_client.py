@@ -68,24 +68,20 @@ def test_heads_and_tails_give_what_the_full_model_gives(device: DeviceClient, ed
     for client in (device, edge):
         client.use_split("stem")
     file = TensorFile(tmp_path / "activations", STEM, COUNT).create()
-    shapes = [*device.run_head("test", range(4), file, 0), *device.run_head("test", range(4, COUNT), file, 4)]
+    parts = [device.run_head("test", rows, file, rows.start) for rows in (range(4), range(4, COUNT))]
+    assert [label for _, blob in parts for label in pickle.loads(blob)] == LABELS
+    shapes = [shape for found, _ in parts for shape in found]
     assert shapes == [(6, 4, 4)] * COUNT
     for position in (0, COUNT - 1):
         # A batch of one is summed in another order.
         assert np.allclose(file.read(position, (6, 4, 4)), device.activation("test", position), atol=1e-6)
     nothing = Outcomes(np.full(COUNT, np.nan), np.full(COUNT, np.nan))
-    edge.start_score(
-        file, 0, shapes, targets=device.targets("test", positions), full_model=nothing, exact=[False] * COUNT
-    )
+    edge.start_score(file, 0, shapes, targets=pickle.dumps(LABELS), full_model=nothing, exact=[False] * COUNT)
     found = edge.finish_score(Deadline(60))
     assert found.numerators.tolist() == full.outcomes.numerators.tolist()
     assert found.denominators.tolist() == full.outcomes.denominators.tolist()
     (logits,) = edge.outputs(file.read(3, (6, 4, 4)))
     assert float(logits.argmax() == LABELS[3]) == full.outcomes.numerators[3]
-
-
-def test_targets_come_as_the_workload_gives_them(device: DeviceClient) -> None:
-    assert pickle.loads(device.targets("test", range(COUNT))) == LABELS
 
 
 def test_steps_are_timed_and_counted(device: DeviceClient, edge: EdgeClient) -> None:

@@ -97,7 +97,7 @@ class CodecProcess:
 
     def op_encode(self, request: Reply) -> OperationResult:
         """Encode rows of the chunk's file; return the payloads, and with `bounds` their Shannon bounds."""
-        samples = list(self.tensors.read_rows(request.fields["first_row"], request.fields["shapes"]))
+        samples = self.tensors.read_rows(request.fields["first_row"], request.fields["shapes"])
         payloads = self._encode(samples, batched=True)
         return {"bound_bytes": self._bounds(samples)} if request.fields["bounds"] else {}, payloads
 
@@ -175,7 +175,7 @@ class CodecProcess:
         if not isinstance(payloads, list) or len(payloads) != len(xs):
             raise CodecFailure(f"encode_batch gave no list of {len(xs)} payloads", code=FailureCode.WRONG_COUNT)
         bytes_only(payloads, "encode")
-        if any(not np.array_equal(x.numpy(), s, equal_nan=True) for x, s in zip(xs, samples, strict=True)):
+        if not all(_same_values(x.numpy(), sample) for x, sample in zip(xs, samples, strict=True)):
             raise CodecFailure("encode changed its input", code=FailureCode.CHANGED_INPUT)
         return payloads
 
@@ -197,6 +197,11 @@ class CodecProcess:
         for tensor in decoded:
             _check_tensor(tensor, codec.spec, finite=finite)
         return [t.detach().contiguous() for t in decoded]
+
+
+def _same_values(left: NDArray[Any], right: NDArray[Any]) -> bool:
+    """Return True if both arrays hold the same values; NaN equals NaN."""
+    return np.array_equal(left, right) or np.array_equal(left, right, equal_nan=True)
 
 
 def _made(fields: Mapping[str, Any]) -> Codec:

@@ -16,7 +16,7 @@ from codecbench.errors import one_line
 from codecbench.names import suggestion
 from codecbench.workers.process.models import ModelProcess
 from codecbench.workers.protocol import OperationResult, Reply, pack_arrays
-from codecbench.workers.tensor_file import TensorFile
+from codecbench.workers.tensor_file import TensorFile, copies
 
 
 class DeviceProcess(ModelProcess):
@@ -41,7 +41,7 @@ class DeviceProcess(ModelProcess):
         """Return the hash of inputs and targets at these positions of each subset."""
         positions, models = request.fields["positions"], self.models
         samples = {
-            subset: (models.inputs(subset, at), models.workload.targets(subset, at))
+            subset: (models.workload.inputs(subset, at), models.workload.targets(subset, at))
             for subset, at in positions.items()
             if at
         }
@@ -50,28 +50,27 @@ class DeviceProcess(ModelProcess):
     def op_full_model(self, request: Reply) -> OperationResult:
         """Score the full model on the inputs at these positions; return the outcomes, and the seconds it ran."""
         models, subset, positions = self.models, request.fields["subset"], request.fields["positions"]
-        inputs = models.inputs(subset, positions)
+        inputs = models.workload.inputs(subset, positions)
         outputs, seconds = measure.timed(lambda: models.run(models.full_model, inputs))
         return {"forward_s": seconds}, models.score(outputs, models.workload.targets(subset, positions))
 
-    def op_targets(self, request: Reply) -> OperationResult:
-        """Return the targets at these positions, pickled: only the processes of models and fits load them."""
-        models = self.models
-        targets = models.workload.targets(request.fields["subset"], request.fields["positions"])
-        try:
-            return {}, [pickle.dumps(targets)]
-        except Exception as error:
-            models.workload.refuse("targets", f"targets cannot be sent to another process: {one_line(error)}")
-
     def op_head(self, request: Reply) -> OperationResult:
-        """Run the head on the inputs at these positions; write the activations to a file, and return their shapes."""
-        fields = request.fields
+        """Run the head on the inputs at these positions, and write the activations to a file.
+
+        Returns their shapes, and the targets, pickled: only the processes of models and fits load them.
+        """
+        fields, models = request.fields, self.models
         file = TensorFile.from_json(fields["tensors"])
-        outputs = self.models.run(self.head, self.models.inputs(fields["subset"], fields["positions"]))
+        outputs = models.run(self.head, models.workload.inputs(fields["subset"], fields["positions"]))
         for row, (activation, *_) in enumerate(outputs, fields["first_row"]):
             file.write(row, activation)
         file.close()
-        return {"shapes": [list(sample[0].shape) for sample in outputs]}, ()
+        targets = models.workload.targets(fields["subset"], fields["positions"])
+        try:
+            blob = pickle.dumps(targets)
+        except Exception as error:
+            models.workload.refuse("targets", f"targets cannot be sent to another process: {one_line(error)}")
+        return {"shapes": [list(sample[0].shape) for sample in outputs]}, [blob]
 
     # --- one sample -----------------------------------------------------------------------------------------------
 
@@ -79,7 +78,7 @@ class DeviceProcess(ModelProcess):
         """Return the activation of one input. The input is kept: a device has its sample before the request starts."""
         position = request.fields["position"]
         if position not in self._inputs:
-            (self._inputs[position],) = self.models.inputs(request.fields["subset"], [position])
+            (self._inputs[position],) = copies(self.models.workload.inputs(request.fields["subset"], [position]))
         with torch.inference_mode(), self.models.workload.calling("build_model", "the model"):
             activation = self.head(self.models.batch_of_one(self._inputs[position]))[0].cpu()
         headers, blobs = pack_arrays([activation.numpy()])
@@ -90,7 +89,7 @@ class DeviceProcess(ModelProcess):
 
         The tail runs for every cell of a turn and so stays in the caches; the head runs once a turn only.
         """
-        (x,) = self.models.inputs(request.fields["subset"], [request.fields["position"]])
+        (x,) = copies(self.models.workload.inputs(request.fields["subset"], [request.fields["position"]]))
         self.models.time(self.head, x)
         return {"head_s": self.models.time(self.head, x)}, ()
 

@@ -33,7 +33,7 @@ class EdgeProcess(ModelProcess):
         targets_blob, *kept = request.blobs
         scores = [np.frombuffer(column, np.float64).copy() for column in kept]
         file = TensorFile.from_json(fields["tensors"])
-        decoded = list(file.read_rows(fields["first_row"], fields["shapes"]))
+        decoded = file.read_rows(fields["first_row"], fields["shapes"])
         file.close()
         targets = pickle.loads(targets_blob)  # noqa: S301 - from the device's model process
         finite = fields["finite"]
@@ -66,10 +66,9 @@ class EdgeProcess(ModelProcess):
 
         Raises CodecFailure if the tail fails on integers, which may be indices: a codec has made them invalid.
         """
-        xs = copies(decoded)
         try:
-            return self.models.run(self.tail, xs)
+            return self.models.run(self.tail, decoded)
         except DataError as error:
-            if any(x.is_floating_point() for x in xs):
+            if any(tensor.dtype.kind == "f" for tensor in decoded):
                 raise
             raise CodecFailure(f"the model does not take the decoded tensor: {error}") from error

@@ -80,7 +80,7 @@ class FitProcess(ModelProcess):
         """Take the training activations of a file and their targets; then seal the process for good."""
         fields = request.fields
         self._file = TensorFile.from_json(fields["tensors"])
-        activations = list(self._file.read_rows(0, fields["shapes"]))
+        activations = self._file.read_rows(0, fields["shapes"])
         targets = [target for blob in request.blobs for target in pickle.loads(blob)]  # noqa: S301 - from the device
         self._samples = activations, targets
         rules = readable_files([Path(source) for source in fields["sources"]])

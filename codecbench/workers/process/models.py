@@ -66,24 +66,20 @@ class ModelHost:
         """
         for subset, count in counts.items():
             positions = range(min(CHECKED_SAMPLES, count))
-            inputs, targets = self.inputs(subset, positions), self.workload.targets(subset, positions)
+            inputs, targets = self.workload.inputs(subset, positions), self.workload.targets(subset, positions)
             if subset != "fit":
                 self.score(self.run(self.full_model, inputs), targets)
 
-    def inputs(self, subset: Subset, positions: Sequence[int]) -> list[Tensor]:
-        """Return new tensors of the inputs at these positions."""
-        return copies(self.workload.inputs(subset, positions))
-
     def input_batch(self, subset: Subset, position: int) -> Tensor:
         """Return one input as a batch of one, on `torch_device`."""
-        (sample,) = self.inputs(subset, [position])
+        (sample,) = copies(self.workload.inputs(subset, [position]))
         return self.batch_of_one(sample)
 
     def batch_of_one(self, x: Tensor) -> Tensor:
         """Return the sample with a batch axis, on `torch_device`."""
         return x.unsqueeze(0).to(self.torch_device)
 
-    def run(self, model: nn.Module, xs: Sequence[Tensor]) -> list[tuple[NDArray[Any], ...]]:
+    def run(self, model: nn.Module, xs: Sequence[NDArray[Any]]) -> list[tuple[NDArray[Any], ...]]:
         """Return a model's output tensors for each sample. Only samples of equal shape share a batch: no padding."""
         groups: dict[tuple[int, ...], list[int]] = {}
         for i, x in enumerate(xs):
@@ -91,7 +87,7 @@ class ModelHost:
         outputs: list[tuple[NDArray[Any], ...]] = [()] * len(xs)
         with torch.inference_mode():
             for members in _model_batches(groups.values()):
-                batch = torch.stack([xs[i] for i in members]).to(self.torch_device)
+                batch = torch.from_numpy(np.stack([xs[i] for i in members])).to(self.torch_device)
                 leaves = [leaf.cpu().numpy() for leaf in self._outputs(model, batch)]
                 for row, i in enumerate(members):
                     outputs[i] = tuple(leaf[row, ...] for leaf in leaves)
@@ -99,8 +95,8 @@ class ModelHost:
 
     def score(self, outputs: Sequence[tuple[NDArray[Any], ...]], targets: Sequence[Any]) -> list[bytes]:
         """Return the metric's numerators and denominators of these samples, as the bytes of two float64 arrays."""
-        pairs = [self.workload.score(output, target) for output, target in zip(outputs, targets, strict=True)]
-        return [column.tobytes() for column in np.array(pairs, dtype=np.float64).reshape(-1, 2).T]
+        pairs = np.array(self.workload.scores(outputs, targets), dtype=np.float64)
+        return [column.tobytes() for column in pairs.reshape(-1, 2).T]
 
     def _outputs(self, model: nn.Module, batch: Tensor) -> list[Tensor]:
         """Return the output tensors of a model. Raises DataError if it raises, or if axis 0 is not the batch."""

@@ -39,10 +39,10 @@ def with_data(client: FitClient, device: DeviceClient, *, threads: int) -> Any:
     """Give the process its data as a run does; return the seal."""
     with tempfile.TemporaryDirectory() as folder:
         file = TensorFile(Path(folder) / "activations", IMAGE, COUNT).create()
-        shapes = device.run_head("fit", range(COUNT), file, 0)
+        parts = [device.run_head("fit", rows, file, rows.start) for rows in (range(25), range(25, COUNT))]
         client.build_model(TINY_REF, None, "cpu")
         client.use_split("input")
-        targets = [device.targets("fit", range(25)), device.targets("fit", range(25, COUNT))]
+        shapes, targets = [shape for found, _ in parts for shape in found], [blob for _, blob in parts]
         return client.take_data(file, shapes, targets, sources=SOURCES, threads=threads)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from codecbench.registry import load_file
 from codecbench.workers.process.device import DeviceProcess
 from codecbench.workers.process.models import ModelHost
 from codecbench.workers.protocol import Reply
+from codecbench.workers.tensor_file import TensorFile
 
 Tiny = load_file(TINY).Tiny
 
@@ -104,7 +106,7 @@ def test_one_value_a_sample_can_cross() -> None:
     cut = found.split_model.cut("mean")
     assert cut.spec == TensorSpec(())
     head, _ = found.split("mean")
-    activations = [values for (values,) in found.run(head, found.inputs("test", [0, 1, 2]))]
+    activations = [values for (values,) in found.run(head, found.workload.inputs("test", [0, 1, 2]))]
     assert {(type(values), values.shape) for values in activations} == {(np.ndarray, ())}
 
 
@@ -150,8 +152,11 @@ def test_mistakes_show_before_any_cell(changes: dict[str, Any], mistake: str) ->
     assert mistake in str(caught.value)
 
 
-def test_targets_that_cannot_be_sent_are_named() -> None:
+def test_targets_that_cannot_be_sent_are_named(tmp_path: Path) -> None:
     process = DeviceProcess()
     process._models = host(logits, targets=lambda _self, _subset, positions: [lambda: None] * len(positions))
+    process.op_split(Reply({"split": "stem"}, []))
+    file = TensorFile(tmp_path / "activations", process.models.split_model.cut("stem").spec, 1).create()
+    request = {"subset": "test", "positions": [0], "tensors": file.to_json(), "first_row": 0}
     with pytest.raises(DataError, match="targets cannot be sent to another process"):
-        process.op_targets(Reply({"subset": "test", "positions": [0]}, []))
+        process.op_head(Reply(request, []))

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from codecbench.codec import TensorSpec
 from codecbench.errors import CodecFailure, FailureCode
 from codecbench.experiment.cells import SCORED, PlannedCell
-from codecbench.harness.activations import ChunkActivations, Shapes
-from codecbench.harness.chunks import SampleBatch, batches_of
+from codecbench.harness.chunks import ChunkActivations, SampleBatch, Shapes, batches_of
 from codecbench.harness.scored_cell import Columns, ScoredCell
 from codecbench.harness.side_by_side import CELLS, Awaited, Pass, PendingReply, Score, Tail
 from codecbench.measure import Deadline, cores

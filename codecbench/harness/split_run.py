@@ -16,8 +16,7 @@ from codecbench.experiment.config import RunConfig
 from codecbench.experiment.grid import Grid
 from codecbench.fitting.fits import Fits
 from codecbench.harness.accuracy import AccuracyPass
-from codecbench.harness.activations import ChunkActivations
-from codecbench.harness.chunks import GB, SHARES, chunks_of, drawn_positions
+from codecbench.harness.chunks import GB, SHARES, ChunkActivations, chunks_of, drawn_positions
 from codecbench.harness.provenance import RunProvenance
 from codecbench.harness.records import RecordWriter
 from codecbench.harness.resume import EarlierResults

@@ -11,8 +11,7 @@ from codecbench.experiment.config import load
 from codecbench.experiment.progress import Lines
 from codecbench.fitting.states import FittedState
 from codecbench.harness.accuracy import AccuracyPass, run_full_model, score_full_model
-from codecbench.harness.activations import ChunkActivations
-from codecbench.harness.chunks import chunks_of
+from codecbench.harness.chunks import ChunkActivations, chunks_of
 from codecbench.harness.run import Run
 from codecbench.harness.scored_cell import ScoredCell
 from codecbench.harness.side_by_side import run_side_by_side

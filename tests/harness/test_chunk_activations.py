@@ -13,8 +13,7 @@ import pytest
 
 from codecbench.codec import TensorSpec
 from codecbench.errors import DataError
-from codecbench.harness.activations import ChunkActivations
-from codecbench.harness.chunks import Chunk, batches_of
+from codecbench.harness.chunks import Chunk, ChunkActivations, batches_of
 from codecbench.harness.side_by_side import Pass, Tail, run_side_by_side
 from codecbench.measure import Deadline
 from codecbench.workers.pair import Pair

@@ -34,6 +34,9 @@ DTYPE_BYTES: Mapping[str, int] = {
     "float16": 2, "float32": 4, "float64": 8, "int16": 2, "int32": 4, "int64": 8, "int8": 1, "uint8": 1,
 }  # fmt: skip
 
+NARROW_DTYPES = ("float16", "bfloat16")
+"""Types of two bytes that a model may compute in. A codec gets its values as float32."""
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -41,13 +44,15 @@ class TensorSpec:
 
     `shape` is the shape of one sample, without a batch axis. One axis may be None (time in speech, for example): its
     length differs from sample to sample, is part of the payload, and is at most `max_length`. `image` is True for a
-    picture: shape (channels, height, width), float32 values k/255 with k in 0..255.
+    picture: shape (channels, height, width), float32 values k/255 with k in 0..255. `model_dtype` is "float16" or
+    "bfloat16" if the model computes in that type: the tensor is float32, and has its values.
     """
 
     shape: tuple[int | None, ...]
     dtype: str = "float32"
     image: bool = False
     max_length: int | None = None
+    model_dtype: str | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPE_BYTES:
@@ -56,6 +61,8 @@ class TensorSpec:
             raise ValueError(f"shape {self.shape} needs lengths of at least 0 and at most one None")
         if (None in self.shape) != (self.max_length is not None):
             raise ValueError("max_length belongs to a shape with a None axis, and only there")
+        if self.model_dtype is not None and (self.model_dtype not in NARROW_DTYPES or self.dtype != "float32"):
+            raise ValueError(f"model_dtype is {' or '.join(NARROW_DTYPES)}, of a float32 tensor, or None")
         if self.image and (len(self.shape) != 3 or self.dtype != "float32" or None in self.shape):
             raise ValueError(f"an image is float32 (channels, height, width), not {self.dtype} {self.shape}")
 
@@ -77,6 +84,10 @@ class TensorSpec:
     def shape_bytes(self, shape: Sequence[int]) -> int:
         """Bytes of a tensor of this dtype and the given shape."""
         return math.prod(shape) * DTYPE_BYTES[self.dtype]
+
+    def raw_bytes(self, shape: Sequence[int]) -> int:
+        """Bytes of a tensor of the given shape in the model's own type: what a payload is compared with."""
+        return self.shape_bytes(shape) if self.model_dtype is None else 2 * math.prod(shape)
 
     def mismatch(self, shape: Sequence[int], dtype: str) -> str | None:
         """Return why a tensor of this shape and dtype does not fit the spec, or None if it fits."""
@@ -112,14 +123,16 @@ class TensorSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, from which `from_json` makes an equal spec."""
+        own = {} if self.model_dtype is None else {"model_dtype": self.model_dtype}
         return {
-            "shape": list(self.shape), "dtype": self.dtype, "image": self.image, "max_length": self.max_length,
+            "shape": list(self.shape), "dtype": self.dtype, "image": self.image, "max_length": self.max_length, **own,
         }  # fmt: skip
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> TensorSpec:
         """The inverse of `to_json`."""
-        return cls(tuple(values["shape"]), values["dtype"], values["image"], values["max_length"])
+        own = values.get("model_dtype")
+        return cls(tuple(values["shape"]), values["dtype"], values["image"], values["max_length"], own)
 
 
 Batch: TypeAlias = "tuple[Tensor | list[Tensor], list[Any]]"

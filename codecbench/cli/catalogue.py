@@ -70,7 +70,7 @@ def split_rows(workload: type[Workload], data_dir: Path | None) -> list[dict[str
         cuts = pair.cuts
     return [
         {
-            "name": name, "shape": list(spec.shape), "dtype": spec.dtype, "raw_bytes": spec.nbytes,
+            "name": name, "shape": list(spec.shape), "dtype": spec.dtype, "raw_bytes": spec.raw_bytes(spec.max_shape),
             "default": name in workload.default_splits,
         }
         for name, spec in cuts.items()

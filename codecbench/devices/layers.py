@@ -41,7 +41,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
         "GELU", "SiLU", "Sigmoid", "Tanh", "ELU", "Mish", "Hardswish", "Hardsigmoid", "gelu", "silu", "sigmoid",
         "tanh", "elu", "mish", "hardswish", "hardsigmoid", "exp", "sqrt",
     ),
-    "softmax": ("Softmax", "LogSoftmax", "softmax", "log_softmax"),
+    "softmax": ("Softmax", "LogSoftmax", "softmax", "log_softmax", "_softmax", "_log_softmax"),
     "add": (
         "add", "add_", "iadd", "sub", "sub_", "isub", "mul", "mul_", "imul", "truediv", "div", "div_", "itruediv",
         "neg",
@@ -53,6 +53,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "view": (
         "Identity", "Dropout", "Dropout2d", "dropout", "Flatten", "Unflatten", "flatten", "unflatten", "reshape",
         "view", "permute", "transpose", "squeeze", "unsqueeze", "getitem", "chunk", "split", "expand", "detach", "t",
+        "slice", "select", "narrow", "alias", "unbind",
     ),
 }  # fmt: skip
 """The kinds of layers, and the modules and functions of each. A view moves no bytes. All others are "other"."""
@@ -203,11 +204,13 @@ def layer_of(
     from torch import nn
 
     module: Any = target if isinstance(target, nn.Module) else None
-    called = type(target).__name__ if module is not None else target if isinstance(target, str) else target.__name__
-    kind = _KIND_OF.get(called, "other")
+    called = type(target).__name__ if module is not None else _function_name(target)
+    kind = _KIND_OF.get(called) or _KIND_OF.get(called.rstrip("_"), "other")
     outputs = _tensors(result)
     out_elements = sum(t.numel() for t in outputs)
-    parameters = [*module.parameters(), *module.buffers()] if module is not None else []
+    # Not the counters of batches, which no layer reads.
+    buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()] if module is not None else []
+    parameters = [*module.parameters(), *buffers] if module is not None else []
     moved_bytes = sum(t.numel() * t.element_size() for t in [*inputs, *outputs, *parameters])
     if kind == "embedding":
         moved_bytes = 2 * sum(
@@ -219,7 +222,7 @@ def layer_of(
     kernel, stride, groups = 1, 1, 1
     if kind.startswith("conv"):
         weight = module.weight if module is not None else inputs[1]
-        settings = vars(module) if module is not None else _named(args, kwargs, ("_", "_", "_", "stride"))
+        settings = vars(module) if module is not None else _named(args, kwargs, _CONV_ARGUMENTS)
         kernel = max(weight.shape[2:])
         stride = _longest(settings.get("stride", 1))
         groups = max(1, in_channels // weight.shape[1]) if kind != "conv_transpose" else int(settings.get("groups", 1))
@@ -228,8 +231,10 @@ def layer_of(
         kernel = _longest(settings.get("kernel_size", 1))
         stride = _longest(settings.get("stride") or kernel)
     elif kind in RECURRENT:
-        flop = max(flop, _recurrent_flop(module, first))
-        kernel = module.num_layers * (2 if module.bidirectional else 1) if module is not None else 1
+        weights = list(module.parameters()) if module is not None else inputs[1:]
+        flop = max(flop, _recurrent_flop([weight for weight in weights if weight.ndim == 2], first))
+        settings = vars(module) if module is not None else _named(args, kwargs, _RECURRENT_ARGUMENTS)
+        kernel = int(settings.get("num_layers", 1)) * (2 if settings.get("bidirectional") else 1)
     elif kind == "attention" and module is None:
         # Two matrix products: queries with keys, and weights with values.
         flop = max(flop, 4 * first.numel() * inputs[1].shape[-2])
@@ -239,11 +244,23 @@ def layer_of(
     )  # fmt: skip
 
 
-def _recurrent_flop(module: Any, inputs: Tensor) -> int:
+_CONV_ARGUMENTS = ("_", "_", "_", "stride", "padding", "output_padding", "groups")
+"""The arguments of torch's functions, as far as they are used; groups only of a transposed convolution."""
+_RECURRENT_ARGUMENTS = ("_", "_", "_", "_", "num_layers", "_", "_", "bidirectional")
+
+
+def _function_name(target: Any) -> str:
+    """Return the name of a method, a function, or an operator of an exported graph: `aten.conv2d.default` is conv2d."""
+    schema = getattr(target, "_schema", None)
+    if schema is not None:
+        return str(schema.name).rpartition("::")[2]
+    return target if isinstance(target, str) else str(target.__name__)
+
+
+def _recurrent_flop(weights: Sequence[Tensor], inputs: Tensor) -> int:
     """Return the FLOPs of the products with all weight matrices at each step of one sequence."""
-    weights = sum(p.numel() for name, p in module.named_parameters() if name.startswith("weight"))
     steps = inputs.numel() // inputs.shape[-1]
-    return int(2 * steps * weights)
+    return int(2 * steps * sum(weight.numel() for weight in weights))
 
 
 def _named(args: Sequence[Any], kwargs: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

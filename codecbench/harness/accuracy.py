@@ -155,7 +155,7 @@ class AccuracyPass:
         decoded = opened.decoded.read_rows(rows.start, shapes)
         originals = activations.of(batch)
         if batch.subset == "test":
-            scored.raw_bytes += sum(original.nbytes for original in originals)
+            scored.raw_bytes += sum(scored.cell.spec.raw_bytes(original.shape) for original in originals)
             for position, payload, tensor in zip(batch.positions, payloads, decoded, strict=True):
                 if position in self.seen:
                     scored.see(position, payload, tensor, keep=self.seen[position])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.mixed_model import Mixed, split_model
 from support.paths import RESULTS
+from support.traced import Untraceable
 from torch import Tensor, nn
 
 from codecbench.devices.layers import Layer, ModelLayers, describe
@@ -111,6 +113,33 @@ def test_fused_attention_has_the_arithmetic_of_its_matrix_products() -> None:
 
     layers = described(split_model(Attends(), (2, 5, 3)), torch.rand(1, 2, 5, 3))
     assert [(x.kind, x.flop) for x in layers.layers] == [("attention", 4 * 2 * 5 * 5 * 3)]
+
+
+def test_an_exported_model_has_the_layers_of_the_traced_one(resnet20: tuple[SplitModel, ModelLayers]) -> None:
+    exported = split_model(Untraceable(ResNet20()), (3, 32, 32))
+    assert exported.way == "export"
+    x = torch.rand(1, 3, 32, 32)
+    layers = exported.layers(x)
+    nameless = [[replace(layer, name="") for layer in found.layers] for found in (layers, resnet20[1])]
+    # Padding by a slice and zeros, for example, is one function or several operators.
+    computing = [[layer for layer in found if layer.kind not in ("view", "copy", "other")] for found in nameless]
+    assert computing[0] == computing[1]
+    with torch.inference_mode():
+        assert sum(layer.flop for layer in layers.layers) == count_flop(lambda: exported.full(x))
+    assert layers.before["body.stage1"] > 0
+
+
+def test_exported_layers_of_many_kinds_are_those_of_the_traced_model(mixed: ModelLayers) -> None:
+    exported = split_model(Untraceable(Mixed()), (4, 8, 8))
+    assert exported.way == "export"
+    found = {layer.kind: layer for layer in exported.layers(torch.rand(1, 4, 8, 8)).layers}
+    expected = {layer.kind: layer for layer in mixed.layers}
+    for kind in ("conv2d", "batch_norm", "relu", "max_pool", "linear", "softmax", "mean", "add"):
+        assert replace(found[kind], name="") == replace(expected[kind], name=""), kind
+    # The recurrent layer is one of many products of matrices there.
+    assert sum(layer.flop for layer in exported.layers(torch.rand(1, 4, 8, 8)).layers) == pytest.approx(
+        sum(layer.flop for layer in mixed.layers)
+    )
 
 
 @given(st.lists(LAYERS, max_size=4), st.dictionaries(NAMES, st.integers(0, 4), max_size=3))

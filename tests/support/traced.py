@@ -41,6 +41,17 @@ class Residual(nn.Module):
         return self.classifier(torch.flatten(self.pool(self.coarse(self.down(self.fine(x)))), 1))
 
 
+class Untraceable(nn.Module):
+    """A model behind an `if` that torch.fx cannot follow and torch.export can."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> object:
+        return self.body(x) if x.ndim > 1 and x.shape[1] < 1000 else None
+
+
 def residual() -> nn.Module:
     """Its weights and statistics are those of a seed."""
     with torch.random.fork_rng(devices=[]):
@@ -55,10 +66,15 @@ def residual() -> nn.Module:
     return model
 
 
-def tail_at(split: str, shape: Sequence[int] = (3, 8, 8)) -> tuple[fx.GraphModule, TensorSpec]:
+def tail_at(
+    split: str, shape: Sequence[int] = (3, 8, 8), *, exported: bool = False
+) -> tuple[fx.GraphModule, TensorSpec]:
     """The traced tail behind a split, and the spec of what crosses."""
     probes = [torch.rand(count, *shape) for count in (2, 3)]
-    cuts = SplitModel(residual(), probes, TensorSpec(tuple(shape), image=True))
+    model = Untraceable(residual()) if exported else residual()
+    cuts = SplitModel(model, probes, TensorSpec(tuple(shape), image=True))
+    assert cuts.way == ("export" if exported else "fx")
+    split = f"body.{split}" if exported and split != "input" else split
     tail = cuts.split(split)[1]
     assert isinstance(tail, fx.GraphModule)
     return tail, cuts.cut(split).spec

@@ -94,7 +94,8 @@ class TailCopy(nn.Module):
             if node.op == "placeholder":
                 numbers[node] = INPUT
             elif node.op == "output":
-                if not isinstance(node.args[0], fx.Node) or numbers.get(node.args[0]) != len(steps):
+                results = node.args[0] if isinstance(node.args[0], tuple) else node.args
+                if len(results) != 1 or numbers.get(results[0]) != len(steps):
                     return None
             else:
                 step = _step_of(module, node, numbers, weights)
@@ -147,9 +148,10 @@ def _step_of(
     module: fx.GraphModule, node: fx.Node, numbers: Mapping[fx.Node, int], weights: dict[str, Tensor]
 ) -> Step | None:
     """Return a node as a step and add its weights to `weights`; None if it is not an operation of OPERATIONS."""
-    inputs = [numbers[value] for value in node.args if isinstance(value, fx.Node) and value in numbers]
+    nodes = [value for value in node.args if isinstance(value, fx.Node)]
+    inputs = [numbers[value] for value in nodes if value in numbers]
     plain = [value for value in node.args if not isinstance(value, fx.Node)]
-    if len(inputs) + len(plain) != len(node.args) or node.kwargs.keys() - {"inplace"}:
+    if len(inputs) != len(nodes) or node.kwargs.keys() - {"inplace"}:
         return None
 
     def add_weight(name: str, tensor: Tensor | None) -> str:
@@ -163,6 +165,8 @@ def _step_of(
         if not isinstance(value, Tensor) or not value.is_floating_point():
             return None
         return _make_step("constant", [], weights=[add_weight(str(node.target), value)])
+    if isinstance(node.target, torch._ops.OpOverload):
+        return _operator_step(node, inputs)
     if node.op == "call_function":
         op = _FUNCTIONS.get(node.target)
         if op == "flatten" and len(plain) <= 1:
@@ -194,6 +198,44 @@ def _step_of(
     if isinstance(layer, nn.ReLU):
         return _make_step("relu", inputs)
     return _make_step("same", inputs) if isinstance(layer, nn.Identity | nn.Dropout) else None
+
+
+_OPERATORS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "conv2d": ("conv", ("stride", "padding", "dilation", "groups")), "linear": ("linear", ()), "relu": ("relu", ()),
+    "add": ("add", ()), "sub": ("sub", ()), "mul": ("mul", ()), "div": ("div", ()),
+    "flatten": ("flatten", ("start", "end")), "adaptive_avg_pool2d": ("mean", ("output_size",)),
+    "max_pool2d": ("max", ("kernel_size", "stride", "padding", "dilation", "ceil_mode")),
+    "dropout": ("same", ("share", "train")), "contiguous": ("same", ()), "clone": ("same", ()),
+}  # fmt: skip
+"""Operators of exported graphs by name: the operation, and the names of their plain arguments."""
+_AS_EXPECTED: Mapping[str, Any] = {"end": -1, "dilation": [1, 1], "ceil_mode": False, "train": False}
+"""Arguments of operators that OPERATIONS do not take, with their only values. A convolution takes its dilation."""
+
+
+def _operator_step(node: fx.Node, inputs: list[int]) -> Step | None:
+    """Return an operator of an exported graph as a step; its weights are constants, so steps of their own."""
+    target: Any = node.target
+    name = target._schema.name.rpartition("::")[2]
+    op, names = _OPERATORS.get(name.rstrip("_"), ("", ()))
+    written = node.args[0] if target._schema.is_mutable else None
+    if isinstance(written, fx.Node) and list(written.users)[-1] is not node:
+        return None  # it is read once more, after it has been written to
+    plain = node.args[3 if op in ("conv", "linear") else len(inputs) :]  # the bias of a layer may be None
+    if not op or len(plain) > len(names) or any(isinstance(value, fx.Node | str) for value in plain):
+        return None
+    settings = dict(zip(names, plain, strict=False))
+    for key in list(settings):
+        if key in _AS_EXPECTED and op != "conv" and settings.pop(key) != _AS_EXPECTED[key]:
+            return None
+    settings.pop("share", None)
+    if op == "flatten":
+        settings.setdefault("start", 0)
+    return _make_step(op, inputs, {key: _plain_value(value) for key, value in settings.items()})
+
+
+def _plain_value(value: Any) -> Any:
+    """Return a setting as JSON has it."""
+    return list(value) if isinstance(value, (list, tuple)) else value
 
 
 def _make_step(op: str, inputs: list[int], settings: dict[str, Any] | None = None, weights: Sequence[str] = ()) -> Step:

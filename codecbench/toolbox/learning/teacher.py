@@ -6,6 +6,7 @@ Importing this module imports torch, so a plugin imports it inside methods.
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,8 +119,42 @@ def folded(tail: fx.GraphModule) -> fx.GraphModule:
         setattr(module.get_submodule(parent), name, fuse_conv_bn_eval(convolution, normalisation))
         node.replace_all_uses_with(before)
         module.graph.erase_node(node)
+    _fold_operators(module)
     module.recompile()
     return module
+
+
+def _fold_operators(module: fx.GraphModule) -> None:
+    """Fold batch normalisations into convolutions in a graph of operators, as torch.export gives it."""
+    from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+    operators = torch.ops.aten
+    convolutions = (operators.conv2d.default, operators.conv1d.default)
+    for node in list(module.graph.nodes):
+        before = node.args[0] if node.args else None
+        if node.target is not operators.batch_norm.default or not isinstance(before, fx.Node):
+            continue
+        if before.target not in convolutions or len(before.users) != 1:
+            continue
+        sources = [*before.args[1:3], *node.args[1:5]]
+        if not all(source is None or (isinstance(source, fx.Node) and source.op == "get_attr") for source in sources):
+            continue
+        values: list[Any] = [
+            None if source is None else operator.attrgetter(str(source.target))(module) for source in sources
+        ]
+        weight, bias, scale, shift, mean, variance = values
+        fused = fuse_conv_bn_weights(weight, bias, mean, variance, node.args[7], scale, shift)
+        with module.graph.inserting_before(before):
+            names = [f"{before.name}_folded_{kind}" for kind in ("weight", "bias")]
+            for name, value in zip(names, fused, strict=True):
+                setattr(module, name, value)
+            new = [module.graph.get_attr(name) for name in names]
+        before.args = (before.args[0], *new, *before.args[3:])
+        node.replace_all_uses_with(before)
+        module.graph.erase_node(node)
+        for source in dict.fromkeys(source for source in sources if source is not None):
+            if not source.users:
+                module.graph.erase_node(source)
 
 
 def _stages(module: fx.GraphModule) -> list[fx.Node]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,7 +11,6 @@ from torch import Tensor
 from codecbench import measure
 from codecbench.descriptions.data_hash import data_sha256
 from codecbench.descriptions.describe import describe_workload
-from codecbench.devices.layers import describe
 from codecbench.devices.timing import measure_block, measure_call, measure_general, measure_rates
 from codecbench.errors import one_line
 from codecbench.names import suggestion
@@ -28,7 +28,7 @@ class DeviceProcess(ModelProcess):
 
     def op_describe_workload(self, _request: Reply) -> OperationResult:
         """Return what a run has to know of the workload, once a few of its samples have been checked."""
-        checked, cuts = self.models.workload, self.models.split_model.cuts
+        checked, cuts = self.models.workload, self.models.cut_model.cuts
         info = describe_workload(checked.workload)
         wrong = next((name for name in info.default_splits if name not in cuts), None)
         if wrong is not None:
@@ -108,8 +108,7 @@ class DeviceProcess(ModelProcess):
         """Return the layers of the full model on one sample, in the form of `ModelLayers.to_json`."""
         models = self.models
         x = models.input_batch(request.fields["subset"], request.fields["position"])
-        cuts = {cut.name: cut.node for cut in models.split_model.cuts.values()}
-        found = describe(models.split_model.traced, cuts, x, weights_sha256=models.workload.weights_sha256())
+        found = replace(models.cut_model.layers(x), weights_sha256=models.workload.weights_sha256())
         return {"layers": found.to_json()}, ()
 
     def op_measure_layers(self, request: Reply) -> OperationResult:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from codecbench import measure
 from codecbench.codec import Batch, Codec, FitData
@@ -130,11 +131,14 @@ class FitProcess(ModelProcess):
                 raise TypeError(f"save takes bytes, not {type(state).__name__}")
             self.send(pack_frame({"saved_after_s": watch.elapsed_s()}, [state]))
 
-        for parameter in self.tail.parameters():
+        tail = self.tail
+        if not isinstance(tail, nn.Module):
+            raise CodecFailure("the model's tail is no torch module, so no codec can be fitted through it")
+        for parameter in tail.parameters():
             parameter.requires_grad_(False)
         return FitData(
             spec=spec, count=samples.count, held_out_count=samples.held_out_count, batches=samples.batches,
-            held_out=samples.held_out, tail=self.tail, torch_device=self.models.torch_device,
+            held_out=samples.held_out, tail=tail, torch_device=self.models.torch_device,
             seed=fields["seed"], max_s=fields["max_s"], progress=progress, remaining_s=deadline.remaining_s,
             start=start, saved=saved, save=save,
         )  # fmt: skip

@@ -1,15 +1,18 @@
 """Cuts a traced model into head and tail, wherever exactly one tensor crosses the cut.
 
-The model is traced by torch.fx. After each node, the *live* values are those already computed and still needed. Where
-exactly one of them is a tensor that depends on the input, the graph can be cut. Weights and constants exist on both
-sides. Live shape integers are not sent: the tail reads them from the shape of the crossing tensor, or has them as
-constants. Where neither is possible, there is no cut.
+The model is traced by torch.fx, or by torch.export where that cannot (`graphs.tracing`). Where exactly one of the
+values that are already computed and still needed is a tensor that depends on the input, the graph can be cut
+(`graphs.liveness`). Weights and constants exist on both sides. Live shape integers are not sent: the tail reads them
+from the shape of the crossing tensor, or has them as constants. Where neither is possible, there is no cut.
+
+A model of float16 or bfloat16 values sends float32 tensors of the same values, and turns them back in the tail.
 """
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Sequence
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,31 +20,28 @@ import torch
 from torch import Tensor, fx, nn
 
 from codecbench.codec import DTYPE_BYTES, TensorSpec
+from codecbench.devices.layers import ModelLayers, describe
 from codecbench.errors import PluginError, UsageError
 from codecbench.names import suggestion
+from codecbench.workers.process.cut_model import Cut
+from codecbench.workers.process.graphs.liveness import Axis, Crossing, GraphValues, last_in_scope, producer_of
+from codecbench.workers.process.graphs.outputs import NARROW, SampleBySample, same_outputs
+from codecbench.workers.process.graphs.tracing import trace
 
 INPUT = "input"
 
 
 @dataclass(frozen=True)
-class Cut:
-    """A split point: its name, the tensor spec of one sample, the node that makes the tensor, and shape values.
+class GraphCut(Cut):
+    """A split point of a traced model. `dtype` is that of the crossing tensor within the model."""
 
-    `shapes` maps the node of each live shape value to its source in the tail: an axis of the crossing tensor, or a
-    constant.
-    """
+    crossing: Crossing
+    dtype: torch.dtype
 
-    name: str
-    spec: TensorSpec
-    node: fx.Node
-    shapes: dict[fx.Node, Any]
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """The length of an axis of the crossing tensor."""
-
-    axis: int
+    @property
+    def node(self) -> fx.Node:
+        """The node that makes the crossing tensor."""
+        return self.crossing.node
 
 
 class SplitModel:
@@ -50,26 +50,31 @@ class SplitModel:
     `probes` are input batches of at least two batch sizes and, if an axis varies, of at least two lengths, the longest
     among them. Shape values that are equal on all probes are constants.
 
-    Raises PluginError if torch.fx cannot trace the model, or if it does not take exactly one input.
+    Raises PluginError if the model cannot be traced, or if it does not take exactly one input.
     """
 
     def __init__(self, model: nn.Module, probes: Sequence[Tensor], input_spec: TensorSpec) -> None:
         self.model = model.eval()
-        self.traced = _traced(self.model)
-        _drop_unused_items(self.traced)
-        self.nodes = list(self.traced.graph.nodes)
+        found = trace(self.model, probes)
+        self.way, self.traced, self._full = found.way, found.module, found.full
+        self._one_by_one = found.one_by_one
         self.probes = probes
         self.input_spec = input_spec
-        inputs = [node for node in self.nodes if node.op == "placeholder"]
-        if len(inputs) != 1:
-            raise PluginError(f"the model takes {len(inputs)} inputs; a workload's model takes one tensor")
-        values = [_node_values(self.traced, probe) for probe in probes]
-        self._values = {node: [v[node] for v in values] for node in values[0]}
-        self._dependent = _dependent_on(inputs[0], self.nodes)
-        self._position = {node: i for i, node in enumerate(self.nodes)}
+        self._probed = [probe[:1] for probe in probes] if found.one_by_one else probes
+        self._graph = GraphValues(self.traced, self._probed)
         self.cuts = {cut.name: cut for cut in self._find_cuts()}
 
-    def cut(self, name: str) -> Cut:
+    @property
+    def full(self) -> nn.Module:
+        """The model without a cut, in a form that takes batches of the input's dtype."""
+        return self._full
+
+    @property
+    def differentiable(self) -> bool:
+        """True: gradients flow through the tails."""
+        return True
+
+    def cut(self, name: str) -> GraphCut:
         """Return the cut of that name. Raises UsageError, with the nearest name, if there is none."""
         if name not in self.cuts:
             raise UsageError(f"no split point {name!r}{suggestion(name, self.cuts) or '; see codecbench list splits'}")
@@ -78,140 +83,118 @@ class SplitModel:
     def split(self, name: str) -> tuple[nn.Module, nn.Module]:
         """Return head and tail at a cut; they share the model's weights.
 
-        The tail does not change its input. Raises PluginError unless `tail(head(x))` has the values of `model(x)` on
+        The tail does not change its input. Raises PluginError unless `tail(head(x))` has the values of `full(x)` on
         the probes.
         """
         cut = self.cut(name)
         head, tail = self._head(cut), self._tail(cut)
         if self._tail_writes_input(head, tail):
             tail = self._tail(cut, copy=True)
+        if self._one_by_one:
+            head, tail = SampleBySample(head), SampleBySample(tail)
         with torch.inference_mode():
             for probe in self.probes:
-                full, parts = _leaves(self.model(probe.clone())), _leaves(tail(head(probe.clone()).clone()))
-                if len(full) != len(parts) or not all(map(same_values, full, parts)):
+                if not same_outputs(self.full(probe.clone()), tail(head(probe.clone()).clone())):
                     raise PluginError(f"cut at {name!r}: head and tail do not give the full model's output")
         return head, tail
 
-    def _find_cuts(self) -> list[Cut]:
-        last_use = {node: max((self._position[user] for user in node.users), default=-1) for node in self.nodes}
-        scopes = _last_in_scope(self.nodes)
-        found: dict[fx.Node, Cut] = {}
+    def layers(self, sample: Tensor) -> ModelLayers:
+        """Return the layers of the model on one sample, a batch of one."""
+        return describe(self.traced, {cut.name: cut.node for cut in self.cuts.values()}, sample)
+
+    def parameters_sha256(self) -> str:
+        """Return the hex SHA-256 of all parameters and buffers."""
+        found = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            if isinstance(tensor, Tensor) and tensor.layout == torch.strided and not tensor.is_quantized:
+                found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return found.hexdigest()
+
+    def _find_cuts(self) -> Iterator[GraphCut]:
+        scopes = last_in_scope([node for node in self._graph.nodes if node in self._graph.data])
         names: set[str] = set()
-        for i, node in enumerate(self.nodes[:-1]):
-            live = [n for n in self.nodes[: i + 1] if n in self._dependent and last_use[n] > i]
-            tensors = [n for n in live if self._is_tensor(n)]
-            if len(tensors) != 1 or tensors[0] in found or node.op == "output":
+        for crossing in self._graph.crossings():
+            node = crossing.node
+            spec = self.input_spec if node.op == "placeholder" else self._spec(node)
+            if spec is None or _is_cast(node):
                 continue
-            crossing = tensors[0]
-            shapes = self._shapes(crossing, [n for n in live if n is not crossing])
-            spec = self._spec(crossing)
-            if shapes is None or spec is None or not self._tail_is_complete(crossing, shapes):
-                continue
-            name = scopes.get(crossing) or scopes.get(_producer_of(crossing)) or _inner_name(crossing)
-            name = INPUT if crossing.op == "placeholder" else name
-            name = name if name not in names else crossing.name
+            name = INPUT if node.op == "placeholder" else scopes.get(node) or scopes.get(producer_of(node))
+            name = self._free_name(node, name or self._inner_name(node), names)
             names.add(name)
-            found[crossing] = Cut(name, self.input_spec if crossing.op == "placeholder" else spec, crossing, shapes)
-        return list(found.values())
+            yield GraphCut(name, spec, crossing, self._graph.values[node][0].dtype)
 
-    def _is_tensor(self, node: fx.Node) -> bool:
-        # A tuple of tensors, as a GRU returns, counts as one: it is no shape value. `_spec` rejects it as a cut.
-        return any(isinstance(leaf, Tensor) for leaf in _leaves(self._values[node][0]))
+    def _inner_name(self, node: fx.Node) -> str:
+        """Return module path and node name, for a tensor that is not a module's output: `stage1.0.add`."""
+        path, _kind = next(reversed(node.meta.get("nn_module_stack", {"": ("", None)}).values()), ("", None))
+        # The numbers of an exported graph's nodes count all operators of one kind in the model.
+        own = node.name if self.way == "fx" else re.sub(r"_?(_\d+)?$", "", node.name)
+        return f"{path}.{own}" if path else own
 
-    def _shapes(self, crossing: fx.Node, others: list[fx.Node]) -> dict[fx.Node, Any] | None:
-        """Return the source of each shape value in the tail, or None if one has no source."""
-        tensors = self._values[crossing]
-        result: dict[fx.Node, Any] = {}
-        for node in others:
-            values = self._values[node]
-            many = isinstance(values[0], (tuple, list))
-            columns = list(zip(*values, strict=True)) if many else [tuple(values)]
-            parts = [_shape_source(column, tensors) for column in columns]
-            if any(part is None for part in parts):
-                return None
-            result[node] = tuple(parts) if many else parts[0]
-        return result
+    def _free_name(self, node: fx.Node, name: str, taken: set[str]) -> str:
+        if name not in taken:
+            return name
+        if self.way == "fx":
+            return node.name
+        return next(free for number in range(1, len(taken) + 2) if (free := f"{name}_{number}") not in taken)
 
-    def _spec(self, crossing: fx.Node) -> TensorSpec | None:
+    def _spec(self, node: fx.Node) -> TensorSpec | None:
         """Return one sample's spec, or None if axis 0 is no batch axis or two axes vary."""
-        tensors = self._values[crossing]
+        tensors = self._graph.values[node]
         if not all(isinstance(t, Tensor) for t in tensors):
             return None
-        dtype = str(tensors[0].dtype).removeprefix("torch.")
+        own = str(tensors[0].dtype).removeprefix("torch.")
+        narrow = tensors[0].dtype in NARROW
+        dtype = "float32" if narrow else own
         ranks = {t.ndim for t in tensors}
         if dtype not in DTYPE_BYTES or ranks != {tensors[0].ndim} or 0 in ranks:
             return None
-        if any(t.shape[0] != probe.shape[0] for t, probe in zip(tensors, self.probes, strict=True)):
+        if any(t.shape[0] != probe.shape[0] for t, probe in zip(tensors, self._probed, strict=True)):
             return None
         lengths = [{t.shape[axis] for t in tensors} for axis in range(1, tensors[0].ndim)]
         varying = [max(n) for n in lengths if len(n) > 1]
         if len(varying) > 1:
             return None
         shape = tuple(None if len(n) > 1 else next(iter(n)) for n in lengths)
-        return TensorSpec(shape, dtype, max_length=varying[0] if varying else None)
-
-    def _tail_nodes(self, crossing: fx.Node, shapes: dict[fx.Node, Any]) -> list[fx.Node]:
-        """Return the nodes of the tail in execution order: all that the output needs, from the crossing tensor on.
-
-        They include constants that are computed before the cut, and unused nodes that may write in place.
-        """
-        needed: set[fx.Node] = set()
-        for node in reversed(self.nodes):
-            if node is crossing or node in shapes:
-                continue
-            in_tail = self._position[node] > self._position[crossing] or node not in self._dependent
-            if node.op == "output" or not needed.isdisjoint(node.users) or (in_tail and _may_write(node)):
-                needed.add(node)
-        return [node for node in self.nodes if node in needed]
-
-    def _tail_is_complete(self, crossing: fx.Node, shapes: dict[fx.Node, Any]) -> bool:
-        """True if the crossing tensor and the shapes are all that the tail needs from the head."""
-        tail = self._tail_nodes(crossing, shapes)
-        return all(self._position[n] > self._position[crossing] for n in tail if n in self._dependent)
+        return TensorSpec(shape, dtype, max_length=varying[0] if varying else None, model_dtype=own if narrow else None)
 
     def _tail_writes_input(self, head: nn.Module, tail: nn.Module) -> bool:
         """True if the tail writes to its input, the codec's tensor, as an in-place ReLU at its start does."""
         # Inference tensors have no version counter, and the caller may be in inference mode.
         with torch.inference_mode(mode=False), torch.no_grad():
-            crossing = head(self.probes[0].clone()).clone()
+            crossing = head(self._probed[0].clone()).clone()
             before = crossing._version
             tail(crossing)
             return bool(crossing._version != before)
 
-    def _head(self, cut: Cut) -> nn.Module:
+    def _head(self, cut: GraphCut) -> nn.Module:
         graph = fx.Graph()
         copies: dict[fx.Node, fx.Node] = {}
-        for node in self.nodes:
+        for node in self._graph.head_nodes(cut.crossing):
             copies[node] = graph.node_copy(node, lambda n: copies[n])
-            if node is cut.node:
-                break
-        graph.output(copies[cut.node])
+        crossing = copies[cut.node]
+        graph.output(graph.call_method("float", (crossing,)) if cut.dtype in NARROW else crossing)
         return _module(self.traced, graph)
 
-    def _tail(self, cut: Cut, *, copy: bool = False) -> nn.Module:
+    def _tail(self, cut: GraphCut, *, copy: bool = False) -> nn.Module:
         graph = fx.Graph()
         crossing = graph.placeholder("crossing")
         crossing = graph.call_method("clone", (crossing,)) if copy else crossing
+        if cut.dtype in NARROW:
+            crossing = graph.call_method("to", (crossing, cut.dtype))
         copies: dict[fx.Node, Any] = {cut.node: crossing}
 
         def from_shape(part: Any) -> Any:
             if isinstance(part, tuple):
                 return tuple(from_shape(p) for p in part)
-            return graph.call_method("size", (crossing, part.axis)) if isinstance(part, _Axis) else part
+            return graph.call_method("size", (crossing, part.axis)) if isinstance(part, Axis) else part
 
-        for node, part in cut.shapes.items():
+        for node, part in cut.crossing.shapes.items():
             copies[node] = from_shape(part)
-        for node in self._tail_nodes(cut.node, cut.shapes):
+        for node in self._graph.tail_nodes(cut.crossing):
             # Copies arguments one by one, because a constant may replace the node of a shape value.
             copies[node] = _copy(graph, node, lambda n: copies[n])
         return _module(self.traced, graph)
-
-
-def same_values(left: Tensor, right: Tensor) -> bool:
-    """True if two tensors are equal in shape, dtype and all values; values that are not numbers equal one another."""
-    if left.shape != right.shape or left.dtype != right.dtype:
-        return False
-    return bool(torch.equal(left, right) or ((left == right) | ((left != left) & (right != right))).all())
 
 
 def _copy(graph: fx.Graph, node: fx.Node, get: Callable[[fx.Node], Any]) -> fx.Node:
@@ -223,107 +206,12 @@ def _copy(graph: fx.Graph, node: fx.Node, get: Callable[[fx.Node], Any]) -> fx.N
     return graph.create_node(node.op, node.target, args, kwargs, node.name)
 
 
-def _may_write(node: fx.Node) -> bool:
-    """True if a node may write to a tensor in place, so that it is needed even if its result is not used."""
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    in_place = name == "setitem" or (name.endswith("_") and not name.endswith("__"))
-    return node.op == "call_module" or in_place or not {"inplace", "out"}.isdisjoint(node.kwargs)
-
-
-def _traced(model: nn.Module) -> fx.GraphModule:
-    try:
-        return fx.symbolic_trace(model)
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise PluginError(
-            f"torch.fx cannot trace {type(model).__name__}: {reason}; remove data-dependent control flow"
-        ) from error
+def _is_cast(node: fx.Node) -> bool:
+    """True for the node that turns the input into the model's own dtype: it is no place to cut."""
+    before = node.args[0] if node.args else None
+    return node.target == "to" and isinstance(before, fx.Node) and before.op == "placeholder"
 
 
 def _module(traced: fx.GraphModule, graph: fx.Graph) -> nn.Module:
     graph.lint()
     return fx.GraphModule(traced, graph).eval()
-
-
-def _shape_source(column: tuple[Any, ...], tensors: list[Tensor]) -> Any:
-    """Return the source of a shape value, given on each probe: a constant, an axis of the crossing tensor, or None."""
-    if not all(isinstance(v, (int, float, bool, str, torch.dtype, torch.device)) for v in column):
-        return None
-    if len(set(column)) == 1:
-        return column[0]
-    for axis in range(tensors[0].ndim):
-        if all(v == t.shape[axis] for v, t in zip(column, tensors, strict=True)):
-            return _Axis(axis)
-    return None
-
-
-def _dependent_on(start: fx.Node, nodes: list[fx.Node]) -> set[fx.Node]:
-    dependent = {start}
-    for node in nodes:
-        if any(n in dependent for n in node.all_input_nodes):
-            dependent.add(node)
-    return dependent
-
-
-def _drop_unused_items(traced: fx.GraphModule) -> None:
-    """Erase unused `getitem` nodes, such as a GRU's last state in `outputs, _ = gru(x)`.
-
-    A tail would otherwise compute all that they depend on. `getitem` has no side effects, so nothing is lost. Other
-    unused nodes stay, because they may be in-place operations.
-    """
-    for node in reversed(traced.graph.nodes):
-        if node.target is operator.getitem and not node.users:
-            traced.graph.erase_node(node)
-    traced.recompile()
-
-
-def _last_in_scope(nodes: list[fx.Node]) -> dict[fx.Node, str]:
-    """Map each node that is the last one of a module call to the path of the outermost such module."""
-    last: dict[str, fx.Node] = {}
-    for node in nodes:
-        for scope in node.meta.get("nn_module_stack", {}):
-            last[scope] = node
-    names: dict[fx.Node, str] = {}
-    for scope, node in last.items():
-        if scope and (node not in names or len(scope) < len(names[node])):
-            names[node] = scope
-    return names
-
-
-def _producer_of(node: fx.Node) -> fx.Node:
-    """Return the node of the tuple that this node is an item of, or the node itself."""
-    producer = node.args[0] if node.target is operator.getitem else node
-    return producer if isinstance(producer, fx.Node) else node
-
-
-def _inner_name(node: fx.Node) -> str:
-    """Return module path and node name, for a tensor that is not a module's output: `stage1.0.add`."""
-    path, _kind = next(reversed(node.meta.get("nn_module_stack", {"": ("", None)}).values()))
-    return f"{path}.{node.name}" if path else node.name
-
-
-def _node_values(traced: fx.GraphModule, probe: Tensor) -> dict[fx.Node, Any]:
-    """Return the value of each node on a probe, with meta tensors in place of tensors to save memory."""
-    values: dict[fx.Node, Any] = {}
-
-    class Recorder(fx.Interpreter):
-        def run_node(self, n: fx.Node) -> Any:
-            result = super().run_node(n)
-            values[n] = torch.utils._pytree.tree_map(_meta_tensor, result)
-            return result
-
-    try:
-        with torch.inference_mode():
-            Recorder(traced).run(probe.clone())
-    except Exception as error:
-        reason = str(error).partition("\n")[0]
-        raise PluginError(f"the model does not run on an input of shape {tuple(probe.shape)}: {reason}") from error
-    return values
-
-
-def _meta_tensor(value: Any) -> Any:
-    return torch.empty(value.shape, dtype=value.dtype, device="meta") if isinstance(value, Tensor) else value
-
-
-def _leaves(value: Any) -> list[Any]:
-    return list(torch.utils._pytree.tree_leaves(value))

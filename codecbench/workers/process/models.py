@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import NoneType
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor, hub
 
 from codecbench import measure
 from codecbench.checked_workload import CheckedWorkload
@@ -19,7 +19,10 @@ from codecbench.codec import TensorSpec
 from codecbench.errors import PluginError, UsageError
 from codecbench.locations import method_location, raised_location
 from codecbench.registry import resolve
-from codecbench.workers.process.graph_split import SplitModel, same_values
+from codecbench.workers.process.cut_model import CutModel, Part
+from codecbench.workers.process.graph_split import SplitModel
+from codecbench.workers.process.graphs.outputs import NARROW, output_leaves, same_values
+from codecbench.workers.process.graphs.tracing import runnable
 from codecbench.workers.protocol import MODEL_BATCH, OperationResult, Reply
 from codecbench.workers.tensor_file import copies
 from codecbench.workload import Subset
@@ -44,20 +47,21 @@ class ModelHost:
         self.torch_device = torch_device
         model = workload.build_model().to(torch_device)
         probes = [probe.to(torch_device) for probe in _probes(workload.input_spec)]
+        full = runnable(model, probes[0]).full
         for probe in probes:
-            self._check_repeats(model, probe)
+            self._check_repeats(full, probe)
         with self._named():
-            self.split_model = SplitModel(model, probes, workload.input_spec)
+            self.cut_model: CutModel = SplitModel(model, probes, workload.input_spec)
 
     @property
-    def full_model(self) -> nn.Module:
+    def full_model(self) -> Part:
         """The model as the workload built it."""
-        return self.split_model.model
+        return self.cut_model.full
 
-    def split(self, name: str) -> tuple[nn.Module, nn.Module]:
+    def split(self, name: str) -> tuple[Part, Part]:
         """Return head and tail at a cut. Raises UsageError if there is no such cut."""
         with self._named():
-            return self.split_model.split(name)
+            return self.cut_model.split(name)
 
     def check_samples(self, counts: Mapping[Subset, int]) -> None:
         """Read the first few samples of each subset, run the model on them and score it, so that all of it is checked.
@@ -79,7 +83,7 @@ class ModelHost:
         """Return the sample with a batch axis, on `torch_device`."""
         return x.unsqueeze(0).to(self.torch_device)
 
-    def run(self, model: nn.Module, xs: Sequence[NDArray[Any]]) -> list[tuple[NDArray[Any], ...]]:
+    def run(self, model: Part, xs: Sequence[NDArray[Any]]) -> list[tuple[NDArray[Any], ...]]:
         """Return a model's output tensors for each sample. Only samples of equal shape share a batch: no padding."""
         groups: dict[tuple[int, ...], list[int]] = {}
         for i, x in enumerate(xs):
@@ -88,7 +92,7 @@ class ModelHost:
         with torch.inference_mode():
             for members in _model_batches(groups.values()):
                 batch = torch.from_numpy(np.stack([xs[i] for i in members])).to(self.torch_device)
-                leaves = [leaf.cpu().numpy() for leaf in self._outputs(model, batch)]
+                leaves = [_array(leaf) for leaf in self._outputs(model, batch)]
                 for row, i in enumerate(members):
                     outputs[i] = tuple(leaf[row, ...] for leaf in leaves)
         return outputs
@@ -98,10 +102,10 @@ class ModelHost:
         pairs = np.array(self.workload.scores(outputs, targets), dtype=np.float64)
         return [column.tobytes() for column in pairs.reshape(-1, 2).T]
 
-    def _outputs(self, model: nn.Module, batch: Tensor) -> list[Tensor]:
+    def _outputs(self, model: Part, batch: Tensor) -> list[Tensor]:
         """Return the output tensors of a model. Raises DataError if it raises, or if axis 0 is not the batch."""
         with self.workload.calling("build_model", "the model"):
-            leaves: list[Any] = torch.utils._pytree.tree_leaves(model(batch))
+            leaves = [leaf for leaf in output_leaves(model(batch)) if not isinstance(leaf, (int, float, NoneType))]
         if not leaves:
             self.workload.refuse("build_model", "the model gives no output; return at least one tensor")
         for number, leaf in enumerate(leaves):
@@ -116,7 +120,7 @@ class ModelHost:
                 )  # fmt: skip
         return leaves
 
-    def _check_repeats(self, model: nn.Module, probe: Tensor) -> None:
+    def _check_repeats(self, model: Part, probe: Tensor) -> None:
         """Raise DataError unless a model gives the same outputs for the same batch once more."""
         with torch.inference_mode():
             first, second = (self._outputs(model, probe.clone()) for _ in range(2))
@@ -137,7 +141,7 @@ class ModelHost:
             )
             raise PluginError(f"workload {self.workload.name!r} ({place}): {error}") from error
 
-    def time(self, model: nn.Module, x: Tensor) -> float:
+    def time(self, model: Part, x: Tensor) -> float:
         """Return the seconds of a model on one sample."""
 
         def step() -> None:
@@ -155,8 +159,11 @@ class ModelProcess:
     """A process that builds a model and runs its head or its tail. It imports no codec."""
 
     def __init__(self) -> None:
+        # torch.fx makes a progress bar for each run of a graph, and tqdm, where it is installed, then starts a thread.
+        # A process that seals itself must have one thread.
+        hub.tqdm.monitor_interval = 0  # type: ignore[attr-defined]
         self._models: ModelHost | None = None
-        self._parts: tuple[nn.Module, nn.Module] | None = None
+        self._parts: tuple[Part, Part] | None = None
 
     @property
     def models(self) -> ModelHost:
@@ -164,12 +171,12 @@ class ModelProcess:
         return required(self._models, "no model was built")
 
     @property
-    def head(self) -> nn.Module:
+    def head(self) -> Part:
         """The part of the model before the split. Raises RuntimeError before a split is chosen."""
         return required(self._parts, "no split was chosen")[0]
 
     @property
-    def tail(self) -> nn.Module:
+    def tail(self) -> Part:
         """The part of the model after the split. Raises RuntimeError before a split is chosen."""
         return required(self._parts, "no split was chosen")[1]
 
@@ -186,8 +193,8 @@ class ModelProcess:
         data_dir = request.fields["data_dir"]
         workload = CheckedWorkload.make(resolve(request.fields["workload"]), Path(data_dir) if data_dir else None)
         self._models = ModelHost(workload, request.fields["torch_device"])
-        cuts = [{"name": c.name, "spec": c.spec.to_json()} for c in self._models.split_model.cuts.values()]
-        digest = _parameters_sha256(self._models.full_model)
+        cuts = [{"name": c.name, "spec": c.spec.to_json()} for c in self._models.cut_model.cuts.values()]
+        digest = self._models.cut_model.parameters_sha256()
         return {"cuts": cuts, "weights_sha256": workload.weights_sha256(), "parameters_sha256": digest}, ()
 
     def op_split(self, request: Reply) -> OperationResult:
@@ -203,20 +210,16 @@ def required(item: Item | None, missing: str) -> Item:
     return item
 
 
+def _array(tensor: Tensor) -> NDArray[Any]:
+    """Return the values of a tensor; those of a type of two bytes as float32."""
+    array: NDArray[Any] = (tensor.float() if tensor.dtype in NARROW else tensor).cpu().numpy()
+    return array
+
+
 def _model_batches(groups: Iterable[list[int]]) -> Iterator[list[int]]:
     for members in groups:
         for start in range(0, len(members), MODEL_BATCH):
             yield members[start : start + MODEL_BATCH]
-
-
-def _parameters_sha256(model: nn.Module) -> str:
-    """Return the hex SHA-256 of all parameters and buffers of a model: those of two processes must be the same."""
-    found = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        if isinstance(tensor, Tensor) and tensor.layout == torch.strided and not tensor.is_quantized:
-            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
 
 
 def _probes(spec: TensorSpec) -> list[Tensor]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from support.traced import tail_at
+from support.traced import Untraceable, tail_at
 from support.training import Tail, noise
 from support.workloads.tiny import Tiny
 from torch import Tensor, fx, nn
@@ -25,8 +25,8 @@ from codecbench.workers.process.graph_split import SplitModel
 SPLITS = ("input", "stem", "fine", "down", "coarse")
 
 
-def copied(split: str) -> tuple[fx.GraphModule, TailCopy, Tensor]:
-    tail, spec = tail_at(split)
+def copied(split: str, *, exported: bool = False) -> tuple[fx.GraphModule, TailCopy, Tensor]:
+    tail, spec = tail_at(split, exported=exported)
     xs = noise(3, *spec.max_shape)
     made = TailCopy.of(tail, xs[:2])
     assert made is not None
@@ -54,6 +54,34 @@ def copy_of(function: Callable[[nn.Module, Tensor], object], **parts: nn.Module 
 
 
 # --- copies
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_copy_of_an_exported_tail_is_that_of_the_traced_one(split: str) -> None:
+    tail, made, xs = copied(split, exported=True)
+    _, expected, _ = copied(split)
+    features, output = made(xs)
+    assert torch.allclose(output, tail(xs)[0], atol=1e-5)
+    for feature, other in zip(features, expected(xs)[0], strict=True):
+        assert torch.allclose(feature, other, atol=1e-5)
+    assert sum(weight.numel() for weight in made.parameters()) == sum(w.numel() for w in expected.parameters())
+    read = TailCopy.empty(json.loads(json.dumps(made.to_json())))
+    read.load_state_dict(made.state_dict())
+    assert torch.equal(read(xs)[1], output)
+
+
+class WritesTwice(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.relu()
+        z = y.add_(1.0 * x)
+        return z + y
+
+
+def test_an_operator_that_writes_to_what_is_read_again_has_no_copy() -> None:
+    xs = torch.rand(2, 4, 6, 6)
+    probes = [torch.rand(count, 4, 6, 6) for count in (2, 3)]
+    tail = SplitModel(Untraceable(WritesTwice()), probes, TensorSpec((4, 6, 6))).split("input")[1]
+    assert TailCopy.of(tail, xs) is None
 
 
 @pytest.mark.parametrize("split", SPLITS)

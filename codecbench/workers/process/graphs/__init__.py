@@ -1,0 +1,1 @@
+"""Traces a model into a graph, and finds where the graph can be cut."""

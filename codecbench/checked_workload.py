@@ -9,7 +9,7 @@ import math
 import numbers
 import operator
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,14 +17,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from codecbench.codec import TensorSpec
 from codecbench.errors import CodecbenchError, DataError, one_line
 from codecbench.locations import class_location, method_location, raised_location
-from codecbench.workload import Metric, SampleId, Subset, Workload
+from codecbench.workload import Metric, Outcome, RatioMetric, SampleId, SetMetric, Subset, Workload
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from torch import nn
 
 PICTURE_TOLERANCE = 1e-3
 """The tolerated distance of 255 times an image's value from an integer: float32 arithmetic leaves less than 1e-4."""
+
+MAX_DECIMALS = 9
+"""The largest number of decimals of a metric in tables."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _INT64 = range(-(2**63), 2**63)
@@ -40,6 +44,8 @@ class CheckedWorkload:
         self.workload = workload
         self.name = workload.name
         self._spec: TensorSpec | None = None
+        self._ratios = {metric.outcome_name: isinstance(metric, RatioMetric) for metric in workload.metrics}
+        self._forms: dict[str, tuple[tuple[str, tuple[int, ...]], ...]] = {}
 
     @classmethod
     def make(cls, kind: type[Workload], data_dir: Path | None) -> CheckedWorkload:
@@ -132,17 +138,77 @@ class CheckedWorkload:
             self.refuse("targets", f"targets({subset!r}, ...) gave {len(found)} targets for {len(positions)} positions")
         return found
 
-    def scores(self, outputs: Sequence[tuple[NDArray[Any], ...]], targets: Sequence[Any]) -> list[tuple[float, float]]:
-        """Return the metric's numerator and denominator for each sample."""
+    def scores(self, outputs: Sequence[tuple[NDArray[Any], ...]], targets: Sequence[Any]) -> list[dict[str, Outcome]]:
+        """Return the outcomes of each sample by name."""
         score = self.workload.score
         with self.calling("score"):
             return [self._checked_score(score(*sample)) for sample in zip(outputs, targets, strict=True)]
 
-    def _checked_score(self, found: Any) -> tuple[float, float]:
+    def metric_values(
+        self, metric: SetMetric, outcomes: Sequence[tuple[NDArray[Any], ...]], counts: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Return the values of a set metric for several sets of samples; nan where one is not finite."""
+        import numpy as np
+
+        step = f"values of {metric.name!r}"
+        with workload_call(type(self.workload), "score", step, place=method_location(type(metric), "values")):
+            with np.errstate(all="ignore"):
+                found: Any = metric.values(outcomes, counts)
+            array = np.asarray(found)
+        if array.shape != (len(counts),) or array.dtype.kind not in "fiu":
+            place = method_location(type(metric), "values")
+            raise DataError(
+                f"workload {self.name!r} ({place}): {step} gave {_form_shown(array)} for {len(counts)} sets; return an "
+                f"array of {len(counts)} numbers"
+            )
+        values = array.astype(np.float64)
+        return np.where(np.isfinite(values), values, np.nan)
+
+    def _checked_score(self, found: Any) -> dict[str, Outcome]:
+        names = list(self._ratios)
+        if not isinstance(found, Mapping) and len(names) == 1:
+            found = {names[0]: found}
+        elif not isinstance(found, Mapping) or set(found) != set(names):
+            shown = f"{{{', '.join(map(repr, found))}}}" if isinstance(found, Mapping) else _shown(found)
+            self.refuse("score", f"score gave {shown}; return a dict with {', '.join(map(repr, names))}")
+        return {
+            name: self._ratio_outcome(name, found[name]) if ratio else self._set_outcome(name, found[name])
+            for name, ratio in self._ratios.items()
+        }
+
+    def _ratio_outcome(self, name: str, found: Any) -> tuple[float, float]:
         pair = [_plain(value) for value in found] if _is_sequence(found) else []
         if len(pair) != 2 or not all(_is_real(value) for value in pair):
-            self.refuse("score", f"score gave {_shown(found)}; return a numerator and a denominator, two numbers")
+            self.refuse(
+                "score",
+                f"score gave {_shown(found)}{self._of(name)}; return a numerator and a denominator, two numbers",
+            )
         return float(pair[0]), float(pair[1])
+
+    def _set_outcome(self, name: str, found: Any) -> tuple[NDArray[Any], ...]:
+        import numpy as np
+
+        if not isinstance(found, (tuple, list)) or not found or not all(isinstance(each, np.ndarray) for each in found):
+            self.refuse("score", f"score gave {_shown(found)}{self._of(name)}; return a tuple of numpy arrays")
+        for number, array in enumerate(found):
+            if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+                self.refuse("score", f"score gave an array of {array.dtype}{self._of(name)}; give arrays of numbers")
+            if array.ndim == 0 or 0 in array.shape[1:]:
+                self.refuse(
+                    "score", f"array {number}{self._of(name)} has the shape {array.shape}; give one axis or more, of "
+                    "which only the first may be empty",
+                )  # fmt: skip
+        form = tuple((array.dtype.newbyteorder("=").str, array.shape[1:]) for array in found)
+        first = self._forms.setdefault(name, form)
+        if form != first:
+            self.refuse(
+                "score", f"score gave {_forms_shown(form)}{self._of(name)} for one sample and {_forms_shown(first)} "
+                "for another; give as many arrays for each, of equal dtypes; only the first axis may differ in length",
+            )  # fmt: skip
+        return tuple(array.astype(array.dtype.newbyteorder("="), copy=True) for array in found)
+
+    def _of(self, name: str) -> str:
+        return f" for {name!r}" if len(self._ratios) > 1 else ""
 
     def calling(self, method: str, step: str = "") -> AbstractContextManager[None]:
         """Return `workload_call` for this workload."""
@@ -170,17 +236,17 @@ class CheckedWorkload:
 
 
 @contextmanager
-def workload_call(kind: type[Workload], method: str, step: str = "") -> Iterator[None]:
+def workload_call(kind: type[Workload], method: str, step: str = "", *, place: str = "") -> Iterator[None]:
     """Raise errors of a workload's code within a with block as DataError, with the line where they were raised.
 
-    `step` is the subject of the sentence, by default the method.
+    `step` is the subject of the sentence, by default the method; `place` is where that stands, by default the method's.
     """
     try:
         yield
     except CodecbenchError:
         raise
     except (Exception, SystemExit) as error:
-        place = raised_location(error) or method_location(kind, method)
+        place = raised_location(error) or place or method_location(kind, method)
         raise DataError(f"workload {kind.name!r} ({place}): {step or method} raised {one_line(error)}") from error
 
 
@@ -192,22 +258,53 @@ def workload_class_fault(kind: type[Workload]) -> str | None:
 
     if kind.__abstractmethods__:
         return refused(", ".join(sorted(kind.__abstractmethods__)), "is not defined")
-    metric, splits = getattr(kind, "metric", None), getattr(kind, "default_splits", None)
+    splits = getattr(kind, "default_splits", None)
     budget: Any = getattr(kind, "budget", None)
-    if not isinstance(metric, Metric):
-        return refused("metric", f"is {_shown(metric)}; set a Metric")
-    if not isinstance(metric.name, str) or not isinstance(metric.unit, str):
-        return refused("metric", "needs texts for name and unit")
-    if not _is_real(metric.scale) or not math.isfinite(metric.scale):
-        return refused("metric", f"has the scale {_shown(metric.scale)}; give a number")
+    fault = _metrics_fault(getattr(kind, "metrics", None), old=kind.names_one_metric)
+    if fault is not None:
+        return refused("metric" if kind.names_one_metric else "metrics", fault)
     if not isinstance(splits, (tuple, list)) or not splits or not all(isinstance(split, str) for split in splits):
         return refused("default_splits", f'is {_shown(splits)}; give a tuple of names like ("input",)')
     if not _is_real(budget) or isinstance(budget, bool) or not 0 <= float(budget) < math.inf:
-        return refused("budget", f"is {_shown(budget)}; give a number of at least 0, in the metric's unit")
+        return refused("budget", f"is {_shown(budget)}; give a number of at least 0, in the unit of the first metric")
     if not isinstance(kind.dataset, str | None):
         return refused("dataset", f"is {_shown(kind.dataset)}; give a name, or None")
     if not isinstance(kind.training_note, str):
         return refused("training_note", f"is {_shown(kind.training_note)}; give a text")
+    return None
+
+
+def _metrics_fault(metrics: Any, *, old: bool) -> str | None:
+    """Return what is wrong with the metrics of a workload, as the end of a sentence; None if nothing is."""
+    example = 'metrics = (RatioMetric("top-1", "%", higher_is_better=True, scale=100.0, binary=True),)'
+    if isinstance(metrics, Metric):
+        return f"is one metric; set a tuple like {example}"
+    if not isinstance(metrics, (tuple, list)) or not metrics:
+        return f"is {_shown(metrics)}; set a tuple like {example}"
+    kinds: dict[str, bool] = {}
+    for metric in metrics:
+        if not isinstance(metric, RatioMetric | SetMetric):
+            return f"{'is' if old else 'holds'} {_shown(metric)}; set RatioMetrics or SetMetrics"
+        fault = _metric_fault(metric)
+        if fault is not None:
+            return fault
+        is_ratio = isinstance(metric, RatioMetric)
+        if kinds.setdefault(metric.outcome_name, is_ratio) != is_ratio:
+            return f"has {metric.outcome_name!r} as the outcome of a ratio metric and of a set metric; name two"
+    names = [metric.name for metric in metrics]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    return None if twice is None else f"has the name {twice!r} twice; names must differ"
+
+
+def _metric_fault(metric: RatioMetric | SetMetric) -> str | None:
+    texts = [getattr(metric, name, None) for name in ("name", "unit", "outcome")]
+    if not all(isinstance(text, str) for text in texts) or not metric.name:
+        return "needs texts for name and unit"
+    if isinstance(metric, RatioMetric) and not (_is_real(metric.scale) and math.isfinite(metric.scale)):
+        return f"has the scale {_shown(metric.scale)}; give a number"
+    decimals: object = metric.decimals
+    if not isinstance(decimals, int) or not 0 <= decimals <= MAX_DECIMALS:
+        return f"has the decimals {_shown(decimals)}; give an integer from 0 to {MAX_DECIMALS}"
     return None
 
 
@@ -276,6 +373,18 @@ def _is_real(value: object) -> bool:
 
 def _is_sequence(value: object) -> bool:
     return isinstance(value, (tuple, list)) or (getattr(value, "ndim", None) == 1 and hasattr(value, "__len__"))
+
+
+def _form_shown(array: NDArray[Any]) -> str:
+    return f"an array of {array.dtype} of the shape {array.shape}"
+
+
+def _forms_shown(forms: Sequence[tuple[str, tuple[int, ...]]]) -> str:
+    """Return dtypes and shapes of arrays in a few words; n stands for the first axis."""
+    import numpy as np
+
+    shapes = (f"({', '.join(map(str, ('n', *shape)))}{'' if shape else ','})" for _, shape in forms)
+    return " and ".join(f"{np.dtype(dtype)} {shape}" for (dtype, _), shape in zip(forms, shapes, strict=True))
 
 
 def _shown(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Workload and Metric: a trained model with its data, its task metric and its split points.
+"""Workload and Metric: a trained model with its data, its task metrics and its split points.
 
 A workload is used in several processes. The device process reads inputs and runs the head; the edge process calls
 `build_model` only. Scores, and the targets of scored samples, stay in the main process. Importing this module does not
@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
 from codecbench.codec import TensorSpec
 from codecbench.errors import UsageError
@@ -30,40 +30,98 @@ SampleId: TypeAlias = int | str
 """The identifier of a sample: an integer (int64), or a text such as a file's name; one kind in a workload."""
 
 
+Outcome: TypeAlias = "tuple[float, float] | tuple[NDArray[Any], ...]"
+"""What a metric needs to know of one sample: numerator and denominator of a ratio metric, arrays of a set metric."""
+
+
 @dataclass(frozen=True)
 class Metric:
-    """A task metric as a ratio of sums: value = scale * sum(numerators) / sum(denominators).
+    """The base of task metrics: a value of a set of samples, from an outcome of each sample.
 
-    Top-1 accuracy in percent: numerator 1 if right, else 0; denominator 1, scale 100. Word error rate: edits over
-    words, scale 1. `binary` is True if every sample is right or wrong, so that McNemar's test applies. `decimals` is
-    the number of decimals in tables.
+    Every metric is a `RatioMetric` or a `SetMetric`; calling `Metric` itself makes a `RatioMetric`. `decimals` is the
+    number of decimals in tables. Metrics with the same `outcome`, which is by default the name, share the outcomes of
+    samples: AP and AP50 come from the same matched boxes.
     """
 
     name: str
     unit: str
     higher_is_better: bool
+    _: KW_ONLY
+    decimals: int = 1
+    outcome: str = ""
+
+    def __new__(cls, *_args: object, **_kwargs: object) -> Self:
+        """Make the metric; a plain `Metric` is a `RatioMetric`."""
+        made: Self = super().__new__(RatioMetric if cls is Metric else cls)  # type: ignore[assignment]
+        return made
+
+    @property
+    def outcome_name(self) -> str:
+        """The name of the outcomes that the metric is made of."""
+        return self.outcome or self.name
+
+
+@dataclass(frozen=True)
+class RatioMetric(Metric):
+    """A ratio of sums: value = scale * sum(numerators) / sum(denominators). An outcome is a pair of numbers.
+
+    Top-1 accuracy in percent: numerator 1 if right, else 0; denominator 1, scale 100. Word error rate: edits over
+    words, scale 1. `binary` is True if every sample is right or wrong, so that McNemar's test applies.
+    """
+
     scale: float = 1.0
     binary: bool = False
-    decimals: int = 1
+
+
+@dataclass(frozen=True)
+class SetMetric(Metric, ABC):
+    """A metric that combines the outcomes of a set of samples in any way, such as average precision.
+
+    An outcome is a tuple of numpy arrays of numbers: as many for every sample, each with the same dtype and number of
+    axes. Their first axis may differ in length from sample to sample, the others may not. They are what is kept of a
+    sample, in the record's Parquet file, so they should be small: matched boxes, not pictures.
+    """
+
+    @abstractmethod
+    def values(self, outcomes: Sequence[tuple[NDArray[Any], ...]], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the metric of each of several sets of samples: float64, one value a set.
+
+        `counts`, of shape (sets, samples), says how often each sample is in each set; 0 leaves it out. There are 1,000
+        sets and more for an interval, so what does not depend on the counts is best done once. nan is a value without
+        meaning, as of a set in which there is nothing to find. Called in the device's process only.
+        """
 
 
 class Workload(ABC):
-    """A model, its data, its metric and its split points.
+    """A model, its data, its metrics and its split points.
 
     `data_dir` is the folder of fetched datasets, or None for those of `data_folders`. The constructor must be cheap and
     read no data.
     """
 
     name: ClassVar[str]
-    metric: ClassVar[Metric]
+    metrics: ClassVar[tuple[Metric, ...]]
+    """The task metrics. The first decides: points are chosen by it. The others are reported beside it."""
     default_splits: ClassVar[tuple[str, ...]]
     """The split points of a normal run, in execution order; `input` comes first if it is one of them."""
     budget: ClassVar[float]
-    """The usual accepted loss, in the metric's unit."""
+    """The usual accepted loss, in the unit of the first metric."""
     dataset: ClassVar[str | None] = None
     """The dataset's name for `codecbench data get`, or None if there is nothing to fetch."""
     training_note: ClassVar[str] = ""
     """A sentence that says how `training_s` was measured."""
+
+    names_one_metric: ClassVar[bool] = False
+    """True for a class with the attribute `metric` of earlier versions, a single metric, in the place of `metrics`."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Take the old attribute `metric` of a class as its `metrics`."""
+        super().__init_subclass__(**kwargs)
+        if "metrics" in vars(cls):
+            cls.names_one_metric = False
+        elif "metric" in vars(cls):
+            cls.names_one_metric = True
+            cls.metrics = (vars(cls)["metric"],)
 
     def __init__(self, data_dir: Path | None = None) -> None:
         self.data_dir = data_dir
@@ -119,8 +177,12 @@ class Workload(ABC):
         """Return the targets at these positions: labels or transcripts, for example."""
 
     @abstractmethod
-    def score(self, output: tuple[NDArray[Any], ...], target: Any) -> tuple[float, float]:
-        """Return the metric's numerator and denominator for one sample, from its outputs without the batch axis."""
+    def score(self, output: tuple[NDArray[Any], ...], target: Any) -> Outcome | Mapping[str, Outcome]:
+        """Return the outcome of one sample, from its outputs without the batch axis.
+
+        It is a numerator and a denominator for a ratio metric, a tuple of arrays for a set metric. With outcomes of
+        several names (`Metric.outcome_name`), return a dict that has each of them by its name.
+        """
 
     @classmethod
     def fetch(cls, data_dir: Path, log: Callable[[str], None]) -> None:
@@ -128,7 +190,9 @@ class Workload(ABC):
         raise UsageError(f"workload {cls.name!r} has nothing to fetch: its data ships with it")
 
 
-def metric_value(metric: Metric, numerators: NDArray[np.float64], denominators: NDArray[np.float64]) -> float | None:
+def metric_value(
+    metric: RatioMetric, numerators: NDArray[np.float64], denominators: NDArray[np.float64]
+) -> float | None:
     """Return scale * sum(numerators) / sum(denominators), or None if that is no finite number."""
     return ratio_of_sums(metric.scale, numerators, denominators)
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
+import pickle
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +17,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.paths import TINY
 
-from codecbench import Metric, PluginError, TensorSpec, UsageError, Workload
+from codecbench import Metric, PluginError, RatioMetric, SetMetric, TensorSpec, UsageError, Workload
 from codecbench.checked_workload import CheckedWorkload, input_fault, workload_class_fault
 from codecbench.errors import DataError
 from codecbench.registry import load_file
 
 Tiny = load_file(TINY).Tiny
+A = np.array([1.0, 2.0])
+TOP1 = RatioMetric("top-1", "%", higher_is_better=True, scale=100.0, binary=True)
+WER = RatioMetric("WER", "", higher_is_better=False, decimals=3)
+
+
+class Longest(SetMetric):
+    """The length of the longest first array in a set."""
+
+    def values(self, outcomes: Any, counts: Any) -> Any:
+        """0 for an empty set."""
+        lengths = np.array([len(outcome[0]) for outcome in outcomes])
+        return np.where(counts > 0, lengths, 0).max(axis=1)
+
+
+@dataclass(frozen=True)
+class Fixed(SetMetric):
+    """A metric whose values are always the same."""
+
+    answer: Any = None
+
+    def values(self, outcomes: Any, counts: Any) -> Any:
+        """Return the answer."""
+        return self.answer
+
+
+LONGEST = Longest("longest", "", higher_is_better=True)
 IMAGE = TensorSpec((3, 8, 8), image=True)
 VARYING = TensorSpec((None, 2), max_length=4)
 
@@ -47,7 +77,7 @@ def test_sound_answers_pass_unchanged() -> None:
     assert sound.training_ids() == tuple(range(40))
     assert all(map(np.array_equal, sound.inputs("fit", [3, 1]), plain.inputs("fit", [3, 1])))
     assert sound.targets("test", [0, 1]) == plain.targets("test", [0, 1])
-    assert sound.scores([(np.array([0.0, 1.0]),)], [1]) == [(1.0, 1.0)]
+    assert sound.scores([(np.array([0.0, 1.0]),)], [1]) == [{"top-1": (1.0, 1.0)}]
     assert not sound.build_model().training
 
 
@@ -108,11 +138,12 @@ def test_a_score_is_two_numbers(answer: Any, mistake: str) -> None:
     ],
 )  # fmt: skip
 def test_numbers_of_any_kind_make_a_score(answer: Any) -> None:
-    assert checked(score=lambda *_: answer).scores([()], [0]) == [(1.0, 2.0)]
+    assert checked(score=lambda *_: answer).scores([()], [0]) == [{"top-1": (1.0, 2.0)}]
 
 
 def test_a_score_may_be_no_number_or_negative() -> None:
-    ((numerator, denominator),) = checked(score=lambda *_: (float("nan"), -1)).scores([()], [0])
+    (found,) = checked(score=lambda *_: (float("nan"), -1)).scores([()], [0])
+    numerator, denominator = found["top-1"]
     assert np.isnan(numerator)
     assert denominator == -1.0
 
@@ -204,9 +235,16 @@ def test_properties_of_another_type_are_named() -> None:
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"metric": None}, "metric is None; set a Metric"),
-        ({"metric": "top-1"}, "metric is 'top-1'; set a Metric"),
-        ({"metric": Metric("top-1", "%", True, scale="x")}, "metric has the scale 'x'"),  # type: ignore[arg-type]
+        ({"metric": None}, "metric is None; set RatioMetrics or SetMetrics"),
+        ({"metric": TOP1, "metrics": None}, "metrics is None; set a tuple like metrics = (RatioMetric("),
+        ({"metrics": ()}, "metrics is (); set a tuple like"),
+        ({"metrics": TOP1}, "metrics is one metric; set a tuple like metrics = (RatioMetric("),
+        ({"metrics": ("top-1",)}, "metrics holds 'top-1'; set RatioMetrics or SetMetrics"),
+        ({"metrics": (TOP1, TOP1)}, "metrics has the name 'top-1' twice; names must differ"),
+        ({"metrics": (TOP1, Longest("longest", "", True, outcome="top-1"))}, "metrics has 'top-1' as the outcome of a"),
+        ({"metrics": (RatioMetric("", "%", True),)}, "metrics needs texts for name and unit"),
+        ({"metrics": (RatioMetric("top-1", "%", True, scale="x"),)}, "metrics has the scale 'x'"),  # type: ignore[arg-type]
+        ({"metrics": (RatioMetric("top-1", "%", True, decimals=-1),)}, "metrics has the decimals -1; give an integer"),
         ({"budget": "1 %"}, "budget is '1 %'; give a number"),
         ({"budget": float("nan")}, "budget is nan; give a number"),
         ({"budget": True}, "budget is True; give a number"),
@@ -222,6 +260,104 @@ def test_class_attributes_are_checked(changes: dict[str, Any], fault: str) -> No
     assert ", line " in found
     assert f": workload 'tiny': {fault}" in found
     assert workload_class_fault(Tiny) is None
+
+
+# --- metrics --------------------------------------------------------------------------------------------------------
+
+
+def test_a_metric_called_as_in_earlier_versions_is_a_ratio() -> None:
+    assert Metric("WER", "", higher_is_better=False, scale=2.0, decimals=3) == RatioMetric(  # type: ignore[call-arg]
+        "WER", "", False, 2.0, decimals=3
+    )
+    assert isinstance(Metric("top-1", "%", True, 100.0, True), RatioMetric)  # type: ignore[call-arg]
+    assert pickle.loads(pickle.dumps(TOP1)) == copy.copy(TOP1) == TOP1
+    with pytest.raises(TypeError, match="abstract"):
+        SetMetric("mAP", "", True)  # type: ignore[abstract]
+
+
+def test_the_old_attribute_metric_is_the_only_one_of_metrics() -> None:
+    old = type("Old", (Tiny,), {"metric": WER})
+    assert (old.metrics, old.names_one_metric) == ((WER,), True)  # type: ignore[attr-defined]
+    new = type("New", (old,), {"metric": TOP1, "metrics": (TOP1, WER)})
+    assert (new.metrics, new.names_one_metric) == ((TOP1, WER), False)  # type: ignore[attr-defined]
+    assert not Tiny.names_one_metric
+
+
+def with_metrics(*metrics: Metric, answer: Any = None, **changes: Any) -> CheckedWorkload:
+    """The tiny workload with these metrics, whose score is `answer`; a list is answered item by item."""
+    answers = iter(answer) if isinstance(answer, list) else itertools.repeat(answer)
+    return checked(metrics=metrics, score=lambda *_: next(answers), **changes)
+
+
+def test_the_outcomes_of_several_metrics_come_by_name() -> None:
+    shared = Longest("first", "", True, outcome="boxes"), Longest("second", "", True, outcome="boxes")
+    boxes, count = np.zeros(3, np.float32), np.ones((0, 2), np.int16)
+    sound = with_metrics(TOP1, *shared, answer={"boxes": (boxes, count), "top-1": (1, 1)})
+    (found,) = sound.scores([()], [0])
+    assert found["top-1"] == (1.0, 1.0)
+    assert all(map(np.array_equal, found["boxes"], (boxes, count)))
+    assert list(found) == ["top-1", "boxes"]
+    (alone,) = with_metrics(shared[0], answer=[[boxes]]).scores([()], [0])
+    assert np.array_equal(alone["boxes"][0], boxes)
+
+
+@pytest.mark.parametrize(
+    ("answer", "mistake"),
+    [
+        ((1, 1), "score gave (1, 1); return a dict with 'top-1', 'longest'"),
+        ({"top-1": (1, 1)}, "score gave {'top-1'}; return a dict with 'top-1', 'longest'"),
+        ({"top-1": (1, 1), "longest": (A,), "x": 0}, "score gave {'top-1', 'longest', 'x'}; return a dict with"),
+        ({"top-1": 1, "longest": (A,)}, "score gave 1 for 'top-1'; return a numerator and a denominator, two numbers"),
+        (
+            {"top-1": (1, 1), "longest": A},
+            "score gave array([1., 2.]) (numpy.ndarray) for 'longest'; return a tuple of",
+        ),
+        ({"top-1": (1, 1), "longest": ()}, "score gave () for 'longest'; return a tuple of numpy arrays"),
+        ({"top-1": (1, 1), "longest": (1.0,)}, "score gave (1.0,) for 'longest'; return a tuple of numpy arrays"),
+        (
+            {"top-1": (1, 1), "longest": (np.array("a"),)},
+            "score gave an array of <U1 for 'longest'; give arrays of num",
+        ),
+        ({"top-1": (1, 1), "longest": (np.array(1),)}, "array 0 for 'longest' has the shape (); give one axis or more"),
+        ({"top-1": (1, 1), "longest": (np.ones((2, 0)),)}, "array 0 for 'longest' has the shape (2, 0); give one axis"),
+    ],
+)
+def test_wrong_outcomes_of_several_metrics_are_named(answer: Any, mistake: str) -> None:
+    assert refused(with_metrics(TOP1, LONGEST, answer=answer).scores, [()], [0]).startswith(mistake)
+
+
+@pytest.mark.parametrize(
+    ("second", "shown"),
+    [
+        ((A, A), "float64 (n,) and float64 (n,)"), ((A.astype(np.float32),), "float32 (n,)"),
+        ((np.ones((2, 3)),), "float64 (n, 3)"),
+    ],
+)  # fmt: skip
+def test_arrays_of_a_set_metric_are_alike_for_all_samples(second: Any, shown: str) -> None:
+    workload = with_metrics(LONGEST, answer=[(A,), (A[:0],), second])
+    mistake = refused(workload.scores, [()] * 3, [0] * 3)
+    assert mistake.startswith(f"score gave {shown} for one sample and float64 (n,) for another; give as many arrays")
+
+
+def test_values_of_a_set_metric_are_one_number_a_set() -> None:
+    outcomes, counts = [(A,), (A[:1],)], np.array([[1, 1], [0, 2], [0, 0]])
+    assert with_metrics(LONGEST).metric_values(LONGEST, outcomes, counts).tolist() == [2.0, 1.0, 0.0]
+    wrong = with_metrics(LONGEST)
+    for answer, shown in (
+        (1.0, "float64 of the shape ()"),
+        (np.ones(2), "float64 of the shape (2,)"),
+        ("abc", "<U3 of"),
+    ):
+        mistake = refused(wrong.metric_values, Fixed("longest", "", True, answer=answer), outcomes, counts)
+        assert mistake.startswith(f"values of 'longest' gave an array of {shown}")
+        assert mistake.endswith("for 3 sets; return an array of 3 numbers")
+    found = wrong.metric_values(Fixed("longest", "", True, answer=[1, np.inf, np.nan]), outcomes, counts)
+    assert np.isnan(found).tolist() == [False, True, True]
+
+
+def test_an_error_of_a_set_metric_is_named_with_its_line() -> None:
+    mistake = refused(with_metrics(LONGEST).metric_values, LONGEST, [], np.ones((1, 2), np.int64))
+    assert mistake.startswith("values of 'longest' raised ValueError: ")
 
 
 def test_a_method_that_is_not_defined_is_named_where_the_workload_is_registered(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from codecbench.analysis.latency import (
@@ -17,6 +17,7 @@ from codecbench.analysis.latency import (
     local_latency,
     raw_network,
 )
+from codecbench.analysis.other_metrics import other_values, uncompressed_values
 from codecbench.analysis.selection import (
     Chosen,
     Origin,
@@ -77,6 +78,8 @@ class Entry:
     isolation: IsolationLevel | None = None
     mixed_plugin: bool = False
     notes: tuple[str, ...] = ()
+    others: Mapping[str, float | None] = field(default_factory=dict)
+    """The values of the other metrics, by name."""
 
     @property
     def origin(self) -> Origin | None:
@@ -192,6 +195,7 @@ def _chosen_entry(chosen: Chosen, notes: tuple[str, ...], scenario: Scenario, ra
         isolation=record.provenance.isolation,
         mixed_plugin=record.provenance.mixed_plugin,
         notes=notes,
+        others=other_values(record),
     )
 
 
@@ -224,4 +228,5 @@ def _local_entry(split: str, records: Sequence[Record], local: Latency) -> Entry
         low=exact.low if exact else None,
         high=exact.high if exact else None,
         change=None if uncompressed is None else 0.0,
+        others=uncompressed_values(records),
     )

@@ -225,8 +225,10 @@ def is_defined(record: Record, by_choice: bool = False) -> bool:
 
 def undefined_reason(record: Record) -> str:
     """Returns the reason that a measured record has no value or no change of its metric."""
-    metric = groups(record).task.metric
-    return f"{metric} is undefined: its denominators sum to 0, or an outcome is not a finite number"
+    task = groups(record).task
+    if task.scale is None:
+        return f"{task.metric} is undefined: it gives no finite value for these samples"
+    return f"{task.metric} is undefined: its denominators sum to 0, or an outcome is not a finite number"
 
 
 def choose(candidates: Sequence[Record], budget: float) -> Chosen | None:

@@ -28,8 +28,9 @@ def workload_rows(found: Mapping[str, type[Workload]]) -> list[dict[str, Any]]:
     """Returns a row for each workload: name, metric, default splits, budget and dataset."""
     return [
         {
-            "name": name, "metric": w.metric.name, "unit": w.metric.unit, "splits": list(w.default_splits),
-            "budget": w.budget, "dataset": w.dataset, "description": _first_line(w),
+            "name": name, "metric": w.metrics[0].name, "unit": w.metrics[0].unit, "splits": list(w.default_splits),
+            "budget": w.budget, "dataset": w.dataset, "other_metrics": [metric.name for metric in w.metrics[1:]],
+            "description": _first_line(w),
         }
         for name, w in found.items()
     ]  # fmt: skip

@@ -27,12 +27,12 @@ from codecbench.descriptions.codec_info import (
     Preset,
 )
 from codecbench.descriptions.source_hash import source_sha256
-from codecbench.descriptions.workload_info import WorkloadInfo
+from codecbench.descriptions.workload_info import SetMetricInfo, WorkloadInfo
 from codecbench.errors import PluginError, UsageError, one_line, without_folders
 from codecbench.names import suggestion
 from codecbench.registry import check_points, reference
 from codecbench.results.points import as_default, read_arguments, typed
-from codecbench.workload import Subset, Workload
+from codecbench.workload import Metric, RatioMetric, Subset, Workload
 
 Value = TypeVar("Value")
 
@@ -96,11 +96,12 @@ def describe_workload(workload: Workload) -> WorkloadInfo:
     if len({type(ids[0]) for ids in sample_ids.values() if ids}) > 1:
         checked.refuse("sample_ids", "some subsets have integers as identifiers and some have texts; return one kind")
     return WorkloadInfo(
-        name=workload.name, reference=reference(type(workload)), metric=workload.metric,
+        name=workload.name, reference=reference(type(workload)), metrics=_plain_metrics(workload),
         default_splits=tuple(workload.default_splits), budget=workload.budget, dataset=workload.dataset,
         source_hash=source_sha256(type(workload)),
         weights_sha256=checked.weights_sha256(), training_s=checked.training_s, training_note=workload.training_note,
         input_spec=checked.input_spec, sample_ids=sample_ids, training_ids=checked.training_ids(),
+        names_one_metric=workload.names_one_metric,
     )  # fmt: skip
 
 
@@ -133,6 +134,18 @@ def plugin_label(codec: type[Codec]) -> str:
     """Return the distribution, version and module of the codec, or the name of its single file."""
     names = distributions().get(codec.__module__.partition(".")[0])
     return f"{names[0]} {version(names[0])} ({codec.__module__})" if names else f"file {_file(codec).name}"
+
+
+def _plain_metrics(workload: Workload) -> tuple[Metric, ...]:
+    """Return the metrics of a workload as values that need none of its code."""
+    return tuple(
+        RatioMetric(
+            metric.name, metric.unit, metric.higher_is_better, float(metric.scale), metric.binary,
+            decimals=metric.decimals, outcome=metric.outcome,
+        )
+        if isinstance(metric, RatioMetric) else SetMetricInfo.of(metric)
+        for metric in workload.metrics
+    )  # fmt: skip
 
 
 def _points(

@@ -14,12 +14,13 @@ from codecbench.codec import TensorSpec
 from codecbench.errors import CodecFailure, FailureCode
 from codecbench.experiment.cells import SCORED, PlannedCell
 from codecbench.harness.chunks import ChunkActivations, SampleBatch, Shapes, batches_of
-from codecbench.harness.scored_cell import Columns, ScoredCell
+from codecbench.harness.scored_cell import ScoredCell
 from codecbench.harness.side_by_side import CELLS, Awaited, Pass, PendingReply, Score, Tail
 from codecbench.measure import Deadline, cores
+from codecbench.results.outcomes import FULL_MODEL, Columns, joined, of_full_model
 from codecbench.results.quality import psnr_db, ssim
 from codecbench.results.repeats import not_finite_fault
-from codecbench.workers.answers import Encoded, Outcomes
+from codecbench.workers.answers import Encoded
 from codecbench.workers.client import EdgeClient
 from codecbench.workers.closing import Closing
 from codecbench.workers.codec_client import CodecClient
@@ -29,22 +30,18 @@ from codecbench.workers.tensor_file import TensorFile
 from codecbench.workload import SampleId, Subset
 
 
-def score_full_model(pair: Pair, counts: Mapping[Subset, int]) -> dict[Subset, Outcomes]:
+def score_full_model(pair: Pair, counts: Mapping[Subset, int]) -> dict[Subset, Columns]:
     """Return the outcomes of the full model on the scored samples, in the batches in which tails run."""
     return {subset: run_full_model(pair, subset, counts)[0] for subset in SCORED}
 
 
-def run_full_model(pair: Pair, subset: Subset, counts: Mapping[Subset, int]) -> tuple[Outcomes, float]:
+def run_full_model(pair: Pair, subset: Subset, counts: Mapping[Subset, int]) -> tuple[Columns, float]:
     """Return the full model's outcomes on a subset's samples, and the seconds of its batched forward passes."""
     device = pair.device
     with pair.all_cores(device):
         batches = [batch for batch in batches_of(counts) if batch.subset == subset]
         found = [device.run_full_model(subset, batch.positions) for batch in batches]
-    columns = [
-        np.concatenate([getattr(run.outcomes, name) for run in found] or [np.empty(0)])
-        for name in ("numerators", "denominators")
-    ]
-    return Outcomes(*columns), sum(run.forward_s for run in found)
+    return joined([run.outcomes for run in found]), sum(run.forward_s for run in found)
 
 
 class OpenedCell(Closing):
@@ -88,7 +85,7 @@ class AccuracyPass:
 
     def __init__(
         self, pair: Pair, processes: CodecProcesses, sample_ids: Mapping[Subset, Sequence[SampleId]],
-        full_model: Mapping[Subset, Outcomes], *, folder: Path, seen: Sequence[int], keep: int, timeout_s: float,
+        full_model: Mapping[Subset, Columns], *, folder: Path, seen: Sequence[int], keep: int, timeout_s: float,
         skip_exact: bool = True,
     ) -> None:  # fmt: skip
         self.tail = Tail(pair)
@@ -178,9 +175,8 @@ class AccuracyPass:
             "subset": np.array([batch.subset] * len(sizes)),
             "sample_id": _id_column(self.sample_ids[batch.subset][positions]),
             "payload_bytes": np.array(sizes, dtype=np.int64),
-            "numerator": np.empty(0), "denominator": np.empty(0),
-            "uncompressed_numerator": full_model.numerators[positions],
-            "uncompressed_denominator": full_model.denominators[positions],
+            **dict.fromkeys(full_model, np.empty(0)),  # until the batch is scored
+            **of_full_model({name: column[positions] for name, column in full_model.items()}),
         }  # fmt: skip
         missing = np.full(len(sizes), np.nan, dtype=np.float32)
         # float32: seven digits are enough for these, and take half the space on disk.
@@ -202,7 +198,7 @@ class AccuracyPass:
             edge.start_score(
                 opened.decoded, rows.start, shapes, targets=activations.targets[batch],
                 exact=(exact & self.skip_exact).tolist(), finite=activations.finite[batch],
-                full_model=Outcomes(columns["uncompressed_numerator"], columns["uncompressed_denominator"]),
+                full_model={name: columns[FULL_MODEL + name] for name in self.full_model[batch.subset]},
             )  # fmt: skip
 
         score = self.tail.score(Score(send, self.timeout_s))
@@ -217,8 +213,7 @@ class AccuracyPass:
         score, columns = waiting
         yield score
         deadline.extend(score.waited_s)  # another cell's batch is not part of this one's time
-        outcomes = score.result()
-        scored.add(columns | {"numerator": outcomes.numerators, "denominator": outcomes.denominators})
+        scored.add(columns | score.result())
 
 
 def _id_column(sample_ids: Sequence[SampleId]) -> NDArray[Any]:

@@ -21,18 +21,18 @@ from codecbench.results.record import (
     Quality,
     Record,
     SampleDigest,
+    Samples,
     Seconds,
     Size,
     TensorGroup,
     Time,
     Timed,
 )
-from codecbench.results.statistics import payload_summary, summarise_choice, summarise_task, undefined_reason
-from codecbench.results.store import Store
+from codecbench.results.statistics import payload_summary
+from codecbench.results.store import RESAMPLED, Store
+from codecbench.results.summaries import Summaries
 from codecbench.system.stopping import check_stopped
-from codecbench.workload import Metric, SampleId, Subset
-
-OUTCOMES = ("numerator", "denominator", "uncompressed_numerator", "uncompressed_denominator")
+from codecbench.workload import SampleId, Subset
 
 
 class RecordWriter:
@@ -48,7 +48,7 @@ class RecordWriter:
         reporter: Reporter,
         summary: Summary,
         *,
-        metric: Metric,
+        summaries: Summaries,
         choice_set: str,
         isolation: Isolation,
     ) -> None:
@@ -56,7 +56,7 @@ class RecordWriter:
         self.provenance = provenance
         self.reporter = reporter
         self.summary = summary
-        self.metric = metric
+        self.summaries = summaries
         self.choice_set = choice_set
         self.isolation = isolation
         self._logged: set[str] = set()
@@ -80,6 +80,7 @@ class RecordWriter:
         cell, state, columns = scored.cell, scored.state, scored.columns
         assert scored.isolation is not None
         test, choice = (_rows(columns, subset) for subset in SCORED)
+        tasks, resampled = self.summaries.tasks(test)
         raw_bytes = scored.raw_bytes / len(test["sample_id"])
         seconds = {"encode_s": timings.encode_s, "decode_s": timings.decode_s, "tail_s": timings.tail_s}
         record = Record(
@@ -104,30 +105,28 @@ class RecordWriter:
                 **{name: _rounded(values) for name, values in seconds.items()},
             ),
             cost=timings.cost,
-            task=summarise_task(self.metric, *(test[name] for name in OUTCOMES)),
-            choice=summarise_choice(
-                self.metric, self.choice_set, choice["payload_bytes"], *(choice[name] for name in OUTCOMES)
-            ),
+            task=tasks[0],
+            others=tasks[1:],
+            choice=self.summaries.choice(self.choice_set, choice),
             quality=_quality(test) if cell.spec.image else None,
-            samples=scored.samples,
+            samples=self._samples(scored, resampled),
             digests=_digests(scored, test["sample_id"]),
             provenance=self.provenance.of(cell, scored.isolation),
         )  # fmt: skip
         self.store.write(cell.key, record)
         self.summary.ok += 1
         self._finish("ok", cell)
-        self._log_undefined(cell, test)
-
-    def _log_undefined(self, cell: PlannedCell, test: Mapping[str, NDArray[Any]]) -> None:
-        """Say why the metric of a measured cell is undefined, once a run for each side."""
-        sides = {"": OUTCOMES[:2], " of the uncompressed model": OUTCOMES[2:]}
-        for side, names in sides.items():
-            reason = undefined_reason(*(test[name] for name in names))
-            if reason is not None and side not in self._logged:
+        for side, why in self.summaries.undefined_reasons(test, tasks).items():
+            if side not in self._logged:  # once a run for each metric and side
                 self._logged.add(side)
-                self.reporter.log(
-                    f"{cell.label}: {self.metric.name}{side} is undefined: {reason}; see the workload's score"
-                )
+                self.reporter.log(f"{cell.label}: {side} is undefined: {why}; see the workload's score")
+
+    def _samples(self, scored: ScoredCell, resampled: Mapping[str, str]) -> Samples | None:
+        """Return the file of the samples, once it has the values of set metrics for resamples, if there are any."""
+        if not resampled:
+            return scored.samples
+        kept = {**self.provenance.sources(scored.cell), "progress": scored.progress(), RESAMPLED: resampled}
+        return self.store.write_samples(scored.cell.key, scored.columns, kept)
 
     def _write_unmeasured(
         self, cell: PlannedCell, status: Literal["skipped", "failed"], reason: str, frames: Sequence[str] = ()

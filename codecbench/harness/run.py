@@ -28,9 +28,11 @@ from codecbench.harness.resume import EarlierResults
 from codecbench.harness.split_run import RunParts, SplitRun
 from codecbench.isolation.seal import Isolation
 from codecbench.names import counted
+from codecbench.results.outcomes import Columns
 from codecbench.results.record import Record
+from codecbench.results.set_values import RESAMPLES, SetValues
 from codecbench.results.store import Store
-from codecbench.workers.answers import Outcomes
+from codecbench.results.summaries import Summaries
 from codecbench.workers.forks import CodecProcesses
 from codecbench.workers.pair import Pair, WorkloadRef
 from codecbench.workers.plugins import PluginCatalogue
@@ -50,7 +52,7 @@ class Run:
         self.reporter = reporter
         self.points = points
         self.store = Store(config.out)
-        self._full_model: dict[Subset, Outcomes] | None = None
+        self._full_model: dict[Subset, Columns] | None = None
 
     def __enter__(self) -> Run:
         config = self.config
@@ -119,11 +121,17 @@ class Run:
         todo, summary = self.earlier.missing(cells)
         self.catalogue.close()  # the plugins have said all
         self.reporter.plan(len(todo))
+        if self.workload.names_one_metric:
+            self.reporter.log(
+                f"workload {self.workload.name!r}: `metric` is now `metrics`, a tuple; the next version no longer "
+                "takes the old name"
+            )
         if todo and self.isolation.advice:
             self.reporter.log(f"codecs are sealed with less than they could be: {self.isolation.advice}")
         writer = RecordWriter(
-            self.store, self.provenance, self.reporter, summary, metric=self.workload.metric,
-            choice_set=self.sample_sets["choice"], isolation=self.isolation,
+            self.store, self.provenance, self.reporter, summary,
+            summaries=Summaries(self.workload.metrics, self._set_values), choice_set=self.sample_sets["choice"],
+            isolation=self.isolation,
         )  # fmt: skip
         by_split: dict[str, list[PlannedCell]] = {}
         for cell in todo:
@@ -179,6 +187,10 @@ class Run:
             "test": spread_positions(self.grid.counts["test"]),
             "choice": first_positions(counts["choice"]), "fit": first_positions(counts["fit"]),
         })  # fmt: skip
+
+    def _set_values(self, name: str, outcomes: Columns) -> SetValues:
+        """Return the values of a set metric of the workload, whose code the device's process has."""
+        return self.pair.device.metric_values(name, outcomes, resamples=RESAMPLES)
 
     def _readable(self, chosen: Sequence[tuple[CodecInfo, PointRequest | None]]) -> list[Path]:
         """Return the plugin files that codecs may read: not the workload's, which may compute samples and labels."""

@@ -6,17 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from codecbench.experiment.cells import PlannedCell
 from codecbench.fitting.states import FittedState
 from codecbench.isolation.seal import Isolation
 from codecbench.results.digests import PayloadChain, payload_sha256, tensor_sha256
+from codecbench.results.outcomes import Columns, joined
 from codecbench.results.record import Samples
-
-Columns = dict[str, NDArray[Any]]
-"""Per-sample columns by name, as `Store.samples` returns them."""
 
 
 @dataclass
@@ -57,7 +54,7 @@ class ScoredCell:
     @property
     def columns(self) -> Columns:
         """The per-sample columns so far."""
-        return {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
+        return joined(self._parts)
 
     def add(self, columns: Columns) -> None:
         """Append the columns of the next samples."""

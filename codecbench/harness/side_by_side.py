@@ -12,7 +12,7 @@ from typing import Protocol
 
 from codecbench.errors import CodecbenchError
 from codecbench.measure import Deadline, Stopwatch
-from codecbench.workers.answers import Outcomes
+from codecbench.results.outcomes import Columns
 from codecbench.workers.client import EdgeClient
 from codecbench.workers.connection import WorkerClient
 from codecbench.workers.pair import Pair
@@ -63,7 +63,7 @@ class Score:
     def __init__(self, send: Callable[[EdgeClient], None], limit_s: float) -> None:
         self.send = send
         self.limit_s = limit_s
-        self.outcomes: Outcomes | None = None
+        self.outcomes: Columns | None = None
         self.error: CodecbenchError | None = None
         self.cancelled = False
         self.waited_s = 0.0
@@ -81,7 +81,7 @@ class Score:
     def remaining_s(self) -> None:
         """Return None: `Tail` watches the time, too."""
 
-    def result(self) -> Outcomes:
+    def result(self) -> Columns:
         """Return the outcomes, or raise the error."""
         if self.error is not None:
             raise self.error

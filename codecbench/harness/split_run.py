@@ -24,11 +24,11 @@ from codecbench.harness.scored_cell import ScoredCell
 from codecbench.harness.side_by_side import Pass, run_side_by_side
 from codecbench.harness.timing import Failure, TimingPass
 from codecbench.results.digests import DIGESTED_SAMPLES
+from codecbench.results.outcomes import Columns
 from codecbench.results.repeats import NOT_CARRIED
 from codecbench.results.store import Store
 from codecbench.system.folders import temporary_folder
 from codecbench.system.stopping import check_stopped
-from codecbench.workers.answers import Outcomes
 from codecbench.workers.forks import CodecProcesses
 from codecbench.workers.pair import Pair
 from codecbench.workload import Subset
@@ -51,7 +51,7 @@ class RunParts:
     provenance: RunProvenance
     writer: RecordWriter
     reporter: Reporter
-    full_model: dict[Subset, Outcomes]
+    full_model: dict[Subset, Columns]
 
 
 class SplitRun:

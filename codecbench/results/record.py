@@ -14,7 +14,7 @@ from codecbench.results.cell import digest as canonical_digest
 from codecbench.system.textfiles import without_mark
 from codecbench.workload import Subset
 
-SCHEMA = 4
+SCHEMA = 5
 
 IsolationLevel: TypeAlias = Literal["kernel", "partial", "audit", "unknown"]
 """The means that kept codec code in its process, strongest first.
@@ -141,19 +141,20 @@ class Cost(_Group):
 
 
 class Task(_Group):
-    """The metric on the test samples, with and without compression.
+    """A metric on the test samples, with and without compression.
 
-    `value` is scale * sum(numerators) / sum(denominators) over the per-sample columns; `uncompressed` is the same for
-    the full model. `decimals` is for tables. `low` and `high` are the 95 % bootstrap interval of the value,
-    `change_low` and `change_high` that of the paired change (value - uncompressed). `p_value` is for the hypothesis of
-    no change: McNemar's exact test for a binary metric, else a paired bootstrap. Null is a number without meaning: the
-    denominators sum to 0, or an outcome is not a finite number. The change and `p_value` are null with either value.
+    `value` of a ratio metric is scale * sum(numerators) / sum(denominators) over the per-sample columns; a set metric
+    has the `scale` null. `uncompressed` is the same for the full model. `decimals` is for tables. `low` and `high` are
+    the 95 % bootstrap interval of the value, `change_low` and `change_high` that of the paired change
+    (value - uncompressed). `p_value` is for the hypothesis of no change: McNemar's exact test for a binary metric, else
+    a paired bootstrap. Null is a number without meaning: the denominators sum to 0, an outcome is not a finite number,
+    or a set metric gives none. The change and `p_value` are null with either value.
     """
 
     metric: str
     unit: str
     higher_is_better: bool
-    scale: float
+    scale: float | None
     decimals: int
     value: float | None
     uncompressed: float | None
@@ -168,7 +169,7 @@ class Task(_Group):
 
 
 class Choice(_Group):
-    """The metric on the choice samples: training samples that no fit uses, on which operating points are chosen.
+    """The deciding metric on the choice samples: training samples that no fit uses, for choosing operating points.
 
     Null as in `Task`.
     """
@@ -253,6 +254,7 @@ class Record(_Group):
 
     `row` is the table row of the cell's point; see `codecbench.results.cell.row_label`. `description` is the first
     paragraph of the codec's docstring; it is empty, and `workload` null, if the record was written before schema 4.
+    `task` is the metric that decides, `others` are the other ones of the workload.
     `frames` are the lines of the plugin's own code where a cell failed, outermost first: file name, line number,
     function, code. `timed` is null if the record was written with schema 1. `digest` is of the record's own text as it
     was read: null until it is written, and in records of schema 1 and 2.
@@ -275,6 +277,7 @@ class Record(_Group):
     timed: Timed | None = None
     cost: Cost | None = None
     task: Task | None = None
+    others: list[Task] = []
     choice: Choice | None = None
     quality: Quality | None = None
     samples: Samples | None = None
@@ -363,4 +366,9 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-_UPGRADES = {1: _from_1, 2: _from_2, 3: _from_3}
+def _from_4(values: dict[str, Any]) -> dict[str, Any]:
+    """Upgrade from schema 4, whose workloads had one metric."""
+    return {**values, "schema": 5, "others": []}
+
+
+_UPGRADES = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}

@@ -1,25 +1,28 @@
 """Confidence intervals and paired tests from per-sample outcomes, with numpy only; all random draws are seeded.
 
-A metric is a ratio of sums over samples (see `codecbench.workload.Metric`), so the bootstrap resamples whole samples:
-numerator, denominator and those of the uncompressed model stay together. Intervals are percentile intervals (Efron and
+The bootstrap resamples whole samples: what belongs to one, with and without compression, stays together. A ratio metric
+is a ratio of sums over samples, which are resampled here; the values of a set metric for resamples come from its own
+code (`codecbench.results.set_values`). Intervals are percentile intervals (Efron and
 Tibshirani, *An Introduction to the Bootstrap*, chapter 13). Outcomes that are all equal have an interval of width zero.
 
-A metric is undefined, None, if its denominators sum to 0 or an outcome is not a finite number. Its interval, its change
+A ratio metric is undefined, None, if its denominators sum to 0 or an outcome is not a finite number, a set metric if
+its value is none. Its interval, its change
 and the p-value are undefined as well. Resamples without a denominator are left out of intervals and p-values.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from codecbench.names import counted
 from codecbench.results.record import Choice, PayloadBytes, Task
-from codecbench.workload import Metric, ratio_of_sums
+from codecbench.results.set_values import SetValues, draw_counts
+from codecbench.workload import Metric, RatioMetric, ratio_of_sums
 
 Floats: TypeAlias = NDArray[np.float64]
 Interval: TypeAlias = "tuple[float, float] | tuple[None, None]"
@@ -68,7 +71,7 @@ def paired_bootstrap_p(
     Methods and their Application*, section 4.2). None if one of the metrics is undefined.
     """
     columns = _columns(numerators, denominators, other_numerators, other_denominators)
-    return _summarise(metric_scale, columns, LEVEL, resamples, seed).sign_p
+    return _summarise(metric_scale, columns, LEVEL, resamples, seed).p_value
 
 
 def mcnemar_p(right_a: ArrayLike, right_b: ArrayLike) -> float:
@@ -105,7 +108,7 @@ def payload_summary(payload_bytes: ArrayLike) -> PayloadBytes:
 
 
 def summarise_task(
-    metric: Metric,
+    metric: RatioMetric,
     numerators: ArrayLike,
     denominators: ArrayLike,
     uncompressed_numerators: ArrayLike,
@@ -114,30 +117,18 @@ def summarise_task(
     """Return the record's `task` group from per-sample outcomes on the test samples, all in the same order."""
     columns = _columns(numerators, denominators, uncompressed_numerators, uncompressed_denominators)
     found = _summarise(metric.scale, columns)
-    p_value = found.sign_p
     if metric.binary and found.change is not None:
-        p_value = mcnemar_p(columns[:, 0] > 0, columns[:, 2] > 0)
-    return Task(
-        metric=metric.name,
-        unit=metric.unit,
-        higher_is_better=metric.higher_is_better,
-        scale=metric.scale,
-        decimals=metric.decimals,
-        value=found.value,
-        uncompressed=found.uncompressed,
-        low=found.interval[0],
-        high=found.interval[1],
-        n=len(columns),
-        change=found.change,
-        change_low=found.change_interval[0],
-        change_high=found.change_interval[1],
-        p_value=p_value,
-        test="mcnemar" if metric.binary else "paired-bootstrap",
-    )
+        found = replace(found, p_value=mcnemar_p(columns[:, 0] > 0, columns[:, 2] > 0))
+    return _task(metric, found, len(columns), metric.scale, "mcnemar" if metric.binary else "paired-bootstrap")
+
+
+def summarise_set_task(metric: Metric, found: SetValues, uncompressed: SetValues, n: int) -> Task:
+    """Return the record's `task` group of a set metric, from its values for n test samples and the same resamples."""
+    return _task(metric, _summarise_set(found, uncompressed), n, None, "paired-bootstrap")
 
 
 def summarise_choice(
-    metric: Metric,
+    metric: RatioMetric,
     sample_set: str,
     payload_bytes: ArrayLike,
     numerators: ArrayLike,
@@ -147,7 +138,50 @@ def summarise_choice(
 ) -> Choice:
     """Return the record's `choice` group from per-sample payload sizes and outcomes on the choice samples."""
     columns = _columns(numerators, denominators, uncompressed_numerators, uncompressed_denominators)
-    found = _summarise(metric.scale, columns)
+    return _choice(_summarise(metric.scale, columns), sample_set, payload_bytes)
+
+
+def summarise_set_choice(
+    found: SetValues, uncompressed: SetValues, sample_set: str, payload_bytes: ArrayLike
+) -> Choice:
+    """Return the record's `choice` group of a set metric, from its values for the choice samples."""
+    return _choice(_summarise_set(found, uncompressed), sample_set, payload_bytes)
+
+
+def paired_set_change(
+    found: SetValues, other: SetValues
+) -> tuple[float | None, float | None, float | None, float | None]:
+    """Return the change of a set metric (value - other value) with its interval and its p-value.
+
+    Both have to be of the same samples, and so of the same resamples. All four are None if one of them is undefined.
+    """
+    summary = _summarise_set(found, other)
+    return (summary.change, *summary.change_interval, summary.p_value)
+
+
+def _task(
+    metric: Metric, found: _Summary, n: int, scale: float | None, test: Literal["mcnemar", "paired-bootstrap"]
+) -> Task:
+    return Task(
+        metric=metric.name,
+        unit=metric.unit,
+        higher_is_better=metric.higher_is_better,
+        scale=scale,
+        decimals=metric.decimals,
+        value=found.value,
+        uncompressed=found.uncompressed,
+        low=found.interval[0],
+        high=found.interval[1],
+        n=n,
+        change=found.change,
+        change_low=found.change_interval[0],
+        change_high=found.change_interval[1],
+        p_value=found.p_value,
+        test=test,
+    )
+
+
+def _choice(found: _Summary, sample_set: str, payload_bytes: ArrayLike) -> Choice:
     return Choice(
         sample_set=sample_set,
         payload_mean_bytes=payload_summary(payload_bytes).mean,
@@ -156,7 +190,7 @@ def summarise_choice(
         change=found.change,
         change_low=found.change_interval[0],
         change_high=found.change_interval[1],
-        n=len(columns),
+        n=np.size(payload_bytes),
     )
 
 
@@ -182,7 +216,7 @@ class _Summary:
     uncompressed: float | None
     change: float | None
     change_interval: Interval
-    sign_p: float | None
+    p_value: float | None
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -192,19 +226,31 @@ def _summarise(
     """Return the summary of the columns numerator and denominator, then those of the uncompressed model."""
     columns = np.where(np.isfinite(columns), columns, np.nan)  # inf * 0 would warn, nan makes all sums nan as well
     value, uncompressed = (ratio_of_sums(metric_scale, columns[:, i], columns[:, i + 1]) for i in (0, 2))
-    change = None if value is None or uncompressed is None else value - uncompressed
     if value is None and uncompressed is None:
         return _Summary(None, (None, None), None, None, (None, None), None)
     sums = _resampled_sums(columns, resamples, seed)
-    values = _ratio(metric_scale, sums[:, 0], sums[:, 1])
-    changes = values - _ratio(metric_scale, sums[:, 2], sums[:, 3])
+    values, others = (_ratio(metric_scale, sums[:, i], sums[:, i + 1]) for i in (0, 2))
+    return _summary(value, values, uncompressed, others, level)
+
+
+def _summarise_set(found: SetValues, uncompressed: SetValues, level: float = LEVEL) -> _Summary:
+    value, other = (each.value if math.isfinite(each.value) else None for each in (found, uncompressed))
+    return _summary(value, found.resampled, other, uncompressed.resampled, level)
+
+
+def _summary(
+    value: float | None, resampled: Floats, uncompressed: float | None, other_resampled: Floats, level: float
+) -> _Summary:
+    """Return the summary of two values, and of those of the same resamples."""
+    change = None if value is None or uncompressed is None else value - uncompressed
+    changes = resampled - other_resampled
     return _Summary(
         value=value,
-        interval=_interval(values, level) if value is not None else (None, None),
+        interval=_interval(resampled, level) if value is not None else (None, None),
         uncompressed=uncompressed,
         change=change,
         change_interval=_interval(changes, level) if change is not None else (None, None),
-        sign_p=_sign_p(changes) if change is not None else None,
+        p_value=_sign_p(changes) if change is not None else None,
     )
 
 
@@ -230,17 +276,11 @@ def _resampled_sums(columns: Floats, resamples: int, seed: int) -> Floats:
         return drawn @ distinct
     chunk = max(1, _CHUNK_DRAWS // count)
     return np.concatenate(
-        [_draw_counts(rng, count, min(chunk, resamples - start)) @ columns for start in range(0, resamples, chunk)]
+        [
+            draw_counts(rng, count, min(chunk, resamples - start)).astype(np.float64) @ columns
+            for start in range(0, resamples, chunk)
+        ]
     )
-
-
-def _draw_counts(rng: np.random.Generator, count: int, resamples: int) -> Floats:
-    """Return how often each sample is drawn in each resample, of shape (resamples, count)."""
-    counts = np.empty((resamples, count))
-    picks = rng.integers(0, count, size=(resamples, count), dtype=np.uint32)  # drawn three times as fast as int64
-    for row, picked in zip(counts, picks, strict=True):
-        row[:] = np.bincount(picked, minlength=count)
-    return counts
 
 
 def _ratio(metric_scale: float, numerators: Floats, denominators: Floats) -> Floats:

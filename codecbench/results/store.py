@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any
 from codecbench.devices.layers import ModelLayers
 from codecbench.errors import DataError, UsageError
 from codecbench.results.cell import CellKey
-from codecbench.results.record import Record, Samples, parse
+from codecbench.results.outcomes import from_table, parquet
+from codecbench.results.record import Record, Samples, Task, parse
+from codecbench.results.set_values import SetValues, resampled_from
 from codecbench.system.files import reason_of, replace_file
 from codecbench.system.textfiles import decoded
 
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PARTIAL = b"codecbench"
+
+RESAMPLED = "resampled"
+"""The key, in the metadata of a Parquet file, of the values of set metrics for resamples, by metric."""
 
 LAYERS = "layers.json"
 """The file name of a workload's layers, beside the folders of its splits."""
@@ -115,9 +120,9 @@ class Store:
 
         Raises DataError if the file is missing or damaged.
 
-        Columns: subset ("test" or "choice"), sample_id, payload_bytes, numerator, denominator,
-        uncompressed_numerator, uncompressed_denominator, bound_bytes if the codec gives bounds, and psnr_db and ssim
-        for an image input.
+        Columns: subset ("test" or "choice"), sample_id, payload_bytes, the outcomes of the workload's metrics and those
+        of its full model (see `codecbench.results.outcomes`), bound_bytes if the codec gives bounds, and psnr_db and
+        ssim for an image input.
         """
         import pyarrow.parquet as pq
 
@@ -125,7 +130,21 @@ class Store:
             raise DataError(f"cell {record.cell} ({record.status}) has no samples")
         path = self._samples_path(record, record.samples)
         _check_sum(path, record.samples.sha256)
-        return _columns(pq.read_table(path, columns=None if names is None else list(names)))
+        return from_table(pq.read_table(path, columns=None if names is None else list(names)))
+
+    def set_values(self, record: Record, task: Task) -> SetValues:
+        """Return the values of a set metric of a record. Raises DataError if its file is missing or has none."""
+        import pyarrow.parquet as pq
+
+        if record.samples is None or task.value is None:
+            raise DataError(f"cell {record.cell} ({record.status}) has no {task.metric}")
+        path = self._samples_path(record, record.samples)
+        _check_sum(path, record.samples.sha256)
+        try:
+            values = json.loads(pq.read_schema(path).metadata[PARTIAL])[RESAMPLED][task.metric]
+            return SetValues(task.value, resampled_from(values))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path} has no values of {task.metric} for resamples; run the cell again") from error
 
     def has_samples(self, record: Record) -> bool:
         """Return True if the Parquet file of a record is there: a record may have been copied alone."""
@@ -141,25 +160,10 @@ class Store:
 
         Samples of a record stay as they are, until `write` replaces it.
         """
-        import io
-
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        table = pa.table({name: pa.array(values) for name, values in columns.items()})
-        table = table.replace_schema_metadata({PARTIAL: json.dumps(partial, sort_keys=True).encode()})
-        buffer = io.BytesIO()
-        # Dictionaries suit columns of few distinct values. They would enlarge float32 columns and sample_id.
-        encodings = {field.name: "BYTE_STREAM_SPLIT" for field in table.schema if pa.types.is_float32(field.type)}
-        if "sample_id" in columns and pa.types.is_integer(table.schema.field("sample_id").type):
-            encodings["sample_id"] = "DELTA_BINARY_PACKED"
-        pq.write_table(
-            table, buffer, compression="zstd", compression_level=12, write_statistics=False,
-            use_dictionary=[name for name in columns if name not in encodings], column_encoding=encodings,
-        )  # fmt: skip
+        content = parquet(columns, {PARTIAL: json.dumps(partial, sort_keys=True).encode()})
         path = self._pass_path(key)
-        self._write(path, buffer.getvalue())
-        return Samples(file=path.name, sha256=hashlib.sha256(buffer.getvalue()).hexdigest(), rows=table.num_rows)
+        self._write(path, content)
+        return Samples(file=path.name, sha256=hashlib.sha256(content).hexdigest(), rows=len(columns["payload_bytes"]))
 
     def partial(self, key: CellKey) -> tuple[dict[str, NDArray[Any]], dict[str, Any], Samples] | None:
         """Return columns and metadata of a finished accuracy pass, or None if it is missing or unreadable."""
@@ -171,10 +175,11 @@ class Store:
             return None
         try:
             table = pq.read_table(path)
+            columns = from_table(table)
             values = json.loads(table.schema.metadata[PARTIAL])
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
             return None
-        return _columns(table), values, Samples(file=path.name, sha256=_sha256(path), rows=table.num_rows)
+        return columns, values, Samples(file=path.name, sha256=_sha256(path), rows=table.num_rows)
 
     def write(self, key: CellKey, record: Record) -> None:
         """Write a record, which completes its cell and replaces an earlier record with its samples."""
@@ -257,10 +262,6 @@ def _read(path: Path) -> Record:
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}); delete it and run again") from error
     return parse(text, str(path))
-
-
-def _columns(table: Any) -> dict[str, NDArray[Any]]:
-    return {name: table.column(name).to_numpy() for name in table.column_names}
 
 
 def _check_sum(path: Path, expected: str) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias
 
 from codecbench.analysis.budget import Entry, budget_of, entries_of
 from codecbench.analysis.latency import LOCAL, Scenario
+from codecbench.analysis.other_metrics import others_of
 from codecbench.analysis.published import PublishedTable, published_tables
 from codecbench.analysis.selection import (
     OVER_ON_TEST,
@@ -28,10 +29,20 @@ from codecbench.analysis.selection import (
 )
 from codecbench.errors import UsageError
 from codecbench.links.model import Link
-from codecbench.results.record import Record
+from codecbench.results.record import Record, Task
 from codecbench.tables import formats, reservations
 from codecbench.tables.document import Cell, Document, Group, TableBlock, with_interval
-from codecbench.tables.formats import SPLITS_PER_BLOCK, alternatives, batches, short, with_percent
+from codecbench.tables.formats import (
+    SPLITS_PER_BLOCK,
+    alternatives,
+    batches,
+    metric_label,
+    other_cells,
+    other_fields,
+    short,
+    with_others,
+    with_percent,
+)
 from codecbench.tables.reservations import Reservations
 
 Intervals: TypeAlias = Literal["all", "value", "none"]
@@ -72,6 +83,8 @@ class Table:
     context: Mapping[str, Any]
     payload_unit: Literal["bytes", "KiB"] = "bytes"
     left_out: tuple[str, ...] = ()
+    others: tuple[Task, ...] = ()
+    """The metrics beside the deciding one."""
 
     def render(self, format_: str, width: int | None = None) -> str:
         """Returns the table in a format of FORMATS, ending in a newline; `width` is the columns of a terminal.
@@ -117,12 +130,14 @@ class Table:
                     **self.context,
                     **fields,
                     "notes": "; ".join(entry.notes),
+                    **other_fields(self.others, entry.others),
                 }
 
     def _block(self, splits: Sequence[str], intervals: Intervals, notes: dict[str, int]) -> TableBlock:
         value = f"{self.metric} {self.unit}".strip()
-        headings = (f"{self.payload_unit} (%)", "ms (%)", value, "change")
-        groups = tuple(Group(split, headings, ("right", "right", "left", "left")) for split in splits)
+        headings = (f"{self.payload_unit} (%)", "ms (%)", value, "change", *map(metric_label, self.others))
+        alignments = ("right", "right", "left", "left", *("right" for _ in self.others))
+        groups = tuple(Group(split, headings, alignments) for split in splits)
         rows = []
         for row in self.rows:
             cells = [self._cells(self.entries[row, split], intervals, notes) for split in splits]
@@ -133,7 +148,7 @@ class Table:
         numbers = tuple(notes.setdefault(note, len(notes) + 1) for note in entry.notes)
         if entry.status != "ok":
             text = "-" if entry.status in ("no such point", "undefined") else entry.status
-            return (Cell(text, notes=numbers), Cell(), Cell(), Cell())
+            return (Cell(text, notes=numbers), *(Cell() for _ in range(3 + len(self.others))))
         low, high = (None, None) if intervals == "none" else (entry.low, entry.high)
         change_low, change_high = (entry.change_low, entry.change_high) if intervals == "all" else (None, None)
         change = with_interval(entry.change, change_low, change_high, f"+.{self.decimals}f")
@@ -144,6 +159,7 @@ class Table:
             Cell(with_percent(short(entry.network_ms), entry.network_percent)),
             Cell(with_interval(entry.value, low, high, f".{self.decimals}f")),
             Cell(change, marks, numbers),
+            *other_cells(self.others, entry.others),
         )
 
     def _payload(self, payload_bytes: float | None) -> str:
@@ -152,7 +168,7 @@ class Table:
         return f"{payload_bytes / 1024:.4g}" if self.payload_unit == "KiB" else f"{payload_bytes:,.0f}"
 
 
-_ENTRY_FIELDS = tuple(field.name for field in dataclasses.fields(Entry))
+_ENTRY_FIELDS = tuple(field.name for field in dataclasses.fields(Entry) if field.name != "others")
 CSV_FIELDS = (
     "source", "workload", "metric", "unit", "n", "sample_set", "seed", "budget", "link", "device", "edge",
     *_ENTRY_FIELDS,
@@ -198,7 +214,8 @@ def build(
 def render(tables: Sequence[Table], format_: str, width: int | None = None) -> str:
     """Returns all tables as one text; see `Table.render`. CSV has one header for all tables."""
     rows = chain.from_iterable(table.csv_rows() for table in tables)
-    return formats.render(map(_layouts, tables), CSV_FIELDS, rows, format_, width)
+    fields = with_others(CSV_FIELDS, [other for table in tables for other in table.others])
+    return formats.render(map(_layouts, tables), fields, rows, format_, width)
 
 
 def _layouts(table: Table) -> Iterator[Document]:
@@ -246,6 +263,7 @@ def _workload_table(
             *_missed_remark(entries.values()),
         ),
         left_out=tuple(left_out),
+        others=others_of(shown),
         context={
             "n": task.n if task else None,
             "sample_set": key.sample_set,

@@ -12,15 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecbench.analysis.agreement import differences, made_with
+from codecbench.analysis.other_metrics import other_values, others_of
 from codecbench.analysis.selection import origin_of, undefined_reason
 from codecbench.errors import DataError
 from codecbench.names import counted, pick
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record, Seconds, Size, Task
-from codecbench.results.statistics import mcnemar_p, paired_bootstrap_p, paired_change
+from codecbench.results.set_values import SetValues
+from codecbench.results.statistics import mcnemar_p, paired_bootstrap_p, paired_change, paired_set_change
 from codecbench.tables import reservations
 from codecbench.tables.document import Cell, Document, Group, TableBlock, markdown, text, with_interval
-from codecbench.tables.formats import PROSE_WIDTH
+from codecbench.tables.formats import PROSE_WIDTH, metric_label, other_cells
 from codecbench.tables.reservations import Reservations
 
 Columns: TypeAlias = "Mapping[str, NDArray[Any]]"
@@ -35,6 +37,9 @@ class Results(Protocol):
 
     def samples(self, record: Record) -> Columns:
         """Returns a record's columns, one value a sample."""
+
+    def set_values(self, record: Record, task: Task) -> SetValues:
+        """Returns the values of a set metric of a record for its samples and for resamples of them."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,7 @@ def compare(a: Results, b: Results) -> Comparison:
         if difference:
             unlike.append((record_a, record_b, difference))
         elif record_a.status == record_b.status == "ok":
-            pairs.append(_pair(record_a, record_b, a.samples(record_a), b.samples(record_b)))
+            pairs.append(_pair(record_a, record_b, a, b))
         else:
             incomplete.append((record_a, record_b))
     return Comparison(
@@ -159,14 +164,20 @@ def _newest(records: Iterable[Record]) -> dict[_Identity, Record]:
     return dict(sorted(newest.items()))
 
 
-def _pair(a: Record, b: Record, columns_a: Columns, columns_b: Columns) -> CellPair:
-    (size_a, task_a), (size_b, _) = _size_and_task(a), _size_and_task(b)
-    test_a, test_b = _test_rows(columns_a), _test_rows(columns_b)
+def _pair(a: Record, b: Record, results_a: Results, results_b: Results) -> CellPair:
+    (size_a, task_a), (size_b, task_b) = _size_and_task(a), _size_and_task(b)
+    if (task_a.metric, task_a.scale) != (task_b.metric, task_b.scale):
+        raise DataError(f"{_label(a)}: {task_a.metric} decides in A and {task_b.metric} in B; run one of them again")
+    in_order = task_a.scale is None
+    test_a, test_b = (_test_rows(results.samples(each), in_order) for results, each in ((results_a, a), (results_b, b)))
     if not np.array_equal(test_a["sample_id"], test_b["sample_id"]):
         raise DataError(f"{_label(a)}: A and B name the sample set alike but hold other samples; run one of them again")
-    outcomes = (test_b["numerator"], test_b["denominator"], test_a["numerator"], test_a["denominator"])
-    change, low, high = paired_change(task_a.scale, *outcomes)
-    p_value = None if change is None else _p_value(task_a, outcomes)
+    if task_a.scale is None:
+        change, low, high, p_value = _set_change(results_b, b, results_a, a)
+    else:
+        outcomes = (test_b["numerator"], test_b["denominator"], test_a["numerator"], test_a["denominator"])
+        change, low, high = paired_change(task_a.scale, *outcomes)
+        p_value = None if change is None else _p_value(task_a.test, task_a.scale, outcomes)
     return CellPair(
         a=a,
         b=b,
@@ -180,12 +191,22 @@ def _pair(a: Record, b: Record, columns_a: Columns, columns_b: Columns) -> CellP
     )
 
 
-def _p_value(task: Task, outcomes: Sequence[NDArray[Any]]) -> float | None:
+def _set_change(
+    results: Results, record: Record, other_results: Results, other: Record
+) -> tuple[float | None, float | None, float | None, float | None]:
+    """Returns the change of a set metric against the other record, its interval and its p-value."""
+    task, other_task = _size_and_task(record)[1], _size_and_task(other)[1]
+    if task.value is None or other_task.value is None:
+        return None, None, None, None
+    return paired_set_change(results.set_values(record, task), other_results.set_values(other, other_task))
+
+
+def _p_value(test: str, scale: float, outcomes: Sequence[NDArray[Any]]) -> float | None:
     """Returns the p-value of B against A, from the columns numerator and denominator of B, then of A."""
     b, b_denominator, a, a_denominator = outcomes
-    if task.test == "mcnemar":
+    if test == "mcnemar":
         return mcnemar_p(a > 0, b > 0)
-    return paired_bootstrap_p(task.scale, b, b_denominator, a, a_denominator)
+    return paired_bootstrap_p(scale, b, b_denominator, a, a_denominator)
 
 
 def _size_and_task(record: Record) -> tuple[Size, Task]:
@@ -195,11 +216,15 @@ def _size_and_task(record: Record) -> tuple[Size, Task]:
     return record.size, record.task
 
 
-def _test_rows(columns: Columns) -> dict[str, NDArray[Any]]:
-    """Returns the columns of the test samples, sorted by sample identifier."""
+def _test_rows(columns: Columns, in_order: bool) -> dict[str, NDArray[Any]]:
+    """Returns the columns of the test samples, sorted by sample identifier unless their order is to be kept.
+
+    Those of a set metric are resampled in their order, so this has to be the same in A and B.
+    """
     rows = np.flatnonzero(columns["subset"] == "test")
-    rows = rows[np.argsort(columns["sample_id"][rows], kind="stable")]
-    return {name: columns[name][rows] for name in ("sample_id", "numerator", "denominator")}
+    if not in_order:
+        rows = rows[np.argsort(columns["sample_id"][rows], kind="stable")]
+    return {name: columns[name][rows] for name in ("sample_id", "numerator", "denominator") if name in columns}
 
 
 def _time_ratio(a: Record, b: Record, step: str) -> float | None:
@@ -217,17 +242,17 @@ def _machine(record: Record) -> str:
 
 def _document(workload: str, pairs: Sequence[CellPair]) -> Document:
     task = next(pair.a.task for pair in pairs if pair.a.task)
-    metric = f"{task.metric} {task.unit}".strip()
     groups = (
         Group("mean payload", ("A bytes", "B bytes", "B / A"), ("right",) * 3),
-        Group(metric, ("A", "B", "B - A", "p"), ("right", "right", "left", "left")),
+        Group(metric_label(task), ("A", "B", "B - A", "p"), ("right", "right", "left", "left")),
+        *(Group(metric_label(other), ("A", "B"), ("right", "right")) for other in _others(pairs)),
         Group("time B / A", ("encode", "decode"), ("right", "right")),
     )
     sides = {
         "A": reservations.of_records(pair.a for pair in pairs),
         "B": reservations.of_records(pair.b for pair in pairs),
     }
-    rows = tuple((_label(pair.a, with_workload=False), _cells(pair, sides)) for pair in pairs)
+    rows = tuple((_label(pair.a, with_workload=False), _cells(pair, _others(pairs), sides)) for pair in pairs)
     return Document(
         title=f"{workload}: A against B",
         blocks=(TableBlock("cell", groups, rows),),
@@ -242,9 +267,15 @@ def _document(workload: str, pairs: Sequence[CellPair]) -> Document:
     )
 
 
-def _cells(pair: CellPair, sides: Mapping[str, Reservations]) -> tuple[Cell, ...]:
+def _others(pairs: Sequence[CellPair]) -> tuple[Task, ...]:
+    """Returns the metrics beside the deciding one that a table of these pairs shows."""
+    return others_of([record for pair in pairs for record in (pair.a, pair.b)])
+
+
+def _cells(pair: CellPair, others: Sequence[Task], sides: Mapping[str, Reservations]) -> tuple[Cell, ...]:
     (size_a, task_a), (size_b, task_b) = _size_and_task(pair.a), _size_and_task(pair.b)
     digits = task_a.decimals
+    shown = [other_cells(others, other_values(record)) for record in (pair.a, pair.b)]
     texts = (
         f"{size_a.payload_bytes.mean:,.0f}",
         f"{size_b.payload_bytes.mean:,.0f}",
@@ -253,6 +284,7 @@ def _cells(pair: CellPair, sides: Mapping[str, Reservations]) -> tuple[Cell, ...
         with_interval(task_b.value, None, None, f".{digits}f"),
         with_interval(pair.change, pair.change_low, pair.change_high, f"+.{digits}f"),
         "-" if pair.p_value is None else f"{pair.p_value:.2g}",
+        *(cell.text for sides_of in zip(*shown, strict=True) for cell in sides_of),
         _ratio_text(pair.encode_ratio),
         _ratio_text(pair.decode_ratio),
     )

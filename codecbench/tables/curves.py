@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from codecbench.analysis.curves import CurvePoint, Curves, row_and_point
+from codecbench.analysis.other_metrics import other_values, others_of
 from codecbench.analysis.selection import groups, is_defined, origin_of, percent_of, undefined_reason
 from codecbench.results.cell import point_label
-from codecbench.results.record import Record
+from codecbench.results.record import Record, Task
 from codecbench.tables import formats, reservations
 from codecbench.tables.document import Cell, Document, Group, TableBlock, with_interval
 from codecbench.tables.reservations import Reservations
@@ -26,7 +27,8 @@ CSV_FIELDS = (
 def render(curves: Sequence[Curves], format_: str, width: int | None = None) -> str:
     """Returns all curves as one text; see `formats.render`. CSV has one header for all curves."""
     shown = ([document] for found in curves for document in documents(found))
-    return formats.render(shown, CSV_FIELDS, (row for found in curves for row in csv_rows(found)), format_, width)
+    fields = formats.with_others(CSV_FIELDS, [other for found in curves for other in _others(found)])
+    return formats.render(shown, fields, (row for found in curves for row in csv_rows(found)), format_, width)
 
 
 def documents(curves: Curves) -> list[Document]:
@@ -38,7 +40,15 @@ def documents(curves: Curves) -> list[Document]:
 
 def csv_rows(curves: Curves) -> Iterator[dict[str, Any]]:
     """Yields one flat line for each point, with the keys of CSV_FIELDS and unrounded numbers."""
-    return (_flat(point) for rows in curves.points.values() for points in rows.values() for point in points)
+    others = _others(curves)
+    for rows in curves.points.values():
+        for points in rows.values():
+            for point in points:
+                yield {**_flat(point), **formats.other_fields(others, other_values(point.record))}
+
+
+def _others(curves: Curves) -> tuple[Task, ...]:
+    return others_of(point.record for rows in curves.points.values() for points in rows.values() for point in points)
 
 
 def _document(curves: Curves, split: str, reserved: Reservations) -> Document:
@@ -46,7 +56,7 @@ def _document(curves: Curves, split: str, reserved: Reservations) -> Document:
     falls = any(point.falls for points in rows.values() for point in points)
     return Document(
         title=f"{curves.workload}, {split}: every operating point, by payload",
-        blocks=(_block(split, rows, reserved),),
+        blocks=(_block(split, rows, _others(curves), reserved),),
         remarks=(
             f"{curves.n} test samples ({curves.sample_set}), seed {curves.seed}. bytes: mean payload, and its share of "
             "the raw tensor. bound: the Shannon bound of the payload's symbols under the prior that both sides hold, "
@@ -68,18 +78,22 @@ def _undefined_remark(records: Iterable[Record]) -> Iterator[str]:
         yield f"-: {undefined_reason(found)}."
 
 
-def _block(split: str, rows: Mapping[str, Sequence[CurvePoint]], reserved: Reservations) -> TableBlock:
+def _block(
+    split: str, rows: Mapping[str, Sequence[CurvePoint]], others: Sequence[Task], reserved: Reservations
+) -> TableBlock:
     task = next(groups(point.record).task for points in rows.values() for point in points)
     headings = (
-        "bytes (%)", "bound", f"{task.metric} {task.unit}".strip(), "change", "encode ms", "decode ms",
-        "state, bytes",
+        "bytes (%)", "bound", formats.metric_label(task), "change", *map(formats.metric_label, others), "encode ms",
+        "decode ms", "state, bytes",
     )  # fmt: skip
-    alignments = ("right", "right", "left", "left", "right", "right", "right")
-    lines = [(row_and_point(point.record), _cells(point, reserved)) for points in rows.values() for point in points]
+    alignments = ("right", "right", "left", "left", *("right" for _ in others), "right", "right", "right")
+    lines = [
+        (row_and_point(point.record), _cells(point, others, reserved)) for points in rows.values() for point in points
+    ]
     return TableBlock("codec and point", (Group(split, headings, alignments),), tuple(lines))
 
 
-def _cells(point: CurvePoint, reserved: Reservations) -> tuple[Cell, ...]:
+def _cells(point: CurvePoint, others: Sequence[Task], reserved: Reservations) -> tuple[Cell, ...]:
     tensor, size, task, time = groups(point.record)
     mean = size.payload_bytes.mean
     percent, bound = percent_of(mean, tensor.raw_bytes), size.estimated_bytes
@@ -89,6 +103,7 @@ def _cells(point: CurvePoint, reserved: Reservations) -> tuple[Cell, ...]:
         Cell("-" if bound is None else f"{bound:,.1f}"),
         Cell(with_interval(task.value, task.low, task.high, f".{task.decimals}f")),
         Cell(change, (_FALLS if point.falls else "") + reserved.marks_of(origin_of(point.record))),
+        *formats.other_cells(others, other_values(point.record)),
         Cell(f"{1000 * time.encode_s.median:.3g}"),
         Cell(f"{1000 * time.decode_s.median:.3g}"),
         Cell(f"{size.device_state_bytes:,} + {size.edge_state_bytes:,}"),

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from codecbench.names import pick
-from codecbench.tables.document import Document, html_section, latex, markdown, text, text_width
+from codecbench.results.record import Task
+from codecbench.tables.document import Cell, Document, html_section, latex, markdown, text, text_width
 
 FORMATS = ("text", "md", "csv", "latex", "html")
 PROSE_WIDTH = 100
 """The maximum width of titles and remarks in text, in columns, also on wider terminals."""
+
+OTHERS = "other_metrics"
+"""The CSV field of the metrics beside the deciding one."""
 
 SPLITS_PER_BLOCK = 3
 """The number of split points that most tables show side by side."""
@@ -67,6 +72,27 @@ def alternatives(values: Iterable[Any]) -> str:
 def batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
     """Yields the items in batches of `size`; the last may be smaller."""
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def metric_label(task: Task) -> str:
+    """Returns a metric with its unit: `top-1 %`."""
+    return f"{task.metric} {task.unit}".strip()
+
+
+def other_cells(others: Sequence[Task], values: Mapping[str, float | None]) -> tuple[Cell, ...]:
+    """Returns the cells of other metrics, from their values by name."""
+    found = ((values.get(other.metric), other.decimals) for other in others)
+    return tuple(Cell("-" if value is None else f"{value:.{decimals}f}") for value, decimals in found)
+
+
+def with_others(csv_fields: Sequence[str], others: Sequence[Task]) -> tuple[str, ...]:
+    """Returns the fields of CSV, with one for the values of other metrics if there are any."""
+    return (*csv_fields, OTHERS) if others else tuple(csv_fields)
+
+
+def other_fields(others: Sequence[Task], values: Mapping[str, float | None]) -> dict[str, str]:
+    """Returns the CSV field of other metrics, if there are any: their values by name, as JSON."""
+    return {OTHERS: json.dumps({other.metric: values.get(other.metric) for other in others})} if others else {}
 
 
 def short(number: float | None) -> str:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from codecbench.codec import TensorSpec
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from codecbench.results.outcomes import Columns
 
 
 @dataclass(frozen=True)
@@ -26,18 +22,10 @@ class BuiltModel:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcomes:
-    """The metric's numerator and denominator for each sample, two float64 arrays."""
-
-    numerators: NDArray[np.float64]
-    denominators: NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
 class FullModelRun:
-    """The full model's outcome for each sample, and the seconds of its forward passes."""
+    """The full model's outcome for each sample, in columns, and the seconds of its forward passes."""
 
-    outcomes: Outcomes
+    outcomes: Columns
     forward_s: float
 
 

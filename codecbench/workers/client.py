@@ -14,9 +14,11 @@ from codecbench.codec import TensorSpec
 from codecbench.descriptions.workload_info import WorkloadInfo
 from codecbench.devices.layers import Layer, ModelLayers
 from codecbench.measure import Deadline
-from codecbench.workers.answers import BuiltModel, FitResult, FullModelRun, GeneralTimes, HeadCost, Outcomes
+from codecbench.results.outcomes import Columns, replaced
+from codecbench.results.set_values import SetValues
+from codecbench.workers.answers import BuiltModel, FitResult, FullModelRun, GeneralTimes, HeadCost
 from codecbench.workers.connection import WorkerClient
-from codecbench.workers.protocol import Role, pack_arrays, unpack_arrays
+from codecbench.workers.protocol import Role, pack_arrays, pack_columns, unpack_arrays, unpack_columns
 from codecbench.workers.tensor_file import TensorFile
 from codecbench.workload import Subset
 
@@ -64,7 +66,15 @@ class DeviceClient(ModelClient):
     ) -> FullModelRun:
         """Return the full model's outcomes on the inputs at these positions, and the seconds."""
         reply = self.call("full_model", {"subset": subset, "positions": list(positions)}, timeout_s=timeout_s)
-        return FullModelRun(_outcomes(reply.blobs), float(reply.fields["forward_s"]))
+        return FullModelRun(unpack_columns(reply.fields["outcomes"], reply.blobs), float(reply.fields["forward_s"]))
+
+    def metric_values(self, name: str, outcomes: Mapping[str, NDArray[Any]], *, resamples: int) -> SetValues:
+        """Return the value of a set metric for the samples with these outcomes, and for resamples of them."""
+        headers, blobs = pack_columns(outcomes)
+        fields = {"metric": name, "outcomes": headers, "resamples": resamples}
+        reply = self.call("metric_values", fields, blobs, timeout_s=HEADS_TIMEOUT_S)
+        value, resampled = unpack_arrays(reply.fields["arrays"], reply.blobs)
+        return SetValues(float(value[0]), resampled)
 
     def run_head(
         self, subset: Subset, positions: Sequence[int], tensors: TensorFile, first_row: int
@@ -121,10 +131,12 @@ class EdgeClient(ModelClient):
     """The edge's model process: runs tails on decoded tensors and scores their outputs."""
 
     role: ClassVar[Role] = "edge"
+    _kept: tuple[Mapping[str, NDArray[Any]], Sequence[bool]]
+    """The outcomes of the full model on the samples that are being scored, and the samples that keep these."""
 
     def start_score(
         self, tensors: TensorFile, first_row: int, shapes: Sequence[Sequence[int]], *, targets: bytes,
-        full_model: Outcomes, exact: Sequence[bool], finite: Sequence[bool] | None = None,
+        full_model: Mapping[str, NDArray[Any]], exact: Sequence[bool], finite: Sequence[bool] | None = None,
     ) -> None:  # fmt: skip
         """Start to run the tail on decoded tensors of a file, and to score its outputs against the targets.
 
@@ -135,12 +147,16 @@ class EdgeClient(ModelClient):
             "tensors": tensors.to_json(), "first_row": first_row, "shapes": [list(shape) for shape in shapes],
             "exact": list(exact), "finite": [True] * len(exact) if finite is None else list(finite),
         }  # fmt: skip
-        kept = [full_model.numerators.tobytes(), full_model.denominators.tobytes()]
-        self.send("score", fields, [targets, *kept])
+        self._kept = full_model, exact
+        self.send("score", fields, [targets])
 
-    def finish_score(self, deadline: Deadline) -> Outcomes:
-        """Wait for `start_score` and return the outcomes."""
-        return _outcomes(self.receive_until(deadline).blobs)
+    def finish_score(self, deadline: Deadline) -> Columns:
+        """Wait for `start_score` and return the outcomes of all samples."""
+        import numpy as np
+
+        full_model, exact = self._kept
+        reply = self.receive_until(deadline)
+        return replaced(full_model, ~np.array(exact, dtype=bool), unpack_columns(reply.fields["outcomes"], reply.blobs))
 
     def outputs(self, decoded: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         """Return the model's outputs for one decoded tensor."""
@@ -152,13 +168,6 @@ class EdgeClient(ModelClient):
         """Return the seconds of the tail on one decoded tensor."""
         headers, blobs = pack_arrays([decoded])
         return float(self.call("time_tail", {"arrays": headers}, blobs).fields["tail_s"])
-
-
-def _outcomes(columns: Sequence[bytes]) -> Outcomes:
-    import numpy as np
-
-    numerators, denominators = (np.frombuffer(column, np.float64) for column in columns)
-    return Outcomes(numerators, denominators)
 
 
 class FitClient(ModelClient):

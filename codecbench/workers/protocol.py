@@ -20,6 +20,7 @@ from codecbench.errors import (
     one_line,
 )
 from codecbench.locations import MAX_FRAME_CHARS, MAX_FRAMES, frames_of
+from codecbench.results.outcomes import Columns, holds_arrays, object_column
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +35,7 @@ ResNet-20 on CIFAR-10 takes a quarter longer for each image in batches of 128.""
 
 Operation: TypeAlias = Literal[
     "threads", "workload", "split",
-    "head", "full_model", "data_hash", "run_head", "time_head", "head_cost",
+    "head", "full_model", "metric_values", "data_hash", "run_head", "time_head", "head_cost",
     "layers", "measure_layers", "measure_general",
     "score", "run_tail", "time_tail",
     "seal", "open", "export", "encode", "decode", "encode_arrays", "decode_arrays",
@@ -90,6 +91,32 @@ def unpack_arrays(headers: Sequence[Mapping[str, Any]], blobs: Sequence[bytes]) 
     import numpy as np
 
     return [np.frombuffer(blob, dtype=h["dtype"]).reshape(h["shape"]) for h, blob in zip(headers, blobs, strict=True)]
+
+
+def pack_columns(columns: Mapping[str, NDArray[Any]]) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """Return the headers and the bytes of columns of outcomes; of arrays, those of all samples one after another."""
+    import numpy as np
+
+    headers, blobs = [], []
+    for name, column in columns.items():
+        lengths = [len(array) for array in column] if holds_arrays(name) else None
+        (header,), blob = pack_arrays([np.concatenate(column.tolist()) if lengths else column])
+        headers.append({**header, "name": name, "lengths": lengths})
+        blobs += blob
+    return headers, blobs
+
+
+def unpack_columns(headers: Sequence[Mapping[str, Any]], blobs: Sequence[bytes]) -> Columns:
+    """The inverse of `pack_columns`."""
+    import numpy as np
+
+    columns = {}
+    for header, values in zip(headers, unpack_arrays(headers, blobs), strict=True):
+        lengths = header["lengths"]
+        columns[header["name"]] = (
+            values if lengths is None else object_column(np.split(values, np.cumsum(lengths)[:-1]))
+        )
+    return columns
 
 
 def pack_error(error: Exception) -> bytes:

@@ -245,7 +245,7 @@ def test_the_shipped_network_recognises_pictures(workload: Cifar10ResNet20) -> N
         outputs = workload.build_model()(torch.from_numpy(np.stack(workload.inputs("test", positions)))).numpy()
     scores = [workload.score((o,), t) for o, t in zip(outputs, workload.targets("test", positions), strict=True)]
     numerators, denominators = np.array(scores).T
-    assert metric_value(workload.metric, numerators, denominators) > 85
+    assert metric_value(workload.metrics[0], numerators, denominators) > 85
 
 
 def test_score_is_one_where_the_greatest_logit_is_the_labels(workload: Cifar10ResNet20) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -16,11 +17,11 @@ from support.codec_files import method, plugin_with
 from support.factories import make_info
 from support.paths import LEARNING, MISBEHAVING, TINY
 
-from codecbench import Codec, TensorSpec
+from codecbench import Codec, RatioMetric, SetMetric, TensorSpec
 from codecbench.descriptions.catalogue import LocalCatalogue
 from codecbench.descriptions.codec_info import CodecAtSpec, CodecInfo, CodecSummary, PointInfo
 from codecbench.descriptions.describe import describe_at, describe_codec, describe_workload
-from codecbench.descriptions.workload_info import WorkloadInfo
+from codecbench.descriptions.workload_info import SetMetricInfo, WorkloadInfo
 from codecbench.errors import DataError, PluginError, UsageError
 from codecbench.registry import manager, resolve, workloads
 from codecbench.results.cell import CellKey
@@ -267,13 +268,39 @@ def tiny(ids: Callable[[str], Any]) -> WorkloadInfo:
 def test_a_workload_is_described() -> None:
     kind = workloads(manager([TINY], with_entry_points=False))["tiny"]
     info = describe_workload(kind())
-    assert (info.name, info.metric, info.default_splits) == ("tiny", kind.metric, ("input", "stem", "block"))
+    assert (info.name, info.metrics, info.default_splits) == ("tiny", kind.metrics, ("input", "stem", "block"))
     assert (info.budget, info.dataset, info.training_s, info.training_note) == (1.0, None, None, "")
     assert info.input_spec == IMAGE
     assert {subset: len(ids) for subset, ids in info.sample_ids.items()} == {"fit": 40, "choice": 24, "test": 64}
     assert info.training_ids == info.sample_ids["fit"] == tuple(range(40))
     assert resolve(info.reference) is kind
     assert info.weights_sha256 == kind().weights_sha256()
+
+
+def test_metrics_are_described_without_their_code() -> None:
+    class Best(SetMetric):
+        def values(self, outcomes: Any, counts: Any) -> Any:
+            return counts.max(axis=1)
+
+    class Share(RatioMetric):
+        pass
+
+    kind = workloads(manager([TINY], with_entry_points=False))["tiny"]
+    metrics = Share("hits", "%", True, 100.0, True), Best("best", "px", False, decimals=2, outcome="boxes")
+    info = describe_workload(type("Tiny", (kind,), {"metrics": metrics, "__module__": kind.__module__})())
+    assert info.metrics == (
+        RatioMetric("hits", "%", True, 100.0, True), SetMetricInfo("best", "px", False, decimals=2, outcome="boxes"),
+    )  # fmt: skip
+    assert info.metric == info.metrics[0]
+    assert through_json(info) == info
+
+
+def test_a_class_with_the_old_attribute_metric_is_described_as_such() -> None:
+    kind = workloads(manager([TINY], with_entry_points=False))["tiny"]
+    old = type("Tiny", (kind,), {"metric": kind.metrics[0], "__module__": kind.__module__})
+    assert describe_workload(old()) == replace(
+        describe_workload(kind()), names_one_metric=True, reference=ANY, source_hash=ANY
+    )
 
 
 @pytest.mark.parametrize("make", [range, np.arange, lambda n: [np.int32(i) for i in range(n)]])

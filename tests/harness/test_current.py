@@ -24,14 +24,18 @@ from codecbench.harness.resume import EarlierResults
 from codecbench.harness.run import Run
 from codecbench.isolation.seal import Isolation
 from codecbench.results.store import Store
-from codecbench.workload import Metric
+from codecbench.results.summaries import Summaries
+from codecbench.workload import RatioMetric
 
 WORKLOAD = WorkloadInfo(
-    name="toy", reference="nowhere:Toy", metric=Metric("top-1", "%", higher_is_better=True), default_splits=("input",),
-    budget=1.5, dataset=None, source_hash="a" * 64, weights_sha256="b" * 64, training_s=60.0, training_note="timed",
+    name="toy", reference="nowhere:Toy", metrics=(RatioMetric("top-1", "%", higher_is_better=True),),
+    default_splits=("input",), budget=1.5, dataset=None, source_hash="a" * 64, weights_sha256="b" * 64,
+    training_s=60.0, training_note="timed",
     input_spec=TensorSpec((3, 8, 8)), sample_ids={"fit": (), "choice": (), "test": ()}, training_ids=(),
 )  # fmt: skip
 DATA_HASH = "c" * 64
+NO_VALUES: Any = None
+"""No set metric is asked for its values."""
 
 
 def provenance(out: Path, data_hash: str = DATA_HASH, **changes: Any) -> RunProvenance:
@@ -62,8 +66,8 @@ def test_a_record_is_outdated_by_each_of_four_changes_which_the_log_names(
     cell = planned(skip_reason="takes no images" if status == "skipped" else None)
     store, reporter = Store(tmp_path), RecordingReporter()
     writer = RecordWriter(
-        store, provenance(tmp_path), reporter, Summary(), metric=WORKLOAD.metric, choice_set="choice-0",
-        isolation=Isolation(None, seccomp=False),
+        store, provenance(tmp_path), reporter, Summary(), choice_set="choice-0",
+        summaries=Summaries(WORKLOAD.metrics, NO_VALUES), isolation=Isolation(None, seccomp=False),
     )  # fmt: skip
     getattr(writer, status)(cell, "reasons")
 

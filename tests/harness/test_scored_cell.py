@@ -13,9 +13,10 @@ from codecbench.codec import TensorSpec
 from codecbench.errors import DataError
 from codecbench.experiment.cells import PlannedCell
 from codecbench.fitting.states import FittedState
-from codecbench.harness.scored_cell import Columns, ScoredCell
+from codecbench.harness.scored_cell import ScoredCell
 from codecbench.isolation.seal import Isolation
 from codecbench.results.digests import PayloadChain, tensor_sha256
+from codecbench.results.outcomes import Columns
 from codecbench.results.record import Samples
 
 SAMPLES = Samples(file="cell.parquet", sha256="0" * 64, rows=2)

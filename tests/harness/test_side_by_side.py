@@ -12,7 +12,7 @@ import pytest
 from codecbench.errors import CodecFailure, WorkerDied, WorkerTimeout
 from codecbench.harness.side_by_side import Pass, PendingReply, Score, Tail, run_side_by_side
 from codecbench.measure import Deadline
-from codecbench.workers.answers import Outcomes
+from codecbench.results.outcomes import Columns
 from codecbench.workers.client import EdgeClient
 from codecbench.workers.connection import WorkerClient
 from codecbench.workers.pair import Pair
@@ -55,14 +55,14 @@ class Edge(Client):
         if not self.hangs:
             self.answer()
 
-    def finish_score(self, deadline: Deadline) -> Outcomes:
+    def finish_score(self, deadline: Deadline) -> Columns:
         if not self.has_answer(deadline.remaining_s()):
             self.closed = True
             raise WorkerTimeout("no answer")
         self.receive()
         if self.error is not None:
             raise self.error
-        return Outcomes(np.array([float(self.batches[-1])]), np.ones(1))
+        return {"numerator": np.array([float(self.batches[-1])]), "denominator": np.ones(1)}
 
 
 class Edges:
@@ -95,7 +95,7 @@ def scoring(number: int, scores: dict[int, float | str], tail: Tail) -> Pass:
     score = tail.score(batch(number))
     yield score
     try:
-        scores[number] = score.result().numerators[0]
+        scores[number] = score.result()["numerator"][0]
     except (CodecFailure, WorkerDied, WorkerTimeout) as error:
         scores[number] = str(error)
 
@@ -193,7 +193,7 @@ def test_the_time_before_its_turn_is_known_of_a_batch() -> None:
     tail.collect()
     assert isinstance(first.error, WorkerTimeout)
     assert first.waited_s < 0.1 <= second.waited_s
-    assert second.result().numerators[0] == 1.0
+    assert second.result()["numerator"][0] == 1.0
 
 
 def test_a_cancelled_batch_is_not_scored() -> None:

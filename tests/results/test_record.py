@@ -27,7 +27,7 @@ def test_a_historic_record_loads_for_ever(path: Path) -> None:
     assert record.status == "ok"
     assert record.task is not None
     assert record.size is not None
-    assert (record.key.codec, record.key.point, record.task.n) == ("steady", {"bits": 16}, 64)
+    assert (record.key.codec, record.key.point, record.task.n) == ("steady", {"bits": 16}, 48 if path.stem == "record-v5" else 64)
     assert record.size.payload_bytes.mean == 384.0
 
 
@@ -94,7 +94,17 @@ def test_a_record_of_schema_4_has_its_workload_and_describes_its_codec() -> None
     assert (record.workload.budget, record.workload.training_s, record.workload.training_note) == (1.0, None, "")
     assert record.description == "Behaves: the values as float32, or rounded to float16."
     assert record.frames == []
-    assert record.to_text() == (DATA / "record-v4.json").read_text()
+    assert record.others == []
+
+
+def test_a_record_of_schema_5_has_several_metrics() -> None:
+    record = parse((DATA / "record-v5.json").read_text(), "v5")
+    assert record.task is not None
+    assert (record.task.metric, record.task.scale, record.task.test) == ("top-1", 100.0, "mcnemar")
+    assert [(other.metric, other.scale, other.test) for other in record.others] == [
+        ("probability", 1.0, "paired-bootstrap"), ("AUC", None, "paired-bootstrap"),
+    ]  # fmt: skip
+    assert record.to_text() == (DATA / "record-v5.json").read_text()
 
 
 @pytest.mark.parametrize("path", sorted(DATA.glob("record-v*.json")), ids=lambda path: path.stem)

@@ -15,7 +15,9 @@ from support.factories import make_record, make_samples
 
 from codecbench.errors import DataError, UsageError
 from codecbench.results.cell import CellKey
-from codecbench.results.record import Record
+from codecbench.results.outcomes import object_column
+from codecbench.results.record import Record, Task
+from codecbench.results.set_values import SetValues
 from codecbench.results.store import Store
 from codecbench.system.files import replace_file
 
@@ -55,6 +57,36 @@ def test_what_is_written_is_found_again(store: Store) -> None:
     assert list(store.samples(record, ("subset", "payload_bytes"))) == ["subset", "payload_bytes"]
     assert store.has_samples(record)
     assert not store.has_samples(make_record("stem"))
+
+
+def put_set_metric(store: Store, **metadata: Any) -> tuple[Record, Task]:
+    """A record of a set metric, with arrays and the values for resamples in its Parquet file."""
+    record = make_record()
+    assert record.task is not None
+    task = record.task.model_copy(update={"metric": "AP", "scale": None})
+    columns = {**make_samples([1, 0]), "outcome:boxes:0": object_column([np.zeros((0, 2)), np.ones((3, 2))])}
+    samples = store.write_samples(key_of(record), columns, {**PARTIAL, **metadata})
+    record = record.model_copy(update={"samples": samples, "task": task}).with_digest()
+    store.write(key_of(record), record)
+    return record, task
+
+
+def test_arrays_of_set_metrics_and_their_values_for_resamples_are_kept(store: Store) -> None:
+    values = SetValues(90.5, np.array([1.0, np.nan]))
+    record, task = put_set_metric(store, resampled={"AP": values.to_text()})
+    assert [array.shape for array in store.samples(record)["outcome:boxes:0"]] == [(0, 2), (3, 2)]
+    found = store.set_values(record, task)
+    assert found.value == 90.5
+    assert np.array_equal(found.resampled, values.resampled, equal_nan=True)
+
+
+@pytest.mark.parametrize("metadata", [{}, {"resampled": {}}, {"resampled": {"AP": "?"}}])
+def test_values_for_resamples_that_are_missing_are_named_with_the_file(store: Store, metadata: dict[str, Any]) -> None:
+    record, task = put_set_metric(store, **metadata)
+    with pytest.raises(DataError, match=r"\.parquet has no values of AP for resamples; run the cell again"):
+        store.set_values(record, task)
+    with pytest.raises(DataError, match=r"\(skipped\) has no AP"):
+        store.set_values(make_record(status="skipped"), task)
 
 
 def test_names_tell_what_lies_there(store: Store) -> None:

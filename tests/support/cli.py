@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from codecbench.codec import TensorSpec
 from codecbench.descriptions.describe import describe_workload
 from codecbench.descriptions.workload_info import WorkloadInfo
 from codecbench.registry import resolve
 from codecbench.results.cell import CellKey
 from codecbench.results.store import Store
-from codecbench.workers.answers import FullModelRun, Outcomes
+from codecbench.workers.answers import FullModelRun
 from codecbench.workers.pair import WorkloadRef
 from support.factories import make_record
 from support.paths import MISBEHAVING, TINY
@@ -64,7 +62,7 @@ class FakePair:
         return describe_workload(resolve(self.workload.reference)(self.workload.data_dir))
 
     def run_full_model(self, subset: str, positions: Any) -> FullModelRun:
-        return FullModelRun(Outcomes(np.empty(0), np.empty(0)), 0.032)
+        return FullModelRun({}, 0.032)
 
 
 def put(out: Path, **fields: Any) -> None:

@@ -24,6 +24,7 @@ from codecbench.harness.records import RecordWriter
 from codecbench.harness.resume import EarlierResults
 from codecbench.isolation.seal import Isolation
 from codecbench.results.store import Store
+from codecbench.results.summaries import Summaries
 
 CUTS = {"input": TensorSpec((3, 8, 8), image=True), "stem": TensorSpec((6, 4, 4))}
 
@@ -109,8 +110,8 @@ def run(values: Mapping[str, Any], out: Path) -> dict[str, Any]:
     provenance = RunProvenance(config, workload, data_hash="d" * 64, test_samples=grid.counts["test"])
     store, summary = Store(out), Summary()
     writer = RecordWriter(
-        store, provenance, recorder, summary, metric=workload.metric, choice_set=grid.sample_sets["choice"],
-        isolation=Isolation(None, seccomp=False),
+        store, provenance, recorder, summary, summaries=Summaries(workload.metrics, values_of=parts),
+        choice_set=grid.sample_sets["choice"], isolation=Isolation(None, seccomp=False),
     )  # fmt: skip
     for cell in cells:
         if cell.skip_reason is not None:

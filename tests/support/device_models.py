@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from codecbench import Metric, Subset, TensorSpec, Workload, hookimpl
+from codecbench import RatioMetric, Subset, TensorSpec, Workload, hookimpl
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class _Timed(Workload):
     """A model that is only timed."""
 
-    metric = Metric("top-1", "%", higher_is_better=True, scale=100.0, binary=True)
+    metrics = (RatioMetric("top-1", "%", higher_is_better=True, scale=100.0, binary=True),)
     budget = 1.0
     shape: tuple[int, ...]
 

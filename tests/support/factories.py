@@ -36,6 +36,7 @@ from codecbench.results.record import (
     Timed,
     WorkloadGroup,
 )
+from codecbench.results.set_values import SetValues
 
 LINK = TcpRampLink("test-link", round_trip_s=0.004, bandwidth_bit_per_s=8e6, base_s=0.001, description="a test link")
 DEPTH = {"input": 0, "stem": 1_000, "stage1": 2_000, "stage2": 3_000, "stage3": 4_000}
@@ -180,6 +181,15 @@ def make_record(
     ).with_digest()
 
 
+def make_others(record: Record, **values: float | None) -> list[Task]:
+    """Other metrics of a record, by name, with these values."""
+    assert record.task is not None
+    return [
+        record.task.model_copy(update={"metric": name, "value": value, "uncompressed": 99.0})
+        for name, value in values.items()
+    ]
+
+
 def make_group(**fields: Any) -> WorkloadGroup:
     """The workload of a synthetic record."""
     known = {"source_hash": "2" * 64, "data_hash": "3" * 64, "budget": 1.0, "training_s": None, "training_note": ""}
@@ -273,6 +283,11 @@ class FakeStore:
     def samples(self, record: Record) -> dict[str, np.ndarray[Any, Any]]:
         """A record's columns."""
         return self.columns[record.cell]
+
+    def set_values(self, record: Record, task: Task) -> SetValues:
+        """The values of a set metric for resamples, which are in a column of their own name."""
+        assert task.value is not None
+        return SetValues(task.value, self.columns[record.cell][task.metric])
 
 
 def make_timed(split: str, payload_bytes: float, encode_s: float) -> Timed:

@@ -12,6 +12,7 @@ DATA = ROOT / "tests" / "data"
 SUPPORT = ROOT / "tests" / "support"
 TINY = SUPPORT / "workloads" / "tiny.py"
 SEQUENCE = SUPPORT / "workloads" / "sequence.py"
+SEVERAL = SUPPORT / "workloads" / "several.py"
 BROKEN = SUPPORT / "codecs" / "broken.py"
 LOOKING = SUPPORT / "codecs" / "looking.py"
 LEARNING = SUPPORT / "codecs" / "learning.py"
@@ -24,5 +25,5 @@ IMPORT_CHEATS = SUPPORT / "codecs" / "cheating_imports.py"
 NO_KERNEL_SEAL = SUPPORT / "no_kernel_seal"
 """On the import path of a process, it simulates a kernel without Landlock and seccomp."""
 
-PLUGIN_FILES = (TINY, SEQUENCE, BROKEN, LEARNING, MISBEHAVING, PLAIN_TORCH, REPEATING)
+PLUGIN_FILES = (TINY, SEQUENCE, SEVERAL, BROKEN, LEARNING, MISBEHAVING, PLAIN_TORCH, REPEATING)
 """The plugin files that no test writes."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support.factories import FakeStore, make_digests, make_group, make_record, make_samples
+from support.factories import FakeStore, make_digests, make_group, make_others, make_record, make_samples
 
 from codecbench.errors import DataError, UsageError
 from codecbench.results import statistics as stats
@@ -42,6 +42,56 @@ def test_a_ratio_of_sums_is_tested_by_the_bootstrap() -> None:
     (pair,) = compare(store(edits, higher_is_better=False), store(edits + 1, higher_is_better=False)).pairs
     assert pair.change == pytest.approx(1.0)
     assert pair.p_value == pytest.approx(2 / 2001)
+
+
+def of_set(values: list[float], first_id: int = 0, **task: object) -> FakeStore:
+    """A folder with a cell of a set metric: its value is the first, the others are those for resamples."""
+    record, found = make_record(), FakeStore()
+    assert record.task is not None
+    changed = {"metric": "AP", "unit": "", "scale": None, "test": "paired-bootstrap", "value": values[0], **task}
+    samples = {"subset": np.array(["test"] * 3), "sample_id": np.arange(first_id, first_id + 3)}
+    found.add(
+        record.model_copy(update={"task": record.task.model_copy(update=changed)}),
+        {**samples, "AP": np.array(values[1:])},
+    )
+    return found
+
+
+def test_a_set_metric_is_tested_by_its_values_for_the_same_resamples() -> None:
+    (pair,) = compare(of_set([0.5, 0.4, 0.5, 0.6]), of_set([0.4, 0.3, 0.4, 0.4])).pairs
+    assert (pair.change, pair.change_low, pair.change_high) == pytest.approx((-0.1, -0.195, -0.1))
+    assert pair.p_value == 2 / 4
+    assert "paired bootstrap, two-sided" in compare(of_set([0.5, 0.4]), of_set([0.4, 0.3])).render("text")
+
+
+def test_a_set_metric_that_is_undefined_has_no_change_and_says_so() -> None:
+    nothing = of_set([0.4, 0.3], value=None)
+    found = compare(nothing, of_set([0.4, 0.3]))
+    assert (found.pairs[0].change, found.pairs[0].p_value) == (None, None)
+    assert "-: AP is undefined: it gives no finite value for these samples, so there is no" in words(
+        found.render("text")
+    )
+
+
+def test_a_set_metric_of_other_samples_or_another_metric_is_an_error() -> None:
+    with pytest.raises(DataError, match="A and B name the sample set alike"):
+        compare(of_set([0.4, 0.3]), of_set([0.4, 0.3], first_id=1))
+    with pytest.raises(DataError, match="toy input alpha: AP decides in A and top-1 in B; run one of them again"):
+        compare(of_set([0.4, 0.3]), store())
+
+
+def with_others(**values: float) -> FakeStore:
+    found = FakeStore()
+    record = make_record()
+    found.add(record.model_copy(update={"others": make_others(record, **values)}), make_samples(ALL))
+    return found
+
+
+def test_the_values_of_other_metrics_stand_beside_the_deciding_one() -> None:
+    text = compare(with_others(top5=98.25, auc=0.5), with_others(top5=97.0)).render("md")
+    (row,) = [line for line in text.split("\n") if line.startswith("| input alpha")]
+    assert [cell.strip() for cell in row.split("|")][8:12] == ["98.2", "97.0", "0.5", "-"]
+    assert "top5 %" in text
 
 
 def test_samples_are_matched_by_their_identifiers_and_choice_samples_are_left_out() -> None:

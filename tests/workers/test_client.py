@@ -16,7 +16,6 @@ from support.paths import TINY
 from codecbench import TensorSpec
 from codecbench.errors import DataError, PluginError, UsageError, WorkerDied, WorkerError
 from codecbench.measure import Deadline
-from codecbench.workers.answers import Outcomes
 from codecbench.workers.client import DeviceClient, EdgeClient, FitClient, ModelClient
 from codecbench.workers.connection import WorkerClient
 from codecbench.workers.tensor_file import TensorFile
@@ -64,7 +63,7 @@ def test_heads_and_tails_give_what_the_full_model_gives(device: DeviceClient, ed
     positions = range(COUNT)
     full = device.run_full_model("test", positions)
     assert full.forward_s > 0
-    assert set(full.outcomes.denominators) == {1.0}
+    assert set(full.outcomes["denominator"]) == {1.0}
     for client in (device, edge):
         client.use_split("stem")
     file = TensorFile(tmp_path / "activations", STEM, COUNT).create()
@@ -75,13 +74,14 @@ def test_heads_and_tails_give_what_the_full_model_gives(device: DeviceClient, ed
     for position in (0, COUNT - 1):
         # A batch of one is summed in another order.
         assert np.allclose(file.read(position, (6, 4, 4)), device.activation("test", position), atol=1e-6)
-    nothing = Outcomes(np.full(COUNT, np.nan), np.full(COUNT, np.nan))
+    nothing = dict.fromkeys(("numerator", "denominator"), np.full(COUNT, np.nan))
     edge.start_score(file, 0, shapes, targets=pickle.dumps(LABELS), full_model=nothing, exact=[False] * COUNT)
     found = edge.finish_score(Deadline(60))
-    assert found.numerators.tolist() == full.outcomes.numerators.tolist()
-    assert found.denominators.tolist() == full.outcomes.denominators.tolist()
+    assert {name: column.tolist() for name, column in found.items()} == {
+        name: column.tolist() for name, column in full.outcomes.items()
+    }
     (logits,) = edge.outputs(file.read(3, (6, 4, 4)))
-    assert float(logits.argmax() == LABELS[3]) == full.outcomes.numerators[3]
+    assert float(logits.argmax() == LABELS[3]) == full.outcomes["numerator"][3]
 
 
 def test_steps_are_timed_and_counted(device: DeviceClient, edge: EdgeClient) -> None:
@@ -125,7 +125,7 @@ def test_errors_cross_with_their_kind_and_the_process_lives_on(device: DeviceCli
     absent = TensorFile(Path("/no/such/folder/tensors"), STEM, 1)
     with pytest.raises(DataError, match="cannot write tensors to /no/such/folder: No such file"):
         device.run_head("test", [0], absent, 0)
-    none = Outcomes(np.zeros(1), np.zeros(1))
+    none = dict.fromkeys(("numerator", "denominator"), np.zeros(1))
     edge.start_score(absent, 0, [(6, 4, 4)], targets=pickle.dumps([0]), full_model=none, exact=[False])
     with pytest.raises(DataError, match="the file of a chunk's tensors is gone"):
         edge.finish_score(Deadline(60))

@@ -39,13 +39,13 @@ def codecbench_register_codecs():
 
 WORKLOAD = """
 from pathlib import Path
-from codecbench import Metric, Workload, hookimpl
+from codecbench import RatioMetric, Workload, hookimpl
 
 LABELS = Path(__file__).with_name("labels.txt").read_text().split()
 
 class Labelled(Workload):
     name = "labelled"
-    metric = Metric("top-1", "%", higher_is_better=True, scale=100.0, binary=True)
+    metrics = (RatioMetric("top-1", "%", higher_is_better=True, scale=100.0, binary=True),)
     default_splits = ("input",)
     budget = 1.0
     def build_model(self): ...

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from codecbench.analysis.curves import curve
+from codecbench.analysis.other_metrics import other_values, others_of
 from codecbench.analysis.selection import (
     OVER_ON_TEST,
     OVER_ON_TEST_MEANS,
@@ -23,10 +24,10 @@ from codecbench.report.page import Section
 from codecbench.report.subject import Subject
 from codecbench.report.views import DocumentView, TableView
 from codecbench.results.cell import point_label
-from codecbench.results.record import Record
+from codecbench.results.record import Record, Task
 from codecbench.tables import reservations
 from codecbench.tables.document import Cell, Document, Group, TableBlock, with_interval
-from codecbench.tables.formats import short
+from codecbench.tables.formats import metric_label, other_cells, short
 from codecbench.tables.reservations import Reservations
 
 _CHOSEN, _FALLS, _PREDICTED = "\N{BLACK CIRCLE}", "\N{DOWNWARDS ARROW}", "*"
@@ -89,16 +90,18 @@ def _points(subject: Subject, name: str, measured: Sequence[Record], falls: froz
     ordered = sorted(measured, key=lambda r: (order[r.key.split], r.row, groups(r).size.payload_bytes.mean))
     several_rows = len({record.row for record in measured}) > 1
     with_quality = any(record.quality for record in measured)
+    others = others_of(measured)
     headings = [
         "split", *(["row"] if several_rows else []), "bytes", "% of raw", "bound", subject.metric, "change",
-        "encode ms", "decode ms", *(f"{scenario.link.name} ms" for scenario in subject.scenarios),
+        *map(metric_label, others), "encode ms", "decode ms",
+        *(f"{scenario.link.name} ms" for scenario in subject.scenarios),
         "device state", "edge state", *(["PSNR dB", "SSIM"] if with_quality else []),
     ]  # fmt: skip
     texts = {"split", "row", subject.metric, "change"}
     alignments = tuple("left" if heading in texts else "right" for heading in headings)
     reserved = reservations.of_records(measured)
     lines = tuple(
-        (_label(record, several_rows), _cells(subject, record, falls, reserved, several_rows, with_quality))
+        (_label(record, several_rows), _cells(subject, record, others, falls, reserved, several_rows, with_quality))
         for record in ordered
     )
     used = {mark for _, cells in lines for cell in cells for mark in cell.marks}
@@ -129,6 +132,7 @@ def _label(record: Record, with_row: bool) -> str:
 def _cells(
     subject: Subject,
     record: Record,
+    others: Sequence[Task],
     falls: frozenset[str],
     reserved: Reservations,
     with_row: bool,
@@ -150,6 +154,7 @@ def _cells(
         Cell("-" if size.estimated_bytes is None else f"{size.estimated_bytes:,.1f}"),
         Cell(with_interval(task.value, task.low, task.high, spec)),
         Cell(change, marks),
+        *other_cells(others, other_values(record)),
         Cell(f"{1000 * time.encode_s.median:.3g}"),
         Cell(f"{1000 * time.decode_s.median:.3g}"),
         *(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from codecbench.devices.timing import measure_block, measure_call, measure_gener
 from codecbench.errors import one_line
 from codecbench.names import suggestion
 from codecbench.workers.process.models import ModelProcess
-from codecbench.workers.protocol import OperationResult, Reply, pack_arrays
+from codecbench.workers.protocol import OperationResult, Reply, pack_arrays, pack_columns, unpack_columns
 from codecbench.workers.tensor_file import TensorFile, copies
 
 
@@ -52,7 +53,16 @@ class DeviceProcess(ModelProcess):
         models, subset, positions = self.models, request.fields["subset"], request.fields["positions"]
         inputs = models.workload.inputs(subset, positions)
         outputs, seconds = measure.timed(lambda: models.run(models.full_model, inputs))
-        return {"forward_s": seconds}, models.score(outputs, models.workload.targets(subset, positions))
+        headers, blobs = pack_columns(models.score(outputs, models.workload.targets(subset, positions)))
+        return {"forward_s": seconds, "outcomes": headers}, blobs
+
+    def op_metric_values(self, request: Reply) -> OperationResult:
+        """Return the value of a set metric for the samples with these outcomes, and for resamples of them."""
+        fields = request.fields
+        outcomes = unpack_columns(fields["outcomes"], request.blobs)
+        found = self.models.metric_values(fields["metric"], outcomes, fields["resamples"])
+        headers, blobs = pack_arrays([np.array([found.value]), found.resampled])
+        return {"arrays": headers}, blobs
 
     def op_head(self, request: Reply) -> OperationResult:
         """Run the head on the inputs at these positions, and write the activations to a file.

@@ -6,13 +6,13 @@ import pickle
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from codecbench.errors import CodecFailure, DataError, FailureCode
+from codecbench.results.outcomes import Columns, joined
 from codecbench.results.repeats import is_finite
 from codecbench.workers.process.models import ModelProcess
-from codecbench.workers.protocol import MODEL_BATCH, OperationResult, Reply, pack_arrays, unpack_arrays
+from codecbench.workers.protocol import MODEL_BATCH, OperationResult, Reply, pack_arrays, pack_columns, unpack_arrays
 from codecbench.workers.tensor_file import TensorFile, copies
 
 
@@ -23,15 +23,14 @@ class EdgeProcess(ModelProcess):
     """
 
     def op_score(self, request: Reply) -> OperationResult:
-        """Run the tail on decoded tensors of a file, and return the outcomes of all samples.
+        """Run the tail on decoded tensors of a file, and return the outcomes of the samples that are not exact.
 
-        `kept` has the outcomes of the full model, two float64 arrays. Where `exact` is true, the decoded tensor is the
-        activation itself and its outcome is taken from there; a batch of such samples does not run. Where `finite` is
-        true, the activation is finite, and so the decoded tensor has to be.
+        Where `exact` is true, the decoded tensor is the activation itself, whose outcome is known; a batch of such
+        samples does not run. Where `finite` is true, the activation is finite, and so the decoded tensor has to be.
         """
         fields = request.fields
-        targets_blob, *kept = request.blobs
-        scores = [np.frombuffer(column, np.float64).copy() for column in kept]
+        (targets_blob,) = request.blobs
+        scored: list[Columns] = []
         file = TensorFile.from_json(fields["tensors"])
         decoded = file.read_rows(fields["first_row"], fields["shapes"])
         file.close()
@@ -45,10 +44,11 @@ class EdgeProcess(ModelProcess):
             if not all(is_finite(decoded[row]) for row in rows if finite[row]):
                 raise CodecFailure("decode gave values that are not finite", code=FailureCode.NOT_FINITE)
             outputs = self._outputs(decoded[rows.start : rows.stop])
-            found = self.models.score([outputs[row - start] for row in changed], [targets[row] for row in changed])
-            for column, values in zip(scores, found, strict=True):
-                column[changed] = np.frombuffer(values, np.float64)
-        return {}, [column.tobytes() for column in scores]
+            scored.append(
+                self.models.score([outputs[row - start] for row in changed], [targets[row] for row in changed])
+            )
+        headers, blobs = pack_columns(joined(scored))
+        return {"outcomes": headers}, blobs
 
     def op_run_tail(self, request: Reply) -> OperationResult:
         """Return the model's outputs for one decoded tensor."""

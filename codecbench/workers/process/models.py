@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar
@@ -19,13 +20,15 @@ from codecbench.codec import TensorSpec
 from codecbench.errors import PluginError, UsageError
 from codecbench.locations import method_location, raised_location
 from codecbench.registry import resolve
+from codecbench.results.outcomes import Columns, as_columns, set_outcomes
+from codecbench.results.set_values import SetValues, bootstrap
 from codecbench.workers.process.cut_model import CutModel, Part
 from codecbench.workers.process.graph_split import SplitModel
 from codecbench.workers.process.graphs.outputs import NARROW, output_leaves, same_values
 from codecbench.workers.process.graphs.tracing import runnable
 from codecbench.workers.protocol import MODEL_BATCH, OperationResult, Reply
 from codecbench.workers.tensor_file import copies
-from codecbench.workload import Subset
+from codecbench.workload import SetMetric, Subset
 
 CHECKED_SAMPLES = 4
 """The samples of each subset that are read, and of the scored ones run and scored, before any cell is."""
@@ -72,7 +75,10 @@ class ModelHost:
             positions = range(min(CHECKED_SAMPLES, count))
             inputs, targets = self.workload.inputs(subset, positions), self.workload.targets(subset, positions)
             if subset != "fit":
-                self.score(self.run(self.full_model, inputs), targets)
+                outcomes = self.score(self.run(self.full_model, inputs), targets)
+                for metric in self.workload.workload.metrics:
+                    if isinstance(metric, SetMetric) and outcomes:
+                        self.metric_values(metric.name, outcomes, resamples=2)
 
     def input_batch(self, subset: Subset, position: int) -> Tensor:
         """Return one input as a batch of one, on `torch_device`."""
@@ -97,10 +103,15 @@ class ModelHost:
                     outputs[i] = tuple(leaf[row, ...] for leaf in leaves)
         return outputs
 
-    def score(self, outputs: Sequence[tuple[NDArray[Any], ...]], targets: Sequence[Any]) -> list[bytes]:
-        """Return the metric's numerators and denominators of these samples, as the bytes of two float64 arrays."""
-        pairs = np.array(self.workload.scores(outputs, targets), dtype=np.float64)
-        return [column.tobytes() for column in pairs.reshape(-1, 2).T]
+    def score(self, outputs: Sequence[tuple[NDArray[Any], ...]], targets: Sequence[Any]) -> Columns:
+        """Return the outcomes of these samples as columns."""
+        return as_columns(self.workload.workload.metrics, self.workload.scores(outputs, targets))
+
+    def metric_values(self, name: str, outcomes: Columns, resamples: int) -> SetValues:
+        """Return the value of a set metric for the samples with these outcomes, and for resamples of them."""
+        (metric,) = [each for each in self.workload.workload.metrics if each.name == name]
+        assert isinstance(metric, SetMetric)
+        return bootstrap(partial(self.workload.metric_values, metric), set_outcomes(metric, outcomes), resamples)
 
     def _outputs(self, model: Part, batch: Tensor) -> list[Tensor]:
         """Return the output tensors of a model. Raises DataError if it raises, or if axis 0 is not the batch."""

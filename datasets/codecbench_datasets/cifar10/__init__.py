@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from codecbench import DataError, Metric, Subset, TensorSpec, Workload, data_folders, hookimpl
+from codecbench import DataError, RatioMetric, Subset, TensorSpec, Workload, data_folders, hookimpl
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +30,7 @@ class Cifar10ResNet20(Workload):
     """
 
     name = "cifar10-resnet20"
-    metric = Metric("top-1", "%", higher_is_better=True, scale=100.0, binary=True)
+    metrics = (RatioMetric("top-1", "%", higher_is_better=True, scale=100.0, binary=True),)
     default_splits = ("input", "stem", "stage1", "stage2", "stage3")
     budget = 1.1
     dataset = "cifar10"

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from codecbench import Metric, Subset, TensorSpec, Workload, hookimpl
+from codecbench import RatioMetric, Subset, TensorSpec, Workload, hookimpl
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +39,7 @@ class TinySpeech(Workload):
     """Word error rate on made-up speech: (T, 16) features, T up to 192 frames."""
 
     name = "tiny-speech"
-    metric = Metric("WER", "", higher_is_better=False, decimals=3)
+    metrics = (RatioMetric("WER", "", higher_is_better=False, decimals=3),)
     default_splits = ("input", "front", "rnn")
     budget = 0.01
 

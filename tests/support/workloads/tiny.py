@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codecbench import Metric, Subset, TensorSpec, Workload, hookimpl
+from codecbench import RatioMetric, Subset, TensorSpec, Workload, hookimpl
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +26,7 @@ class Tiny(Workload):
     """Top-1 of an untrained network on noise."""
 
     name = "tiny"
-    metric = Metric("top-1", "%", higher_is_better=True, scale=100.0, binary=True)
+    metrics = (RatioMetric("top-1", "%", higher_is_better=True, scale=100.0, binary=True),)
     default_splits = ("input", "stem", "block")
     budget = 1.0
 

@@ -13,14 +13,15 @@ from support.paths import TINY
 
 from codecbench import TensorSpec
 from codecbench.errors import CodecFailure, FailureCode
+from codecbench.results.outcomes import replaced
 from codecbench.workers.process.edge import EdgeProcess
 from codecbench.workers.process.models import ModelHost
-from codecbench.workers.protocol import MODEL_BATCH, Reply
+from codecbench.workers.protocol import MODEL_BATCH, Reply, unpack_columns
 from codecbench.workers.tensor_file import TensorFile
 
 STEM = TensorSpec((6, 4, 4))
 COUNT = 2 * MODEL_BATCH + 6
-KEPT = (np.full(COUNT, 0.25), np.full(COUNT, 8.0))
+KEPT = {"numerator": np.full(COUNT, 0.25), "denominator": np.full(COUNT, 8.0)}
 """Outcomes of the full model that no tail gives."""
 
 
@@ -61,9 +62,10 @@ def score(edge: EdgeProcess, tensors: TensorFile, exact: Sequence[bool], first: 
         "tensors": tensors.to_json(), "first_row": first, "shapes": [[6, 4, 4]] * count, "exact": list(exact),
         "finite": [True] * count,
     }  # fmt: skip
-    kept = [column[:count].tobytes() for column in KEPT]
-    _, columns = edge.op_score(Reply(fields, [pickle.dumps([1] * count), *kept]))
-    return list(zip(*(np.frombuffer(column, np.float64).tolist() for column in columns), strict=True))
+    reply, blobs = edge.op_score(Reply(fields, [pickle.dumps([1] * count)]))
+    kept = {name: column[:count] for name, column in KEPT.items()}
+    columns = replaced(kept, ~np.array(exact), unpack_columns(reply["outcomes"], blobs))
+    return list(zip(*(column.tolist() for column in columns.values()), strict=True))
 
 
 def alone(edge: EdgeProcess, tensors: TensorFile) -> list[tuple[float, float]]:

@@ -263,7 +263,7 @@ def workload_class_fault(kind: type[Workload]) -> str | None:
     fault = _metrics_fault(getattr(kind, "metrics", None), old=kind.names_one_metric)
     if fault is not None:
         return refused("metric" if kind.names_one_metric else "metrics", fault)
-    if not isinstance(splits, (tuple, list)) or not splits or not all(isinstance(split, str) for split in splits):
+    if not isinstance(splits, (tuple, list)) or not all(isinstance(split, str) for split in splits):
         return refused("default_splits", f'is {_shown(splits)}; give a tuple of names like ("input",)')
     if not _is_real(budget) or isinstance(budget, bool) or not 0 <= float(budget) < math.inf:
         return refused("budget", f"is {_shown(budget)}; give a number of at least 0, in the unit of the first metric")

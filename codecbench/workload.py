@@ -114,6 +114,9 @@ class Workload(ABC):
     names_one_metric: ClassVar[bool] = False
     """True for a class with the attribute `metric` of earlier versions, a single metric, in the place of `metrics`."""
 
+    targets_from_model: ClassVar[bool] = False
+    """True if the outputs of the full model are the targets, so that `targets` is never called."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Take the old attribute `metric` of a class as its `metrics`."""
         super().__init_subclass__(**kwargs)

@@ -7,10 +7,11 @@ import shlex
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from codecbench.cli.described import chosen_workload, describing
 from codecbench.cli.options import DataDir, Plugins, check_data_dir, debugging, echo, show
 from codecbench.errors import UsageError
 from codecbench.experiment.config import DEFAULT_WORKLOAD
@@ -33,7 +34,9 @@ class ListKind(StrEnum):
     SPLITS = "splits"
 
 
+@describing
 def list_(
+    described: dict[str, Any],
     kind: Annotated[ListKind, typer.Argument(help="The kind to list.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array of objects.")] = False,
     workload: Annotated[
@@ -49,13 +52,14 @@ def list_(
     from codecbench.cli import catalogue
     from codecbench.descriptions.catalogue import LocalCatalogue
 
-    for option, value in (("--workload", workload), ("--data-dir", data_dir)):
+    asked = {"--workload": workload, "--data-dir": data_dir, **{f"--{key}": value for key, value in described.items()}}
+    for option, value in asked.items():
         if value is not None and kind is not ListKind.SPLITS:
             raise UsageError(f"{option} is for 'codecbench list splits', not for 'codecbench list {kind}'")
     check_data_dir(data_dir)
     pm = manager(plugin or ())
     if kind is ListKind.SPLITS:
-        rows = catalogue.split_rows(pick(workloads(pm), workload or DEFAULT_WORKLOAD, "workload"), data_dir)
+        rows = catalogue.split_rows(chosen_workload(workload, described, plugin or (), data_dir), data_dir)
     else:
         rows = {
             ListKind.CODECS: lambda: catalogue.codec_rows(LocalCatalogue(pm).summaries()),

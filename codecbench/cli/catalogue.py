@@ -63,16 +63,18 @@ def split_rows(workload: type[Workload], data_dir: Path | None) -> list[dict[str
 
     Starts a process that imports torch.
     """
-    from codecbench.registry import reference
+    from codecbench.descriptions.describe import workload_reference
+    from codecbench.descriptions.splits import chosen_splits
     from codecbench.workers.pair import Pair, WorkloadRef
 
-    with Pair(WorkloadRef(reference(workload), data_dir, "cpu")) as pair:
+    with Pair(WorkloadRef(workload_reference(workload), data_dir, "cpu")) as pair:
         _ = pair.edge
         cuts = pair.cuts
+    default = workload.default_splits or chosen_splits(cuts)
     return [
         {
             "name": name, "shape": list(spec.shape), "dtype": spec.dtype, "raw_bytes": spec.raw_bytes(spec.max_shape),
-            "default": name in workload.default_splits,
+            "default": name in default,
         }
         for name, spec in cuts.items()
     ]  # fmt: skip

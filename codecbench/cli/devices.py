@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from codecbench.cli.described import chosen_workload, describing
 from codecbench.cli.errors import CommandGroup
 from codecbench.cli.options import (
     DEFAULT_OUT,
     DataDir,
     Out,
     Plugins,
-    WorkloadName,
     check_data_dir,
     echo,
     show,
@@ -24,8 +24,7 @@ from codecbench.cli.options import (
 from codecbench.devices.profile import HOST, DeviceProfile, pick_device
 from codecbench.errors import UsageError
 from codecbench.experiment.config import DEFAULT_WORKLOAD
-from codecbench.names import pick
-from codecbench.registry import devices, manager, reference, workloads
+from codecbench.registry import devices, manager
 from codecbench.system.files import require_writable, write_file
 
 if TYPE_CHECKING:
@@ -96,9 +95,13 @@ def measure(
 
 
 @app.command()
+@describing
 def predict(
+    described: dict[str, Any],
     device: Annotated[str, typer.Option("--device", metavar="NAME|FILE", help="A profile's name, or its .json file.")],
-    workload: WorkloadName = DEFAULT_WORKLOAD,
+    workload: Annotated[
+        str | None, typer.Option("--workload", metavar="W", help=f"A workload's name [default: {DEFAULT_WORKLOAD}].")
+    ] = None,
     out: Out = DEFAULT_OUT,
     as_json: AsJson = False,
     plugin: Plugins = None,
@@ -110,7 +113,7 @@ def predict(
 
     check_data_dir(data_dir)
     profile = _profile(device, plugin)
-    chosen = pick(workloads(manager(plugin or ())), workload, "workload")
+    chosen = chosen_workload(workload, described, plugin or (), data_dir)
     store = Store(out)
     layers = store.layers(chosen.name) or _traced(chosen, data_dir)
     rows = prediction_rows(profile, layers, _measured(store, chosen.name))
@@ -155,9 +158,10 @@ def _profile(text: str, plugin: list[Path] | None) -> DeviceProfile:
 
 def _traced(workload: type[Workload], data_dir: Path | None) -> ModelLayers:
     """Returns the layers of a model that no run has traced yet."""
+    from codecbench.descriptions.describe import workload_reference
     from codecbench.workers.pair import Pair, WorkloadRef
 
-    with Pair(WorkloadRef(reference(workload), data_dir, "cpu")) as pair:
+    with Pair(WorkloadRef(workload_reference(workload), data_dir, "cpu")) as pair:
         return pair.device.layers("test", 0, timeout_s=600)
 
 

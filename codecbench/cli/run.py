@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from codecbench.cli.described import describing
 from codecbench.cli.options import (
     DEFAULT_LINK,
     DEFAULT_OUT,
@@ -75,7 +76,9 @@ CacheDir = Annotated[
 ]
 
 
+@describing
 def run(
+    described: dict[str, Any],
     config: Config = None,
     workload: MaybeWorkload = None,
     codec: Codecs = None,
@@ -117,7 +120,7 @@ def run(
         "workload": workload, "codec": codec, "split": split, "all_splits": all_splits, "preset": preset,
         "samples": _sample_count(samples), "seed": seed, "plugin": plugin, "data_dir": data_dir, "cache_dir": cache_dir,
         "out": out, "timeout_s": timeout_s, "max_fit_s": max_fit_s, "scratch_gb": scratch_gb,
-        "torch_device": torch_device, "fresh": fresh,
+        "torch_device": torch_device, "fresh": fresh, **described,
     }  # fmt: skip
     settings = _settings(config, options)
     with reporter() as report:
@@ -136,7 +139,9 @@ def run(
         raise typer.Exit(1)
 
 
+@describing
 def fit(
+    described: dict[str, Any],
     workload: MaybeWorkload = None,
     codec: Codecs = None,
     split: Splits = None,
@@ -168,7 +173,7 @@ def fit(
     options = {
         "workload": workload, "codec": codec, "split": split, "all_splits": all_splits, "preset": preset, "seed": seed,
         "plugin": plugin, "data_dir": data_dir, "cache_dir": cache_dir, "max_fit_s": max_fit_s,
-        "torch_device": torch_device, "fresh": fresh,
+        "torch_device": torch_device, "fresh": fresh, **described,
     }  # fmt: skip
     settings = _settings(None, options)
     if into is not None:

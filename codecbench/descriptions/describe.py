@@ -5,6 +5,7 @@ They run where the classes are loaded, and nowhere else; their results are plain
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
+from codecbench.adapters.described import DescribedWorkload, description_sha256, own_files, own_functions
 from codecbench.checked_workload import CheckedWorkload
 from codecbench.codec import Codec, TensorSpec
 from codecbench.descriptions.codec_info import (
@@ -26,7 +28,7 @@ from codecbench.descriptions.codec_info import (
     PointRequest,
     Preset,
 )
-from codecbench.descriptions.source_hash import source_sha256
+from codecbench.descriptions.source_hash import read_source, source_sha256
 from codecbench.descriptions.workload_info import SetMetricInfo, WorkloadInfo
 from codecbench.errors import PluginError, UsageError, one_line, without_folders
 from codecbench.names import suggestion
@@ -96,13 +98,29 @@ def describe_workload(workload: Workload) -> WorkloadInfo:
     if len({type(ids[0]) for ids in sample_ids.values() if ids}) > 1:
         checked.refuse("sample_ids", "some subsets have integers as identifiers and some have texts; return one kind")
     return WorkloadInfo(
-        name=workload.name, reference=reference(type(workload)), metrics=_plain_metrics(workload),
+        name=workload.name, reference=workload_reference(type(workload)), metrics=_plain_metrics(workload),
         default_splits=tuple(workload.default_splits), budget=workload.budget, dataset=workload.dataset,
-        source_hash=source_sha256(type(workload)),
+        source_hash=_workload_sha256(workload),
         weights_sha256=checked.weights_sha256(), training_s=checked.training_s, training_note=workload.training_note,
         input_spec=checked.input_spec, sample_ids=sample_ids, training_ids=checked.training_ids(),
         names_one_metric=workload.names_one_metric,
     )  # fmt: skip
+
+
+def workload_reference(kind: type[Workload]) -> str:
+    """Return the text with which another process finds a workload's class, or makes it of its description."""
+    return kind.description.reference if issubclass(kind, DescribedWorkload) else reference(kind)
+
+
+def _workload_sha256(workload: Workload) -> str:
+    """Return the hash of a workload's source: of a class, or of a description with its adapters and functions."""
+    if not isinstance(workload, DescribedWorkload):
+        return source_sha256(type(workload))
+    parts = [description_sha256(workload.description), *(source_sha256(found) for found in own_functions(workload))]
+    codes = [read_source(file.read_bytes()).code for file in own_files(type(workload))]
+    return hashlib.sha256(
+        b"".join([*map(str.encode, parts), *(hashlib.sha256(code).digest() for code in codes)])
+    ).hexdigest()
 
 
 def ask_codec(method: Callable[..., Value], /, *args: Any, **point: Any) -> tuple[Value | None, str | None]:

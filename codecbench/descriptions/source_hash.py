@@ -11,7 +11,7 @@ import site
 import sys
 import sysconfig
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
@@ -70,8 +70,8 @@ class Source(NamedTuple):
     imports: tuple[Import, ...]
 
 
-def source_sha256(item: type[Any]) -> str:
-    """Return the hex SHA-256 of a codec's or a workload's source. Comments, docstrings and blank lines do not count.
+def source_sha256(item: type[Any] | Callable[..., Any]) -> str:
+    """Return the hex SHA-256 of a codec's, workload's or function's source. It is without comments and docstrings.
 
     It covers the module that defines the class, all modules of its folder if that module is a package, and every
     module that these import, directly or indirectly, if it is in the same top-level package, not installed (a file

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from codecbench.adapters.description import KEYS, PARTS, WorkloadDescription, placed_values
 from codecbench.errors import UsageError
 from codecbench.names import suggestion
 from codecbench.registry import BESIDE_CONFIG
@@ -33,11 +35,15 @@ UsablePath = Annotated[Path, AfterValidator(_usable)]
 
 
 class RunConfig(BaseModel):
-    """One run. Empty `codec` and `split` mean all of them; `samples` None means the preset's number."""
+    """One run. Empty `codec` and `split` mean all of them; `samples` None means the preset's number.
+
+    With a `description`, `workload` is the name in it. Files and options have its keys in its place.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     workload: str = DEFAULT_WORKLOAD
+    description: WorkloadDescription | None = None
     codec: list[str] = []
     split: list[str] = []
     all_splits: bool = False
@@ -89,6 +95,11 @@ def load(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
             raise UsageError(f"{path} is not TOML: {' '.join(str(error).split())}") from error
         values = _from_folder(values, path.parent)
     used = {key: value for key, value in options.items() if _is_set(value)}
+    description = _description(path, values, used)
+    values, used = _without_description(values), _without_description(used)
+    if description is not None:
+        used.pop("workload", None)
+        values |= {"workload": description.workload_name, "description": description}
     if {"split", "all_splits"} & set(used):  # either of them replaces both of the file's
         values = {key: value for key, value in values.items() if key not in ("split", "all_splits")}
     try:
@@ -99,6 +110,49 @@ def load(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
     if beside is None or not beside.exists() or beside.resolve() in [p.resolve() for p in config.plugin]:
         return config
     return config.model_copy(update={"plugin": [*config.plugin, beside]})
+
+
+def _description(path: Path | None, values: Mapping[str, Any], used: Mapping[str, Any]) -> WorkloadDescription | None:
+    """Return the workload that the file's keys, its table `workload` and the options describe; None if they name one.
+
+    Raises UsageError where one of its parts is missing or cannot be used.
+    """
+    described = {key: used[key] for key in KEYS if key in used}
+    if described and "workload" in used:
+        raise UsageError(
+            f"--workload and --{next(iter(described))} exclude each other; name a workload or describe one"
+        )
+    if "workload" in used:
+        return None
+    table = values.get("workload")
+    in_file = {**{key: values[key] for key in KEYS if key in values}, **(table if isinstance(table, dict) else {})}
+    if not described and not in_file:
+        return None
+    if in_file and isinstance(table, str) and not described:
+        raise UsageError(f"{path}: workload names a workload and {next(iter(in_file))} describes one; take one of them")
+    data_dir = used.get("data_dir") or values.get("data_dir")
+    folders = [Path(data_dir)] if isinstance(data_dir, (str, Path)) else []
+    found = {
+        **(placed_values(in_file, [path.parent, *folders]) if path is not None else {}),
+        **placed_values(described, [Path(), *folders]),
+    }
+    missing = [f"--{part}" for part in PARTS if part not in found]
+    if missing:
+        first = next(iter({**in_file, **described}))
+        raise UsageError(f"--{first} describes a workload, which needs {' and '.join(missing)} as well")
+    found["cache_dir"] = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    try:
+        return WorkloadDescription.model_validate(found)
+    except ValidationError as error:
+        raise UsageError(_explain(error, path, described, KEYS)) from error
+
+
+def _without_description(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values without those that describe a workload."""
+    return {
+        key: value for key, value in values.items()
+        if key not in KEYS and not (key == "workload" and isinstance(value, dict))
+    }  # fmt: skip
 
 
 def _is_set(option: Any) -> bool:
@@ -116,11 +170,11 @@ def _from_folder(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     return resolved
 
 
-def _explain(error: ValidationError, path: Path | None, used: Mapping[str, Any]) -> str:
+def _explain(error: ValidationError, path: Path | None, used: Mapping[str, Any], keys: Sequence[str] = ()) -> str:
     """Return the first error, with the name of the option or of the file's key."""
     first = error.errors()[0]
     key = str(first["loc"][0])
-    allowed = list(RunConfig.model_fields)
+    allowed = list(keys) or [*(field for field in RunConfig.model_fields if field != "description"), *KEYS]
     if first["type"] == "extra_forbidden":
         return f"{path}: unknown key {key!r}{suggestion(key, allowed)}; allowed are {', '.join(allowed)}"
     place = f"--{key.replace('_', '-')}" if key in used else f"{path}: {key}"

@@ -63,7 +63,8 @@ class Grid:
         names = self.config.split or (cuts if self.config.all_splits else self.workload.default_splits)
         for name in names:
             if name not in cuts:
-                hint = suggestion(name, cuts) or f"; see 'codecbench list splits --workload {self.workload.name}'"
+                workload = f" --workload {self.workload.name}" if self.config.description is None else ""
+                hint = suggestion(name, cuts) or f"; see 'codecbench list splits{workload}'"
                 raise UsageError(f"no split point {name!r}{hint}")
         return list(dict.fromkeys(names))
 

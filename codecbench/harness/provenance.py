@@ -77,7 +77,9 @@ class RunProvenance:
         Files are named without their folders, and options only where they are not the defaults.
         """
         key, config = cell.key, self.config
-        words = ["codecbench", "run", "--workload", key.workload, "--codec", codec_label(key.codec, key.point)]
+        described = config.description
+        workload = ["--workload", key.workload] if described is None else described.portable().options()
+        words = ["codecbench", "run", *workload, "--codec", codec_label(key.codec, key.point)]
         words += ["--split", key.split, "--preset", config.preset, "--samples", str(self.test_samples)]
         words += ["--seed", str(key.seed)]
         for name in names_of(config.plugin):

@@ -58,7 +58,9 @@ class Run:
         config = self.config
         with ExitStack() as stack:
             self.catalogue = stack.enter_context(PluginCatalogue(config.plugin))
-            self.ref = WorkloadRef(self.catalogue.workload(config.workload), config.data_dir, config.torch_device)
+            described = config.description
+            reference = described.reference if described else self.catalogue.workload(config.workload)
+            self.ref = WorkloadRef(reference, config.data_dir, config.torch_device)
             chosen = chosen_codecs(config, self.catalogue, self.points)
             self.processes = stack.enter_context(CodecProcesses(self._readable(chosen)))
             self.pair = stack.enter_context(Pair(self.ref))

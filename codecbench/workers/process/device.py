@@ -12,6 +12,7 @@ from torch import Tensor
 from codecbench import measure
 from codecbench.descriptions.data_hash import data_sha256
 from codecbench.descriptions.describe import describe_workload
+from codecbench.descriptions.splits import chosen_splits
 from codecbench.devices.timing import measure_block, measure_call, measure_general, measure_rates
 from codecbench.errors import one_line
 from codecbench.names import suggestion
@@ -31,6 +32,8 @@ class DeviceProcess(ModelProcess):
         """Return what a run has to know of the workload, once a few of its samples have been checked."""
         checked, cuts = self.models.workload, self.models.cut_model.cuts
         info = describe_workload(checked.workload)
+        if not info.default_splits:
+            info = replace(info, default_splits=chosen_splits({name: cut.spec for name, cut in cuts.items()}))
         wrong = next((name for name in info.default_splits if name not in cuts), None)
         if wrong is not None:
             near = suggestion(wrong, cuts) or f"; it has {', '.join(cuts)}"
@@ -42,7 +45,10 @@ class DeviceProcess(ModelProcess):
         """Return the hash of inputs and targets at these positions of each subset."""
         positions, models = request.fields["positions"], self.models
         samples = {
-            subset: (models.workload.inputs(subset, at), models.workload.targets(subset, at))
+            subset: (
+                models.workload.inputs(subset, at),
+                () if models.workload.workload.targets_from_model else models.workload.targets(subset, at),
+            )
             for subset, at in positions.items()
             if at
         }
@@ -53,7 +59,7 @@ class DeviceProcess(ModelProcess):
         models, subset, positions = self.models, request.fields["subset"], request.fields["positions"]
         inputs = models.workload.inputs(subset, positions)
         outputs, seconds = measure.timed(lambda: models.run(models.full_model, inputs))
-        headers, blobs = pack_columns(models.score(outputs, models.workload.targets(subset, positions)))
+        headers, blobs = pack_columns(models.score(outputs, models.targets(subset, positions, inputs, outputs)))
         return {"forward_s": seconds, "outcomes": headers}, blobs
 
     def op_metric_values(self, request: Reply) -> OperationResult:
@@ -71,11 +77,12 @@ class DeviceProcess(ModelProcess):
         """
         fields, models = request.fields, self.models
         file = TensorFile.from_json(fields["tensors"])
-        outputs = models.run(self.head, models.workload.inputs(fields["subset"], fields["positions"]))
+        inputs = models.workload.inputs(fields["subset"], fields["positions"])
+        outputs = models.run(self.head, inputs)
         for row, (activation, *_) in enumerate(outputs, fields["first_row"]):
             file.write(row, activation)
         file.close()
-        targets = models.workload.targets(fields["subset"], fields["positions"])
+        targets = models.targets(fields["subset"], fields["positions"], inputs)
         try:
             blob = pickle.dumps(targets)
         except Exception as error:

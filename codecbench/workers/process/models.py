@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, hub
 
 from codecbench import measure
+from codecbench.adapters.described import resolve_workload
 from codecbench.checked_workload import CheckedWorkload
 from codecbench.codec import TensorSpec
 from codecbench.errors import PluginError, UsageError
 from codecbench.locations import method_location, raised_location
-from codecbench.registry import resolve
 from codecbench.results.outcomes import Columns, as_columns, set_outcomes
 from codecbench.results.set_values import SetValues, bootstrap
 from codecbench.workers.process.cut_model import CutModel, Part
@@ -32,6 +32,9 @@ from codecbench.workload import SetMetric, Subset
 
 CHECKED_SAMPLES = 4
 """The samples of each subset that are read, and of the scored ones run and scored, before any cell is."""
+
+KEPT_OUTPUTS_BYTES = 64 << 20
+"""The size of the full model's outputs that are kept as targets, at most."""
 
 Item = TypeVar("Item")
 
@@ -48,6 +51,8 @@ class ModelHost:
             raise UsageError("this machine has no CUDA device that torch can use; leave out --torch-device cuda")
         self.workload = workload
         self.torch_device = torch_device
+        self._full_outputs: dict[tuple[Subset, int], tuple[NDArray[Any], ...]] = {}
+        self._room_bytes = KEPT_OUTPUTS_BYTES
         model = workload.build_model().to(torch_device)
         probes = [probe.to(torch_device) for probe in _probes(workload.input_spec)]
         full = runnable(model, probes[0]).full
@@ -73,12 +78,38 @@ class ModelHost:
         """
         for subset, count in counts.items():
             positions = range(min(CHECKED_SAMPLES, count))
-            inputs, targets = self.workload.inputs(subset, positions), self.workload.targets(subset, positions)
+            inputs = self.workload.inputs(subset, positions)
+            targets = self.targets(subset, positions, inputs)
             if subset != "fit":
                 outcomes = self.score(self.run(self.full_model, inputs), targets)
                 for metric in self.workload.workload.metrics:
                     if isinstance(metric, SetMetric) and outcomes:
                         self.metric_values(metric.name, outcomes, resamples=2)
+
+    def targets(
+        self, subset: Subset, positions: Sequence[int], inputs: Sequence[NDArray[Any]],
+        outputs: Sequence[tuple[NDArray[Any], ...]] | None = None,
+    ) -> list[Any]:  # fmt: skip
+        """Return the targets of these inputs: the workload's, or where these stand for them the full model's outputs.
+
+        `outputs` are those, if they are there already. They are kept, up to a limit, since the targets of a sample are
+        asked for at each split.
+        """
+        if not self.workload.workload.targets_from_model:
+            return self.workload.targets(subset, positions)
+        keys = [(subset, position) for position in positions]
+        if outputs is not None:
+            found = dict(zip(keys, outputs, strict=True))
+        else:
+            found = {key: self._full_outputs[key] for key in keys if key in self._full_outputs}
+            missing = {key: x for key, x in zip(keys, inputs, strict=True) if key not in found}
+            found |= dict(zip(missing, self.run(self.full_model, list(missing.values())), strict=True))
+        for key in keys:
+            size = sum(leaf.nbytes for leaf in found[key])
+            if key in self._full_outputs or size <= self._room_bytes:
+                self._room_bytes -= size if key not in self._full_outputs else 0
+                self._full_outputs[key] = tuple(leaf.copy() for leaf in found[key])
+        return [found[key] for key in keys]
 
     def input_batch(self, subset: Subset, position: int) -> Tensor:
         """Return one input as a batch of one, on `torch_device`."""
@@ -202,7 +233,9 @@ class ModelProcess:
         Reads no data. Only the device is given the data folder.
         """
         data_dir = request.fields["data_dir"]
-        workload = CheckedWorkload.make(resolve(request.fields["workload"]), Path(data_dir) if data_dir else None)
+        workload = CheckedWorkload.make(
+            resolve_workload(request.fields["workload"]), Path(data_dir) if data_dir else None
+        )
         self._models = ModelHost(workload, request.fields["torch_device"])
         cuts = [{"name": c.name, "spec": c.spec.to_json()} for c in self._models.cut_model.cuts.values()]
         digest = self._models.cut_model.parameters_sha256()

@@ -1,0 +1,77 @@
+"""Speech by connectionist temporal classification: word and character error rates of the greedily decoded text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from codecbench.adapters.contracts import Network, Samples, Task, imported
+from codecbench.adapters.description import WorkloadDescription
+from codecbench.errors import DataError, UsageError
+from codecbench.workload import RatioMetric
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Transcription(Task):
+    """WER, which decides, and CER. Capitals and repeated spaces make no difference."""
+
+    metrics = (
+        RatioMetric("WER", "%", higher_is_better=False, scale=100.0),
+        RatioMetric("CER", "%", higher_is_better=False, scale=100.0),
+    )
+    budget = 1.0
+
+    def __init__(self, argument: str, description: WorkloadDescription) -> None:
+        super().__init__(argument, description)
+        if argument:
+            raise UsageError(f"--task ctc:{argument}: ctc takes nothing behind it")
+
+    def check(self, network: Network, samples: Samples) -> None:
+        """Raise DataError for a recording without a transcript, and for a model without a vocabulary."""
+        _vocabulary(network)
+        for name in samples.names():
+            self.target(name, network, samples)
+
+    def target(self, name: str, network: Network, samples: Samples) -> str:
+        """Return the transcript, normalised. Raises DataError for one that is no text."""
+        found = samples.target(name)
+        if not isinstance(found, str) or not normalised(found):
+            raise DataError(f"{samples.label}: the transcript of {name} is {'empty' if found == '' else 'no text'}")
+        return normalised(found)
+
+    def score(self, output: tuple[NDArray[Any], ...], target: Any, network: Network) -> dict[str, tuple[float, float]]:
+        """Return edits over words, and edits over characters."""
+        jiwer = imported("jiwer", "--task ctc")
+        spoken = greedy_text(output[0], _vocabulary(network))
+        words, characters = jiwer.process_words(target, spoken), jiwer.process_characters(target, spoken)
+        found = {}
+        for name, counted in (("WER", words), ("CER", characters)):
+            edits = counted.substitutions + counted.deletions + counted.insertions
+            found[name] = (float(edits), float(counted.hits + counted.substitutions + counted.deletions))
+        return found
+
+
+def greedy_text(logits: NDArray[Any], vocabulary: Sequence[str]) -> str:
+    """Return the text of the likeliest tokens of (time, tokens) logits; repeated ones count once."""
+    best = logits.argmax(-1).tolist()
+    kept = [token for token, before in zip(best, [None, *best[:-1]], strict=True) if token != before]
+    return normalised("".join(vocabulary[token] if token < len(vocabulary) else "" for token in kept))
+
+
+def normalised(text: str) -> str:
+    """Return a text in small letters with single spaces."""
+    return " ".join(text.casefold().split())
+
+
+def _vocabulary(network: Network) -> Sequence[str]:
+    found = network.vocabulary
+    if found is None:
+        raise DataError(f"--task ctc: the model {network.description.portable().model} has no vocabulary (vocab.json)")
+    return found
+
+
+def open_task(argument: str, description: WorkloadDescription) -> Task:
+    """Return the task."""
+    return Transcription(argument, description)

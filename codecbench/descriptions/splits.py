@@ -1,0 +1,40 @@
+"""Split points that are chosen from a model's cuts, for a workload that names none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from codecbench.codec import TensorSpec
+
+CHOSEN = 4
+"""The cuts that are chosen beside the input, at most."""
+INPUT = "input"
+
+
+def chosen_splits(cuts: Mapping[str, TensorSpec]) -> tuple[str, ...]:
+    """Return the input, if it is a cut, and up to four cuts spread over the model's depth, in the order of execution.
+
+    The depth has four equal parts. Of each, the cut nearest to its middle is taken among those that are smaller than
+    all cuts before them; where there is none, the smallest. The last cut of several is left out: little runs behind it.
+    """
+    names = [name for name in cuts if name != INPUT]
+    smallest = cuts[INPUT].nbytes if INPUT in cuts else None
+    shrinking = set()
+    for name in names:
+        if smallest is None or cuts[name].nbytes < smallest:
+            smallest = cuts[name].nbytes
+            shrinking.add(name)
+    if len(names) > CHOSEN:
+        names = names[:-1]
+    found = []
+    for part in range(min(CHOSEN, len(names))):
+        first, end = (len(names) * edge // min(CHOSEN, len(names)) for edge in (part, part + 1))
+        inside = range(first, end)
+        better = [at for at in inside if names[at] in shrinking]
+        middle = (first + end - 1) / 2
+        at = (
+            min(better, key=lambda at: abs(at - middle)) if better
+            else min(inside, key=lambda at: cuts[names[at]].nbytes)
+        )  # fmt: skip
+        found.append(names[at])
+    return (*((INPUT,) if INPUT in cuts else ()), *found)

@@ -9,12 +9,12 @@ from codecbench.errors import CodecbenchError, DataError, PayloadError, PluginEr
 from codecbench.hookspecs import hookimpl
 from codecbench.links.model import BackgroundLink, FixedRateLink, Link, TcpRampLink, TraceLink
 from codecbench.registry import manager
-from codecbench.workload import Metric, RatioMetric, SetMetric, Subset, Workload, data_folders
+from codecbench.workload import Metric, OnnxModel, RatioMetric, SetMetric, Subset, Workload, data_folders
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BackgroundLink", "Codec", "CodecbenchError", "DataError", "DeviceProfile", "FitData", "FixedRateLink", "Link",
-    "Metric", "PayloadError", "PluginError", "RatioMetric", "SetMetric", "Side", "Subset", "TcpRampLink", "TensorSpec",
-    "TraceLink", "UsageError", "Workload", "data_folders", "hookimpl", "manager",
+    "Metric", "OnnxModel", "PayloadError", "PluginError", "RatioMetric", "SetMetric", "Side", "Subset",
+    "TcpRampLink", "TensorSpec", "TraceLink", "UsageError", "Workload", "data_folders", "hookimpl", "manager",
 ]  # fmt: skip

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from codecbench.codec import TensorSpec
 from codecbench.errors import CodecbenchError, DataError, one_line
 from codecbench.locations import class_location, method_location, raised_location
-from codecbench.workload import Metric, Outcome, RatioMetric, SampleId, SetMetric, Subset, Workload
+from codecbench.workload import Metric, OnnxModel, Outcome, RatioMetric, SampleId, SetMetric, Subset, Workload
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,14 +75,18 @@ class CheckedWorkload:
             self.refuse("training_s", f"training_s is {_shown(seconds)}; return a number of seconds, or None")
         return float(seconds)
 
-    def build_model(self) -> nn.Module:
-        """Return the trained model in evaluation mode."""
+    def build_model(self) -> nn.Module | OnnxModel:
+        """Return the trained model in evaluation mode, or the ONNX file that holds it."""
         from torch import nn
 
         with self.calling("build_model"):
             model: object = self.workload.build_model()
+        if isinstance(model, OnnxModel):
+            return model
         if not isinstance(model, nn.Module):
-            self.refuse("build_model", f"build_model returned {_shown(model)}; return a torch.nn.Module")
+            self.refuse(
+                "build_model", f"build_model returned {_shown(model)}; return a torch.nn.Module or an OnnxModel"
+            )
         training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
         if training:
             self.refuse("build_model", f"the model is in training mode ({training[0]}); return model.eval()")

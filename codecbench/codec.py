@@ -150,7 +150,8 @@ class FitData:
     or a list of tensors if an axis is None, and the task's targets (class labels, transcripts). There are `count`
     training samples in `batches`, shuffled by the seed, differently in each epoch. The `held_out_count` held-out
     samples are for validation. Neither contains the samples on which the benchmark chooses operating points.
-    `tail` maps a batch of activations to the model's output and is differentiable in them. Work on `torch_device`.
+    `tail` maps a batch of activations to the model's output; `differentiable` is True if gradients flow through it. A
+    codec that cannot be fitted without them sets `needs_differentiable_tail`, and is skipped. Work on `torch_device`.
     `progress(fraction, text)` reports progress to the user. `remaining_s()` counts down from `max_s`; a fit that stops
     at zero must leave a usable codec.
 
@@ -175,6 +176,7 @@ class FitData:
     start: tuple[bytes, bytes] | None = None
     saved: bytes | None = None
     save: Callable[[bytes], None] = _keep_nothing
+    differentiable: bool = True
 
 
 class Codec(ABC):
@@ -202,6 +204,8 @@ class Codec(ABC):
     """The resource folder of shipped fitted states, as "package:folder", or None."""
     fit_samples: ClassVar[int | None] = 4000
     """The most training samples that a fit uses, held-out ones included; None for all."""
+    needs_differentiable_tail: ClassVar[bool] = False
+    """True if `fit` takes gradients through `FitData.tail`; the codec is skipped where the model has none."""
 
     def __init__(self, spec: TensorSpec, **point: Any) -> None:
         defaults = self.point_defaults(spec)

@@ -92,6 +92,29 @@ class SetMetric(Metric, ABC):
         """
 
 
+@dataclass(frozen=True)
+class OnnxModel:
+    """An ONNX file that `Workload.build_model` returns in place of a torch module. Needs the extra `onnx`.
+
+    The file has one input, and axis 0 of input and outputs is the batch; where it is fixed at 1, samples run one by
+    one. A workload's pictures are RGB, k/255. What the file takes instead is computed within the head, on axis 1, in
+    this order: `reverse_channels` (RGB to BGR), then (x - mean) / std * scale.
+    """
+
+    path: Path
+    _: KW_ONLY
+    scale: float = 1.0
+    reverse_channels: bool = False
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def weights_sha256(self) -> str:
+        """Return the hex SHA-256 of the file and of its external weights. Raises DataError if they cannot be read."""
+        from codecbench.system.onnx_files import onnx_sha256
+
+        return onnx_sha256(self.path)
+
+
 class Workload(ABC):
     """A model, its data, its metrics and its split points.
 
@@ -135,8 +158,8 @@ class Workload(ABC):
         """The spec of one model input, without the batch axis."""
 
     @abstractmethod
-    def build_model(self) -> nn.Module:
-        """Return the trained model in evaluation mode on the CPU. Reads its weights, but no data.
+    def build_model(self) -> nn.Module | OnnxModel:
+        """Return the trained model in evaluation mode on the CPU, or its ONNX file. Reads its weights, but no data.
 
         The model maps a batch of inputs to a tensor, or to a tuple, list or dict of tensors. Axis 0 of each of them is
         the batch axis. It gives the same outputs each time, and has the same weights in every process.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from codecbench.codec import TensorSpec
 from codecbench.errors import DataError
-from codecbench.workload import Metric
+from codecbench.workload import Metric, OnnxModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,7 +80,7 @@ class Network(ABC):
         """Return the hex SHA-256 of the weights of a model that `build` returned."""
         from codecbench.adapters.wrappers import state_sha256
 
-        return state_sha256(model)
+        return model.weights_sha256() if isinstance(model, OnnxModel) else state_sha256(model)
 
     @property
     def pictures(self) -> Pictures | None:

@@ -49,7 +49,7 @@ class CodecInfo:
     `has_bound`, `exports_state` and `overrides_starts_from` are True if the class overrides `bound_bytes`, `export` and
     `starts_from`. `source_hash` is the hex SHA-256 of the codec's source, `plugin` the distribution or the file name of
     its plugin. `mixed_plugin` is True if that plugin registers workloads as well. `description` is the first paragraph
-    of the docstring, in one line.
+    of the docstring, in one line. `needs_differentiable_tail` is the codec's own attribute.
     """
 
     name: str
@@ -68,6 +68,7 @@ class CodecInfo:
     overrides_starts_from: bool = False
     mixed_plugin: bool = False
     description: str = ""
+    needs_differentiable_tail: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, from which `from_json` makes an equal description."""

@@ -61,6 +61,7 @@ def describe_codec(codec: type[Codec], *, mixed_plugin: bool = False) -> CodecIn
         checkpoints_folder=_checkpoints_folder(codec), has_bound=codec.bound_bytes is not Codec.bound_bytes,
         exports_state=codec.export is not Codec.export, overrides_starts_from=_overrides(codec, "starts_from"),
         mixed_plugin=mixed_plugin, description=first_paragraph(inspect.cleandoc(codec.__doc__ or "")),
+        needs_differentiable_tail=bool(codec.needs_differentiable_tail),
     )  # fmt: skip
 
 

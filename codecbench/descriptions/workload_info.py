@@ -30,6 +30,7 @@ class WorkloadInfo:
     source. `sample_ids` are the identifiers of all samples that are here, by subset; `training_ids` those of all `fit`
     samples of the complete dataset. Each of the `metrics` is a RatioMetric or a SetMetricInfo; `names_one_metric` is
     True for the old attribute `metric`.
+    `differentiable` is False if no gradients flow through the model's tails.
     """
 
     name: str
@@ -46,6 +47,7 @@ class WorkloadInfo:
     sample_ids: Mapping[Subset, tuple[SampleId, ...]] = field(hash=False)
     training_ids: tuple[SampleId, ...]
     names_one_metric: bool = False
+    differentiable: bool = True
 
     @property
     def metric(self) -> Metric:

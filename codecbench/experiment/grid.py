@@ -16,6 +16,9 @@ from codecbench.names import suggestion
 from codecbench.results.cell import CellKey, codec_label, sample_set_id
 from codecbench.workload import Subset
 
+NOT_DIFFERENTIABLE = "needs a tail that gradients flow through, and this model has none"
+"""The reason of skipped cells whose fit takes gradients through the tail of an ONNX model, for example."""
+
 
 class Grid:
     """The cells of a configuration. Starts no process and reads no data.
@@ -82,6 +85,8 @@ class Grid:
                 skip_reason = found.skip_reason
                 if found.needs_fit and not self.workload.training_ids and not self.workload.sample_ids["fit"]:
                     skip_reason = skip_reason or "needs a fit, and the workload has no training samples"
+                if found.needs_fit and codec.needs_differentiable_tail and not self.workload.differentiable:
+                    skip_reason = skip_reason or NOT_DIFFERENTIABLE
                 cells[key.cell] = PlannedCell(
                     key, codec, spec, skip_reason, found.fault, found.needs_fit, found.needs_fit_fault,
                     found.starts_from, found.starts_from_fault,

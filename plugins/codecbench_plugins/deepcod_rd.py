@@ -59,6 +59,7 @@ class DeepcodRd(LatentCodec):
     name = "deepcod-rd"
     version = 2
     checkpoints = "codecbench_plugins:checkpoints/deepcod-rd"
+    needs_differentiable_tail = True
 
     step: float
 

@@ -160,6 +160,7 @@ class KltTask(Klt):
 
     name = "klt-task"
     checkpoints = "codecbench_plugins:checkpoints/klt-task"
+    needs_differentiable_tail = True
 
     _points: ClassVar[Mapping[TensorKind, Points]] = {
         "image": steps(0.8, 0.7, 0.6, 0.5, 0.42, 0.35, 0.25, 0.2),

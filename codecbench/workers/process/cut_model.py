@@ -44,5 +44,8 @@ class CutModel(Protocol):
     def layers(self, sample: Tensor) -> ModelLayers:
         """Return the layers of the model on one sample, a batch of one."""
 
+    def head_cost(self, head: Part, sample: Tensor) -> tuple[int, int]:
+        """Return the FLOPs and the peak bytes of live tensors of a head on one sample, a batch of one."""
+
     def parameters_sha256(self) -> str:
         """Return the hex SHA-256 of all weights: those of two processes must be the same."""

@@ -31,7 +31,7 @@ class DeviceProcess(ModelProcess):
     def op_describe_workload(self, _request: Reply) -> OperationResult:
         """Return what a run has to know of the workload, once a few of its samples have been checked."""
         checked, cuts = self.models.workload, self.models.cut_model.cuts
-        info = describe_workload(checked.workload)
+        info = replace(describe_workload(checked.workload), differentiable=self.models.cut_model.differentiable)
         if not info.default_splits:
             info = replace(info, default_splits=chosen_splits({name: cut.spec for name, cut in cuts.items()}))
         wrong = next((name for name in info.default_splits if name not in cuts), None)
@@ -112,11 +112,9 @@ class DeviceProcess(ModelProcess):
 
     def op_head_cost(self, request: Reply) -> OperationResult:
         """Return the FLOPs and the peak tensor storage of the head on one sample."""
-        head = self.head
         x = self.models.input_batch(request.fields["subset"], request.fields["position"])
-        with torch.inference_mode(), self.models.workload.calling("build_model", "the model"):
-            flop = measure.count_flop(lambda: head(x))
-            peak = measure.tensor_peak_bytes(lambda: head(x))
+        with self.models.workload.calling("build_model", "the model"):
+            flop, peak = self.models.cut_model.head_cost(self.head, x)
         return {"head_flop": flop, "head_peak_bytes": peak}, ()
 
     # --- layers -------------------------------------------------------------------------------------------------------

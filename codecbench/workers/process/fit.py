@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from codecbench import measure
 from codecbench.codec import Batch, Codec, FitData
@@ -21,6 +21,7 @@ from codecbench.registry import resolve
 from codecbench.results.repeats import NOT_CARRIED, is_finite
 from codecbench.workers.launch import OWN_LOG
 from codecbench.workers.process.codec import bytes_only, codec_call
+from codecbench.workers.process.cut_model import Part
 from codecbench.workers.process.models import ModelProcess, required
 from codecbench.workers.protocol import OperationResult, Reply, pack_frame
 from codecbench.workers.tensor_file import TensorFile, copies
@@ -62,6 +63,18 @@ class TrainingSamples:
             # Each sample is read from its file here, and copied once.
             xs = torch.from_numpy(np.stack(chosen)) if self.static else copies(chosen)
             yield xs, [self.targets[i] for i in picked]
+
+
+class _ConstantTail(nn.Module):
+    """A tail that is no torch module as one, through which no gradients flow."""
+
+    def __init__(self, part: Part) -> None:
+        super().__init__()
+        self._part = part
+
+    def forward(self, x: Tensor) -> Any:
+        """Return the tail's outputs for a batch."""
+        return self._part(x)
 
 
 class FitProcess(ModelProcess):
@@ -131,9 +144,7 @@ class FitProcess(ModelProcess):
                 raise TypeError(f"save takes bytes, not {type(state).__name__}")
             self.send(pack_frame({"saved_after_s": watch.elapsed_s()}, [state]))
 
-        tail = self.tail
-        if not isinstance(tail, nn.Module):
-            raise CodecFailure("the model's tail is no torch module, so no codec can be fitted through it")
+        tail = self.tail if isinstance(self.tail, nn.Module) else _ConstantTail(self.tail)
         for parameter in tail.parameters():
             parameter.requires_grad_(False)
         return FitData(
@@ -141,4 +152,5 @@ class FitProcess(ModelProcess):
             held_out=samples.held_out, tail=tail, torch_device=self.models.torch_device,
             seed=fields["seed"], max_s=fields["max_s"], progress=progress, remaining_s=deadline.remaining_s,
             start=start, saved=saved, save=save,
+            differentiable=self.models.cut_model.differentiable,
         )  # fmt: skip

@@ -22,8 +22,9 @@ from torch import Tensor, fx, nn
 from codecbench.codec import DTYPE_BYTES, TensorSpec
 from codecbench.devices.layers import ModelLayers, describe
 from codecbench.errors import PluginError, UsageError
+from codecbench.measure import count_flop, tensor_peak_bytes
 from codecbench.names import suggestion
-from codecbench.workers.process.cut_model import Cut
+from codecbench.workers.process.cut_model import Cut, Part
 from codecbench.workers.process.graphs.liveness import Axis, Crossing, GraphValues, last_in_scope, producer_of
 from codecbench.workers.process.graphs.outputs import NARROW, SampleBySample, same_outputs
 from codecbench.workers.process.graphs.tracing import trace
@@ -101,6 +102,11 @@ class SplitModel:
     def layers(self, sample: Tensor) -> ModelLayers:
         """Return the layers of the model on one sample, a batch of one."""
         return describe(self.traced, {cut.name: cut.node for cut in self.cuts.values()}, sample)
+
+    def head_cost(self, head: Part, sample: Tensor) -> tuple[int, int]:
+        """Return the FLOPs and the peak bytes of live tensors of a head on one sample, a batch of one."""
+        with torch.inference_mode():
+            return count_flop(lambda: head(sample)), tensor_peak_bytes(lambda: head(sample))
 
     def parameters_sha256(self) -> str:
         """Return the hex SHA-256 of all parameters and buffers."""

@@ -12,23 +12,24 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, hub
+from torch import Tensor, hub, nn
 
 from codecbench import measure
 from codecbench.adapters.described import resolve_workload
 from codecbench.checked_workload import CheckedWorkload
 from codecbench.codec import TensorSpec
-from codecbench.errors import PluginError, UsageError
+from codecbench.errors import PluginError, UsageError, one_line
 from codecbench.locations import method_location, raised_location
 from codecbench.results.outcomes import Columns, as_columns, set_outcomes
 from codecbench.results.set_values import SetValues, bootstrap
+from codecbench.system.onnx_files import INSTALL
 from codecbench.workers.process.cut_model import CutModel, Part
 from codecbench.workers.process.graph_split import SplitModel
 from codecbench.workers.process.graphs.outputs import NARROW, output_leaves, same_values
 from codecbench.workers.process.graphs.tracing import runnable
 from codecbench.workers.protocol import MODEL_BATCH, OperationResult, Reply
 from codecbench.workers.tensor_file import copies
-from codecbench.workload import SetMetric, Subset
+from codecbench.workload import OnnxModel, SetMetric, Subset
 
 CHECKED_SAMPLES = 4
 """The samples of each subset that are read, and of the scored ones run and scored, before any cell is."""
@@ -53,13 +54,21 @@ class ModelHost:
         self.torch_device = torch_device
         self._full_outputs: dict[tuple[Subset, int], tuple[NDArray[Any], ...]] = {}
         self._room_bytes = KEPT_OUTPUTS_BYTES
-        model = workload.build_model().to(torch_device)
+        model = workload.build_model()
         probes = [probe.to(torch_device) for probe in _probes(workload.input_spec)]
-        full = runnable(model, probes[0]).full
-        for probe in probes:
-            self._check_repeats(full, probe)
+        self.cut_model = self._cut(model, probes)
+
+    def _cut(self, model: nn.Module | OnnxModel, probes: Sequence[Tensor]) -> CutModel:
+        """Return the model with its cuts, once it has given the same outputs twice."""
+        if isinstance(model, OnnxModel):
+            with self._named():
+                found = _onnx_split(model, probes, self.workload.input_spec)
+            self._check_all_repeat(found.full, probes)
+            return found
+        module = model.to(self.torch_device)
+        self._check_all_repeat(runnable(module, probes[0]).full, probes)
         with self._named():
-            self.cut_model: CutModel = SplitModel(model, probes, workload.input_spec)
+            return SplitModel(module, probes, self.workload.input_spec)
 
     @property
     def full_model(self) -> Part:
@@ -162,8 +171,12 @@ class ModelHost:
                 )  # fmt: skip
         return leaves
 
+    def _check_all_repeat(self, model: Part, probes: Sequence[Tensor]) -> None:
+        """Raise DataError unless a model gives the same outputs for the same batches once more."""
+        for probe in probes:
+            self._check_repeats(model, probe)
+
     def _check_repeats(self, model: Part, probe: Tensor) -> None:
-        """Raise DataError unless a model gives the same outputs for the same batch once more."""
         with torch.inference_mode():
             first, second = (self._outputs(model, probe.clone()) for _ in range(2))
         if len(first) != len(second) or not all(map(same_values, first, second)):
@@ -252,6 +265,15 @@ def required(item: Item | None, missing: str) -> Item:
     if item is None:
         raise RuntimeError(missing)
     return item
+
+
+def _onnx_split(model: OnnxModel, probes: Sequence[Tensor], input_spec: TensorSpec) -> CutModel:
+    """Return an ONNX model with its cuts. Raises PluginError if a package is missing, or as OnnxSplit does."""
+    try:
+        from codecbench.workers.process.onnx_cuts.split import OnnxSplit
+    except ImportError as error:
+        raise PluginError(f"{model.path.name} needs onnx and onnxruntime ({one_line(error)}): {INSTALL}") from error
+    return OnnxSplit(model, probes, input_spec)
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:

@@ -57,6 +57,7 @@ class AePlus(LatentCodec):
     name = "ae-plus"
     version = 2
     checkpoints = "codecbench_plugins:checkpoints/ae-plus"
+    needs_differentiable_tail = True
 
     step: float
 

@@ -86,6 +86,7 @@ class Deepcod(Codec):
     rows_by = ("coding",)
     checkpoints = "codecbench_plugins:checkpoints/deepcod"
     fit_samples = None
+    needs_differentiable_tail = True
 
     ratio: float
     levels: int

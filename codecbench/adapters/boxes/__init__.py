@@ -1,0 +1,1 @@
+"""Boxes around objects: read from labels, decoded from a detector's outputs, matched, and their average precision."""

@@ -204,6 +204,8 @@ class Codec(ABC):
     """The resource folder of shipped fitted states, as "package:folder", or None."""
     fit_samples: ClassVar[int | None] = 4000
     """The most training samples that a fit uses, held-out ones included; None for all."""
+    long_fit: ClassVar[bool] = False
+    """True if a fit takes minutes. A run skips points that have no state then, and says which command makes it."""
     needs_differentiable_tail: ClassVar[bool] = False
     """True if `fit` takes gradients through `FitData.tail`; the codec is skipped where the model has none."""
 

@@ -25,6 +25,7 @@ from codecbench.errors import PluginError
 from codecbench.links.model import Link
 from codecbench.locations import class_location
 from codecbench.names import suggestion
+from codecbench.system.helper_modules import add_folder, added_folders, check_helpers
 from codecbench.workload import Workload
 
 GROUP = "codecbench"
@@ -67,6 +68,7 @@ def manager(plugin_files: Sequence[Path] = (), *, with_entry_points: bool = True
     if with_entry_points:
         for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
             _register(pm, _loaded(entry), entry.name)
+    check_helpers([Path(path).resolve() for path in plugin_files])
     for path in plugin_files:
         _register(pm, load_file(path), str(path))
     return pm
@@ -99,7 +101,10 @@ def _loaded(entry: EntryPoint) -> ModuleType:
 
 
 def load_file(path: Path) -> ModuleType:
-    """Import a plugin file that belongs to no package. Raises PluginError with file and line."""
+    """Import a plugin file that belongs to no package. Raises PluginError with file and line.
+
+    Its folder comes to the end of the import path, so it can import modules that lie beside it.
+    """
     path = Path(path).resolve()
     if not path.is_file():
         raise PluginError(f"no plugin file {path}; give the path of a .py file")
@@ -109,6 +114,7 @@ def load_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise PluginError(f"{path} is not a Python file; give the path of a .py file")
+    add_folder(path.parent)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -303,7 +309,10 @@ def source_of(item: type[Any]) -> Path:
 
 
 def reference(item: type[Any]) -> str:
-    """Return a text with which another process finds the class: "package.module:Class" or "path/to/file.py:Class"."""
+    """Return a text with which another process finds the class.
+
+    It is "package.module:Class" or "path/to/file.py:Class"; of a module beside a plugin file "path/to:module:Class".
+    """
     path = Path(inspect.getsourcefile(item) or "").resolve()
     try:
         spec = importlib.util.find_spec(item.__module__)
@@ -311,12 +320,25 @@ def reference(item: type[Any]) -> str:
         spec = None
     importable = spec is not None and spec.origin is not None and Path(spec.origin).resolve() == path
     importable = importable and not item.__module__.startswith(FILE_PREFIX)
-    return f"{item.__module__ if importable else path}:{item.__qualname__}"
+    if not importable:
+        return f"{path}:{item.__qualname__}"
+    folder = str(path.parents[item.__module__.count(".") + (path.name == "__init__.py")])
+    return f"{f'{folder}:' if folder in added_folders() else ''}{item.__module__}:{item.__qualname__}"
+
+
+def reference_file(text: str) -> str:
+    """Return the file that a text of `reference` names, or the dotted module."""
+    place = text.rpartition(":")[0]
+    folder, _, module = place.rpartition(":")
+    return f"{Path(folder, *module.split('.'))}.py" if folder else place
 
 
 def resolve(text: str) -> Any:
     """Return the class that a text of `reference` names. Raises PluginError if there is none."""
     place, _, qualname = text.rpartition(":")
+    folder, _, place = place.rpartition(":")
+    if folder:
+        add_folder(Path(folder))
     try:
         item: Any = load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     except ImportError as error:

@@ -107,6 +107,10 @@ def run(
         typer.Option("--torch-device", metavar="cpu|cuda", help="Where heads, tails and fits run [default: cpu]."),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure cells again even if they have a record.")] = False,
+    fit: Annotated[
+        bool,
+        typer.Option("--fit", help="Fit codecs that need a long fit and have no state [default: they are skipped]."),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the cells and an estimate of the time, and stop.")
     ] = False,
@@ -120,7 +124,7 @@ def run(
         "workload": workload, "codec": codec, "split": split, "all_splits": all_splits, "preset": preset,
         "samples": _sample_count(samples), "seed": seed, "plugin": plugin, "data_dir": data_dir, "cache_dir": cache_dir,
         "out": out, "timeout_s": timeout_s, "max_fit_s": max_fit_s, "scratch_gb": scratch_gb,
-        "torch_device": torch_device, "fresh": fresh, **described,
+        "torch_device": torch_device, "fresh": fresh, "fit": fit, **described,
     }  # fmt: skip
     settings = _settings(config, options)
     with reporter() as report:
@@ -166,7 +170,7 @@ def fit(
         bool, typer.Option("--further", help="Start from existing states where the codec can; fit times add up.")
     ] = False,
 ) -> None:
-    """Fit codecs on training data and keep their states. `run` fits missing states by itself."""
+    """Fit codecs on training data and keep their states. `run` makes missing ones by itself, but for long fits."""
     from codecbench.experiment.progress import reporter
     from codecbench.harness.run import Run
 

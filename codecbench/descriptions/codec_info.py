@@ -61,6 +61,7 @@ class CodecInfo:
     tags: tuple[str, ...] = ()
     rows_by: tuple[str, ...] = ()
     fit_samples: int | None = None
+    long_fit: bool = False
     checkpoints: str | None = None
     checkpoints_folder: str | None = None
     has_bound: bool = False

@@ -57,7 +57,8 @@ def describe_codec(codec: type[Codec], *, mixed_plugin: bool = False) -> CodecIn
     return CodecInfo(
         name=codec.name, version=int(codec.version), reference=reference(codec), file=str(_file(codec)),
         plugin=plugin_label(codec), source_hash=source_hash, tags=tuple(sorted(codec.tags)),
-        rows_by=tuple(codec.rows_by), fit_samples=codec.fit_samples, checkpoints=codec.checkpoints,
+        rows_by=tuple(codec.rows_by), fit_samples=codec.fit_samples,
+        long_fit=bool(codec.long_fit), checkpoints=codec.checkpoints,
         checkpoints_folder=_checkpoints_folder(codec), has_bound=codec.bound_bytes is not Codec.bound_bytes,
         exports_state=codec.export is not Codec.export, overrides_starts_from=_overrides(codec, "starts_from"),
         mixed_plugin=mixed_plugin, description=first_paragraph(inspect.cleandoc(codec.__doc__ or "")),

@@ -37,6 +37,7 @@ UsablePath = Annotated[Path, AfterValidator(_usable)]
 class RunConfig(BaseModel):
     """One run. Empty `codec` and `split` mean all of them; `samples` None means the preset's number.
 
+    With `fit`, codecs that need a long fit and have no state are fitted; without, they are skipped.
     With a `description`, `workload` is the name in it. Files and options have its keys in its place.
     """
 
@@ -59,6 +60,7 @@ class RunConfig(BaseModel):
     scratch_gb: float = Field(default=2.0, gt=0, allow_inf_nan=False)
     torch_device: Literal["cpu", "cuda"] = "cpu"
     fresh: bool = False
+    fit: bool = False
 
     @property
     def sample_limit(self) -> int | None:

@@ -11,6 +11,7 @@ from codecbench.descriptions.workload_info import WorkloadInfo
 from codecbench.errors import CodecbenchError, CodecFailure, DataError, PluginError
 from codecbench.experiment.cells import FitSummary, PlannedCell, Reporter
 from codecbench.experiment.config import RunConfig
+from codecbench.experiment.fit_command import fit_command
 from codecbench.experiment.grid import neighbour
 from codecbench.fitting import states
 from codecbench.fitting.cache import StateCache
@@ -62,6 +63,23 @@ class Fits:
             return found
         self.reporter.update(f"{cell.label}: fitting")
         return self._fit(cell)
+
+    def without_long_fits(self, cells: Sequence[PlannedCell], *, requested: bool) -> list[PlannedCell]:
+        """Return the cells; those that need a long fit and have no state are skipped, with the command that fits them.
+
+        `requested` is True if each codec runs at one requested point, whatever the configuration says. With `fit` in
+        the configuration, all cells are returned as they are.
+        """
+        if self.config.fit:
+            return list(cells)
+        return [
+            replace(
+                cell, skip_reason=f"needs a long fit: `{fit_command(self.config, cell, requested)}` makes its state"
+            )
+            if _takes_fit(cell) and cell.codec.long_fit and cell.needs_fit_fault is None and self.find(cell) is None
+            else cell
+            for cell in cells
+        ]
 
     def fit_all(self, cells: Sequence[PlannedCell], into: Path | None = None, *, further: bool = False) -> FitSummary:
         """Fit every cell that needs a fit and has no state yet.

@@ -140,6 +140,8 @@ def _opened(config: RunConfig, record: Record, samples: int, reporter: Reporter)
     )
     with Run(narrowed, reporter, points={key.codec: key.point}) as job:
         (cell,) = job.plan()
+        if cell.skip_reason is not None:
+            raise UsageError(f"{cell.label} cannot run here: {cell.skip_reason}")
         now = {
             "source_hash": cell.codec.source_hash, "weights_hash": job.workload.weights_sha256,
             "workload_source_hash": job.workload.source_hash,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecbench import measure
+from codecbench.errors import without_folders
 from codecbench.experiment.cells import SCORED, PlannedCell, Reporter, Summary
 from codecbench.harness.provenance import RunProvenance
 from codecbench.harness.scored_cell import ScoredCell
@@ -62,8 +63,11 @@ class RecordWriter:
         self._logged: set[str] = set()
 
     def skipped(self, cell: PlannedCell, reason: str) -> None:
-        """Write the record of a cell that is skipped: its codec does not take this tensor."""
-        self._write_unmeasured(cell, "skipped", reason)
+        """Write the record of a cell that is skipped, since its codec does not take this tensor or has no state.
+
+        The record's reason names files without their folders.
+        """
+        self._write_unmeasured(cell, "skipped", without_folders(reason))
         self.summary.skipped += 1
         self._finish("skipped", cell, reason)
 

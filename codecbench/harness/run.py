@@ -29,10 +29,12 @@ from codecbench.harness.split_run import RunParts, SplitRun
 from codecbench.isolation.seal import Isolation
 from codecbench.names import counted
 from codecbench.results.outcomes import Columns
+from codecbench.registry import reference_file
 from codecbench.results.record import Record
 from codecbench.results.set_values import RESAMPLES, SetValues
 from codecbench.results.store import Store
 from codecbench.results.summaries import Summaries
+from codecbench.system.helper_modules import with_helpers
 from codecbench.workers.forks import CodecProcesses
 from codecbench.workers.pair import Pair, WorkloadRef
 from codecbench.workers.plugins import PluginCatalogue
@@ -103,8 +105,12 @@ class Run:
         return self.grid.sample_sets
 
     def plan(self) -> list[PlannedCell]:
-        """Return every cell of this configuration, in the order of execution."""
-        return self.grid.cells(self.pair.device_cuts())
+        """Return every cell of this configuration, in the order of execution.
+
+        Cells that need a long fit and have no state are skipped, unless the configuration asks for fits.
+        """
+        cells = self.grid.cells(self.pair.device_cuts())
+        return self.fits.without_long_fits(cells, requested=self.points is not None)
 
     def estimate_s(self, cells: Sequence[PlannedCell]) -> float:
         """Return the estimated seconds of these cells: from one forward pass of the model, and 1 s of overhead each."""
@@ -168,7 +174,7 @@ class Run:
         """
         if further and self.config.fresh:
             raise UsageError("--fresh forgets the states that are there and --further starts from them; take one")
-        return self.fits.fit_all(self.plan(), into, further=further)
+        return self.fits.fit_all(self.grid.cells(self.pair.device_cuts()), into, further=further)
 
     def parts(self, writer: RecordWriter) -> RunParts:
         """Return what the splits of this run share. Scores the full model at the first call."""
@@ -195,10 +201,14 @@ class Run:
         return self.pair.device.metric_values(name, outcomes, resamples=RESAMPLES)
 
     def _readable(self, chosen: Sequence[tuple[CodecInfo, PointRequest | None]]) -> list[Path]:
-        """Return the plugin files that codecs may read: not the workload's, which may compute samples and labels."""
-        workload_file, codec_files = self.ref.reference.rpartition(":")[0], {codec.file for codec, _ in chosen}
+        """Return the plugin files that codecs may read, with the modules beside them that these import.
+
+        The workload's file, which may compute samples and labels, is not among them.
+        """
+        workload_file, codec_files = reference_file(self.ref.reference), {codec.file for codec, _ in chosen}
         paths = [path.resolve() for path in self.config.plugin]
-        return [path for path in paths if str(path) != workload_file or str(path) in codec_files]
+        own = [path for path in paths if str(path) != workload_file or str(path) in codec_files]
+        return [path for path in with_helpers(own) if str(path) != workload_file or path in own]
 
     def _run_split(self, split: str, cells: Sequence[PlannedCell], writer: RecordWriter) -> None:
         running: list[PlannedCell] = []

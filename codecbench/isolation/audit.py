@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from codecbench.isolation.file_kinds import LIBRARY_SUFFIXES, METADATA_FOLDERS, MODULE_SUFFIXES, STUB_SUFFIX
 from codecbench.isolation.silent_calls import wrap_silent_calls
+from codecbench.system.helper_modules import added_folders
 
 Rule = Callable[[tuple[Any, ...]], str | None]
 """Maps the arguments of an audit event to a description of the refused object, or to None if it is allowed."""
@@ -244,8 +245,9 @@ def _is_metadata(path: str) -> bool:
 
 
 def _import_roots() -> set[str]:
-    """Return the folders and archives from which modules can be imported now."""
-    return {os.path.abspath(entry) for entry in (sys.prefix, sys.base_prefix, *sys.path)}
+    """Return the folders and archives from which modules can be imported now, but for the folders of plugin files."""
+    entries = {sys.prefix, sys.base_prefix, *sys.path} - added_folders()
+    return {os.path.abspath(entry) for entry in entries}
 
 
 def _is_below_import_root(path: str) -> bool:

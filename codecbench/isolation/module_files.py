@@ -5,7 +5,7 @@ not a module's, each module file gets a rule of its own.
 """
 
 # Tens of thousands of files are looked at, so paths are texts.
-# ruff: noqa: PTH110, PTH112, PTH118, PTH119, PTH207
+# ruff: noqa: PTH110, PTH112, PTH118, PTH119, PTH120, PTH207
 from __future__ import annotations
 
 import glob
@@ -52,8 +52,8 @@ _SHARED_LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/lo
 def allow_modules(rules: Ruleset, plugins: Sequence[Path]) -> None:
     """Allow to read the modules of Python, of all distributions, and of these plugin files and packages.
 
-    Folders of the user on the import path are not opened: their module files get a rule each, and the import system
-    learns their names now, since they cannot be listed later.
+    Modules beside a plugin file have to be named as well. Folders of the user on the import path are not opened: their
+    module files get a rule each, and the import system learns their names now, since they cannot be listed later.
     """
     libraries = _library_folders()
     own = _plugin_packages()
@@ -71,6 +71,7 @@ def allow_modules(rules: Ruleset, plugins: Sequence[Path]) -> None:
         else:
             rules.allow(place, READ_FILE)
             rules.allow(cache_from_source(place), READ_FILE)
+            remember_folder(os.path.dirname(place))
 
 
 def allow_system(rules: Ruleset) -> None:

@@ -18,6 +18,7 @@ from codecbench.kit.cases import KitCase, to_tensor
 from codecbench.kit.samples import DEFAULT_SPECS
 from codecbench.locations import class_location
 from codecbench.registry import not_found_by_name, reference, source_of
+from codecbench.system.helper_modules import with_helpers
 from codecbench.workers.codec_client import CodecClient
 from codecbench.workers.forks import CodecProcesses
 
@@ -243,7 +244,7 @@ class Kit:
         if reason is not None:
             raise PluginError(f"{class_location(case.codec)}: {reason}")
         if self._processes is None:
-            self._processes = CodecProcesses([source_of(codec) for codec in self.codecs])
+            self._processes = CodecProcesses(with_helpers([source_of(codec) for codec in self.codecs]))
             weakref.finalize(self, self._processes.close)
         client = CodecClient(self._processes.start())
         try:

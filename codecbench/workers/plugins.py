@@ -13,6 +13,7 @@ from codecbench.errors import PluginError
 from codecbench.isolation.seal import Isolation
 from codecbench.names import pick
 from codecbench.registry import installed_plugins
+from codecbench.system.helper_modules import check_helpers, with_helpers
 from codecbench.workers.closing import Closing
 from codecbench.workers.connection import WorkerClient
 from codecbench.workers.forks import SealedProcesses
@@ -85,7 +86,8 @@ class PluginCatalogue(Closing):
         missing = next((path for path in files if not path.is_file()), None)
         if missing is not None:
             raise PluginError(f"no plugin file {missing}; give the path of a .py file")
-        self._processes = SealedProcesses("plugin", files, fork=fork)
+        check_helpers(files)
+        self._processes = SealedProcesses("plugin", with_helpers(files), fork=fork)
         self._clients: dict[str, PluginClient] = {}
         self._codecs: dict[str, tuple[str, PluginClient]] = {}
         self._workloads: dict[str, tuple[str, str]] = {}

@@ -71,6 +71,7 @@ def test_every_key_may_stand_in_the_file(write: Write) -> None:
         scratch_gb = 0.5
         torch_device = "cuda"
         fresh = true
+        fit = true
         """
     )
     config = load(path, {})
@@ -79,7 +80,7 @@ def test_every_key_may_stand_in_the_file(write: Write) -> None:
         "workload": "tiny", "codec": ["raw", "steady:bits=16"], "split": ["input"], "all_splits": True,
         "preset": "full", "samples": 12, "seed": 3, "plugin": [folder / "a.py", folder / "sub" / "b.py"],
         "data_dir": folder / "data", "cache_dir": folder / "cache", "out": folder / "results", "timeout_s": 1.5,
-        "max_fit_s": 2.0, "scratch_gb": 0.5, "torch_device": "cuda", "fresh": True,
+        "max_fit_s": 2.0, "scratch_gb": 0.5, "torch_device": "cuda", "fresh": True, "fit": True,
     }  # fmt: skip
     assert set(config.model_dump()) == set(RunConfig.model_fields)
 

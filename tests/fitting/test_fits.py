@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 from support.paths import LEARNING, TINY
 from support.runs import KeptProcesses, RecordingReporter
 
+from codecbench.cli.main import main
 from codecbench.errors import DataError, UsageError
 from codecbench.experiment.cells import FitSummary
 from codecbench.experiment.config import RunConfig
@@ -136,6 +138,49 @@ def test_a_neighbour_that_cannot_be_is_the_codecs_fault() -> None:
     reason = "starts_from gave a point with the argument 'depth', which the codec lacks"
     assert summary.failures == [f"stem lost: {reason}"]
     assert summary.fitted == 1
+
+
+# --- long fits ------------------------------------------------------------------------------------------------------
+
+
+def test_a_codec_that_needs_a_long_fit_is_skipped_until_its_state_is_there(tmp_path: Path) -> None:
+    options = {"out": tmp_path / "out", "preset": "quick"}
+    with job("patient", "frugal", **options) as (run, _):
+        summary = run.execute()
+    assert (summary.ok, summary.skipped, summary.failed) == (1, 3, 0)
+    for record in Store(tmp_path / "out").records():
+        if record.status == "skipped":
+            assert record.reason == (
+                "needs a long fit: `codecbench fit --workload tiny --codec patient --split stem --preset quick "
+                "--plugin tiny.py --plugin learning.py` makes its state"
+            )
+    with job("patient", "frugal", **options) as (run, _):
+        assert (again := run.execute()).present == 4
+    assert again.skipped == 0
+    fit("patient:width=3", **options)
+    with job("patient", "frugal", **options) as (run, _):
+        summary = run.execute()
+    assert (summary.ok, summary.present, summary.skipped) == (1, 3, 0)
+
+
+def test_a_run_that_is_asked_to_fits_for_long(tmp_path: Path) -> None:
+    with job("patient", out=tmp_path / "out", fit=True) as (run, _):
+        summary = run.execute()
+    assert (summary.ok, summary.skipped) == (4, 0)
+    assert len(kept()) == 4
+
+
+def test_the_command_for_a_long_fit_makes_the_state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options: dict[str, Any] = {"preset": "quick", "seed": 3, "cache_dir": tmp_path / "my cache"}
+    with job("patient", **options) as (run, _):
+        planned = run.plan()
+    (reason,) = {cell.skip_reason or "" for cell in planned}
+    program, *words = shlex.split(reason.split("`")[1])
+    assert program == "codecbench"
+    main(words)
+    assert "3 fitted, 0 failed, 0 already there" in capsys.readouterr().err
+    with job("patient", **options) as (run, _):
+        assert [cell.skip_reason for cell in run.plan()] == [None] * 3
 
 
 # --- samples --------------------------------------------------------------------------------------------------------

@@ -76,6 +76,7 @@ class LatentCodec(Codec):
     """
 
     tags = frozenset({"learned"})
+    long_fit = True
     fit_samples = None
 
     def __init__(self, spec: TensorSpec, **point: Any) -> None:

@@ -49,6 +49,7 @@ class CsGenerative(Codec):
 
     name = "cs-generative"
     tags = frozenset({"learned"})
+    long_fit = True
     points = ({"variant": "best", "measurements": 256, "step": 24},)
     rows_by = ("variant",)
     checkpoints = "codecbench_plugins:checkpoints/cs-generative"

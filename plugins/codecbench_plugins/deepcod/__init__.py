@@ -83,6 +83,7 @@ class Deepcod(Codec):
     name = "deepcod"
     version = 2
     tags = frozenset({"learned"})
+    long_fit = True
     rows_by = ("coding",)
     checkpoints = "codecbench_plugins:checkpoints/deepcod"
     fit_samples = None

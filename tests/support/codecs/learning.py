@@ -110,6 +110,14 @@ class Frugal(Learning):
     fit_samples = 10
 
 
+class Patient(Learning):
+    """Its fit takes long, by its own account."""
+
+    name = "patient"
+    points = ({"width": 1}, {"width": 2}, {"width": 3}, {"width": 4})
+    long_fit = True
+
+
 class Passes(Learning):
     """Holds each pass against the batches of a single sample: the same samples, with the same targets, in a copy."""
 

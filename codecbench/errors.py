@@ -82,5 +82,5 @@ def without_folders(text: str) -> str:
     return _FOLDERS.sub("", text)
 
 
-_FOLDERS = re.compile(r"""(?<![^\s'"(\[=,])/(?:[^\s'"/]+/)+""")
-"""The folders of an absolute path, at the start of a word or after a quote or a bracket."""
+_FOLDERS = re.compile(r"""(?<![^\s'"(\[=,:])/(?:[^\s'"/]+/)+""")
+"""The folders of an absolute path, at the start of a word or after a quote, a bracket or a colon."""

@@ -1,4 +1,4 @@
-"""The conformance kit: the checks that every codec must pass, as pytest tests or as a list of outcomes.
+"""The conformance kit: the checks of codecs and of workloads, as pytest tests or as a list of outcomes.
 
 A plugin author writes
 
@@ -10,7 +10,8 @@ A plugin author writes
         check()
 
 and gets one test id for each check at each spec and point, such as `zlib[level=3]-(4, 8, 8)-check_same_bytes`.
-`codecbench check` prints the same outcomes. docs/reference/kit.md describes each check and the limits of the kit.
+`parametrize_workload` does the same for a workload. `codecbench check` prints the same outcomes.
+docs/reference/kit.md describes each check and the limits of the kit.
 
 If a check fails, the checks that depend on it are skipped and name it: one fault gives one failure.
 Importing this module imports neither torch nor pytest.
@@ -20,7 +21,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from codecbench.codec import Codec, TensorSpec
 from codecbench.errors import UsageError
@@ -28,23 +31,25 @@ from codecbench.kit import checks  # noqa: F401 - importing the module registers
 from codecbench.kit.golden import Golden, golden_change, golden_files, golden_of, golden_path
 from codecbench.kit.runner import (
     CHECKS,
-    Check,
     CheckFailed,
-    CheckSubject,
     Kit,
     Outcome,
     Points,
     quick_points,
     subject_label,
 )
+from codecbench.kit.workload_checks import WORKLOAD_CHECKS
+from codecbench.kit.workload_runner import WorkloadKit
 from codecbench.names import pick
+from codecbench.workload import Workload
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pytest
 
-__all__ = ["CHECKS", "CheckFailed", "Outcome", "parametrize_codec", "run_checks", "write_golden"]
+__all__ = [
+    "CHECKS", "WORKLOAD_CHECKS", "CheckFailed", "Outcome", "described_workload", "parametrize_codec",
+    "parametrize_workload", "run_checks", "run_workload_checks", "write_golden",
+]  # fmt: skip
 
 
 def run_checks(
@@ -61,7 +66,7 @@ def run_checks(
     names of checks to the reasons why their failure is accepted; its status is then `expected`. Raises UsageError for
     an unknown name in it.
     """
-    expected = _known_checks(expected_failed_checks)
+    expected = _known_checks(expected_failed_checks, CHECKS)
     for codec in _as_list(codecs) if update_golden else ():
         write_golden(codec, specs=specs)
     kit = Kit(_as_list(codecs), specs)
@@ -96,24 +101,80 @@ def parametrize_codec(
     """
     import pytest
 
-    expected = _known_checks(expected_failed_checks)
+    expected = _known_checks(expected_failed_checks, CHECKS)
     kit = Kit(_as_list(codecs), specs, points)
     tests = [pytest.param(_Skip(outcome), id=outcome.id) for outcome in kit.skips]
     for check, subject in kit.subjects():
-        reason = expected.get(check.name)
-        marks = [pytest.mark.xfail(reason=reason, strict=False)] if reason else []
-        tests.append(pytest.param(_Run(kit, check, subject), id=f"{subject_label(subject)}-{check.name}", marks=marks))
+        run = _Run(partial(kit.outcome, check, subject))
+        marks = _xfail(expected.get(check.name))
+        tests.append(pytest.param(run, id=f"{subject_label(subject)}-{check.name}", marks=marks))
     return pytest.mark.parametrize("check", tests)
+
+
+def run_workload_checks(
+    workload: type[Workload],
+    *,
+    data_dir: Path | None = None,
+    expected_failed_checks: Mapping[str, str] | None = None,
+    on_outcome: Callable[[Outcome], None] = lambda _: None,
+) -> list[Outcome]:
+    """Run every check of a workload and return the outcomes; see `run_checks`. `data_dir` is the folder of datasets."""
+    expected, kit = _known_checks(expected_failed_checks, WORKLOAD_CHECKS), WorkloadKit(workload, data_dir)
+    outcomes: list[Outcome] = []
+    for check in WORKLOAD_CHECKS.values():
+        outcomes.append(_expect(kit.outcome(check), expected))
+        on_outcome(outcomes[-1])
+    return outcomes
+
+
+def parametrize_workload(
+    workload: type[Workload],
+    *,
+    data_dir: Path | None = None,
+    expected_failed_checks: Mapping[str, str] | None = None,
+) -> pytest.MarkDecorator:
+    """Return a pytest decorator that runs the test once for each check of a workload, passed to it as `check`.
+
+    `data_dir` is the folder of datasets; `expected_failed_checks` is as in `parametrize_codec`.
+    """
+    import pytest
+
+    expected, kit = _known_checks(expected_failed_checks, WORKLOAD_CHECKS), WorkloadKit(workload, data_dir)
+    return pytest.mark.parametrize("check", [
+        pytest.param(
+            _Run(partial(kit.outcome, check)), id=f"{kit.case.label}-{check.name}",
+            marks=_xfail(expected.get(check.name)),
+        )
+        for check in WORKLOAD_CHECKS.values()
+    ])  # fmt: skip
+
+
+def described_workload(path: str | Path) -> type[Workload]:
+    """Return the workload that a TOML file describes by its model, data and task. Paths count from its folder.
+
+    Raises UsageError if the file describes none.
+    """
+    from codecbench.adapters.described import workload_class
+    from codecbench.experiment.config import load
+
+    description = load(Path(path), {}).description
+    if description is None:
+        raise UsageError(f"{path} describes no workload; give it the keys model, data and task")
+    return workload_class(description)
+
+
+def _xfail(reason: str | None) -> list[pytest.MarkDecorator]:
+    import pytest
+
+    return [pytest.mark.xfail(reason=reason, strict=False)] if reason else []
 
 
 @dataclass(frozen=True)
 class _Run:
-    kit: Kit
-    check: Check
-    subject: CheckSubject
+    outcome_of: Callable[[], Outcome]
 
     def __call__(self) -> None:
-        outcome = self.kit.outcome(self.check, self.subject)
+        outcome = self.outcome_of()
         if outcome.status == "failed":
             raise CheckFailed(outcome.reason) from outcome.error
         if outcome.status == "skipped":
@@ -159,9 +220,9 @@ def _as_list(codecs: type[Codec] | Sequence[type[Codec]]) -> list[type[Codec]]:
     return [codecs] if isinstance(codecs, type) else list(codecs)
 
 
-def _known_checks(expected: Mapping[str, str] | None) -> Mapping[str, str]:
+def _known_checks(expected: Mapping[str, str] | None, known: Mapping[str, Any]) -> Mapping[str, str]:
     for name in expected or {}:
-        pick(CHECKS, name, "check")
+        pick(known, name, "check")
     return expected or {}
 
 

@@ -1,8 +1,8 @@
 """Workload and Metric: a trained model with its data, its task metrics and its split points.
 
-A workload is used in several processes. The device process reads inputs and runs the head; the edge process calls
-`build_model` only. Scores, and the targets of scored samples, stay in the main process. Importing this module does not
-import torch.
+A workload is used in several processes. The device's model process reads inputs, runs the head and scores the full
+model; the edge's calls `build_model` and scores outputs of the tail. The main process has only descriptions of it.
+Importing this module does not import torch.
 """
 
 from __future__ import annotations

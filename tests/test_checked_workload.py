@@ -249,7 +249,6 @@ def test_properties_of_another_type_are_named() -> None:
         ({"budget": float("nan")}, "budget is nan; give a number"),
         ({"budget": True}, "budget is True; give a number"),
         ({"default_splits": "stem"}, "default_splits is 'stem'; give a tuple of names"),
-        ({"default_splits": ()}, "default_splits is (); give a tuple of names"),
         ({"dataset": 5}, "dataset is 5; give a name, or None"),
         ({"training_note": None}, "training_note is None; give a text"),
     ],

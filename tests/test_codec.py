@@ -40,9 +40,18 @@ def test_sizes() -> None:
     assert TensorSpec((0, 5)).nbytes == 0
 
 
+def test_values_of_a_model_of_two_bytes_are_float32_but_count_two_bytes() -> None:
+    spec = TensorSpec((None, 80), max_length=100, model_dtype="bfloat16")
+    assert (spec.nbytes, spec.raw_bytes((7, 80)), TensorSpec((7, 80)).raw_bytes((7, 80))) == (32_000, 1_120, 2_240)
+    assert TensorSpec.from_json(spec.to_json()) == spec
+    assert "model_dtype" not in SPEC.to_json()  # keys of fitted states are made of it
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
+        ({"shape": (3,), "model_dtype": "float32"}, "model_dtype is float16 or bfloat16"),
+        ({"shape": (3,), "dtype": "int8", "model_dtype": "float16"}, "of a float32 tensor"),
         ({"shape": (3,), "dtype": "bfloat16"}, "dtype 'bfloat16' is not one of float16"),
         ({"shape": (-1,)}, "lengths of at least 0"),
         ({"shape": (None, None), "max_length": 3}, "at most one None"),

@@ -14,6 +14,7 @@ from codecbench.errors import one_line, without_folders
         ("open of '/home/me/data/test.png': no", "open of 'test.png': no"),
         ("none in ['/tmp/a b/home', '/var/tmp']", "none in ['a b/home', 'tmp']"),
         ("/a/b.py, line 3: (/c/d)", "b.py, line 3: (d)"),
+        ("run --data imagefolder:/home/me/pictures", "run --data imagefolder:pictures"),
         ("see https://example.org/a/b or 1/2/3 or a/b", "see https://example.org/a/b or 1/2/3 or a/b"),
     ],
 )

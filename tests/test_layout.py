@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -151,3 +152,35 @@ def test_folders_of_tests_are_those_of_the_core() -> None:
     mirrored = sorted(folder.as_posix() for folder in folders if folder.parts[0] not in OTHER_TESTS)
     assert len(mirrored) > 10
     assert [folder for folder in mirrored if not (CORE / folder / "__init__.py").is_file()] == []
+
+
+FAMILIES = (
+    "torchvision", "timm", "transformers", "huggingface", "hf", "imagefolder", "imagenet", "coco", "cifar",
+    "mobilenet", "resnet", "yolo", "wav2vec", "vit",
+)  # fmt: skip
+"""Names of model families, data sets and their libraries, in small letters, as a word in a name or a text begins."""
+NAMED_FAMILIES = {
+    "codecbench/analysis/published.py": {"imagenet", "resnet"},
+    "codecbench/cli/options.py": {"hf", "imagefolder"},
+    "codecbench/experiment/config.py": {"cifar", "resnet"},
+}
+"""The published tables that are compared with, the examples in the options' help, and the default workload's name."""
+
+
+def named_families(path: Path) -> set[str]:
+    """The families that a module's names and texts name; docstrings and comments do not count."""
+    prose = {id(node.value) for node in ast.walk(tree_of(path)) if isinstance(node, ast.Expr)}
+    texts = [
+        node.value
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose
+    ]
+    words = re.findall(r"[a-z0-9]+", " ".join([*texts, *(name for name, _ in identifiers(tree_of(path)))]).lower())
+    return {family for family in FAMILIES for word in words if word.rstrip("0123456789") == family or word == family}
+
+
+def test_only_the_adapters_name_model_families_and_data_sets() -> None:
+    found = {
+        name_of(path): named_families(path) for path in python_files(CORE) if CORE / "adapters" not in path.parents
+    }
+    assert {name: families for name, families in found.items() if families} == NAMED_FAMILIES

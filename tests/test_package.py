@@ -45,6 +45,11 @@ def test_import_is_light(tmp_path: Path) -> None:
     assert json.loads(python(code, tmp_path).stdout) == []
 
 
+def test_import_loads_no_adapter(tmp_path: Path) -> None:
+    code = "import sys, codecbench; print([name for name in sys.modules if name.startswith('codecbench.adapters')])"
+    assert python(code, tmp_path).stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["--version"], ["run", "--help"], *(["list", kind] for kind in ("codecs", "workloads"))],
@@ -56,7 +61,7 @@ def test_light_commands_import_nothing_heavy(arguments: list[str], tmp_path: Pat
     assert done.stdout.strip()
 
 
-OF_TORCH = ("codecbench.toolbox.learning.", "codecbench.workers.process.")
+OF_TORCH = ("codecbench.toolbox.learning.", "codecbench.workers.process.", "codecbench.adapters.wrappers")
 """Where modules may import torch at their top. They are imported within functions only."""
 
 

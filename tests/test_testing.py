@@ -6,14 +6,22 @@ import subprocess
 import sys
 
 import pytest
-from support.paths import BROKEN
+from support.paths import BROKEN, BROKEN_WORKLOADS
 
 from codecbench import TensorSpec, UsageError
 from codecbench.kit.runner import CheckFailed
+from codecbench.kit.workload_checks import WORKLOAD_CHECKS
 from codecbench.registry import load_file
-from codecbench.testing import parametrize_codec, run_checks
+from codecbench.testing import (
+    described_workload,
+    parametrize_codec,
+    parametrize_workload,
+    run_checks,
+    run_workload_checks,
+)
 
 broken = load_file(BROKEN)
+broken_workloads = load_file(BROKEN_WORKLOADS)
 
 FEATURES = TensorSpec((4, 8, 8))
 SEQUENCE = TensorSpec((None, 6), max_length=20)
@@ -95,3 +103,30 @@ def test_a_class_within_a_function_is_checked_up_to_what_needs_other_processes()
     assert "it is made in a function; define each class with a name of its own" in (
         outcomes["check_other_process"].reason
     )
+
+
+def test_workloads_have_an_id_a_check():
+    found = by_id(parametrize_workload(broken_workloads.Constant, expected_failed_checks={"check_metric_varies": "?"}))
+    assert list(found) == [f"constant-{check}" for check in WORKLOAD_CHECKS]
+    found["constant-check_class"].values[0]()
+    with pytest.raises(CheckFailed, match="'top-1' scores any outputs alike"):
+        found["constant-check_metric_varies"].values[0]()
+    assert [mark.name for mark in found["constant-check_metric_varies"].marks] == ["xfail"]
+    assert not found["constant-check_class"].marks
+
+
+def test_accepted_failures_of_workloads_are_expected():
+    accepted = {"check_metric_varies": "known"}
+    told = []
+    outcomes = run_workload_checks(broken_workloads.Constant, expected_failed_checks=accepted, on_outcome=told.append)
+    assert told == outcomes
+    (expected,) = (outcome for outcome in outcomes if outcome.status == "expected")
+    assert expected.reason.startswith("known (workload 'constant' (")
+    with pytest.raises(UsageError, match="no check 'check_same_bytes'"):
+        run_workload_checks(broken_workloads.Sound, expected_failed_checks={"check_same_bytes": "?"})
+
+
+def test_a_file_without_a_described_workload_is_refused(tmp_path):
+    (tmp_path / "run.toml").write_text("samples = 3\n")
+    with pytest.raises(UsageError, match=r"run\.toml describes no workload; give it the keys model, data and task"):
+        described_workload(tmp_path / "run.toml")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from codecbench.adapters.contracts import Network, file_name
+from codecbench.adapters.contracts import ModelAdapter, file_name
 from codecbench.errors import DataError
 from codecbench.names import suggestion
 from codecbench.system.textfiles import lines_of, read_text
 
 
-def class_numbers(names: Sequence[str], network: Network, label: str) -> dict[str, int]:
+def class_numbers(names: Sequence[str], network: ModelAdapter, label: str) -> dict[str, int]:
     """Return the number of the model's output for each name of a class in the data, which are sorted.
 
     The names of `--labels` decide, else those that the model has, else, where there are as many classes as outputs, the
@@ -39,7 +39,7 @@ def class_numbers(names: Sequence[str], network: Network, label: str) -> dict[st
     )
 
 
-def _in_file(path: str, network: Network) -> list[tuple[str, ...]]:
+def _in_file(path: str, network: ModelAdapter) -> list[tuple[str, ...]]:
     """Return the names in each line of a file, parted by commas or tabs. Raises DataError if some are missing."""
     lines = [line for line in lines_of(read_text(Path(path), f"--labels {file_name(path)}")) if line.strip()]
     expected = None if network.classes is None else len(network.classes)

@@ -62,7 +62,7 @@ class Sounds:
     normalise: bool = False
 
 
-class Network(ABC):
+class ModelAdapter(ABC):
     """A model of a description. The constructor is cheap and imports no library of models.
 
     `argument` is the text behind the kind, with its path made absolute where it is one.
@@ -111,7 +111,7 @@ class Network(ABC):
         return None
 
 
-class Samples(ABC):
+class DataAdapter(ABC):
     """The samples of a description, by name. The constructor is cheap and reads nothing."""
 
     def __init__(self, argument: str, description: WorkloadDescription) -> None:
@@ -128,18 +128,18 @@ class Samples(ABC):
         """Return the names of all samples, in any order. They do not depend on where the data lies."""
 
     @abstractmethod
-    def input_spec(self, network: Network) -> TensorSpec:
+    def input_spec(self, network: ModelAdapter) -> TensorSpec:
         """Return the spec of an input. Also called where no data is read: at most a header may be read."""
 
     @abstractmethod
-    def input(self, name: str, network: Network) -> NDArray[Any]:
+    def input(self, name: str, network: ModelAdapter) -> NDArray[Any]:
         """Return a sample's input as the spec says. Raises DataError with the file for one that cannot be read."""
 
     def target(self, name: str) -> Any:
         """Return a sample's target: a class's name or number, a text, or an array. Raises DataError without one."""
         raise DataError(f"{self.label}: {name} has no target; give --task agreement, which needs none")
 
-    def mask(self, name: str, network: Network) -> NDArray[Any]:
+    def mask(self, name: str, network: ModelAdapter) -> NDArray[Any]:
         """Return the class of each pixel of a sample's input, (height, width). Raises DataError without one."""
         found: NDArray[Any] = self.target(name)
         return found
@@ -154,7 +154,7 @@ class Samples(ABC):
         return None
 
 
-class Task(ABC):
+class TaskAdapter(ABC):
     """What the model is for: metrics, the first of which decides, targets and scores.
 
     `budget` is the usual accepted loss in the first metric's unit. With `targets_from_model` the outputs of the full
@@ -169,19 +169,19 @@ class Task(ABC):
         self.argument = argument
         self.description = description
 
-    def check(self, network: Network, samples: Samples) -> None:  # noqa: B027 - a task may have nothing to check
+    def check(self, network: ModelAdapter, samples: DataAdapter) -> None:  # noqa: B027 - a task may have nothing to check
         """Raise DataError if targets and network do not fit, as far as it can be known without running the model."""
 
-    def target(self, name: str, network: Network, samples: Samples) -> Any:
+    def target(self, name: str, network: ModelAdapter, samples: DataAdapter) -> Any:
         """Return the target of a sample as `score` takes it."""
         return samples.target(name)
 
     @abstractmethod
-    def score(self, output: tuple[NDArray[Any], ...], target: Any, network: Network) -> Any:
+    def score(self, output: tuple[NDArray[Any], ...], target: Any, network: ModelAdapter) -> Any:
         """Return the outcome of each metric by the metric's outcome name, for one sample."""
 
 
-def imported(module: str, label: str, needed_name: str = "") -> Any:
+def imported(module: str, label: str, member: str = "") -> Any:
     """Return a module of a library that is imported when it is needed.
 
     Raises DataError, with what to install, where it is not there, or does not work with the torch that is installed.
@@ -195,7 +195,7 @@ def imported(module: str, label: str, needed_name: str = "") -> Any:
         raise _not_working(package, label, error) from error
     except Exception as error:
         raise _not_working(package, label, error) from error
-    if needed_name and not hasattr(found, needed_name):  # a folder of that name, not the library
+    if member and not hasattr(found, member):  # a folder of that name, not the library
         raise _not_installed(package, label)
     return found
 

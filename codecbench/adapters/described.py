@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from codecbench.adapters.contracts import Network, Samples, Task
+from codecbench.adapters.contracts import DataAdapter, ModelAdapter, TaskAdapter
 from codecbench.adapters.description import PREFIX, WorkloadDescription, from_reference
 from codecbench.adapters.kinds import adapter
 from codecbench.adapters.subsets import parted
@@ -25,20 +25,20 @@ class DescribedWorkload(Workload):
     """A workload of a description. `workload_class` makes its subclasses."""
 
     description: ClassVar[WorkloadDescription]
-    task: ClassVar[Task]
+    task: ClassVar[TaskAdapter]
 
     @cached_property
-    def network(self) -> Network:
+    def network(self) -> ModelAdapter:
         """The adapter of the model."""
         module, argument = adapter("model", self.description.model)
-        network: Network = module.open_model(argument, self.description)
+        network: ModelAdapter = module.open_model(argument, self.description)
         return network
 
     @cached_property
-    def samples(self) -> Samples:
+    def samples(self) -> DataAdapter:
         """The adapter of the data."""
         module, argument = adapter("data", self.description.data)
-        samples: Samples = module.open_data(argument, self.description)
+        samples: DataAdapter = module.open_data(argument, self.description)
         return samples
 
     @property
@@ -93,7 +93,7 @@ class DescribedWorkload(Workload):
 def workload_class(description: WorkloadDescription) -> type[DescribedWorkload]:
     """Return a workload class of a description. Raises UsageError for a kind that does not exist."""
     module, argument = adapter("task", description.task)
-    task: Task = module.open_task(argument, description)
+    task: TaskAdapter = module.open_task(argument, description)
     attributes: dict[str, Any] = {
         "name": description.workload_name, "description": description, "task": task, "metrics": task.metrics,
         "default_splits": description.splits, "targets_from_model": task.targets_from_model,

@@ -15,6 +15,7 @@ from typing import Any
 from codecbench.errors import CodecbenchError, DataError, UsageError, one_line
 from codecbench.locations import raised_location
 from codecbench.names import suggestion
+from codecbench.system.helper_modules import add_folder
 
 
 def load_function(text: str) -> Callable[..., Any]:
@@ -54,9 +55,7 @@ def _file_module(path: Path) -> ModuleType:
         raise UsageError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    folder = str(path.parent)
-    if folder not in sys.path:
-        sys.path.append(folder)
+    add_folder(path.parent)
     try:
         spec.loader.exec_module(module)
     except BaseException:

@@ -38,11 +38,16 @@ def adapter(part: Part, text: str) -> tuple[ModuleType, str]:
         if part != "task" and not argument:
             raise UsageError(f"--{part} {text}: something has to follow {kind}:, as in {_example(part, kind)}")
         return _module(part, kind), argument
-    if part != "task" and colon and _may_be_function(kind):
+    if part != "task" and colon and argument and _names_function(text):
         return _module(part, FUNCTION), text
+    raise _no_kind(part, text)
+
+
+def _no_kind(part: Part, text: str) -> UsageError:
+    kind, known = text.partition(":")[0], kinds(part)
     functions = "" if part == "task" else ", module:function"
     near = suggestion(kind, known) or f"; there are: {', '.join(known)}{functions}"
-    raise UsageError(f"--{part} {text}: no kind of {part} {kind!r}{near}")
+    return UsageError(f"--{part} {text}: no kind of {part} {kind!r}{near}")
 
 
 def placed(part: Part, text: str, *folders: Path) -> str:
@@ -91,17 +96,15 @@ def _placed_function(part: Part, text: str, folders: tuple[Path, ...]) -> str:
         return f"{found}:{name}"
     if place.endswith(".py"):
         raise UsageError(f"--{part} {text}: there is no file {place}")
+    if not _names_function(text) or importlib.util.find_spec(place.partition(".")[0]) is None:
+        raise _no_kind(part, text)
     return text
 
 
-def _may_be_function(place: str) -> bool:
-    """True for the path of a Python file, or a module that is installed or may lie in the user's folder."""
-    if place.endswith(".py") or "/" in place:
-        return True
-    if not all(word.isidentifier() for word in place.split(".")):
-        return False
-    first = place.partition(".")[0]
-    return Path(f"{place.replace('.', '/')}.py").is_file() or importlib.util.find_spec(first) is not None
+def _names_function(text: str) -> bool:
+    """True for the path of a Python file, or the dotted name of a module, with a function behind it."""
+    place, _, name = text.rpartition(":")
+    return name.isidentifier() and (place.endswith(".py") or all(word.isidentifier() for word in place.split(".")))
 
 
 def _module(part: Part, kind: str) -> ModuleType:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codecbench.adapters.contracts import Network, Pictures
+from codecbench.adapters.contracts import ModelAdapter, Pictures
 from codecbench.codec import TensorSpec
 from codecbench.errors import DataError, one_line
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif"})
 
 
-def form_of(network: Network, label: str) -> Pictures:
+def form_of(network: ModelAdapter, label: str) -> Pictures:
     """Return the form of a network's pictures at the size that was asked for. Raises DataError where there is none."""
     description = network.description
     form = network.pictures
@@ -29,7 +29,7 @@ def form_of(network: Network, label: str) -> Pictures:
     return form.at_size(description.size)
 
 
-def picture_spec(network: Network, label: str) -> TensorSpec:
+def picture_spec(network: ModelAdapter, label: str) -> TensorSpec:
     """Return the spec of a network's pictures."""
     return TensorSpec((3, *form_of(network, label).size), image=True)
 

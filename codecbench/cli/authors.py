@@ -1,4 +1,4 @@
-"""`codecbench list`, `check` and `new-codec`: installed plugins, and tools for authors of codecs."""
+"""`codecbench list`, `check`, `new-codec` and `new-workload`: installed plugins, and tools for authors."""
 
 from __future__ import annotations
 
@@ -11,10 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from codecbench.cli.described import chosen_workload, describing
-from codecbench.cli.options import DataDir, Plugins, check_data_dir, debugging, echo, show
+from codecbench.cli.options import (
+    DataDir,
+    Plugins,
+    check_data_dir,
+    chosen_workload,
+    debugging,
+    describing,
+    echo,
+    show,
+)
 from codecbench.errors import UsageError
-from codecbench.experiment.config import DEFAULT_WORKLOAD
+from codecbench.experiment.config import DEFAULT_WORKLOAD, load
 from codecbench.locations import frames_of
 from codecbench.names import counted, pick
 from codecbench.registry import codec_plugins, codecs, devices, links, manager, workloads
@@ -22,6 +30,7 @@ from codecbench.registry import codec_plugins, codecs, devices, links, manager, 
 if TYPE_CHECKING:
     from codecbench.codec import Codec
     from codecbench.kit.runner import Outcome
+    from codecbench.workload import Workload
 
 
 class ListKind(StrEnum):
@@ -52,8 +61,8 @@ def list_(
     from codecbench.cli import catalogue
     from codecbench.descriptions.catalogue import LocalCatalogue
 
-    asked = {"--workload": workload, "--data-dir": data_dir, **{f"--{key}": value for key, value in described.items()}}
-    for option, value in asked.items():
+    used = {"--workload": workload, "--data-dir": data_dir, **{f"--{key}": value for key, value in described.items()}}
+    for option, value in used.items():
         if value is not None and kind is not ListKind.SPLITS:
             raise UsageError(f"{option} is for 'codecbench list splits', not for 'codecbench list {kind}'")
     check_data_dir(data_dir)
@@ -70,26 +79,43 @@ def list_(
     show(json.dumps(rows, indent=1) if as_json else catalogue.text(rows))
 
 
+@describing
 def check(
+    described: dict[str, Any],
     codec: Annotated[
-        str, typer.Argument(metavar="CODEC|FILE", help="A codec's name, or a plugin file: all its codecs.")
-    ],
+        str | None,
+        typer.Argument(
+            metavar="[CODEC|FILE]",
+            help="A codec's name, or a plugin file: all its codecs and workloads.",
+            show_default=False,
+        ),
+    ] = None,
+    workload: Annotated[
+        str | None, typer.Option("--workload", metavar="W", help="A workload's name; or describe one.")
+    ] = None,
     update_golden: Annotated[
         bool, typer.Option("--update-golden", help="Write golden bitstreams that are missing or of an older version.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print failures and the sum only.")] = False,
     plugin: Plugins = None,
+    data_dir: DataDir = None,
 ) -> None:
-    """Check a codec against the contract with the conformance kit."""
+    """Check a codec or a workload against the contract with the conformance kit."""
     from codecbench import testing
 
     def print_outcome(outcome: Outcome) -> None:
         if not quiet or outcome.status == "failed":
             _show_outcome(outcome)
 
-    outcomes = testing.run_checks(
-        _codecs_to_check(codec, plugin or ()), update_golden=update_golden, on_outcome=print_outcome
-    )
+    check_data_dir(data_dir)
+    codecs, workloads = _to_check(codec, workload, described, plugin or (), data_dir)
+    if update_golden and not codecs:
+        raise UsageError("--update-golden is for codecs; name one")
+    outcomes: list[Outcome] = []
+    if codecs:
+        outcomes += testing.run_checks(codecs, update_golden=update_golden, on_outcome=print_outcome)
+    for each in workloads:
+        outcomes += testing.run_workload_checks(each, data_dir=data_dir, on_outcome=print_outcome)
     failed = sum(outcome.status == "failed" for outcome in outcomes)
     echo(f"{counted(len(outcomes), 'check')}, {failed} failed")
     if failed:
@@ -97,30 +123,61 @@ def check(
 
 
 def _show_outcome(outcome: Outcome) -> None:
-    """Print an outcome, and with --debug the lines of the codec's own code where a check failed."""
+    """Print an outcome, and with --debug the lines of the plugin's own code where a check failed."""
     show(outcome.line())
     if debugging.get() and outcome.error is not None:
         for line in frames_of(outcome.error):
             show(f"  {line}")
 
 
-def _codecs_to_check(text: str, plugins: Sequence[Path]) -> list[type[Codec]]:
-    """Return the codec of a name, or all that a plugin file registers. Raises UsageError where there are none."""
+def _to_check(
+    text: str | None, workload: str | None, described: dict[str, Any], plugins: Sequence[Path], data_dir: Path | None
+) -> tuple[list[type[Codec]], list[type[Workload]]]:
+    """Return the codecs and the workloads that a name, a plugin file or options stand for.
+
+    Raises UsageError where there are none.
+    """
+    path = Path(text) if text is not None and _names_file(text) else None
+    if workload is not None or described:
+        if text is not None and path is None:
+            option = "--workload" if workload is not None else f"--{next(iter(described))}"
+            raise UsageError(f"{text} is a codec and {option} stands for a workload; check one at a time")
+        files = [*plugins, *([path] if path is not None else [])]
+        return [], [chosen_workload(workload, described, files, data_dir)]
+    if text is None:
+        raise UsageError("name a codec or a plugin file, or a workload with --workload")
+    return ([_codec_to_check(text, plugins)], []) if path is None else _in_file(path, plugins)
+
+
+def _names_file(text: str) -> bool:
     path = Path(text)
-    if not (path.suffix == ".py" or "/" in text or path.is_file()):
-        known = codecs(manager(plugins))
-        file = Path(f"{text.replace('-', '_')}.py")
-        if text not in known and file.is_file():
-            raise UsageError(f"no codec {text!r} is installed; a plugin file is named with its ending: {file}")
-        return [pick(known, text, "codec")]
+    return path.suffix == ".py" or "/" in text or path.is_file()
+
+
+def _codec_to_check(text: str, plugins: Sequence[Path]) -> type[Codec]:
+    """Return the codec of a name. Raises UsageError where there is none."""
+    known = codecs(manager(plugins))
+    file = Path(f"{text.replace('-', '_')}.py")
+    if text not in known and file.is_file():
+        raise UsageError(f"no codec {text!r} is installed; a plugin file is named with its ending: {file}")
+    return pick(known, text, "codec")
+
+
+def _in_file(path: Path, plugins: Sequence[Path]) -> tuple[list[type[Codec]], list[type[Workload]]]:
+    """Return the codecs and workloads that a plugin file registers. Raises UsageError where it registers none."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a plugin file, or a codec")
     pm = manager([path, *(other for other in plugins if other.resolve() != path.resolve())])
     known, own = codecs(pm), codec_plugins(pm)
     chosen = [known[name] for name, hooks in own.items() if Path(hooks.file or "").resolve() == path.resolve()]
-    if not chosen:
-        raise UsageError(f"{path} registers no codec; return its classes from codecbench_register_codecs()")
-    return chosen
+    alone = manager([path], with_entry_points=False)
+    found = list(workloads(alone).values())
+    if not chosen and not found:
+        raise UsageError(
+            f"{path} registers no codec and no workload; return its classes from codecbench_register_codecs() or "
+            "codecbench_register_workloads()"
+        )
+    return chosen, found
 
 
 def new_codec(
@@ -134,3 +191,31 @@ def new_codec(
     for path in paths:
         echo(f"wrote {path}")
     echo(f"next: {shlex.join(['codecbench', 'check', str(paths[0])])}")
+
+
+@describing
+def new_workload(
+    described: dict[str, Any],
+    workload: Annotated[str, typer.Argument(metavar="NAME", help="The workload's name: lower case, hyphens.")],
+    toml: Annotated[
+        bool, typer.Option("--toml", help="Write a TOML file, from --model, --data and --task, in place of Python.")
+    ] = False,
+    folder: Annotated[Path, typer.Option("--dir", metavar="DIR", help="Where to write.")] = Path(),
+) -> None:
+    """Write a working workload and its test, to start from: a plugin file, or a TOML file without any code."""
+    from codecbench.cli import scaffold
+
+    if "name" in described:
+        raise UsageError(f"the workload's name is {workload}; leave out --name")
+    if toml or described:
+        description = load(None, {"name": workload, **described}).description if described else None
+        if description is None:
+            raise UsageError("--toml needs --model, --data and --task")
+        paths = scaffold.new_described_workload(workload, folder, description)
+        command = ["codecbench", "run", str(paths[0])]
+    else:
+        paths = scaffold.new_workload(workload, folder)
+        command = ["codecbench", "check", str(paths[0])]
+    for path in paths:
+        echo(f"wrote {path}")
+    echo(f"next: {shlex.join(command)}")

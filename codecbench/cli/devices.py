@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from codecbench.cli.described import chosen_workload, describing
 from codecbench.cli.errors import CommandGroup
 from codecbench.cli.options import (
     DEFAULT_OUT,
@@ -18,6 +17,8 @@ from codecbench.cli.options import (
     Out,
     Plugins,
     check_data_dir,
+    chosen_workload,
+    describing,
     echo,
     show,
 )

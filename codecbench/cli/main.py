@@ -60,6 +60,7 @@ app.command()(tables.export)
 app.command("list")(authors.list_)
 app.command()(authors.check)
 app.command("new-codec")(authors.new_codec)
+app.command("new-workload")(authors.new_workload)
 
 data_app = typer.Typer(
     cls=CommandGroup, help="Datasets beyond what ships with the package.", no_args_is_help=True, rich_markup_mode=None

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from codecbench.cli.described import describing
 from codecbench.cli.options import (
     DEFAULT_LINK,
     DEFAULT_OUT,
@@ -17,6 +16,7 @@ from codecbench.cli.options import (
     check_data_dir,
     check_writable,
     debugging,
+    describing,
     echo,
     scenario,
     show,
@@ -75,6 +75,17 @@ CacheDir = Annotated[
     ),
 ]
 
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the cells and an estimate of the time, and stop.")]
+LongFits = Annotated[
+    bool, typer.Option("--fit", help="Fit codecs that need a long fit and have no state [default: they are skipped].")
+]
+ScratchGb = Annotated[
+    float | None,
+    typer.Option(
+        "--scratch-gb", metavar="GB", help="Disk for activations meanwhile, in the temporary folder [default: 2]."
+    ),
+]
+
 
 @describing
 def run(
@@ -96,24 +107,14 @@ def run(
         typer.Option("--timeout-s", metavar="N", help="Time limit of one cell on one chunk of samples [default: 300]."),
     ] = None,
     max_fit_s: MaxFitS = None,
-    scratch_gb: Annotated[
-        float | None,
-        typer.Option(
-            "--scratch-gb", metavar="GB", help="Disk for activations meanwhile, in the temporary folder [default: 2]."
-        ),
-    ] = None,
+    scratch_gb: ScratchGb = None,
     torch_device: Annotated[
         str | None,
         typer.Option("--torch-device", metavar="cpu|cuda", help="Where heads, tails and fits run [default: cpu]."),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure cells again even if they have a record.")] = False,
-    fit: Annotated[
-        bool,
-        typer.Option("--fit", help="Fit codecs that need a long fit and have no state [default: they are skipped]."),
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the cells and an estimate of the time, and stop.")
-    ] = False,
+    fit: LongFits = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Measure every codec at every split point, then print the table. A killed run resumes where it stopped."""
     from codecbench.experiment.progress import reporter

@@ -12,10 +12,11 @@ INPUT = "input"
 
 
 def chosen_splits(cuts: Mapping[str, TensorSpec]) -> tuple[str, ...]:
-    """Return the input, if it is a cut, and up to four cuts spread over the model's depth, in the order of execution.
+    """Return the input, if it is a cut, and up to four cuts spread over the model's depth, in order.
 
     The depth has four equal parts. Of each, the cut nearest to its middle is taken among those that are smaller than
-    all cuts before them; where there is none, the smallest. The last cut of several is left out: little runs behind it.
+    all cuts before them; where there is none, the smallest. Of cuts of the same size in a row, the first of the
+    outermost modules is taken. The last cut of several is left out: little runs behind it.
     """
     names = [name for name in cuts if name != INPUT]
     smallest = cuts[INPUT].nbytes if INPUT in cuts else None
@@ -36,5 +37,8 @@ def chosen_splits(cuts: Mapping[str, TensorSpec]) -> tuple[str, ...]:
             min(better, key=lambda at: abs(at - middle)) if better
             else min(inside, key=lambda at: cuts[names[at]].nbytes)
         )  # fmt: skip
-        found.append(names[at])
+        same = [at]
+        while same[-1] + 1 < end and cuts[names[same[-1] + 1]].nbytes == cuts[names[at]].nbytes:
+            same.append(same[-1] + 1)
+        found.append(names[min(same, key=lambda at: (names[at].count("."), at))])
     return (*((INPUT,) if INPUT in cuts else ()), *found)

@@ -97,6 +97,8 @@ def load(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
             raise UsageError(f"{path} is not TOML: {' '.join(str(error).split())}") from error
         values = _from_folder(values, path.parent)
     used = {key: value for key, value in options.items() if _is_set(value)}
+    if "description" in values:
+        raise UsageError(f"{path}: unknown key 'description'; {', '.join(PARTS)} describe a workload")
     description = _description(path, values, used)
     values, used = _without_description(values), _without_description(used)
     if description is not None:
@@ -134,14 +136,22 @@ def _description(path: Path | None, values: Mapping[str, Any], used: Mapping[str
         raise UsageError(f"{path}: workload names a workload and {next(iter(in_file))} describes one; take one of them")
     data_dir = used.get("data_dir") or values.get("data_dir")
     folders = [Path(data_dir)] if isinstance(data_dir, (str, Path)) else []
-    found = {
-        **(placed_values(in_file, [path.parent, *folders]) if path is not None else {}),
-        **placed_values(described, [Path(), *folders]),
-    }
-    missing = [f"--{part}" for part in PARTS if part not in found]
+    unknown = next((key for key in in_file if key not in KEYS), None)
+    if unknown is not None:
+        raise UsageError(f"{path}: {_unknown_key(unknown, KEYS)}")
+    found: dict[str, Any] = {}
+    if path is not None:
+        try:
+            found = placed_values(in_file, [path.parent, *folders])
+        except UsageError as error:
+            raise UsageError(f"{path}: {str(error).removeprefix('--')}") from error
+    found |= placed_values(described, [Path(), *folders])
+    missing = [part for part in PARTS if part not in found]
     if missing:
-        first = next(iter({**in_file, **described}))
-        raise UsageError(f"--{first} describes a workload, which needs {' and '.join(missing)} as well")
+        first, dashes = next(iter(described or in_file)), "--" if described else ""
+        place = "" if described else f"{path}: "
+        needed = " and ".join(f"{dashes}{part}" for part in missing)
+        raise UsageError(f"{place}{dashes}{first} describes a workload, which needs {needed} as well")
     found["cache_dir"] = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     try:
         return WorkloadDescription.model_validate(found)
@@ -178,11 +188,15 @@ def _explain(error: ValidationError, path: Path | None, used: Mapping[str, Any],
     key = str(first["loc"][0])
     allowed = list(keys) or [*(field for field in RunConfig.model_fields if field != "description"), *KEYS]
     if first["type"] == "extra_forbidden":
-        return f"{path}: unknown key {key!r}{suggestion(key, allowed)}; allowed are {', '.join(allowed)}"
+        return f"{path}: {_unknown_key(key, allowed)}"
     place = f"--{key.replace('_', '-')}" if key in used else f"{path}: {key}"
     shown = repr(first["input"])
     shown = shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}..."
     return f"{place}: {first['msg'].removeprefix('Value error, ').lower()}, got {shown}"
+
+
+def _unknown_key(key: str, allowed: Sequence[str]) -> str:
+    return f"unknown key {key!r}{suggestion(key, allowed)}; allowed are {', '.join(allowed)}"
 
 
 def split_codec(text: str) -> tuple[str, str]:

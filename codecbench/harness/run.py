@@ -28,8 +28,8 @@ from codecbench.harness.resume import EarlierResults
 from codecbench.harness.split_run import RunParts, SplitRun
 from codecbench.isolation.seal import Isolation
 from codecbench.names import counted
-from codecbench.results.outcomes import Columns
 from codecbench.registry import reference_file
+from codecbench.results.outcomes import Columns
 from codecbench.results.record import Record
 from codecbench.results.set_values import RESAMPLES, SetValues
 from codecbench.results.store import Store

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 RESAMPLES = 1000
 """Resamples of a set metric, whose values may take milliseconds each."""
 
-_CHUNK_COUNTS = 1 << 22
-"""Counts in memory at once: 32 MB."""
+_CHUNK_COUNTS = 1 << 20
+"""Counts in one call: 8 MB, of which a metric may make arrays that are some ten times as large."""
 
 
 @dataclass(frozen=True, eq=False)

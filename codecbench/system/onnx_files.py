@@ -22,7 +22,7 @@ def read_onnx(path: Path) -> ModelProto:
     Raises DataError if the file is missing or no ONNX model, or if a weight lies outside the file's folder.
     """
     model = read_structure(path)
-    if _external_places(model, path):
+    if _external_files(model, path):
         from onnx.external_data_helper import load_external_data_for_model
 
         try:
@@ -35,7 +35,7 @@ def read_onnx(path: Path) -> ModelProto:
 def onnx_sha256(path: Path) -> str:
     """Return the hex SHA-256 of a file and its external weights. Raises DataError as `read_onnx` does."""
     found = hashlib.sha256()
-    for part in (path, *(path.parent / place for place in _external_places(read_structure(path), path))):
+    for part in (path, *(path.parent / place for place in _external_files(read_structure(path), path))):
         with part.open("rb") as file:
             found.update(hashlib.file_digest(file, "sha256").digest())
     return found.hexdigest()
@@ -69,18 +69,18 @@ def _tensors(graph: GraphProto | FunctionProto) -> Iterator[TensorProto]:
             yield from _tensors(inner)
 
 
-def _external_places(model: ModelProto, path: Path) -> list[str]:
-    """Return the places of external weights, relative to the file's folder. Raises DataError for one outside it."""
+def _external_files(model: ModelProto, path: Path) -> list[str]:
+    """Return the locations of external weights, relative to the file's folder. Raises DataError for one outside it."""
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
     folder = path.parent.resolve()
     tensors = (tensor for part in (model.graph, *model.functions) for tensor in _tensors(part))
-    places = {str(ExternalDataInfo(tensor).location) for tensor in tensors if uses_external_data(tensor)}
-    for place in sorted(places):
+    locations = {str(ExternalDataInfo(tensor).location) for tensor in tensors if uses_external_data(tensor)}
+    for place in sorted(locations):
         pure = PurePosixPath(place.replace("\\", "/"))
         inside = not pure.is_absolute() and ".." not in pure.parts and ":" not in place
         if not inside or not (folder / place).resolve().is_relative_to(folder):
             raise DataError(f"{path}: its weights lie in {place!r}; external weights are read from its own folder only")
         if not (folder / place).is_file():
             raise DataError(f"{path}: {place!r}, the file of its weights, is missing beside it")
-    return sorted(places)
+    return sorted(locations)

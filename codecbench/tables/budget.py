@@ -39,6 +39,7 @@ from codecbench.tables.formats import (
     metric_label,
     other_cells,
     other_fields,
+    others_remark,
     short,
     with_others,
     with_percent,
@@ -258,6 +259,7 @@ def _workload_table(
             f"{_network_remark(entries.values(), link)} Percentages are of the raw {_dtypes(shown)} tensor.",
             "[low, high]: 95 % bootstrap interval. change: from the uncompressed model on the same samples, paired. "
             f"{LOCAL}: the whole network on the device.",
+            *others_remark(others_of(shown), metric),
             f"Measured on {_machines(shown)}.",
             *_points_remark(entries.values()),
             *_missed_remark(entries.values()),

@@ -63,6 +63,7 @@ def _document(curves: Curves, split: str, reserved: Reservations) -> Document:
             "where the codec codes by one. [low, high]: 95 % bootstrap interval; change: from the uncompressed model, "
             "paired. Milliseconds are medians of one sample on one thread; state: what device and edge hold "
             "beforehand.",
+            *formats.others_remark(_others(curves), _task(rows).metric),
             *_undefined_remark(point.record for points in rows.values() for point in points),
             *curves.left_out,
             *reserved.remarks,
@@ -78,10 +79,14 @@ def _undefined_remark(records: Iterable[Record]) -> Iterator[str]:
         yield f"-: {undefined_reason(found)}."
 
 
+def _task(rows: Mapping[str, Sequence[CurvePoint]]) -> Task:
+    return next(groups(point.record).task for points in rows.values() for point in points)
+
+
 def _block(
     split: str, rows: Mapping[str, Sequence[CurvePoint]], others: Sequence[Task], reserved: Reservations
 ) -> TableBlock:
-    task = next(groups(point.record).task for points in rows.values() for point in points)
+    task = _task(rows)
     headings = (
         "bytes (%)", "bound", formats.metric_label(task), "change", *map(formats.metric_label, others), "encode ms",
         "decode ms", "state, bytes",

@@ -85,6 +85,13 @@ def other_cells(others: Sequence[Task], values: Mapping[str, float | None]) -> t
     return tuple(Cell("-" if value is None else f"{value:.{decimals}f}") for value, decimals in found)
 
 
+def others_remark(others: Sequence[Task], deciding: str) -> Iterator[str]:
+    """Yields a sentence on the columns of other metrics, if there are any."""
+    if others:
+        names = ", ".join(other.metric for other in others)
+        yield f"{names}: on the test samples, beside {deciding}, by which points are chosen."
+
+
 def with_others(csv_fields: Sequence[str], others: Sequence[Task]) -> tuple[str, ...]:
     """Returns the fields of CSV, with one for the values of other metrics if there are any."""
     return (*csv_fields, OTHERS) if others else tuple(csv_fields)

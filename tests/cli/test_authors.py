@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support.cli import Cli
 from support.codec_files import plugin_with
+from support.paths import BROKEN_WORKLOADS, TINY
 
 from codecbench.kit.runner import Outcome
 
@@ -67,5 +68,69 @@ def test_a_file_that_registers_the_codec_of_another_module_is_checked(
     assert checked == ["mine"]
     (tmp_path / "none.py").write_text("from codecbench import hookimpl\n" + hook + "[]\n")
     assert cli("check", "none.py").error == (
-        "codecbench: none.py registers no codec; return its classes from codecbench_register_codecs()"
+        "codecbench: none.py registers no codec and no workload; return its classes from codecbench_register_codecs() "
+        "or codecbench_register_workloads()"
     )
+
+
+@pytest.fixture
+def checked_workloads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Path | None]]:
+    """The names of the workloads that are checked, each with its data folder; each passes its check."""
+    found: list[tuple[str, Path | None]] = []
+
+    def run_workload_checks(
+        workload: Any, *, data_dir: Path | None, on_outcome: Callable[[Outcome], None]
+    ) -> list[Outcome]:
+        found.append((workload.name, data_dir))
+        on_outcome(outcome := Outcome(workload.name, "check_b", "passed"))
+        return [outcome]
+
+    monkeypatch.setattr("codecbench.testing.run_workload_checks", run_workload_checks)
+    return found
+
+
+def test_workloads_are_checked_by_name_and_by_file(
+    cli: Cli, tmp_path: Path, checked: list[str], checked_workloads: list[tuple[str, Path | None]]
+) -> None:
+    (tmp_path / "tiny.py").write_text(TINY.read_text())
+    words: tuple[str, ...]
+    for words in (("tiny.py",), ("tiny.py", "--workload", "tiny"), ("--workload", "tiny", "--plugin", "tiny.py")):
+        ended = cli("check", *words)
+        assert (ended.status, ended.out, ended.err) == (0, "passed   tiny-check_b\n", "1 check, 0 failed\n")
+    assert checked_workloads == [("tiny", None)] * 3
+    assert checked == []
+    cli("check", "--workload", "cifar10-resnet20", "--data-dir", ".")
+    assert checked_workloads[3:] == [("cifar10-resnet20", Path())]
+
+
+def test_a_file_with_both_is_checked_for_both(
+    cli: Cli, tmp_path: Path, checked: list[str], checked_workloads: list[tuple[str, Path | None]]
+) -> None:
+    plugin = plugin_with(tmp_path)
+    source = TINY.read_text().replace("from __future__ import annotations", "")
+    plugin.write_text(plugin.read_text() + source)
+    ended = cli("check", "mine.py")
+    assert (ended.status, ended.err) == (1, "3 checks, 1 failed\n")
+    assert (checked, checked_workloads) == (["mine"], [("tiny", None)])
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ([], "name a codec or a plugin file, or a workload with --workload"),
+        (["raw", "--workload", "tiny"], "raw is a codec and --workload stands for a workload; check one at a time"),
+        (["raw", "--task", "agreement"], "raw is a codec and --task stands for a workload; check one at a time"),
+        (["--workload", "cifar10-resnet20", "--update-golden"], "--update-golden is for codecs; name one"),
+        (["--workload", "cifar10-resnet2"], "no workload 'cifar10-resnet2'; did you mean 'cifar10-resnet20'?"),
+    ],
+)
+def test_what_cannot_be_checked_is_refused(cli: Cli, words: list[str], error: str) -> None:
+    ended = cli("check", *words)
+    assert (ended.status, ended.error) == (2, f"codecbench: {error}")
+
+
+def test_a_broken_workload_fails_with_its_line(cli: Cli) -> None:
+    ended = cli("--debug", "check", "-q", "--workload", "constant", "--plugin", BROKEN_WORKLOADS)
+    assert ended.status == 1
+    assert ended.out.startswith("failed   constant-check_metric_varies: workload 'constant' (")
+    assert ended.err == "14 checks, 1 failed\n"

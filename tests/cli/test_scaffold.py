@@ -1,19 +1,23 @@
-"""`codecbench new-codec` writes a plugin and a test that pass as they are."""
+"""`codecbench new-codec` and `new-workload` write files and tests that pass as they are."""
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
 import sys
+import tokenize
+import tomllib
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.descriptions import NETWORK, write_pictures
 from support.factories import run_pytest
 
 from codecbench import UsageError
-from codecbench.cli.scaffold import new_codec
+from codecbench.cli.scaffold import new_codec, new_workload
 from codecbench.registry import codecs, load_file, manager
 
 
@@ -101,6 +105,11 @@ def test_an_unwritable_folder_is_named(tmp_path):
         new_codec("mine", tmp_path / "file")
 
 
+def test_a_folder_of_that_name_is_no_module(cli, tmp_path):
+    (tmp_path / "photos").mkdir()
+    assert cli("new-workload", "photos").status == 0
+
+
 @given(st.text(max_size=12) | st.from_regex(r"[a-z][a-z0-9]{0,5}(-[a-z0-9]{1,5}){0,2}", fullmatch=True))
 @example("3d")
 @example("print")
@@ -133,3 +142,62 @@ def test_the_command_names_the_next_one(cli, tmp_path):
     ended = cli("new-codec", "my-codec", "--dir", "my codecs")
     assert ended.err.splitlines()[-1] == "next: codecbench check 'my codecs/my_codec.py'"
     assert "no codec 'quick'" not in cli("list", "codecs", "--plugin", "my codecs/my_codec.py").err
+
+
+# --- workloads ------------------------------------------------------------------------------------------------------
+
+
+def code_lines(path):
+    """The lines of a Python file that hold code: without docstrings, comments and blank lines."""
+    found = set()
+    for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline):
+        kind = tokenize.tok_name[token.type]
+        docstring = kind == "STRING" and token.string.startswith('"""')
+        if kind not in ("COMMENT", "NL", "NEWLINE", "INDENT", "DEDENT", "ENDMARKER") and not docstring:
+            found.update(range(token.start[0], token.end[0] + 1))
+    return len(found)
+
+
+def test_a_workload_and_its_test_pass_as_written(tmp_path):
+    plugin, test = new_workload("my-net", tmp_path)
+    assert (plugin.name, test.name) == ("my_net.py", "test_my_net.py")
+    assert code_lines(plugin) <= 35
+    done = run_pytest(tmp_path, "-q", "-W", "error")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"13 passed, 1 skipped", done.stdout), done.stdout  # it has no set metric
+
+
+def test_a_described_workload_and_its_test_pass_as_written(cli, tmp_path):
+    (tmp_path / "net.py").write_text(NETWORK)
+    write_pictures(tmp_path / "my pictures", 20)
+    described = ["--model", "net.py:build", "--data", "imagefolder:my pictures", "--task", "agreement", "--size", "16"]
+    ended = cli("new-workload", "my-net", "--toml", "--dir", "new", *described)
+    assert ended.err.splitlines() == [
+        "wrote new/my_net.toml", "wrote new/test_my_net.py", "next: codecbench run new/my_net.toml",
+    ]  # fmt: skip
+    assert tomllib.loads((tmp_path / "new" / "my_net.toml").read_text()) == {
+        "name": "my-net", "model": "../net.py:build", "data": "imagefolder:../my pictures", "task": "agreement",
+        "size": 16,
+    }  # fmt: skip
+    done = run_pytest(tmp_path / "new", "-q", "-W", "error")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "12 passed, 2 skipped" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["x", "--toml"], "--toml needs --model, --data and --task"),
+        (["x", "--task", "agreement"], "--task describes a workload, which needs --model and --data as well"),
+        (["x", "--name", "y"], "the workload's name is x; leave out --name"),
+        (["cifar10-resnet20"], "workload name 'cifar10-resnet20' is used by codecbench_datasets."),
+        (["My Net"], "workload name 'My Net' is not lower-case words joined by hyphens; try 'my-net'"),
+        (["3"], "workload name '3' is not lower-case words joined by hyphens; try 'workload-3'"),
+        (["workload"], "workload name 'workload' has a meaning of its own in the file; add a word"),
+    ],
+)
+def test_a_workload_that_cannot_be_written_is_refused(cli, tmp_path, words, error):
+    ended = cli("new-workload", *words)
+    assert ended.status == 2
+    assert ended.error.startswith(f"codecbench: {error}")
+    assert list(tmp_path.iterdir()) == []

@@ -81,6 +81,7 @@ def test_every_key_may_stand_in_the_file(write: Write) -> None:
         "preset": "full", "samples": 12, "seed": 3, "plugin": [folder / "a.py", folder / "sub" / "b.py"],
         "data_dir": folder / "data", "cache_dir": folder / "cache", "out": folder / "results", "timeout_s": 1.5,
         "max_fit_s": 2.0, "scratch_gb": 0.5, "torch_device": "cuda", "fresh": True, "fit": True,
+        "description": None,
     }  # fmt: skip
     assert set(config.model_dump()) == set(RunConfig.model_fields)
 
@@ -220,3 +221,93 @@ def test_arguments_that_cannot_be_read(text: str, reason: str) -> None:
         parse_codec(text)
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+DESCRIBED = {"model": "net.py:build", "data": "imagefolder:pictures", "task": "agreement"}
+
+
+@pytest.fixture
+def described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The options that describe a workload of files in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text("")
+    (tmp_path / "pictures").mkdir()
+    return dict(DESCRIBED)
+
+
+def test_a_workload_is_described_by_options(described: dict[str, Any], tmp_path: Path) -> None:
+    config = load(None, {**described, "size": 64})
+    assert config.workload == "net-build-pictures-agreement"
+    assert config.description is not None
+    assert config.description.model == f"{tmp_path / 'net.py'}:build"
+    assert config.description.data == f"imagefolder:{tmp_path / 'pictures'}"
+    assert config.description.size == 64
+
+
+@pytest.mark.parametrize("table", ["", "[workload]\n"])
+def test_a_file_describes_a_workload_by_keys_or_a_table(
+    described: dict[str, Any], write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    path = write(table + "\n".join(f'{key} = "{value}"' for key, value in described.items()) + '\nname = "mine"')
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    config = load(path, {})
+    assert config.workload == "mine"
+    assert config.description is not None
+    assert config.description.data == f"imagefolder:{tmp_path / 'pictures'}"
+
+
+def test_options_replace_single_keys_of_a_described_workload(described: dict[str, Any], write: Write) -> None:
+    path = write("\n".join(f'{key} = "{value}"' for key, value in described.items()))
+    config = load(path, {"task": "classification", "name": "other"})
+    assert config.workload == "other"
+    assert config.description is not None
+    assert config.description.task == "classification"
+    assert load(path, {"workload": "tiny"}).description is None
+
+
+def test_data_may_lie_in_the_data_folder(described: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "sets" / "deep").mkdir(parents=True)
+    config = load(None, {**described, "data": "imagefolder:deep", "data_dir": tmp_path / "sets"})
+    assert config.description is not None
+    assert config.description.data == f"imagefolder:{tmp_path / 'sets' / 'deep'}"
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"task": None}, "--model describes a workload, which needs --task as well"),
+        ({"workload": "tiny"}, "--workload and --model exclude each other; name a workload or describe one"),
+        ({"data": "imagefolder:none"}, "--data imagefolder:none: there is no such file or folder: none"),
+        ({"data": "imagefoldr:pictures"}, "--data imagefoldr:pictures: no kind of data 'imagefoldr'; did you mean"),
+        ({"data": "imagefolder:"}, "--data imagefolder:: something has to follow imagefolder:, as in imagefolder:DIR"),
+        ({"model": "none.py:build"}, "--model none.py:build: there is no file none.py"),
+        ({"model": "torchvison:resnet18"}, "--model torchvison:resnet18: no kind of model 'torchvison'; did you mean"),
+        ({"model": "resnet18"}, "--model resnet18: no kind of model 'resnet18'"),
+        ({"weights": "net.pth"}, "--weights net.pth: there is no such file"),
+        ({"weights": "net.py"}, "--weights: weights are a .safetensors file, which holds no code, or 'random', got"),
+        ({"size": 0}, "--size: input should be greater than 0, got 0"),
+        ({"name": "a/b"}, "--name: a workload's name has letters, digits and single hyphens, got 'a/b'"),
+        ({"shape": "3,4"}, "--shape: a shape is like 3x64x64"),
+        ({"labels": "none.txt"}, "--labels none.txt: there is no such file"),
+    ],
+)
+def test_a_description_that_cannot_be_used(described: dict[str, Any], options: dict[str, Any], reason: str) -> None:
+    assert refused(None, {**described, **options}).startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('model = "net.py:build"', "model describes a workload, which needs data and task as well"),
+        ('[workload]\nmodel = "net.py:build"\nmodle = 3', "unknown key 'modle'; did you mean 'model'?"),
+        ('model = "net.py:build"\ndata = "imagefolder:none"', "data imagefolder:none: there is no such file or folder"),
+        ('workload = "tiny"\nmodel = "net.py:build"', "workload names a workload and model describes one"),
+        ("[description]\nmodel = 3", "unknown key 'description'; model, data, task describe a workload"),
+    ],
+)
+def test_a_file_whose_description_cannot_be_used(
+    described: dict[str, Any], write: Write, text: str, reason: str
+) -> None:
+    path = write(text)
+    assert refused(path).startswith(f"{path}: {reason}")

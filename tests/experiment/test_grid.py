@@ -14,7 +14,7 @@ from codecbench.codec import TensorSpec
 from codecbench.descriptions.catalogue import LocalCatalogue
 from codecbench.descriptions.describe import describe_workload
 from codecbench.errors import PluginError, UsageError
-from codecbench.experiment.grid import Grid, chosen_codecs
+from codecbench.experiment.grid import NOT_DIFFERENTIABLE, Grid, chosen_codecs
 from codecbench.registry import manager, workloads
 from codecbench.workload import Subset
 
@@ -52,6 +52,21 @@ def test_a_grid_needs_the_tensors_at_the_splits_and_no_process(tmp_path: Path) -
     assert cells["input", "skips-input"].skip_reason == "takes no images"
     assert cells["stem", "skips-input"].skip_reason is None
     assert (cells["stem", "raises-when-asked"].fault or "").endswith("raised ZeroDivisionError: division by zero")
+
+
+def test_a_codec_that_needs_gradients_is_skipped_where_the_tail_has_none(tmp_path: Path) -> None:
+    config = configured(tmp_path, "klt-task:step=0.7", "klt:step=0.7", split=["stem"])
+    pm = manager(config.plugin)
+    catalogue = LocalCatalogue(pm)
+    cuts = {"stem": TensorSpec((6, 4, 4))}
+
+    def reasons(differentiable: bool) -> dict[str, str | None]:
+        workload = replace(describe_workload(workloads(pm)["tiny"]()), differentiable=differentiable)
+        grid = Grid(config, workload, catalogue, chosen_codecs(config, catalogue))
+        return {cell.key.codec: cell.skip_reason for cell in grid.cells(cuts)}
+
+    assert reasons(differentiable=True) == {"klt-task": None, "klt": None}
+    assert reasons(differentiable=False) == {"klt-task": NOT_DIFFERENTIABLE, "klt": None}
 
 
 def test_a_value_that_the_codec_takes_nowhere_is_refused(tmp_path: Path, shared: KeptProcesses) -> None:

@@ -148,7 +148,6 @@ def first(kept: KeptProcesses, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("first")
     with pytest.MonkeyPatch.context() as patch:
         kept.share(patch)
-        patch.syspath_prepend(folder / "before")
         assert run(folder / "out", written(folder / "before"))[0].ok == 1
         same = written(folder / "same")
         same.write_text(same.read_text() + "\n# a comment\n")
@@ -162,7 +161,7 @@ def test_a_changed_workload_is_measured_again(
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(first, out)
-    monkeypatch.syspath_prepend(tmp_path / "changed")
+    monkeypatch.syspath_prepend(tmp_path / "changed")  # before the folder of the first run
     summary, reporter = run(out, written(tmp_path / "changed", change))
     assert (summary.ok, summary.present, summary.stale) == (1, 0, 1)
     (line,) = reporter.logged

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from support.paths import MISBEHAVING, SEVERAL, TINY
 from support.runs import KeptProcesses, RecordingReporter, content_of, execute, record_of
@@ -190,13 +191,12 @@ def test_an_interrupted_run_goes_on_with_its_arrays(
     def end(*_arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        if moment == "timing":
-            patch.setattr(TimingPass, "measure", end)
-        else:
-            patch.setattr(split_run.SplitRun, "_keep_timed", end)
-        run(tmp_path)
-    assert len(list(tmp_path.rglob("*.parquet"))) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(*{"timing": (TimingPass, "measure"), "chunk": (split_run.SplitRun, "_keep_timed")}[moment], end)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path)
+    rows = [pq.read_table(path).num_rows for path in tmp_path.rglob("*.parquet")]
+    assert rows == [72 if moment == "timing" else 32] * 2
     summary, _ = run(tmp_path)
     assert summary.ok == 2
     found, expected = content_of(tmp_path), content_of(several)

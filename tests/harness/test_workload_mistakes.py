@@ -60,6 +60,14 @@ def test_a_score_that_raises_later_ends_the_run_with_its_line_and_keeps_what_is_
     assert [record.status for record in Store(out).records()] == ["ok"]
 
 
+def test_a_model_that_gives_nan_ends_the_run_before_any_cell(write: Write, tmp_path: Path) -> None:
+    path = write("nan", ("self.classifier(torch.flatten", "float('nan') * self.classifier(torch.flatten"))
+    text = r"output 0 of the model has NaN for 'choice' at position 0; mend the model, its weights or the input$"
+    with pytest.raises(DataError, match=rf"^workload 'nan' \(.*nan\.py, line \d+\): {text}"):
+        execute(config(tmp_path / "out", path, "nan", "steady:bits=32"))
+    assert not list((tmp_path / "out").rglob("*.json"))
+
+
 def test_texts_as_identifiers_are_kept_in_records_and_columns(write: Write, tmp_path: Path) -> None:
     path = write(
         "texts",

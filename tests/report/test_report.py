@@ -9,7 +9,16 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from support.factories import LINK, make_group, make_layers, make_profile, make_record, many_records, undefined
+from support.factories import (
+    LINK,
+    make_group,
+    make_layers,
+    make_others,
+    make_profile,
+    make_record,
+    many_records,
+    undefined,
+)
 from support.reports import Page, build, check, section, some_records
 
 from codecbench import Codec, Link, TensorSpec, UsageError
@@ -53,6 +62,19 @@ def test_a_codec_shows_every_point_with_its_mark() -> None:
     # q=4 is the smallest within the budget of 1: marked. q=8 is not.
     row = cells[cells.index("400.0") - 1 :]
     assert row[:6] == ["input", "400.0", "40", "396.0", "90.0 [88.0, 92.0]", "-1.0 [-1.2, -0.8] \N{BLACK CIRCLE}"]
+
+
+def test_other_metrics_stand_beside_the_deciding_one() -> None:
+    records = [
+        record.model_copy(update={"others": make_others(record, **{f"F1 {HOSTILE}": 0.25}) if record.task else []})
+        for record in some_records()
+    ]
+    text = build(records)
+    check(text)
+    page = Page(section(text, "toy-codec-alpha") + "</section>")
+    assert page.said("th")[5:9] == ["top-1 %", "change", f"F1 {HOSTILE} %", "encode ms"]
+    assert "0.2" in page.said("td")
+    assert Page(text).said("th").count(f"F1 {HOSTILE} %") > 2
 
 
 def test_names_cannot_become_markup() -> None:

@@ -2,10 +2,11 @@
 
 import csv
 import io
+import json
 import re
 
 import pytest
-from support.factories import CPU, LINK, make_group, make_record, sizes_of, undefined
+from support.factories import CPU, LINK, make_group, make_others, make_record, sizes_of, undefined
 from support.tables import build_one, full_grid, jpeg, latex_rows, raw
 
 from codecbench.analysis.latency import Scenario
@@ -318,3 +319,45 @@ def test_payloads_of_no_bytes_have_a_row_like_others() -> None:
     assert (entry.payload_bytes, entry.payload_percent) == (0, 0)
     for format_ in ("text", "md", "latex", "html", "csv"):
         assert built.render(format_)
+
+
+def several() -> list[Record]:
+    """Points with two other metrics, of which the second has no value at one point."""
+    records = [raw("input"), jpeg("input", 10, 100, -5.0), jpeg("input", 50, 500, -0.5)]
+    values = ({"top-5": 99.0, "AUC": 0.75}, {"top-5": 99.5, "AUC": 0.5}, {"top-5": 98.0, "AUC": None})
+    return [
+        record.model_copy(update={"others": make_others(record, **found)})
+        for record, found in zip(records, values, strict=True)
+    ]
+
+
+def test_other_metrics_have_columns_and_choose_nothing() -> None:
+    built = build_one(several())
+    assert built.entries["jpeg", "input"].point == "quality=50", "the smaller payload has the better top-5"
+    (block,) = built.document().blocks
+    (group,) = block.groups
+    assert group.headings[-3:] == ("change", "top-5 %", "AUC %")
+    shown = {row: [cell.text for cell in cells[-2:]] for row, cells in block.rows}
+    assert shown == {"jpeg": ["98.0", "-"], "raw (float32)": ["99.0", "0.8"], "local": ["99.0", "99.0"]}
+    assert "top-5, AUC: on the test samples, beside top-1, by which points are chosen." in built.remarks
+
+
+@pytest.mark.parametrize("format_", ["md", "latex", "html"])
+def test_every_format_has_the_other_metrics(format_: str) -> None:
+    found = build_one(several()).render(format_)
+    assert found.count("AUC") == 2
+    assert "98.0" in found
+
+
+def test_csv_has_the_other_metrics_unrounded_only_where_there_are_any() -> None:
+    (jpeg_line, raw_line, local) = csv.DictReader(io.StringIO(build_one(several()).render("csv")))
+    assert json.loads(jpeg_line["other_metrics"]) == {"top-5": 98.0, "AUC": None}
+    assert json.loads(raw_line["other_metrics"]) == {"top-5": 99.0, "AUC": 0.75}
+    assert json.loads(local["other_metrics"]) == {"top-5": 99.0, "AUC": 99.0}
+    assert "other_metrics" not in build_one([raw("input")]).render("csv")
+
+
+def test_a_row_without_numbers_has_as_many_cells_where_there_are_other_metrics() -> None:
+    records = [*several(), make_record("input", "odd", status="failed", reason="timed out")]
+    (block,) = build_one(records).document().blocks
+    assert {len(cells) for _, cells in block.rows} == {6}

@@ -90,7 +90,7 @@ def with_others(**values: float) -> FakeStore:
 def test_the_values_of_other_metrics_stand_beside_the_deciding_one() -> None:
     text = compare(with_others(top5=98.25, auc=0.5), with_others(top5=97.0)).render("md")
     (row,) = [line for line in text.split("\n") if line.startswith("| input alpha")]
-    assert [cell.strip() for cell in row.split("|")][8:12] == ["98.2", "97.0", "0.5", "-"]
+    assert [cell.strip() for cell in row.split("|")][9:13] == ["98.2", "97.0", "0.5", "-"]
     assert "top5 %" in text
 
 

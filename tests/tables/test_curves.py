@@ -7,7 +7,7 @@ import io
 import re
 
 import pytest
-from support.factories import make_record, undefined
+from support.factories import make_others, make_record, undefined
 from support.rates import point
 
 from codecbench.analysis.curves import build
@@ -65,3 +65,15 @@ def test_a_point_without_a_metric_stands_with_a_reason() -> None:
     assert re.search(r"^alpha q=2 +100\.0 +- +- +- ", text, re.MULTILINE)
     assert "-: top-1 is undefined" in text
     assert "nan" not in text
+
+
+def test_other_metrics_have_columns_at_every_point() -> None:
+    first, second = make_record(point={"q": 1}), make_record(point={"q": 2})
+    first = first.model_copy(update={"others": make_others(first, AUC=0.5)})
+    built = build([first, second])
+    (block,) = curves.documents(built[0])[0].blocks
+    assert block.groups[0].headings[3:5] == ("change", "AUC %")
+    assert [cells[4].text for _, cells in block.rows] == ["0.5", "-"]
+    assert {len(cells) for _, cells in block.rows} == {len(block.groups[0].headings)} == {8}
+    lines = list(csv.DictReader(io.StringIO(curves.render(built, "csv"))))
+    assert [line["other_metrics"] for line in lines] == ['{"AUC": 0.5}', '{"AUC": null}']

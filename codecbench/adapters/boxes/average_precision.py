@@ -43,7 +43,8 @@ class AveragePrecision(SetMetric):
             precision = self._of_class(weights[:, picture[mine]], hits[mine], ignored[mine], there)
             total += np.where(there > 0, precision, 0.0)
             known += there > 0
-        return np.divide(100.0 * total, known, out=np.full(len(weights), np.nan), where=known > 0)
+        found: NDArray[np.float64] = np.divide(100.0 * total, known, out=np.full(len(weights), np.nan), where=known > 0)
+        return found
 
     def _of_class(
         self,

@@ -72,7 +72,8 @@ def overlap(boxes: NDArray[Any], others: NDArray[Any], crowd: NDArray[np.bool_] 
     union = area + other_area - shared
     if crowd is not None:
         union = np.where(crowd[None, :], area, union)
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    share: NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return share
 
 
 def _areas(boxes: NDArray[Any]) -> Any:
@@ -90,8 +91,8 @@ def _match(overlaps: NDArray[np.float64], crowd: NDArray[np.bool_]) -> tuple[NDA
     import numpy as np
 
     hits, ignored = np.zeros(len(overlaps), np.uint16), np.zeros(len(overlaps), np.uint16)
-    near = np.flatnonzero((overlaps >= THRESHOLDS[0] - 1e-9).any(axis=1)) if overlaps.size else []
-    columns = [[(j, float(overlaps[i, j])) for j in np.flatnonzero(overlaps[i])] for i in near]
+    near: list[int] = np.flatnonzero((overlaps >= THRESHOLDS[0] - 1e-9).any(axis=1)).tolist()
+    columns = [[(int(j), float(overlaps[i, j])) for j in np.flatnonzero(overlaps[i])] for i in near]
     is_crowd = crowd.tolist()
     for bit, threshold in enumerate(THRESHOLDS):
         taken: set[int] = set()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.adapters.boxes.labels import Label, Labels, read_json_labels, read_text_labels
 from codecbench.adapters.boxes.matching import Objects
-from codecbench.adapters.contracts import Network, Samples
+from codecbench.adapters.contracts import DataAdapter, ModelAdapter
 from codecbench.adapters.description import WorkloadDescription
 from codecbench.adapters.pictures import ENDINGS, check_header, form_of, open_picture, picture_spec
 from codecbench.codec import TensorSpec
@@ -28,7 +28,7 @@ GREY = 114
 CHECKED_HEADERS = 5_000
 
 
-class BoxedPictures(Samples):
+class BoxedPictures(DataAdapter):
     """The pictures of a folder with their objects.
 
     `labels/` has a text file for each picture of `images/`, in the same folders; one without it has no objects.
@@ -39,11 +39,11 @@ class BoxedPictures(Samples):
         """Return the paths of all pictures below the folder of pictures."""
         return list(self._labels.by_picture)
 
-    def input_spec(self, network: Network) -> TensorSpec:
+    def input_spec(self, network: ModelAdapter) -> TensorSpec:
         """Return the spec of the network's pictures."""
         return picture_spec(network, self.label)
 
-    def input(self, name: str, network: Network) -> NDArray[Any]:
+    def input(self, name: str, network: ModelAdapter) -> NDArray[Any]:
         """Return a picture scaled to fit the network's input, in its upper left corner; the rest is grey."""
         import numpy as np
 
@@ -54,7 +54,7 @@ class BoxedPictures(Samples):
         """Return the objects of a picture."""
         return self._labels.by_picture[name]
 
-    def objects(self, name: str, network: Network) -> Objects:
+    def objects(self, name: str, network: ModelAdapter) -> Objects:
         """Return the objects of a picture in the pixels of the network's input."""
         import numpy as np
         from PIL import Image
@@ -82,7 +82,7 @@ class BoxedPictures(Samples):
                         f"{label.place}: the class {label.number} is unknown; {source}, numbered from 0 to {count - 1}"
                     )
 
-    def _size(self, network: Network) -> tuple[int, int]:
+    def _size(self, network: ModelAdapter) -> tuple[int, int]:
         return form_of(network, self.label).size
 
     @cached_property
@@ -127,10 +127,10 @@ class BoxedPictures(Samples):
         folders = [root, root / PICTURES, root / chosen[0].stem.removeprefix("instances_")]
         paths = {}
         for name in found.by_picture:
-            places = [folder / name for folder in folders if (folder / name).is_file()]
-            if not places or ".." in Path(name).parts or Path(name).is_absolute():
+            found_at = [folder / name for folder in folders if (folder / name).is_file()]
+            if not found_at or ".." in Path(name).parts or Path(name).is_absolute():
                 raise DataError(f"{self.label}: {chosen[0].name} names the picture {name}, which is not in the folder")
-            paths[name] = places[0]
+            paths[name] = found_at[0]
         return Labels(found.by_picture, found.classes, paths)
 
 
@@ -148,7 +148,7 @@ def _fitted(image: Any, size: tuple[int, int]) -> NDArray[Any]:
     import numpy as np
     from PIL import Image
 
-    width, height = _inner_size(*image.size, size)
+    width, height = _inner_size(image.width, image.height, size)
     scale = image.width / width, image.height / height
     inner = image.transform(
         (width, height), Image.Transform.AFFINE, (scale[0], 0, 0, 0, scale[1], 0), Image.Resampling.BILINEAR
@@ -158,6 +158,6 @@ def _fitted(image: Any, size: tuple[int, int]) -> NDArray[Any]:
     return pixels
 
 
-def open_data(argument: str, description: WorkloadDescription) -> Samples:
+def open_data(argument: str, description: WorkloadDescription) -> DataAdapter:
     """Return the pictures of `coco:DIR`."""
     return BoxedPictures(argument, description)

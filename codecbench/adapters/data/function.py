@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from codecbench.adapters.contracts import Network, Samples
+from codecbench.adapters.contracts import DataAdapter, ModelAdapter
 from codecbench.adapters.description import WorkloadDescription
 from codecbench.adapters.functions import call, load_function
 from codecbench.adapters.pictures import picture_spec
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class FunctionSamples(Samples):
+class FunctionSamples(DataAdapter):
     """The triples (name, input, target) that a function without arguments yields; they are all kept in memory.
 
     An input is a picture k/255 at the model's size, or what `--shape` says. A target may be a class's name.
@@ -32,11 +32,11 @@ class FunctionSamples(Samples):
         """Return the names, as texts."""
         return list(self._samples)
 
-    def input_spec(self, network: Network) -> TensorSpec:
+    def input_spec(self, network: ModelAdapter) -> TensorSpec:
         """Return the spec of `--shape`, else that of the model's pictures."""
         return self.description.spec or picture_spec(network, self.label)
 
-    def input(self, name: str, network: Network) -> NDArray[Any]:
+    def input(self, name: str, network: ModelAdapter) -> NDArray[Any]:
         """Return an input."""
         import numpy as np
 
@@ -65,6 +65,6 @@ class FunctionSamples(Samples):
         return found
 
 
-def open_data(argument: str, description: WorkloadDescription) -> Samples:
+def open_data(argument: str, description: WorkloadDescription) -> DataAdapter:
     """Return the samples of `module:function`."""
     return FunctionSamples(argument, description)

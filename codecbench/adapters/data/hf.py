@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codecbench.adapters.contracts import Network, Samples, imported
+from codecbench.adapters.contracts import DataAdapter, ModelAdapter, imported
 from codecbench.adapters.description import WorkloadDescription
 from codecbench.adapters.pictures import form_of, picture_spec, prepared
 from codecbench.codec import TensorSpec
@@ -23,18 +23,18 @@ PICTURES, LABELS = ("image", "img", "picture"), ("label", "labels", "fine_label"
 SPLITS = ("test", "validation", "train")
 
 
-class HubPictures(Samples):
+class HubPictures(DataAdapter):
     """The pictures of a data set's split, by default its test split, named by their numbers."""
 
     def names(self) -> Sequence[str]:
         """Return the numbers of the rows."""
         return [str(row) for row in range(len(self._rows))]
 
-    def input_spec(self, network: Network) -> TensorSpec:
+    def input_spec(self, network: ModelAdapter) -> TensorSpec:
         """Return the spec of the network's pictures."""
         return picture_spec(network, self.label)
 
-    def input(self, name: str, network: Network) -> NDArray[Any]:
+    def input(self, name: str, network: ModelAdapter) -> NDArray[Any]:
         """Return a picture, resized and cropped as the network takes it."""
         try:
             image = self._rows[int(name)][self._column(PICTURES)].convert("RGB")
@@ -88,6 +88,6 @@ class HubPictures(Samples):
         return found[split]
 
 
-def open_data(argument: str, description: WorkloadDescription) -> Samples:
+def open_data(argument: str, description: WorkloadDescription) -> DataAdapter:
     """Return the pictures of `hf:NAME-OR-FOLDER[:SPLIT]`."""
     return HubPictures(argument, description)

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codecbench.adapters.contracts import Network, Samples
+from codecbench.adapters.contracts import DataAdapter, ModelAdapter
 from codecbench.adapters.description import WorkloadDescription
 from codecbench.adapters.pictures import ENDINGS, check_header, fitted, form_of, open_picture, picture_spec, prepared
 from codecbench.codec import TensorSpec
@@ -24,18 +24,18 @@ CHECKED_HEADERS = 5_000
 """The pictures whose headers are read before anything runs, at most."""
 
 
-class ImageFolder(Samples):
+class ImageFolder(DataAdapter):
     """The pictures below a folder, named by their path in it. The first folder of the path is the class."""
 
     def names(self) -> Sequence[str]:
         """Return the paths of all pictures in the folder, sorted; names that begin with a dot are passed over."""
         return self._names
 
-    def input_spec(self, network: Network) -> TensorSpec:
+    def input_spec(self, network: ModelAdapter) -> TensorSpec:
         """Return the spec of the network's pictures."""
         return picture_spec(network, self.label)
 
-    def input(self, name: str, network: Network) -> NDArray[Any]:
+    def input(self, name: str, network: ModelAdapter) -> NDArray[Any]:
         """Return a picture, resized and cropped as the network takes it."""
         return prepared(open_picture(Path(self.argument) / name, f"{self.label}: {name}"), form_of(network, self.label))
 
@@ -49,7 +49,7 @@ class ImageFolder(Samples):
             )
         return folder
 
-    def mask(self, name: str, network: Network) -> NDArray[Any]:
+    def mask(self, name: str, network: ModelAdapter) -> NDArray[Any]:
         """Return the mask of `images/NAME`, which is `masks/NAME.png`, resized and cropped as the picture is."""
         import numpy as np
         from PIL import Image
@@ -83,6 +83,6 @@ class ImageFolder(Samples):
         return found
 
 
-def open_data(argument: str, description: WorkloadDescription) -> Samples:
+def open_data(argument: str, description: WorkloadDescription) -> DataAdapter:
     """Return the pictures of `imagefolder:DIR`."""
     return ImageFolder(argument, description)

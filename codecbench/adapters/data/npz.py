@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from codecbench.adapters.contracts import Network, Samples, file_name
+from codecbench.adapters.contracts import DataAdapter, ModelAdapter, file_name
 from codecbench.adapters.description import WorkloadDescription
 from codecbench.codec import DTYPE_BYTES, TensorSpec
 from codecbench.errors import DataError
@@ -20,25 +20,25 @@ EXAMPLE = "npz:FILE.npz"
 INPUTS, TARGETS = ("x", "inputs"), ("y", "targets")
 
 
-class ArrayFile(Samples):
+class ArrayFile(DataAdapter):
     """The rows of two arrays. Pictures as uint8, (n, height, width, 3) or (n, 3, height, width), become k/255."""
 
     def names(self) -> Sequence[str]:
         """Return the numbers of the rows."""
         return [str(row) for row in range(self._header[0][0])]
 
-    def input_spec(self, network: Network) -> TensorSpec:
+    def input_spec(self, network: ModelAdapter) -> TensorSpec:
         """Return the spec of a row, from the header of the array alone."""
         (_, *shape), dtype = self._header
         if dtype == "uint8":
             return TensorSpec((3, *_sides(shape, self.label)), image=True)
         spec = TensorSpec(tuple(shape), "float32" if dtype == "float64" else dtype)
-        asked = self.description.spec
-        if asked is not None and asked.shape != spec.shape:
-            raise DataError(f"{self.label}: its inputs have the shape {spec.shape}, and --shape says {asked.shape}")
+        stated = self.description.spec
+        if stated is not None and stated.shape != spec.shape:
+            raise DataError(f"{self.label}: its inputs have the shape {spec.shape}, and --shape says {stated.shape}")
         return spec
 
-    def input(self, name: str, network: Network) -> NDArray[Any]:
+    def input(self, name: str, network: ModelAdapter) -> NDArray[Any]:
         """Return a row as the spec says."""
         import numpy as np
 
@@ -114,6 +114,6 @@ def _sides(shape: Sequence[int], label: str) -> tuple[int, int]:
     raise DataError(f"{label} has inputs of uint8 of the shape {tuple(shape)}; pictures have three channels")
 
 
-def open_data(argument: str, description: WorkloadDescription) -> Samples:
+def open_data(argument: str, description: WorkloadDescription) -> DataAdapter:
     """Return the rows of `npz:FILE`."""
     return ArrayFile(argument, description)

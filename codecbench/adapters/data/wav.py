@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codecbench.adapters.contracts import Network, Samples
+from codecbench.adapters.contracts import DataAdapter, ModelAdapter
 from codecbench.adapters.description import WorkloadDescription
 from codecbench.codec import TensorSpec
 from codecbench.errors import DataError
@@ -24,7 +24,7 @@ LONGEST_S = 16
 TABLES = ("transcripts.csv", "transcripts.tsv", "metadata.csv", "metadata.tsv")
 
 
-class Recordings(Samples):
+class Recordings(DataAdapter):
     """The .wav files below a folder, PCM of 16 bits, mixed to mono and resampled to the model's rate.
 
     The transcript of a/b.wav stands in a/b.txt, or in a table of the folder with the columns file and text.
@@ -34,11 +34,11 @@ class Recordings(Samples):
         """Return the paths of all recordings in the folder, sorted."""
         return self._names
 
-    def input_spec(self, network: Network) -> TensorSpec:
+    def input_spec(self, network: ModelAdapter) -> TensorSpec:
         """Return the spec of a waveform of varying length, the longest by `--shape`, else 16 s."""
         return self.description.spec or TensorSpec((None,), max_length=LONGEST_S * self._rate_hz(network))
 
-    def input(self, name: str, network: Network) -> NDArray[Any]:
+    def input(self, name: str, network: ModelAdapter) -> NDArray[Any]:
         """Return a waveform, float32 from -1 to 1."""
         import numpy as np
 
@@ -66,7 +66,7 @@ class Recordings(Samples):
             f"folder (columns file and text), or write it to {Path(name).with_suffix('.txt')}"
         )
 
-    def _rate_hz(self, network: Network) -> int:
+    def _rate_hz(self, network: ModelAdapter) -> int:
         if network.sounds is None:
             raise DataError(f"{self.label} has sound, and the model {network.description.portable().model} takes none")
         return network.sounds.rate_hz
@@ -97,8 +97,8 @@ class Recordings(Samples):
 
     @cached_property
     def _table(self) -> Path | None:
-        places = (Path(self.argument) / name for name in TABLES)
-        return next((place for place in places if place.is_file()), None)
+        paths = (Path(self.argument) / name for name in TABLES)
+        return next((path for path in paths if path.is_file()), None)
 
     @cached_property
     def _transcripts(self) -> dict[str, str]:
@@ -120,19 +120,19 @@ class Recordings(Samples):
         return found
 
 
-def resampled(samples: NDArray[Any], rate_hz: int, asked_hz: int) -> NDArray[Any]:
+def resampled(samples: NDArray[Any], rate_hz: int, target_hz: int) -> NDArray[Any]:
     """Return a waveform at another rate, by polyphase filtering."""
-    if rate_hz == asked_hz:
+    if rate_hz == target_hz:
         return samples
     from math import gcd
 
     from scipy.signal import resample_poly
 
-    divisor = gcd(rate_hz, asked_hz)
-    found: NDArray[Any] = resample_poly(samples, asked_hz // divisor, rate_hz // divisor)
+    divisor = gcd(rate_hz, target_hz)
+    found: NDArray[Any] = resample_poly(samples, target_hz // divisor, rate_hz // divisor)
     return found
 
 
-def open_data(argument: str, description: WorkloadDescription) -> Samples:
+def open_data(argument: str, description: WorkloadDescription) -> DataAdapter:
     """Return the recordings of `wav:DIR`."""
     return Recordings(argument, description)

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from codecbench.adapters.contracts import Network, file_name
+from codecbench.adapters.contracts import ModelAdapter, file_name
 from codecbench.adapters.description import RANDOM, WorkloadDescription
 from codecbench.adapters.functions import call, load_function
 from codecbench.adapters.kinds import portable
 from codecbench.errors import DataError
 
 
-class FunctionNetwork(Network):
+class FunctionNetwork(ModelAdapter):
     """The network that a function without arguments returns. It normalises its pictures itself."""
 
     @cached_property
@@ -40,6 +40,6 @@ class FunctionNetwork(Network):
         return model
 
 
-def open_model(argument: str, description: WorkloadDescription) -> Network:
+def open_model(argument: str, description: WorkloadDescription) -> ModelAdapter:
     """Return the network of `module:function`."""
     return FunctionNetwork(argument, description)

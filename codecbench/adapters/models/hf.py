@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from codecbench.adapters.contracts import Network, Pictures, Resampling, Sounds, file_name, imported
+from codecbench.adapters.contracts import ModelAdapter, Pictures, Resampling, Sounds, file_name, imported
 from codecbench.adapters.description import RANDOM, WorkloadDescription
 from codecbench.errors import DataError
 
@@ -25,7 +25,7 @@ RESAMPLINGS: tuple[Resampling, ...] = ("nearest", "lanczos", "bilinear", "bicubi
 """The filters by their numbers in configuration files."""
 
 
-class HubNetwork(Network):
+class HubNetwork(ModelAdapter):
     """A pretrained model with a head for the task. Its configuration says how it takes its inputs."""
 
     @property
@@ -100,9 +100,10 @@ class HubNetwork(Network):
         return _boxes_or_logits
 
     def _pretrained(self) -> Any:
+        kind, config = self._kind, self._config
         try:
-            model, report = self._kind.from_pretrained(
-                self.argument, config=self._config, use_safetensors=True, trust_remote_code=False,
+            model, report = kind.from_pretrained(
+                self.argument, config=config, use_safetensors=True, trust_remote_code=False,
                 output_loading_info=True,
             )  # fmt: skip
         except Exception as error:
@@ -113,9 +114,7 @@ class HubNetwork(Network):
             ) from error
         wrong = sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])])
         if wrong:
-            raise DataError(
-                f"{self.label}: its weights lack {wrong[0]!r} of {self._kind.__name__}, which would be random"
-            )
+            raise DataError(f"{self.label}: its weights lack {wrong[0]!r} of {kind.__name__}, which would be random")
         return model
 
     @cached_property
@@ -213,6 +212,6 @@ def _logits_at_input_size(found: Any, x: Any) -> Any:
     return interpolate(found.logits, size=x.shape[-2:], mode="bilinear", align_corners=False)
 
 
-def open_model(argument: str, description: WorkloadDescription) -> Network:
+def open_model(argument: str, description: WorkloadDescription) -> ModelAdapter:
     """Return the network of `hf:NAME-OR-FOLDER`."""
     return HubNetwork(argument, description)

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from codecbench.adapters.contracts import Network, Pictures
+from codecbench.adapters.contracts import ModelAdapter, Pictures
 from codecbench.adapters.description import WorkloadDescription
 from codecbench.errors import UsageError
 from codecbench.names import suggestion
@@ -26,7 +26,7 @@ FORMS: Mapping[str, Mapping[str, Any]] = {
 """The forms of pictures that a file may take: RGB from 0 to 1 as the contract has it, and others made in the head."""
 
 
-class OnnxNetwork(Network):
+class OnnxNetwork(ModelAdapter):
     """The model of a file. Its input and outputs say the size of its pictures and what it gives."""
 
     def __init__(self, argument: str, description: WorkloadDescription) -> None:
@@ -68,6 +68,6 @@ def _axes(value: Any) -> tuple[int, ...]:
     return tuple(int(axis.dim_value) for axis in value.type.tensor_type.shape.dim)
 
 
-def open_model(argument: str, description: WorkloadDescription) -> Network:
+def open_model(argument: str, description: WorkloadDescription) -> ModelAdapter:
     """Return the network of `onnx:FILE`."""
     return OnnxNetwork(argument, description)

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from codecbench.adapters.contracts import Network, Pictures, file_name, imported, resampling_of
+from codecbench.adapters.contracts import ModelAdapter, Pictures, file_name, imported, resampling_of
 from codecbench.adapters.description import RANDOM, WorkloadDescription
 from codecbench.errors import DataError, UsageError
 from codecbench.names import suggestion
@@ -16,7 +16,7 @@ from codecbench.names import suggestion
 EXAMPLE = "timm:mobilenetv3_large_100"
 
 
-class TimmNetwork(Network):
+class TimmNetwork(ModelAdapter):
     """A model by its name. Its pretrained weights are loaded unless others are named."""
 
     @property
@@ -56,10 +56,10 @@ class TimmNetwork(Network):
         """Return the model with normalisation inside."""
         from codecbench.adapters.wrappers import as_contract, load_strictly, seeded
 
-        weights = self.description.weights
+        weights, library, name = self.description.weights, self._library, self._name
         try:
             with seeded():
-                model = self._library.create_model(self._name, pretrained=weights is None, scriptable=False)
+                model = library.create_model(name, pretrained=weights is None, scriptable=False)
         except Exception as error:
             reason = " ".join(str(error).split())[:160]
             raise DataError(f"{self.label} cannot be made with its weights ({reason})") from error
@@ -92,6 +92,6 @@ class TimmNetwork(Network):
         return imported("timm", self.label)
 
 
-def open_model(argument: str, description: WorkloadDescription) -> Network:
+def open_model(argument: str, description: WorkloadDescription) -> ModelAdapter:
     """Return the network of `timm:NAME`."""
     return TimmNetwork(argument, description)

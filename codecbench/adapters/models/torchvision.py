@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from codecbench.adapters.contracts import Network, Pictures, file_name, imported, resampling_of
+from codecbench.adapters.contracts import ModelAdapter, Pictures, file_name, imported, resampling_of
 from codecbench.adapters.description import RANDOM, WorkloadDescription
 from codecbench.errors import DataError, UsageError
 from codecbench.names import suggestion
@@ -16,7 +16,7 @@ from codecbench.names import suggestion
 EXAMPLE = "torchvision:resnet18"
 
 
-class TorchvisionNetwork(Network):
+class TorchvisionNetwork(ModelAdapter):
     """A model by its name, and its weights by theirs; without a name of weights, the default ones."""
 
     @property
@@ -35,10 +35,10 @@ class TorchvisionNetwork(Network):
         stated = str(getattr(getattr(transforms, "interpolation", None), "value", "bilinear"))
         resampling = resampling_of(stated)
         height, width = (crop[0], crop[-1])
-        whole_side = None if not resize else resize[0] if len(resize) == 1 else (resize[0], resize[1])
+        resize_to = None if not resize else resize[0] if len(resize) == 1 else (resize[0], resize[1])
         return Pictures(
             (height, width),
-            whole_side,
+            resize_to,
             resampling,
             tuple(map(float, transforms.mean)),
             tuple(map(float, transforms.std)),
@@ -54,10 +54,10 @@ class TorchvisionNetwork(Network):
         """Return the model with normalisation inside. Files of weights are read without running code of theirs."""
         from codecbench.adapters.wrappers import as_contract, load_strictly, seeded
 
-        weights, options = self.description.weights, self._weights_options
+        (name, _), weights, options = self._names, self.description.weights, self._weights_options
         try:
             with seeded():
-                model = self._library.get_model(self._names[0], weights=None, **options)
+                model = self._library.get_model(name, weights=None, **options)
             if weights is None:
                 model.load_state_dict(self._weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
         except Exception as error:
@@ -79,17 +79,17 @@ class TorchvisionNetwork(Network):
     @cached_property
     def _weights(self) -> Any:
         """The entry of the weights, which states the preprocessing whether or not these weights are loaded."""
-        name, wanted_name = self._names
+        name, stated_name = self._names
         entries = self._library.get_model_weights(name)
-        if not wanted_name:
+        if not stated_name:
             return entries.DEFAULT
-        if wanted_name not in entries.__members__:
-            near = suggestion(wanted_name, entries.__members__)
+        if stated_name not in entries.__members__:
+            near = suggestion(stated_name, entries.__members__)
             raise UsageError(
-                f"{self.label}: {name} has no weights {wanted_name!r}{near or '; it has '}"
+                f"{self.label}: {name} has no weights {stated_name!r}{near or '; it has '}"
                 f"{'' if near else ', '.join(entries.__members__)}"
             )
-        return entries[wanted_name]
+        return entries[stated_name]
 
     @cached_property
     def _weights_options(self) -> dict[str, Any]:
@@ -109,6 +109,6 @@ def _main_output(found: Any, _x: Any) -> Any:
     return found["out"] if isinstance(found, dict) and "out" in found else found
 
 
-def open_model(argument: str, description: WorkloadDescription) -> Network:
+def open_model(argument: str, description: WorkloadDescription) -> ModelAdapter:
     """Return the network of `torchvision:NAME[@WEIGHTS]`."""
     return TorchvisionNetwork(argument, description)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from codecbench.adapters.contracts import Network, Task
+from codecbench.adapters.contracts import ModelAdapter, TaskAdapter
 from codecbench.adapters.description import WorkloadDescription
 from codecbench.errors import DataError, UsageError
 from codecbench.workload import RatioMetric
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DENSE = "dense"
 
 
-class Agreement(Task):
+class Agreement(TaskAdapter):
     """The share of samples, or with `agreement:dense` of places, whose class is that of the uncut model.
 
     The second metric is the Kullback-Leibler divergence from the uncut model's class probabilities, in nats.
@@ -36,7 +36,9 @@ class Agreement(Task):
             RatioMetric("divergence", "nat", higher_is_better=False, decimals=4),
         )
 
-    def score(self, output: tuple[NDArray[Any], ...], target: Any, network: Network) -> dict[str, tuple[float, float]]:
+    def score(
+        self, output: tuple[NDArray[Any], ...], target: Any, network: ModelAdapter
+    ) -> dict[str, tuple[float, float]]:
         """Return agreement and divergence from the first output, the logits of one sample."""
         import numpy as np
 
@@ -70,6 +72,6 @@ def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
-def open_task(argument: str, description: WorkloadDescription) -> Task:
+def open_task(argument: str, description: WorkloadDescription) -> TaskAdapter:
     """Return the task."""
     return Agreement(argument, description)

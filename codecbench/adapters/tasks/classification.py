@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from codecbench.adapters.classes import class_numbers
-from codecbench.adapters.contracts import Network, Samples, Task
+from codecbench.adapters.contracts import DataAdapter, ModelAdapter, TaskAdapter
 from codecbench.adapters.description import WorkloadDescription
 from codecbench.errors import DataError, UsageError
 from codecbench.workload import RatioMetric
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 TOP = 5
 
 
-class Classification(Task):
+class Classification(TaskAdapter):
     """Top-1 and top-5 of the first output, the logits of a sample. Targets are numbers of classes."""
 
     metrics = (
@@ -31,18 +31,20 @@ class Classification(Task):
             raise UsageError(f"--task classification:{argument}: classification takes nothing behind it")
         self._numbers: dict[str, int] | None = None
 
-    def check(self, network: Network, samples: Samples) -> None:
+    def check(self, network: ModelAdapter, samples: DataAdapter) -> None:
         """Match the names of classes to the model's outputs. Raises DataError for one that the model does not know."""
         names = samples.class_names()
         self._numbers = None if names is None else class_numbers(names, network, samples.label)
+        for name in samples.names() if names is None else ():
+            self.target(name, network, samples)
 
-    def target(self, name: str, network: Network, samples: Samples) -> int:
+    def target(self, name: str, network: ModelAdapter, samples: DataAdapter) -> int:
         """Return the number of a sample's class."""
         found = samples.target(name)
         if isinstance(found, str):
             if self._numbers is None:
-                self.check(network, samples)
-            number = (self._numbers or {})[found]
+                self._numbers = class_numbers(samples.class_names() or [found], network, samples.label)
+            number = self._numbers[found]
         else:
             number = int(found)
         count = len(network.classes) if network.classes is not None else None
@@ -52,7 +54,9 @@ class Classification(Task):
             )
         return number
 
-    def score(self, output: tuple[NDArray[Any], ...], target: Any, network: Network) -> dict[str, tuple[float, float]]:
+    def score(
+        self, output: tuple[NDArray[Any], ...], target: Any, network: ModelAdapter
+    ) -> dict[str, tuple[float, float]]:
         """Return whether the class is right, and whether it is among the five likeliest."""
         logits = output[0]
         if logits.ndim != 1:
@@ -66,6 +70,6 @@ class Classification(Task):
         return {"top-1": (float(before == 0), 1.0), "top-5": (float(before < TOP), 1.0)}
 
 
-def open_task(argument: str, description: WorkloadDescription) -> Task:
+def open_task(argument: str, description: WorkloadDescription) -> TaskAdapter:
     """Return the task."""
     return Classification(argument, description)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from codecbench.adapters.contracts import Network, Samples, Task, imported
+from codecbench.adapters.contracts import DataAdapter, ModelAdapter, TaskAdapter, imported
 from codecbench.adapters.description import WorkloadDescription
 from codecbench.errors import DataError, UsageError
 from codecbench.workload import RatioMetric
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Transcription(Task):
+class Transcription(TaskAdapter):
     """WER, which decides, and CER. Capitals and repeated spaces make no difference."""
 
     metrics = (
@@ -28,20 +28,22 @@ class Transcription(Task):
         if argument:
             raise UsageError(f"--task ctc:{argument}: ctc takes nothing behind it")
 
-    def check(self, network: Network, samples: Samples) -> None:
+    def check(self, network: ModelAdapter, samples: DataAdapter) -> None:
         """Raise DataError for a recording without a transcript, and for a model without a vocabulary."""
         _vocabulary(network)
         for name in samples.names():
             self.target(name, network, samples)
 
-    def target(self, name: str, network: Network, samples: Samples) -> str:
+    def target(self, name: str, network: ModelAdapter, samples: DataAdapter) -> str:
         """Return the transcript, normalised. Raises DataError for one that is no text."""
         found = samples.target(name)
         if not isinstance(found, str) or not normalised(found):
             raise DataError(f"{samples.label}: the transcript of {name} is {'empty' if found == '' else 'no text'}")
         return normalised(found)
 
-    def score(self, output: tuple[NDArray[Any], ...], target: Any, network: Network) -> dict[str, tuple[float, float]]:
+    def score(
+        self, output: tuple[NDArray[Any], ...], target: Any, network: ModelAdapter
+    ) -> dict[str, tuple[float, float]]:
         """Return edits over words, and edits over characters."""
         jiwer = imported("jiwer", "--task ctc")
         spoken = greedy_text(output[0], _vocabulary(network))
@@ -65,13 +67,13 @@ def normalised(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _vocabulary(network: Network) -> Sequence[str]:
+def _vocabulary(network: ModelAdapter) -> Sequence[str]:
     found = network.vocabulary
     if found is None:
         raise DataError(f"--task ctc: the model {network.description.portable().model} has no vocabulary (vocab.json)")
     return found
 
 
-def open_task(argument: str, description: WorkloadDescription) -> Task:
+def open_task(argument: str, description: WorkloadDescription) -> TaskAdapter:
     """Return the task."""
     return Transcription(argument, description)

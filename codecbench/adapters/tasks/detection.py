@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from codecbench.adapters.boxes.average_precision import AveragePrecision
 from codecbench.adapters.boxes.decoding import FEWEST_COLUMNS, decode_grids, decode_queries, grid_rows
 from codecbench.adapters.boxes.matching import Detections, Objects, matched
-from codecbench.adapters.contracts import Network, Samples, Task
+from codecbench.adapters.contracts import DataAdapter, ModelAdapter, TaskAdapter
 from codecbench.adapters.description import WorkloadDescription
 from codecbench.adapters.pictures import form_of
 from codecbench.errors import DataError, UsageError
@@ -21,7 +21,7 @@ OUTCOME = "boxes"
 USES = ("boxes",)
 
 
-class Detection(Task):
+class Detection(TaskAdapter):
     """AP and AP50 of the boxes that are decoded from a detector's outputs.
 
     Behind the colon stands the kind of outputs: `yolox` for grids of strides 8, 16 and 32, `detr` for logits and boxes
@@ -40,7 +40,7 @@ class Detection(Task):
             near = suggestion(argument, DECODERS) or f"; there are: {', '.join(DECODERS)}"
             raise UsageError(f"--task detection:{argument}: no kind of outputs {argument!r}{near}")
 
-    def check(self, network: Network, samples: Samples) -> None:
+    def check(self, network: ModelAdapter, samples: DataAdapter) -> None:
         """Raise DataError for an object whose class the model does not know, where the file says how many it knows."""
         shapes: Any = getattr(network, "output_shapes", ())
         check: Any = getattr(samples, "check_classes", None)
@@ -48,13 +48,13 @@ class Detection(Task):
             count = shapes[0][-1] - FEWEST_COLUMNS + 1
             check(count, f"the model knows {count} classes")
 
-    def target(self, name: str, network: Network, samples: Samples) -> Any:
+    def target(self, name: str, network: ModelAdapter, samples: DataAdapter) -> Any:
         """Return the objects of a sample as arrays: boxes in pixels of the input, classes, and which are crowds."""
         placed: Any = getattr(samples, "objects", None)
         found = placed(name, network) if placed is not None else _objects(samples.target(name), samples.label, name)
         return found.boxes, found.classes, found.crowd
 
-    def score(self, output: tuple[NDArray[Any], ...], target: Any, network: Network) -> dict[str, Any]:
+    def score(self, output: tuple[NDArray[Any], ...], target: Any, network: ModelAdapter) -> dict[str, Any]:
         """Return the matched boxes of one sample, which both metrics share."""
         found = self._decoded(output, form_of(network, "--task detection").size)
         return {OUTCOME: matched(found, Objects(*target))}
@@ -88,6 +88,6 @@ def _objects(target: Any, label: str, name: str) -> Objects:
     return Objects(boxes, classes, np.zeros(len(boxes), np.bool_))
 
 
-def open_task(argument: str, description: WorkloadDescription) -> Task:
+def open_task(argument: str, description: WorkloadDescription) -> TaskAdapter:
     """Return the task."""
     return Detection(argument, description)

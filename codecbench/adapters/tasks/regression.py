@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from codecbench.adapters.contracts import Network, Samples, Task
+from codecbench.adapters.contracts import DataAdapter, ModelAdapter, TaskAdapter
 from codecbench.adapters.description import WorkloadDescription
 from codecbench.errors import DataError, UsageError
 from codecbench.workload import RatioMetric, SetMetric
@@ -30,7 +30,7 @@ class RootMeanSquare(SetMetric):
         return found
 
 
-class Regression(Task):
+class Regression(TaskAdapter):
     """MAE, which decides, and RMSE over all values of the output. A target is a number or an array of its shape."""
 
     metrics = (
@@ -44,7 +44,7 @@ class Regression(Task):
         if argument:
             raise UsageError(f"--task regression:{argument}: regression takes nothing behind it")
 
-    def target(self, name: str, network: Network, samples: Samples) -> Any:
+    def target(self, name: str, network: ModelAdapter, samples: DataAdapter) -> Any:
         """Return the target as float64 values. Raises DataError for one that is no finite number."""
         import numpy as np
 
@@ -59,7 +59,7 @@ class Regression(Task):
             raise DataError(f"{samples.label}: {name} has a target that is not finite")
         return values
 
-    def score(self, output: tuple[NDArray[Any], ...], target: Any, network: Network) -> dict[str, Any]:
+    def score(self, output: tuple[NDArray[Any], ...], target: Any, network: ModelAdapter) -> dict[str, Any]:
         """Return the sums of absolute and of squared errors, each with the number of values."""
         import numpy as np
 
@@ -73,6 +73,6 @@ class Regression(Task):
         }  # fmt: skip
 
 
-def open_task(argument: str, description: WorkloadDescription) -> Task:
+def open_task(argument: str, description: WorkloadDescription) -> TaskAdapter:
     """Return the task."""
     return Regression(argument, description)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from codecbench.adapters.contracts import Network, Samples, Task
+from codecbench.adapters.contracts import DataAdapter, ModelAdapter, TaskAdapter
 from codecbench.adapters.description import WorkloadDescription
 from codecbench.errors import DataError, UsageError
 from codecbench.workload import RatioMetric, SetMetric
@@ -38,7 +38,7 @@ class MeanIoU(SetMetric):
         return found
 
 
-class Segmentation(Task):
+class Segmentation(TaskAdapter):
     """mIoU, which decides, and pixel accuracy of logits (classes, height, width) against a mask of the same size."""
 
     metrics = (
@@ -52,7 +52,7 @@ class Segmentation(Task):
         if argument:
             raise UsageError(f"--task segmentation:{argument}: segmentation takes nothing behind it")
 
-    def target(self, name: str, network: Network, samples: Samples) -> Any:
+    def target(self, name: str, network: ModelAdapter, samples: DataAdapter) -> Any:
         """Return the mask of a sample, uint8 or wider, of the input's size."""
         import numpy as np
 
@@ -63,7 +63,7 @@ class Segmentation(Task):
             )
         return found
 
-    def score(self, output: tuple[NDArray[Any], ...], target: Any, network: Network) -> dict[str, Any]:
+    def score(self, output: tuple[NDArray[Any], ...], target: Any, network: ModelAdapter) -> dict[str, Any]:
         """Return intersections and unions of all classes, and the right pixels of all that count."""
         import numpy as np
 
@@ -83,6 +83,6 @@ class Segmentation(Task):
         return {"mIoU": (right, unions), "pixel accuracy": (float(right.sum()), float(len(labels)))}
 
 
-def open_task(argument: str, description: WorkloadDescription) -> Task:
+def open_task(argument: str, description: WorkloadDescription) -> TaskAdapter:
     """Return the task."""
     return Segmentation(argument, description)

@@ -136,7 +136,8 @@ def _fold_operators(module: fx.GraphModule) -> None:
             continue
         if before.target not in convolutions or len(before.users) != 1:
             continue
-        sources = [*before.args[1:3], *node.args[1:5]]
+        bias_or_none = before.args[2] if len(before.args) > 2 else None
+        sources = [before.args[1], bias_or_none, *node.args[1:5]]
         if not all(source is None or (isinstance(source, fx.Node) and source.op == "get_attr") for source in sources):
             continue
         values: list[Any] = [

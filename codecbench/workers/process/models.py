@@ -90,10 +90,22 @@ class ModelHost:
             inputs = self.workload.inputs(subset, positions)
             targets = self.targets(subset, positions, inputs)
             if subset != "fit":
-                outcomes = self.score(self.run(self.full_model, inputs), targets)
+                outputs = self.run(self.full_model, inputs)
+                self._check_numbers(subset, outputs)
+                outcomes = self.score(outputs, targets)
                 for metric in self.workload.workload.metrics:
                     if isinstance(metric, SetMetric) and outcomes:
                         self.metric_values(metric.name, outcomes, resamples=2)
+
+    def _check_numbers(self, subset: Subset, outputs: Sequence[tuple[NDArray[Any], ...]]) -> None:
+        """Raise DataError for NaN among the full model's outputs: nothing could be measured by them."""
+        for position, output in enumerate(outputs):
+            wrong = [number for number, leaf in enumerate(output) if leaf.dtype.kind == "f" and np.isnan(leaf).any()]
+            if wrong:
+                self.workload.refuse(
+                    "build_model", f"output {wrong[0]} of the model has NaN for {subset!r} at position {position}; "
+                    "mend the model, its weights or the input",
+                )  # fmt: skip
 
     def targets(
         self, subset: Subset, positions: Sequence[int], inputs: Sequence[NDArray[Any]],

@@ -70,6 +70,18 @@ def test_a_copy_of_an_exported_tail_is_that_of_the_traced_one(split: str) -> Non
     assert torch.equal(read(xs)[1], output)
 
 
+def test_a_convolution_without_bias_and_options_is_folded_too() -> None:
+    layers = nn.Sequential(
+        nn.Conv2d(4, 6, 1, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(216, 3)
+    )
+    probes = [torch.rand(count, 4, 6, 6) for count in (2, 3)]
+    tail = SplitModel(Untraceable(layers), probes, TensorSpec((4, 6, 6))).split("input")[1]
+    made = TailCopy.of(tail, probes[0])
+    assert made is not None
+    assert torch.allclose(made(probes[1])[1], tail(probes[1])[0], atol=1e-5)
+    assert [step["op"] for step in made.steps if step["op"] != "constant"] == ["conv", "relu", "flatten", "linear"]
+
+
 class WritesTwice(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x.relu()

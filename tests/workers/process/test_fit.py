@@ -8,14 +8,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from support.onnx_models import residual, written
 from support.paths import LEARNING, LOOKING, TINY
 
 from codecbench import TensorSpec
+from codecbench.checked_workload import CheckedWorkload
 from codecbench.errors import WorkerDied
+from codecbench.registry import load_file
 from codecbench.workers.answers import FitResult
 from codecbench.workers.client import DeviceClient, FitClient
+from codecbench.workers.process.fit import FitProcess
+from codecbench.workers.process.models import ModelHost
+from codecbench.workers.protocol import Reply
 from codecbench.workers.tensor_file import TensorFile
+from codecbench.workload import OnnxModel
 
 IMAGE = TensorSpec((3, 8, 8), image=True)
 COUNT = 40
@@ -97,3 +106,17 @@ def test_a_fit_that_ends_its_process_is_named_with_its_status(device: DeviceClie
         with pytest.raises(WorkerDied, match=r"^the fit process ended with status 1"):
             fit(client, f"{LEARNING}:DiesOnce")
         assert client.closed
+
+
+def test_a_tail_without_gradients_says_so_and_runs_all_the_same(tmp_path: Path) -> None:
+    process = FitProcess(lambda _frame: None)
+    path = written(residual(), tmp_path / "m.onnx")
+    kind = type("Onnx", (load_file(TINY).Tiny,), {"build_model": lambda _: OnnxModel(path), "__module__": __name__})
+    process._models = ModelHost(CheckedWorkload(kind()), "cpu")
+    process.op_split(Reply({"split": "Relu_b"}, []))
+    spec = TensorSpec((8, 8, 8))
+    process._file = TensorFile(tmp_path / "activations", spec, 1)
+    process._samples = [np.zeros((8, 8, 8), np.float32)], [0]
+    data = process._fit_data(Reply({"starts": False, "goes_on": False, "seed": 0, "max_s": 9.0}, []))
+    assert not data.differentiable
+    assert data.tail(torch.zeros(2, 8, 8, 8)).shape == (2, 5)

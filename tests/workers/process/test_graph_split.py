@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.traced import Untraceable
 from torch import Tensor, nn
 
 from codecbench.codec import TensorSpec
@@ -324,8 +325,32 @@ class Program(nn.Module):
 KINDS = ("conv", "relu", "relu_", "add", "cat", "constant", "count", "fold")
 
 
+STEPS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=7)
+
+
+@settings(max_examples=8, deadline=None)
+@given(STEPS)
+def test_every_cut_of_a_random_exported_graph_holds(steps: list[Step]) -> None:
+    torch.manual_seed(0)
+    model = Untraceable(Program(steps))
+    exported = cut_model(model)
+    assert exported.way == "export"
+    for name in exported.cuts:
+        head, tail = exported.split(name)
+        with torch.inference_mode():
+            assert torch.equal(tail(head(images(4)[0]))[0], model(images(4)[0])), name
+
+
+def test_head_and_tail_of_an_exported_model_share_out_its_weights() -> None:
+    model = Untraceable(Branches())
+    head, tail = cut_model(model).split("body.residual")
+    counts = [sum(parameter.numel() for parameter in part.parameters()) for part in (head, tail, model)]
+    assert counts[0] + counts[1] == counts[2]
+    assert min(counts) > 0
+
+
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=7))
+@given(STEPS)
 def test_every_cut_of_a_random_graph_holds(steps: list[Step]) -> None:
     torch.manual_seed(0)
     split = cut_model(Program(steps))

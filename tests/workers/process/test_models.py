@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from support.onnx_models import residual, written
 from support.paths import TINY
 from torch import Tensor, nn
 
@@ -19,6 +21,7 @@ from codecbench.workers.process.device import DeviceProcess
 from codecbench.workers.process.models import ModelHost
 from codecbench.workers.protocol import Reply
 from codecbench.workers.tensor_file import TensorFile
+from codecbench.workload import OnnxModel
 
 Tiny = load_file(TINY).Tiny
 
@@ -69,6 +72,35 @@ def test_an_output_whose_first_axis_is_not_the_batch_is_refused_at_any_batch_siz
 def test_outputs_are_tensors() -> None:
     assert refused(lambda _, y: (logits(None, y), "a")) == "output 1 of the model is str; return tensors only"
     assert refused(lambda _, _y: ()) == "the model gives no output; return at least one tensor"
+
+
+def test_none_and_numbers_among_outputs_are_left_out() -> None:
+    found = host(lambda _, y: {"loss": None, "count": 4, "logits": logits(None, y), "nested": [(y, None)]})
+    (sample,) = found.run(found.full_model, found.workload.inputs("test", [0]))
+    assert [array.shape for array in sample] == [(4,), (4, 8, 8)]
+
+
+def test_a_model_that_takes_batches_of_one_runs_sample_by_sample() -> None:
+    found = host(lambda _, y: y.reshape(1, 4, 64).mean(2))
+    head, tail = found.split("stem")
+    inputs = found.workload.inputs("test", range(5))
+    activations = [values for (values,) in found.run(head, inputs)]
+    for whole, parts in zip(found.run(found.full_model, inputs), found.run(tail, activations), strict=True):
+        assert np.array_equal(whole[0], parts[0])
+
+
+def test_outputs_of_two_bytes_are_scored_as_float32() -> None:
+    class Half(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(3, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.stem(x).mean((2, 3))
+
+    found = host(logits, build_model=lambda _: Half().eval().bfloat16())
+    (sample,) = found.run(found.full_model, found.workload.inputs("test", [0]))
+    assert [array.dtype for array in sample] == [np.float32]
 
 
 @pytest.mark.parametrize(
@@ -160,3 +192,27 @@ def test_targets_that_cannot_be_sent_are_named(tmp_path: Path) -> None:
     request = {"subset": "test", "positions": [0], "tensors": file.to_json(), "first_row": 0}
     with pytest.raises(DataError, match="targets cannot be sent to another process"):
         process.op_head(Reply(request, []))
+
+
+def test_an_onnx_file_stands_in_for_a_module(tmp_path: Path) -> None:
+    path = written(residual(), tmp_path / "m.onnx")
+    found = host(None, build_model=lambda _: OnnxModel(path))
+    assert not found.cut_model.differentiable
+    head, tail = found.split("Relu_b")
+    xs = found.workload.inputs("test", [0, 1, 2])
+    activations = [values for (values,) in found.run(head, xs)]
+    pairs = zip(found.run(tail, activations), found.run(found.full_model, xs), strict=True)
+    assert all(np.array_equal(part[0], full[0]) for part, full in pairs)
+
+
+def test_a_mistake_in_an_onnx_file_is_the_workloads(tmp_path: Path) -> None:
+    path = written(residual(batch=4), tmp_path / "m.onnx")
+    assert refused(None, build_model=lambda _: OnnxModel(path)).startswith("its batch axis is fixed at 4")
+    assert refused(None, build_model=lambda _: 3).endswith("return a torch.nn.Module or an OnnxModel")
+
+
+def test_missing_packages_are_named_with_their_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(residual(), tmp_path / "m.onnx")
+    monkeypatch.setitem(sys.modules, "codecbench.workers.process.onnx_cuts.split", None)
+    assert "needs onnx and onnxruntime" in (text := refused(None, build_model=lambda _: OnnxModel(path)))
+    assert text.endswith("pip install 'codecbench[onnx]'")

@@ -63,6 +63,7 @@ class GraphValues:
             for node in self.data
         }
         ends = {node: self._end(node) for node in self.shapes}
+        writes = any(map(may_write, self.shapes))
         live: set[fx.Node] = set()
         found: set[fx.Node] = set()
         for at, node in enumerate(self.nodes[:-1]):
@@ -75,8 +76,10 @@ class GraphValues:
             if crossing in found:
                 continue
             shapes = self._sources(crossing, ends)
-            # Between the crossing tensor and here, other branches may have ended.
-            if shapes is None or (at > self.position[crossing] and not self._is_complete(Crossing(crossing, shapes))):
+            # Between the crossing tensor and here, other branches may have ended; and what is written to a mask may
+            # come from where the tail cannot reach.
+            doubtful = at > self.position[crossing] or writes
+            if shapes is None or (doubtful and not self._is_complete(Crossing(crossing, shapes))):
                 continue
             found.add(crossing)
             yield Crossing(crossing, shapes)

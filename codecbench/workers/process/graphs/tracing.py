@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import linecache
 import logging
 import operator
@@ -10,7 +11,7 @@ import sysconfig
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -26,8 +27,9 @@ Way: TypeAlias = Literal["fx", "export", "export, sample by sample"]
 ADVICE = "wrap the backbone in a module of its own, and leave post-processing to the metric"
 
 _MAX_REASON_CHARS = 160
+_MAX_CODE_CHARS = 100
 _CHECKS = ("_assert", "_check", "sym_constrain", "_guards_fn")
-_FOREIGN = (str(Path(torch.__file__).parent), str(Path(__file__).parents[3]))
+_FOREIGN = (f"{Path(torch.__file__).parent}/", f"{Path(__file__).parents[3]}/")
 """The folders of torch and of this package: an error in them was caused by the model's code that called them."""
 
 
@@ -134,9 +136,13 @@ def with_cast(module: fx.GraphModule, dtype: torch.dtype | None) -> fx.GraphModu
 def _constants(model: nn.Module) -> dict[str, Any]:
     """Return the defaults of all arguments of a model but the first. Raises PluginError if one has none."""
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    try:
+        signature = inspect.signature(model.forward)
+    except (TypeError, ValueError):  # a compiled method
+        return {}
     parameters = [
         parameter
-        for parameter in inspect.signature(model.forward).parameters.values()
+        for parameter in signature.parameters.values()
         if parameter.kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     ]
     first, others = parameters[:1], parameters[1:]
@@ -180,11 +186,11 @@ def _gives_the_same(module: nn.Module, full: nn.Module, probes: Sequence[Tensor]
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Show neither warnings nor log messages of torch within a with block."""
+    """Show neither warnings nor messages of torch within a with block: it prints whole graphs when it fails."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -288,5 +294,6 @@ def _model_line(error: BaseException) -> str | None:
         if file.startswith(("<", *_FOREIGN)) or (file.startswith(library) and not installed):
             continue
         code = " ".join(linecache.getline(file, line, frame.f_globals).split())
-        return f"`{code}` ({Path(file).name}, line {line})"
+        shown = code if len(code) <= _MAX_CODE_CHARS else f"{code[:_MAX_CODE_CHARS]}..."
+        return f"`{shown}` ({Path(file).name}, line {line})"
     return None

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from codecbench.errors import PluginError, one_line
 from codecbench.system.onnx_files import read_onnx
@@ -39,6 +39,35 @@ class OnnxGraph:
         self.output_names: list[str] = [output.name for output in self.model.graph.output]
         self.prepared_names = {name for node in self.nodes if node.name.startswith(_PREPARED) for name in node.output}
         _check_nodes(self.nodes)
+        if self.input_type == np.float16 or any(t.data_type == TensorProto.FLOAT16 for t in self.constants.values()):
+            self._keep_rounding(self.crossings())
+
+    def _keep_rounding(self, crossings: Sequence[str]) -> None:
+        """Put an identity behind each node that makes one of these values.
+
+        onnxruntime computes float16 in float32 on a CPU and rounds at the ends of the graph only; before an identity it
+        rounds as well, and so the model as one does what head and tail do.
+        """
+        makers = {self.positions[value]: value for value in crossings if value != self.input_name}
+        nodes = []
+        for i, node in enumerate(self.nodes):
+            nodes.append(node)
+            if i in makers:
+                rounded = NodeProto()
+                rounded.CopyFrom(node)
+                del rounded.input[:], rounded.output[:], rounded.attribute[:]
+                exact = f"{makers[i]}_exact"
+                rounded.op_type, rounded.domain = "Identity", ""
+                rounded.input.append(exact)
+                rounded.output.append(makers[i])
+                node.output[list(node.output).index(makers[i])] = exact
+                node.name = f"{node.name}_exact"
+                nodes.append(rounded)
+        del self.model.graph.node[:]
+        self.model.graph.node.extend(nodes)
+        self.nodes = list(self.model.graph.node)
+        for kept in ("dependent", "last_use", "positions"):
+            self.__dict__.pop(kept, None)
 
     @property
     def fixed_batch(self) -> bool:
@@ -88,7 +117,8 @@ class OnnxGraph:
             live = {name for name in live if self.last_use.get(name, -1) > i}
             if len(live) == 1:
                 found.extend(live - {found[-1]})
-        return [name for name in found if name not in self.prepared_names]
+        left_out = self.prepared_names | {node.input[0] for node in self.nodes if node.op_type == "Identity"}
+        return [name for name in found if name == self.input_name or name not in left_out]
 
     def cut_names(self, crossings: Sequence[str]) -> dict[str, str]:
         """Return the name of the cut at each of these values, all different.
@@ -122,7 +152,7 @@ class OnnxGraph:
 
 def _only_input(graph: GraphProto) -> onnx.ValueInfoProto:
     constants = {tensor.name for tensor in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in constants]
+    inputs: list[onnx.ValueInfoProto] = [value for value in graph.input if value.name not in constants]
     if len(inputs) != 1:
         names = ", ".join(value.name for value in inputs) or "none"
         raise PluginError(f"the model takes {len(inputs)} inputs ({names}); a workload's model takes one tensor")
@@ -154,7 +184,8 @@ def _inlined(model: ModelProto) -> ModelProto:
 
 def _inferred(model: ModelProto) -> ModelProto:
     try:
-        return onnx.shape_inference.infer_shapes(model)
+        inferred: ModelProto = onnx.shape_inference.infer_shapes(model)
+        return inferred
     except Exception as error:
         raise PluginError(f"the shapes of the model cannot be inferred: {one_line(error)}") from error
 

@@ -42,7 +42,7 @@ _KIND_OF = {operator: kind for kind, operators in _OPERATORS.items() for operato
 
 
 @dataclass(frozen=True)
-class Size:
+class TensorSize:
     """The shape of a value, and the bytes of one of its elements."""
 
     shape: tuple[int, ...]
@@ -59,20 +59,20 @@ class Size:
         return self.elements * self.element_bytes
 
 
-def sizes(graph: OnnxGraph, sample: Tensor) -> dict[str, Size]:
+def sizes(graph: OnnxGraph, sample: Tensor) -> dict[str, TensorSize]:
     """Return the size of every value that depends on the input, and of every constant, on a batch of one."""
     values = [name for name in graph.positions if name in graph.dependent and name != graph.input_name]
     session = new_session(serialised(graph.with_outputs(values)), torch.get_num_threads(), optimise=False)
     batch = sample.cpu().numpy().astype(input_kind(session))
     arrays = dict(zip(values, session.run(values, {graph.input_name: batch}), strict=True))
-    found = {name: Size(np.shape(array), np.asarray(array).itemsize) for name, array in arrays.items()}
+    found = {name: TensorSize(np.shape(array), np.asarray(array).itemsize) for name, array in arrays.items()}
     for name, tensor in graph.constants.items():
         kind = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
-        found[name] = Size(tuple(tensor.dims), kind.itemsize)
+        found[name] = TensorSize(tuple(tensor.dims), kind.itemsize)
     for node in graph.nodes:
         if node.op_type == "Constant" and node.attribute[0].HasField("t"):
-            found[node.output[0]] = Size(tuple(node.attribute[0].t.dims), 4)
-    return {graph.input_name: Size(tuple(batch.shape), batch.itemsize), **found}
+            found[node.output[0]] = TensorSize(tuple(node.attribute[0].t.dims), 4)
+    return {graph.input_name: TensorSize(tuple(batch.shape), batch.itemsize), **found}
 
 
 def describe_graph(graph: OnnxGraph, crossings: Mapping[str, str], sample: Tensor) -> ModelLayers:
@@ -110,7 +110,7 @@ def head_cost(graph: OnnxGraph, crossing: str, sample: Tensor) -> tuple[int, int
     return flop, peak
 
 
-def layer_of_node(node: NodeProto, known: Mapping[str, Size]) -> Layer:
+def layer_of_node(node: NodeProto, known: Mapping[str, TensorSize]) -> Layer:
     """Return the layer of one node."""
     settings = {each.name: helper.get_attribute_value(each) for each in node.attribute}
     inputs = [known[name] for name in node.input if name in known]
@@ -137,7 +137,7 @@ def layer_of_node(node: NodeProto, known: Mapping[str, Size]) -> Layer:
     )  # fmt: skip
 
 
-def _flop(operator: str, settings: Mapping[str, Any], inputs: Sequence[Size], output: Size) -> int:
+def _flop(operator: str, settings: Mapping[str, Any], inputs: Sequence[TensorSize], output: TensorSize) -> int:
     """Return the FLOPs of products; a multiply-add counts as 2, biases and all other operators as 0."""
     match operator:
         case "Conv" | "ConvInteger":
@@ -161,6 +161,6 @@ def _longest(values: Any) -> int:
     return int(max(values))
 
 
-def _length(size: Size, axis: int) -> int:
+def _length(size: TensorSize, axis: int) -> int:
     """Return the length of an axis, or the number of values if there is only one axis."""
     return int(size.shape[axis]) if len(size.shape) > 1 else size.elements

@@ -16,9 +16,10 @@ from codecbench.errors import PluginError, one_line
 
 CHANGES_VALUES = (
     "AttentionFusion", "BiasGeluFusion", "BiasSoftmaxFusion", "ConvAddFusion", "ConvBNFusion", "ConvMulFusion",
-    "DynamicQuantizeMatMulFusion", "EmbedLayerNormFusion", "FastGeluFusion", "GeluFusion", "GeluFusionL1",
-    "GeluFusionL2", "GemmSumFusion", "LayerNormFusion", "MatMulAddFusion", "MatMulBNFusion", "MatMulScaleFusion",
-    "MatmulBNFusion", "NchwcTransformer", "QuickGeluFusion", "SimplifiedLayerNormFusion", "SkipLayerNormFusion",
+    "DynamicQuantizeMatMulFusion", "EliminateIdentity", "EmbedLayerNormFusion", "FastGeluFusion", "GeluFusion",
+    "GeluFusionL1", "GeluFusionL2", "GemmSumFusion", "LayerNormFusion", "MatMulAddFusion", "MatMulBNFusion",
+    "MatMulScaleFusion", "MatmulBNFusion", "NchwcTransformer", "QuickGeluFusion", "SimplifiedLayerNormFusion",
+    "SkipLayerNormFusion",
 )  # fmt: skip
 """Optimisers of onnxruntime that compute another formula than the file's, so that a cut would give other values.
 
@@ -96,7 +97,8 @@ def new_session(model: bytes, threads: int, *, optimise: bool = True) -> Any:
 def input_kind(session: Any) -> np.dtype[Any]:
     """Return the numpy type of a session's input."""
     name = session.get_inputs()[0].type.removeprefix("tensor(").removesuffix(")")
-    return np.dtype({"float": "float32", "double": "float64"}.get(name, name))
+    kind: np.dtype[Any] = np.dtype({"float": "float32", "double": "float64"}.get(name, name))
+    return kind
 
 
 def serialised(model: ModelProto) -> bytes:

@@ -82,7 +82,6 @@ ARCHITECTURES: dict[Callable[[Any], nn.Module], tuple[tuple[int, ...], int, str]
 
 
 @pytest.mark.parametrize("build", ARCHITECTURES, ids=lambda build: build.__name__)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_every_cut_gives_the_models_output(build: Callable[[Any], nn.Module]) -> None:
     logging.getLogger("transformers").setLevel(logging.ERROR)
     hf = pytest.importorskip("transformers")

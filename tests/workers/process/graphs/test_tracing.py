@@ -126,6 +126,26 @@ def test_masks_made_of_lengths_do_not_cross(model: nn.Module) -> None:
     assert_every_cut_holds(split, batch(1, 9, 4))
 
 
+class MaskOfEarlierLengths(nn.Module):
+    """What is written to the mask is made of the width of a tensor before the cut, which no later tensor has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 6), nn.Linear(6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask, wide = torch.ones(x.shape[0], 1), self.first(x).repeat(1, x.shape[0])
+        mask.copy_(torch.full((x.shape[0], 1), 0.5) + wide.shape[1])
+        return self.second(torch.relu(wide[:, :6])) * mask
+
+
+@pytest.mark.parametrize("wrap", [lambda net: net, Untraceable], ids=["fx", "export"])
+def test_a_mask_that_the_tail_cannot_make_is_no_obstacle_elsewhere(wrap: Any) -> None:
+    split = cut_model(wrap(MaskOfEarlierLengths()), TensorSpec((4,)))
+    assert "input" in split.cuts
+    assert_every_cut_holds(split, batch(3, 4))
+
+
 class MaskOfData(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -183,7 +203,7 @@ class Pool(Net):
         return logits if logits.max() > 0 else -logits
 
 
-def test_a_model_that_cannot_be_cut_names_its_line() -> None:
+def test_a_model_that_cannot_be_cut_names_its_line(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(PluginError) as caught:
         cut_model(Pool())
     text = str(caught.value)
@@ -192,5 +212,6 @@ def test_a_model_that_cannot_be_cut_names_its_line() -> None:
         "Pool cannot be cut: torch.export stops at `return logits if logits.max() > 0 else -logits` "
         f"(test_tracing.py, line {line}): "
     )
+    assert capfd.readouterr() == ("", "")
     assert text.endswith("; wrap the backbone in a module of its own, and leave post-processing to the metric")
     assert "\n" not in text

@@ -1,0 +1,65 @@
+"""Pages whose files and commands are carried out: what they show is held against what is printed."""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+LOOSE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+class Step(NamedTuple):
+    """A file with its content, or a command with what the page shows of its output."""
+
+    kind: Literal["file", "command"]
+    name: str
+    content: str
+
+
+def steps(page: str) -> list[Step]:
+    """Every file and command of a page, in the order of the text."""
+    found = []
+    for language, name, body in re.findall(
+        r"^```(python|toml|console)(?: (\S+))?\n(.*?)^```$", page, re.MULTILINE | re.DOTALL
+    ):
+        if language != "console":
+            found.append(Step("file", name, body))
+        else:
+            commands = re.split(r"^\$ ", body, flags=re.MULTILINE)[1:]
+            found += [Step("command", *command.split("\n", 1)) for command in commands]
+    return found
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A `codecbench ...` command as a shell in that folder would run it, its two outputs in one."""
+    program, *arguments = shlex.split(command)
+    assert program == "codecbench"
+    return subprocess.run(
+        [sys.executable, "-m", "codecbench.cli.main", *arguments],
+        cwd=folder, env={**os.environ, "HOME": str(folder), "COLUMNS": "120", "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
+    )  # fmt: skip
+
+
+def carry_out(page: str, folder: Path, failing: str | None = None) -> list[str]:
+    """Write the files of a page and run its commands; return what they printed.
+
+    A command ends with status 1 if the page shows the text `failing`, else with 0.
+    """
+    outputs = []
+    for step in steps(page):
+        if step.kind == "file":
+            (folder / step.name).write_text(step.content)
+            continue
+        done = run(step.name, folder)
+        outputs.append(done.stdout)
+        assert doctest.OutputChecker().check_output(step.content, done.stdout, LOOSE), f"{step.name}\n{done.stdout}"
+        expected = 1 if failing is not None and failing in step.content else 0
+        assert done.returncode == expected, f"{step.name}\n{done.stdout}"
+    return outputs

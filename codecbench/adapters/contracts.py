@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from codecbench.codec import TensorSpec
-from codecbench.errors import DataError
+from codecbench.errors import DataError, UsageError
 from codecbench.workload import Metric, OnnxModel
 
 if TYPE_CHECKING:
@@ -72,13 +73,18 @@ class ModelAdapter(ABC):
         self.argument = argument
         self.description = description
 
+    @property
+    def label(self) -> str:
+        """The text with which errors name the model."""
+        return f"--model {self.description.portable().model}"
+
     @abstractmethod
     def build(self) -> Any:
         """Return the model in evaluation mode: contract inputs to outputs, with its normalisation inside."""
 
     def weights_sha256(self, model: Any) -> str:
         """Return the hex SHA-256 of the weights of a model that `build` returned."""
-        from codecbench.adapters.wrappers import state_sha256
+        from codecbench.system.weights import state_sha256
 
         return model.weights_sha256() if isinstance(model, OnnxModel) else state_sha256(model)
 
@@ -164,8 +170,13 @@ class TaskAdapter(ABC):
     metrics: tuple[Metric, ...]
     budget: float
     targets_from_model: bool = False
+    takes_argument: bool = False
+    """True if something may stand behind the task's name and a colon."""
 
     def __init__(self, argument: str, description: WorkloadDescription) -> None:
+        if argument and not self.takes_argument:
+            task = description.task.partition(":")[0]
+            raise UsageError(f"--task {task}:{argument}: {task} takes nothing behind it")
         self.argument = argument
         self.description = description
 
@@ -210,6 +221,13 @@ def _not_working(package: str, label: str, error: BaseException) -> DataError:
         f"{label}: {package} does not work with what is installed ({reason}); install the {package} that belongs to "
         "the installed torch"
     )
+
+
+def keep_downloads(description: WorkloadDescription) -> None:
+    """Let libraries of models and data keep downloads in the user's cache, not in the home of the process."""
+    if description.cache_dir is not None:
+        os.environ.setdefault("HF_HOME", str(Path(description.cache_dir) / "huggingface"))
+        os.environ.setdefault("TORCH_HOME", str(Path(description.cache_dir) / "torch"))
 
 
 def file_name(path: str | Path) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,22 +38,26 @@ def picture_spec(network: ModelAdapter, label: str) -> TensorSpec:
 
 def open_picture(path: Path, label: str) -> Image:
     """Return a picture in RGB, upright. Raises DataError with the label for a file that is no picture."""
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"{label} does not open as a picture ({_reason(error)}); remove or replace the file") from error
+    with _opened(path, label) as image:
+        return ImageOps.exif_transpose(image).convert("RGB")
 
 
 def check_header(path: Path, label: str) -> None:
     """Raise DataError unless a file begins as a picture does. Reads its header only."""
+    with _opened(path, label):
+        pass
+
+
+@contextmanager
+def _opened(path: Path, label: str) -> Iterator[Image]:
+    """Open a picture for a with block. Raises DataError with the label where that, or reading it, fails."""
     from PIL import Image
 
     try:
-        with Image.open(path):
-            pass
+        with Image.open(path) as image:
+            yield image
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(f"{label} does not open as a picture ({_reason(error)}); remove or replace the file") from error
 

@@ -11,9 +11,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from codecbench.adapters.contracts import Pictures
-from codecbench.adapters.wrappers import as_contract, load_strictly, seeded, state_sha256, zero_mean_unit_variance
+from codecbench.adapters.wrappers import as_contract, load_strictly, seeded, zero_mean_unit_variance
 from codecbench.codec import TensorSpec
 from codecbench.errors import DataError
+from codecbench.system.weights import state_sha256
 from codecbench.workers.process.graph_split import SplitModel
 
 FORM = Pictures((8, 8), mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25), bgr=True)

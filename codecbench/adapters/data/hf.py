@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codecbench.adapters.contracts import DataAdapter, ModelAdapter, imported
+from codecbench.adapters.contracts import DataAdapter, ModelAdapter, imported, keep_downloads
 from codecbench.adapters.description import WorkloadDescription
 from codecbench.adapters.pictures import form_of, picture_spec, prepared
 from codecbench.codec import TensorSpec
@@ -71,8 +69,7 @@ class HubPictures(DataAdapter):
 
     @cached_property
     def _rows(self) -> Any:
-        if self.description.cache_dir is not None:
-            os.environ.setdefault("HF_HOME", str(Path(self.description.cache_dir) / "huggingface"))
+        keep_downloads(self.description)
         datasets = imported("datasets", f"--data {self.label}", "load_dataset")
         name, _, split = self.argument.partition(":")
         try:

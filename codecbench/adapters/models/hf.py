@@ -9,7 +9,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from codecbench.adapters.contracts import ModelAdapter, Pictures, Resampling, Sounds, file_name, imported
+from codecbench.adapters.contracts import (
+    ModelAdapter,
+    Pictures,
+    Resampling,
+    Sounds,
+    file_name,
+    imported,
+    keep_downloads,
+)
 from codecbench.adapters.description import RANDOM, WorkloadDescription
 from codecbench.errors import DataError
 
@@ -27,11 +35,6 @@ RESAMPLINGS: tuple[Resampling, ...] = ("nearest", "lanczos", "bilinear", "bicubi
 
 class HubNetwork(ModelAdapter):
     """A pretrained model with a head for the task. Its configuration says how it takes its inputs."""
-
-    @property
-    def label(self) -> str:
-        """The text with which errors name the model."""
-        return f"--model {self.description.portable().model}"
 
     @property
     def pictures(self) -> Pictures | None:
@@ -119,8 +122,7 @@ class HubNetwork(ModelAdapter):
 
     @cached_property
     def _library(self) -> Any:
-        if self.description.cache_dir is not None:
-            os.environ.setdefault("HF_HOME", str(Path(self.description.cache_dir) / "huggingface"))
+        keep_downloads(self.description)
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         library = imported("transformers", self.label)
         library.logging.set_verbosity_error()

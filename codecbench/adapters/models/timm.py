@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from codecbench.adapters.contracts import ModelAdapter, Pictures, file_name, imported, resampling_of
+from codecbench.adapters.contracts import ModelAdapter, Pictures, file_name, imported, keep_downloads, resampling_of
 from codecbench.adapters.description import RANDOM, WorkloadDescription
 from codecbench.errors import DataError, UsageError
 from codecbench.names import suggestion
@@ -18,11 +16,6 @@ EXAMPLE = "timm:mobilenetv3_large_100"
 
 class TimmNetwork(ModelAdapter):
     """A model by its name. Its pretrained weights are loaded unless others are named."""
-
-    @property
-    def label(self) -> str:
-        """The text with which errors name the model."""
-        return f"--model {self.description.model}"
 
     @property
     def pictures(self) -> Pictures | None:
@@ -85,9 +78,7 @@ class TimmNetwork(ModelAdapter):
 
     @cached_property
     def _library(self) -> Any:
-        if self.description.cache_dir is not None:
-            os.environ.setdefault("HF_HOME", str(Path(self.description.cache_dir) / "huggingface"))
-            os.environ.setdefault("TORCH_HOME", str(Path(self.description.cache_dir) / "torch"))
+        keep_downloads(self.description)
         imported("timm.data", self.label)
         return imported("timm", self.label)
 

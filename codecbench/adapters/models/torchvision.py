@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from codecbench.adapters.contracts import ModelAdapter, Pictures, file_name, imported, resampling_of
+from codecbench.adapters.contracts import ModelAdapter, Pictures, file_name, imported, keep_downloads, resampling_of
 from codecbench.adapters.description import RANDOM, WorkloadDescription
 from codecbench.errors import DataError, UsageError
 from codecbench.names import suggestion
@@ -18,11 +16,6 @@ EXAMPLE = "torchvision:resnet18"
 
 class TorchvisionNetwork(ModelAdapter):
     """A model by its name, and its weights by theirs; without a name of weights, the default ones."""
-
-    @property
-    def label(self) -> str:
-        """The text with which errors name the model."""
-        return f"--model {self.description.model}"
 
     @property
     def pictures(self) -> Pictures | None:
@@ -99,8 +92,7 @@ class TorchvisionNetwork(ModelAdapter):
 
     @cached_property
     def _library(self) -> Any:
-        if self.description.cache_dir is not None:
-            os.environ.setdefault("TORCH_HOME", str(Path(self.description.cache_dir) / "torch"))
+        keep_downloads(self.description)
         return imported("torchvision.models", self.label)
 
 

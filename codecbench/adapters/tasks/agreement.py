@@ -23,6 +23,7 @@ class Agreement(TaskAdapter):
     """
 
     budget = 2.0
+    takes_argument = True
     targets_from_model = True
 
     def __init__(self, argument: str, description: WorkloadDescription) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from codecbench.adapters.classes import class_numbers
 from codecbench.adapters.contracts import DataAdapter, ModelAdapter, TaskAdapter
 from codecbench.adapters.description import WorkloadDescription
-from codecbench.errors import DataError, UsageError
+from codecbench.errors import DataError
 from codecbench.workload import RatioMetric
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ class Classification(TaskAdapter):
 
     def __init__(self, argument: str, description: WorkloadDescription) -> None:
         super().__init__(argument, description)
-        if argument:
-            raise UsageError(f"--task classification:{argument}: classification takes nothing behind it")
         self._numbers: dict[str, int] | None = None
 
     def check(self, network: ModelAdapter, samples: DataAdapter) -> None:

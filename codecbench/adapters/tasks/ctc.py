@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.adapters.contracts import DataAdapter, ModelAdapter, TaskAdapter, imported
 from codecbench.adapters.description import WorkloadDescription
-from codecbench.errors import DataError, UsageError
+from codecbench.errors import DataError
 from codecbench.workload import RatioMetric
 
 if TYPE_CHECKING:
@@ -22,11 +22,6 @@ class Transcription(TaskAdapter):
         RatioMetric("CER", "%", higher_is_better=False, scale=100.0),
     )
     budget = 1.0
-
-    def __init__(self, argument: str, description: WorkloadDescription) -> None:
-        super().__init__(argument, description)
-        if argument:
-            raise UsageError(f"--task ctc:{argument}: ctc takes nothing behind it")
 
     def check(self, network: ModelAdapter, samples: DataAdapter) -> None:
         """Raise DataError for a recording without a transcript, and for a model without a vocabulary."""

@@ -33,6 +33,7 @@ class Detection(TaskAdapter):
         AveragePrecision("AP50", "%", higher_is_better=True, outcome=OUTCOME, bits=(0,)),
     )
     budget = 1.0
+    takes_argument = True
 
     def __init__(self, argument: str, description: WorkloadDescription) -> None:
         super().__init__(argument, description)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.adapters.contracts import DataAdapter, ModelAdapter, TaskAdapter
 from codecbench.adapters.description import WorkloadDescription
-from codecbench.errors import DataError, UsageError
+from codecbench.errors import DataError
 from codecbench.workload import RatioMetric, SetMetric
 
 if TYPE_CHECKING:
@@ -38,11 +38,6 @@ class Regression(TaskAdapter):
         RootMeanSquare("RMSE", "", higher_is_better=False, decimals=4),
     )
     budget = 0.01
-
-    def __init__(self, argument: str, description: WorkloadDescription) -> None:
-        super().__init__(argument, description)
-        if argument:
-            raise UsageError(f"--task regression:{argument}: regression takes nothing behind it")
 
     def target(self, name: str, network: ModelAdapter, samples: DataAdapter) -> Any:
         """Return the target as float64 values. Raises DataError for one that is no finite number."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.adapters.contracts import DataAdapter, ModelAdapter, TaskAdapter
 from codecbench.adapters.description import WorkloadDescription
-from codecbench.errors import DataError, UsageError
+from codecbench.errors import DataError
 from codecbench.workload import RatioMetric, SetMetric
 
 if TYPE_CHECKING:
@@ -46,11 +46,6 @@ class Segmentation(TaskAdapter):
         RatioMetric("pixel accuracy", "%", higher_is_better=True, scale=100.0),
     )
     budget = 1.0
-
-    def __init__(self, argument: str, description: WorkloadDescription) -> None:
-        super().__init__(argument, description)
-        if argument:
-            raise UsageError(f"--task segmentation:{argument}: segmentation takes nothing behind it")
 
     def target(self, name: str, network: ModelAdapter, samples: DataAdapter) -> Any:
         """Return the mask of a sample, uint8 or wider, of the input's size."""

@@ -10,7 +10,6 @@ A model of float16 or bfloat16 values sends float32 tensors of the same values, 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from codecbench.devices.layers import ModelLayers, describe
 from codecbench.errors import PluginError, UsageError
 from codecbench.measure import count_flop, tensor_peak_bytes
 from codecbench.names import suggestion
+from codecbench.system.weights import state_sha256
 from codecbench.workers.process.cut_model import Cut, Part
 from codecbench.workers.process.graphs.liveness import Axis, Crossing, GraphValues, last_in_scope, producer_of
 from codecbench.workers.process.graphs.outputs import NARROW, SampleBySample, same_outputs
@@ -110,12 +110,7 @@ class SplitModel:
 
     def parameters_sha256(self) -> str:
         """Return the hex SHA-256 of all parameters and buffers."""
-        found = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            if isinstance(tensor, Tensor) and tensor.layout == torch.strided and not tensor.is_quantized:
-                found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-                found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        return found.hexdigest()
+        return state_sha256(self.model)
 
     def _find_cuts(self) -> Iterator[GraphCut]:
         scopes = last_in_scope([node for node in self._graph.nodes if node in self._graph.data])

@@ -97,9 +97,8 @@ class TensorFile:
         """Return views of the tensors from row `first` on, one for each shape."""
         import math
 
-        if not shapes or math.prod(shapes[0]) * DTYPE_BYTES[self.spec.dtype] != self.row_bytes:
-            return [self.read(row, shape) for row, shape in enumerate(shapes, first)]
-        if any(shape != shapes[0] for shape in shapes):
+        full = bool(shapes) and math.prod(shapes[0]) * DTYPE_BYTES[self.spec.dtype] == self.row_bytes
+        if not full or any(shape != shapes[0] for shape in shapes):
             return [self.read(row, shape) for row, shape in enumerate(shapes, first)]
         self.map()
         assert self._values is not None

@@ -26,7 +26,7 @@ from codecbench.workers.process.graph_split import SplitModel
 from codecbench_datasets.cifar10.model import ResNet20
 from support.device_models import MobileNetV2, ResNet50, Speech
 
-MALLOC = {"MALLOC_TRIM_THRESHOLD_": str(1 << 30), "MALLOC_MMAP_THRESHOLD_": str(32 << 20), "OMP_NUM_THREADS": "1"}
+MALLOC = {"MALLOC_TRIM_THRESHOLD_": str(1 << 30), "MALLOC_MMAP_MAX_": "0", "OMP_NUM_THREADS": "1"}
 """What a worker of a run is started with."""
 
 EVERY = 8

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 
 from codecbench.codec import TensorSpec
 
-CHOSEN = 4
+CHOSEN = 3
 """The cuts that are chosen beside the input, at most."""
 INPUT = "input"
 
 
 def chosen_splits(cuts: Mapping[str, TensorSpec]) -> tuple[str, ...]:
-    """Return the input, if it is a cut, and up to four cuts spread over the model's depth, in order.
+    """Return the input, if it is a cut, and up to three cuts spread over the model's depth, in order.
 
-    The depth has four equal parts. Of each, the cut nearest to its middle is taken among those that are smaller than
+    The depth has three equal parts. Of each, the cut nearest to its middle is taken among those that are smaller than
     all cuts before them; where there is none, the smallest. Of cuts of the same size in a row, the first of the
     outermost modules is taken. The last cut of several is left out: little runs behind it.
     """

@@ -64,6 +64,11 @@ class Fits:
         self.reporter.update(f"{cell.label}: fitting")
         return self._fit(cell)
 
+    def warm(self, cells: Sequence[PlannedCell]) -> None:
+        """Have the model of the fits built while others work, if one of these cells has to be fitted."""
+        if any(_takes_fit(cell) and cell.needs_fit_fault is None and self.find(cell) is None for cell in cells):
+            self.fitter.warm()
+
     def without_long_fits(self, cells: Sequence[PlannedCell], *, requested: bool) -> list[PlannedCell]:
         """Return the cells; those that need a long fit and have no state are skipped, with the command that fits them.
 

@@ -1,8 +1,10 @@
-"""Runs fits in a sealed process: one for all points of a codec at a split, so that the head runs once."""
+"""Runs fits in sealed processes: one for all points of a codec at a split. The head runs once for all codecs of it."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ from codecbench.descriptions.codec_info import CodecInfo
 from codecbench.descriptions.data_hash import spread_positions
 from codecbench.fitting.states import FittedState, PartialFit
 from codecbench.measure import cores
-from codecbench.system.folders import temporary_folder
+from codecbench.system.folders import make_folder
 from codecbench.workers.client import FitClient
 from codecbench.workers.closing import Closing
+from codecbench.workers.forks import FitProcesses
 from codecbench.workers.pair import Pair
 from codecbench.workers.tensor_file import TensorFile
 
@@ -21,8 +24,22 @@ BATCH = 128
 """Training samples in one request for heads."""
 
 
+@dataclass
+class _TrainingData:
+    """The activations of a split's first training samples in a file, their shapes, and their pickled targets."""
+
+    serves: tuple[str, int]
+    file: TensorFile
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
+    targets: list[bytes] = field(default_factory=list)
+
+    def remove(self) -> None:
+        """Remove the file."""
+        shutil.rmtree(self.file.path.parent, ignore_errors=True)
+
+
 class Fitter(Closing):
-    """Fits codecs on a workload's training samples. A context manager; `close` ends its process.
+    """Fits codecs on a workload's training samples. A context manager; `close` ends its processes.
 
     The device's process of `pair` makes the training activations, so that the process of the fit reads no data set.
     That process stays for further points of the same codec at the same split. It is replaced for another codec or
@@ -31,15 +48,30 @@ class Fitter(Closing):
 
     def __init__(self, pair: Pair, sources: Sequence[Path] = ()) -> None:
         self.pair = pair
-        self.sources = tuple(sources)
+        self._processes = FitProcesses(pair, sources)
         self._client: FitClient | None = None
         self._serves: tuple[str, str, int] | None = None
+        self._training: _TrainingData | None = None
 
     def close(self) -> None:
-        """End the process."""
+        """End the processes and remove the training activations."""
+        self._end_client()
+        self._forget_training()
+        self._processes.close()
+
+    def warm(self) -> None:
+        """Have the model of the fits built while others work."""
+        self._processes.warm()
+
+    def _end_client(self) -> None:
         if self._client is not None:
             self._client.close()
         self._client = self._serves = None
+
+    def _forget_training(self) -> None:
+        if self._training is not None:
+            self._training.remove()
+        self._training = None
 
     def data_hash(self, count: int) -> str:
         """Return the hash of a few of the first `count` training samples, inputs and targets."""
@@ -85,26 +117,32 @@ class Fitter(Closing):
     def _client_for(self, codec: CodecInfo, spec: TensorSpec, split: str, count: int) -> FitClient:
         serves = (split, codec.reference, count)
         if self._client is None or self._serves != serves or not self._client.alive:
-            self.close()
-            self._client = FitClient()
+            self._end_client()
+            self.warm()
+            training = self._training_data(spec, split, count)
+            self._client = self._processes.client()
             self._serves = serves
-            self._give_data(self._client, spec, split, count)
+            self._client.use_split(split)
+            self._client.take_data(training.file, training.shapes, training.targets, threads=cores())
         return self._client
 
-    def _give_data(self, client: FitClient, spec: TensorSpec, split: str, count: int) -> None:
-        """Run the head on the training samples, and give activations and targets to the process of the fit."""
+    def _training_data(self, spec: TensorSpec, split: str, count: int) -> _TrainingData:
+        """Return the activations and targets of the first training samples: the last ones, if they were of these."""
+        if self._training is not None and self._training.serves == (split, count):
+            return self._training
+        self._forget_training()
         device = self.pair.device
         device.use_split(split)
-        with temporary_folder("fit") as folder:
-            file = TensorFile(folder / "activations", spec, count).create()
-            shapes: list[tuple[int, ...]] = []
-            targets = []
+        training = _TrainingData((split, count), TensorFile(make_folder("fit") / "activations", spec, count))
+        try:
+            training.file.create()
             for start in range(0, count, BATCH):
                 positions = range(start, min(start + BATCH, count))
-                found, blob = device.run_head("fit", positions, file, start)
-                shapes += found
-                targets.append(blob)
-            self.pair.set_up(client)
-            client.use_split(split)
-            # The process maps the file, which then needs its name no more.
-            client.take_data(file, shapes, targets, sources=self.sources, threads=cores())
+                shapes, blob = device.run_head("fit", positions, training.file, start)
+                training.shapes += shapes
+                training.targets.append(blob)
+        except BaseException:
+            training.remove()
+            raise
+        self._training = training
+        return training

@@ -141,6 +141,9 @@ class Run:
             summaries=Summaries(self.workload.metrics, self._set_values), choice_set=self.sample_sets["choice"],
             isolation=self.isolation,
         )  # fmt: skip
+        if any(cell.fault is None and cell.skip_reason is None for cell in todo):
+            self.pair.warm()
+            self.fits.warm(todo)
         by_split: dict[str, list[PlannedCell]] = {}
         for cell in todo:
             by_split.setdefault(cell.key.split, []).append(cell)

@@ -29,18 +29,31 @@ HEADS_TIMEOUT_S = 3600.0
 """The limit for one chunk of samples in a head or the full model, and for a block of layers."""
 
 
-class ModelClient(WorkerClient):
+class ModelBuilder(WorkerClient):
     """A process that can build a workload's model."""
 
     def build_model(self, workload_ref: str, data_dir: Path | None, torch_device: str) -> BuiltModel:
         """Build a workload's model in the process; return its cuts and the hash of its weights."""
+        self.start_model(workload_ref, data_dir, torch_device)
+        return self.finish_model()
+
+    def start_model(self, workload_ref: str, data_dir: Path | None, torch_device: str) -> None:
+        """Start `build_model`."""
         fields = {
             "workload": workload_ref, "data_dir": str(data_dir.resolve()) if data_dir else "",
             "torch_device": torch_device,
         }  # fmt: skip
-        found = self.call("workload", fields).fields
+        self.send("workload", fields)
+
+    def finish_model(self) -> BuiltModel:
+        """Wait for `start_model` and return the cuts and the hash of the weights."""
+        found = self.receive().fields
         cuts = {cut["name"]: TensorSpec.from_json(cut["spec"]) for cut in found["cuts"]}
         return BuiltModel(cuts, found["weights_sha256"], found["parameters_sha256"])
+
+
+class ModelClient(ModelBuilder):
+    """A process that runs a part of a workload's model."""
 
     def use_split(self, split: str) -> None:
         """Choose the split point whose head or tail the process runs."""
@@ -176,17 +189,10 @@ class FitClient(ModelClient):
     role: ClassVar[Role] = "fit"
 
     def take_data(
-        self, tensors: TensorFile, shapes: Sequence[Sequence[int]], targets: Sequence[bytes], *,
-        sources: Sequence[Path], threads: int,
-    ) -> Mapping[str, Any]:  # fmt: skip
-        """Give the process the training activations and targets, and seal it; return what the seal consists of.
-
-        `sources` are the files and packages of plugins whose modules it may import.
-        """
-        fields = {
-            "tensors": tensors.to_json(), "shapes": [list(shape) for shape in shapes],
-            "sources": [str(source) for source in sources], "threads": threads,
-        }  # fmt: skip
+        self, tensors: TensorFile, shapes: Sequence[Sequence[int]], targets: Sequence[bytes], *, threads: int
+    ) -> Mapping[str, Any]:
+        """Give the process the training activations and targets, and seal it; return what the seal consists of."""
+        fields = {"tensors": tensors.to_json(), "shapes": [list(shape) for shape in shapes], "threads": threads}
         isolation: Mapping[str, Any] = self.call("fit_data", fields, targets).fields["isolation"]
         return isolation
 

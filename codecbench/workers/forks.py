@@ -1,4 +1,4 @@
-"""Starts codec processes: forked from a clean process that has imported torch, or by exec where fork is not safe."""
+"""Starts sealed processes of codecs, plugins and fits: forked from a clean process, or by exec where that is unsafe."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from typing import ClassVar
 
 from codecbench.errors import WorkerDied
 from codecbench.measure import memory_bytes
+from codecbench.workers.client import FitClient, ModelBuilder
 from codecbench.workers.closing import Closing
 from codecbench.workers.connection import WorkerClient
 from codecbench.workers.launch import Process, WorkerProcess, describe_end, kill_session, make_folder, parent_connection
+from codecbench.workers.pair import Pair
 from codecbench.workers.protocol import Role
 
 
@@ -24,11 +26,11 @@ def can_fork() -> bool:
     return sys.platform == "linux"
 
 
-class ForkServer(WorkerClient):
-    """A clean process: one thread, libraries imported, no operation run. Its forks serve `serves`, "codec" or "plugin".
+class ForkServer(ModelBuilder):
+    """A clean process: one thread, libraries imported. Its forks serve `serves`: "codec", "plugin" or "fit".
 
-    For codecs it has imported torch and numpy. `sources` are the files and packages of plugins whose modules the forks
-    may import.
+    For codecs it has imported torch and numpy, and for fits it has built a workload's model. `sources` are the files
+    and packages of plugins whose modules the forks may import.
     """
 
     role: ClassVar[Role] = "forks"
@@ -118,7 +120,7 @@ class ForkedProcess:
 
 
 class SealedProcesses(Closing):
-    """Starts processes of one role, "codec" or "plugin", which seal themselves. A context manager that ends them all.
+    """Starts processes of one role, "codec", "plugin" or "fit", which seal themselves. A context manager that ends all.
 
     `sources` are the files and packages of plugins whose modules the processes may import. By default they are forked
     where that is safe, else started by exec.
@@ -163,3 +165,40 @@ class CodecProcesses(SealedProcesses):
 
     def __init__(self, sources: Sequence[Path] = (), *, fork: bool | None = None) -> None:
         super().__init__("codec", sources, fork=fork)
+
+
+class FitProcesses(SealedProcesses):
+    """Starts the processes of fits, each with a workload's model, which the fork server builds once for all.
+
+    `pair` knows the workload. On a GPU no process is forked: CUDA does not allow it.
+    """
+
+    def __init__(self, pair: Pair, sources: Sequence[Path] = (), *, fork: bool | None = None) -> None:
+        on_cpu = pair.workload.torch_device == "cpu"
+        super().__init__("fit", sources, fork=can_fork() and on_cpu if fork is None else fork)
+        self._pair = pair
+        self._builds: ForkServer | None = None
+
+    def warm(self) -> None:
+        """Start the fork server, if there is one, and let it build the model, without waiting for it."""
+        before = self._server
+        super().warm()
+        if self._server is not None and self._server is not before:
+            self._builds = self._server
+            self._pair.workload.start(self._server)
+
+    def client(self) -> FitClient:
+        """Return a client of a new process that has the model."""
+        self.warm()
+        if self._server is not None and self._builds is self._server:
+            self._server.ready()
+            self._pair.finish(self._server)
+            self._builds = None
+        client = FitClient(process=self.start())
+        if self._server is None:
+            try:
+                self._pair.set_up(client)
+            except BaseException:
+                client.close()
+                raise
+        return client

@@ -11,7 +11,7 @@ from codecbench.codec import TensorSpec
 from codecbench.errors import PluginError
 from codecbench.measure import cores
 from codecbench.workers.answers import BuiltModel
-from codecbench.workers.client import DeviceClient, EdgeClient, ModelClient
+from codecbench.workers.client import DeviceClient, EdgeClient, ModelBuilder, ModelClient
 from codecbench.workers.closing import Closing
 
 
@@ -23,10 +23,10 @@ class WorkloadRef:
     data_dir: Path | None
     torch_device: str
 
-    def set_up(self, client: ModelClient) -> BuiltModel:
-        """Build the workload's model in a worker; return its cuts and the hash of its weights."""
+    def start(self, client: ModelBuilder) -> None:
+        """Have a worker build the workload's model; `finish_model` waits for it."""
         data_dir = self.data_dir if client.role == "device" else None
-        return client.build_model(self.reference, data_dir, self.torch_device)
+        client.start_model(self.reference, data_dir, self.torch_device)
 
 
 class Pair(Closing):
@@ -39,6 +39,8 @@ class Pair(Closing):
         self._built: BuiltModel | None = None
         self._device: DeviceClient | None = None
         self._edge: EdgeClient | None = None
+        self._builds: EdgeClient | None = None
+        """The edge's process while it builds its model: it gets the split when it has."""
         self._split: str | None = None
 
     @property
@@ -47,17 +49,26 @@ class Pair(Closing):
         if self._device is None or not self._device.alive:
             _close(self._device)
             self._device = DeviceClient(threads=1)
-            self._set_up(self._device)
+            self.workload.start(self._device)
+            self._finish_set_up(self._device)
         return self._device
 
     @property
     def edge(self) -> EdgeClient:
         """The edge's process, with the split's tail ready; started if it does not run."""
+        self.warm()
+        assert self._edge is not None
+        if self._builds is self._edge:
+            self._builds = None
+            self._finish_set_up(self._edge)
+        return self._edge
+
+    def warm(self) -> None:
+        """Start the edge's process if it does not run. It builds its model while others work; `edge` waits for it."""
         if self._edge is None or not self._edge.alive:
             _close(self._edge)
-            self._edge = EdgeClient(threads=self.edge_threads)
-            self._set_up(self._edge)
-        return self._edge
+            self._edge = self._builds = EdgeClient(threads=self.edge_threads)
+            self.workload.start(self._edge)
 
     def device_cuts(self) -> dict[str, TensorSpec]:
         """Return the tensor spec of each cut of the model, in order of execution."""
@@ -68,7 +79,7 @@ class Pair(Closing):
         """Set both processes up for a split."""
         self._split = split
         for client in (self._device, self._edge):
-            if client is not None and client.alive:
+            if client is not None and client.alive and client is not self._builds:
                 client.use_split(split)
 
     @contextmanager
@@ -100,9 +111,14 @@ class Pair(Closing):
         _close(self._device)
         _close(self._edge)
 
-    def set_up(self, client: ModelClient) -> None:
+    def set_up(self, client: ModelBuilder) -> None:
         """Build the workload's model in a process. Raises PluginError if it differs from the first process's."""
-        built = self.workload.set_up(client)
+        self.workload.start(client)
+        self.finish(client)
+
+    def finish(self, client: ModelBuilder) -> None:
+        """Wait for a process that builds the model. Raises PluginError if it differs from the first process's."""
+        built = client.finish_model()
         if self._built is not None and built != self._built:
             raise PluginError(
                 f"workload {self.workload.reference}: build_model gives another model in each process; load its "
@@ -111,9 +127,9 @@ class Pair(Closing):
         self._built = built
         self.cuts = dict(built.cuts)
 
-    def _set_up(self, client: DeviceClient | EdgeClient) -> None:
+    def _finish_set_up(self, client: DeviceClient | EdgeClient) -> None:
         try:
-            self.set_up(client)
+            self.finish(client)
             if self._split is not None:
                 client.use_split(self._split)
         except BaseException:

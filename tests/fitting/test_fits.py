@@ -23,6 +23,7 @@ from codecbench.fitting.fitter import Fitter
 from codecbench.fitting.states import FittedState, PartialFit
 from codecbench.harness.run import Run
 from codecbench.results.store import Store
+from codecbench.workers.client import DeviceClient
 
 
 @pytest.fixture(autouse=True)
@@ -342,3 +343,18 @@ def test_fresh_starts_over() -> None:
 def test_only_bytes_are_saved() -> None:
     assert fit("saves-text")[0].failures == ["stem saves-text: fit: TypeError: save takes bytes, not str"]
     assert parts() == []
+
+
+# --- training data --------------------------------------------------------------------------------------------------
+
+
+def test_the_head_runs_once_for_all_codecs_of_a_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    heads = []
+    run_head = DeviceClient.run_head
+    monkeypatch.setattr(
+        DeviceClient, "run_head", lambda *given: heads.append((given[1], len(given[2]))) or run_head(*given)
+    )
+    with job("passes", "patient", split=["stem", "block"]) as (run, _):
+        summary = run.fit()
+        assert (summary.fitted, summary.failures) == (10, [])
+    assert [subset for subset, _ in heads] == ["fit", "fit"]

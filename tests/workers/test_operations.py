@@ -58,7 +58,7 @@ def operations_of(client: type[WorkerClient]) -> set[str]:
     if not issubclass(client, ModelClient):
         bases.remove(WorkerClient)
     # A process that is started by exec is prepared by the one who starts it.
-    started = [SealedProcesses] if client in (CodecClient, PluginClient) else []
+    started = [SealedProcesses] if client in (CodecClient, PluginClient, FitClient) else []
     return operations_in(*bases, *started)
 
 

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from codecbench import measure
 from codecbench.codec import Batch, Codec, FitData
 from codecbench.errors import CodecFailure
+from codecbench.isolation.landlock import Ruleset
 from codecbench.isolation.seal import close_process, readable_files
 from codecbench.registry import resolve
 from codecbench.results.repeats import NOT_CARRIED, is_finite
 from codecbench.workers.launch import OWN_LOG
 from codecbench.workers.process.codec import bytes_only, codec_call
 from codecbench.workers.process.cut_model import Part
-from codecbench.workers.process.models import ModelProcess, required
+from codecbench.workers.process.models import ModelHost, ModelProcess, required
 from codecbench.workers.protocol import OperationResult, Reply, pack_frame
 from codecbench.workers.tensor_file import TensorFile, copies
 
@@ -80,15 +81,25 @@ class _ConstantTail(nn.Module):
 class FitProcess(ModelProcess):
     """Serves the operations of fits. `send` sends progress and saved bytes before the reply.
 
+    `rules` are the files that the process may read once it is sealed, and `models` its model, where it was forked from
+    one that has these.
     The process holds the model, for its tail, and what the device's model process made of the training samples: it
     never reads a data set, so nothing of the choice and test samples is in it.
     """
 
-    def __init__(self, send: Callable[[bytes], None]) -> None:
-        super().__init__()
+    def __init__(
+        self, send: Callable[[bytes], None], rules: Ruleset | None = None, models: ModelHost | None = None
+    ) -> None:
+        super().__init__(models)
         self.send = send
+        self._rules = rules
         self._samples: tuple[list[NDArray[Any]], list[Any]] | None = None
         self._file: TensorFile | None = None
+
+    def op_prepare(self, request: Reply) -> OperationResult:
+        """Find the files that this process may read, where it was not forked from one that has found them."""
+        self._rules = readable_files([Path(source) for source in request.fields["sources"]])
+        return {}, ()
 
     def op_fit_data(self, request: Reply) -> OperationResult:
         """Take the training activations of a file and their targets; then seal the process for good."""
@@ -97,8 +108,7 @@ class FitProcess(ModelProcess):
         activations = self._file.read_rows(0, fields["shapes"])
         targets = [target for blob in request.blobs for target in pickle.loads(blob)]  # noqa: S301 - from the device
         self._samples = activations, targets
-        rules = readable_files([Path(source) for source in fields["sources"]])
-        isolation = close_process(rules, output=OWN_LOG)
+        isolation = close_process(self._rules, output=OWN_LOG)
         # Only now: threads that are there before the seal is closed would not be bound by it.
         torch.set_num_threads(fields["threads"])
         return {"isolation": isolation.to_json()}, ()

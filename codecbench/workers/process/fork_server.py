@@ -1,7 +1,7 @@
-"""The fork server: a clean process from which the processes of codecs, or of plugins, are forked.
+"""The fork server: a clean process from which the processes of codecs, of plugins, or of fits are forked.
 
-It has imported libraries, torch and numpy among them for codecs, has one thread and has run no operation of theirs: a
-fork of a process whose threads have worked may hang. Nothing of a codec, a model or a data set is ever in it.
+It has imported libraries, torch and numpy among them for codecs, and has one thread: a fork of a process whose threads
+have worked may hang. For fits it has built a workload's model, too. Nothing of a codec or a data set is ever in it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from codecbench import measure
 from codecbench.errors import DataError
@@ -26,6 +26,9 @@ from codecbench.workers.launch import home_variables
 from codecbench.workers.process.lifetime import end_with_parent
 from codecbench.workers.process.session import Session
 from codecbench.workers.protocol import OperationResult, Reply
+
+if TYPE_CHECKING:
+    from codecbench.workers.process.models import ModelProcess
 
 TOOLBOX = tuple(f"codecbench.toolbox.{part}" for part in ("codecs", "coding", "sensing", "transforms"))
 """The parts of the toolbox that need no torch to be imported, and that most codecs use."""
@@ -39,6 +42,7 @@ class ForkServerProcess:
         self._control = socket.socket(fileno=os.dup(connection.fileno()))
         self._rules: Ruleset | None = None
         self._serves = ""
+        self._model: ModelProcess | None = None
         self._ended: dict[int, int] = {}
 
     def op_prepare(self, request: Reply) -> OperationResult:
@@ -46,16 +50,25 @@ class ForkServerProcess:
         self._serves = request.fields["serves"]
         if self._serves == "codec":
             _import_for_codecs()
+        elif self._serves == "fit":
+            import_module("codecbench.workers.process.fit")
         else:
             _import_for_plugins()
         self._rules = readable_files([Path(source) for source in request.fields["sources"]])
-        gc.collect()
-        # A collection in a child would write to, and so copy, every memory page with an object on it.
-        gc.freeze()
+        _keep_pages_shared()
         return {}, ()
 
+    def op_workload(self, request: Reply) -> OperationResult:
+        """Build a workload's model for the fits; return what a model's process does."""
+        from codecbench.workers.process.models import ModelProcess
+
+        self._model = ModelProcess()
+        answer = self._model.op_workload(request)
+        _keep_pages_shared()
+        return answer
+
     def op_fork(self, request: Reply) -> OperationResult:
-        """Fork a codec process that answers at the socket that comes with the request; return its process id."""
+        """Fork a process that answers at the socket that comes with the request; return its process id."""
         _, descriptors, _, _ = socket.recv_fds(self._control, 1, 2)
         if thread_count() != 1:
             raise DataError("the fork server has more than one thread, so no process can be forked from it")
@@ -96,7 +109,7 @@ class ForkServerProcess:
             os.chdir(request.fields["home"])
             measure.limit_memory(request.fields["memory_bytes"])
             own: Connection[Any, Any] = Connection(connection)
-            Session(self._process(), own).serve()
+            Session(self._process(own), own).serve()
             status = 0
         except SystemExit as ended:
             status = _say_why(ended)
@@ -105,11 +118,15 @@ class ForkServerProcess:
         finally:
             os._exit(status)
 
-    def _process(self) -> object:
+    def _process(self, connection: Connection[Any, Any]) -> object:
         if self._serves == "codec":
             from codecbench.workers.process.codec import CodecProcess
 
             return CodecProcess(self._rules)
+        if self._serves == "fit":
+            from codecbench.workers.process.fit import FitProcess
+
+            return FitProcess(connection.send_bytes, self._rules, self._model.models if self._model else None)
         from codecbench.workers.process.plugin import PluginProcess
 
         return PluginProcess(self._rules)
@@ -121,6 +138,12 @@ def _say_why(ended: SystemExit) -> int:
         return ended.code or 0
     sys.stderr.write(f"{ended.code}\n")
     return 1
+
+
+def _keep_pages_shared() -> None:
+    """Keep the garbage collector of children off the objects here: it would write to, and so copy, their pages."""
+    gc.collect()
+    gc.freeze()
 
 
 def _import_for_codecs() -> None:

@@ -225,11 +225,11 @@ class ModelHost:
 class ModelProcess:
     """A process that builds a model and runs its head or its tail. It imports no codec."""
 
-    def __init__(self) -> None:
+    def __init__(self, models: ModelHost | None = None) -> None:
         # torch.fx makes a progress bar for each run of a graph, and tqdm, where it is installed, then starts a thread.
         # A process that seals itself must have one thread.
         hub.tqdm.monitor_interval = 0  # type: ignore[attr-defined]
-        self._models: ModelHost | None = None
+        self._models = models
         self._parts: tuple[Part, Part] | None = None
 
     @property

@@ -88,4 +88,4 @@ def test_split_points_are_chosen_where_the_workload_names_none(device: DevicePro
     fields, _ = device.op_describe_workload(Reply({}, []))
     assert fields["info"]["default_splits"][0] == "input"
     assert set(fields["info"]["default_splits"]) <= set(device.models.cut_model.cuts)
-    assert len(fields["info"]["default_splits"]) == 5
+    assert len(fields["info"]["default_splits"]) == 4

@@ -20,6 +20,8 @@ from codecbench.errors import WorkerDied
 from codecbench.registry import load_file
 from codecbench.workers.answers import FitResult
 from codecbench.workers.client import DeviceClient, FitClient
+from codecbench.workers.forks import FitProcesses, can_fork
+from codecbench.workers.pair import Pair, WorkloadRef
 from codecbench.workers.process.fit import FitProcess
 from codecbench.workers.process.models import ModelHost
 from codecbench.workers.protocol import Reply
@@ -30,6 +32,11 @@ IMAGE = TensorSpec((3, 8, 8), image=True)
 COUNT = 40
 TINY_REF = f"{TINY}:Tiny"
 SOURCES = (LOOKING, LEARNING)
+WAYS = (
+    pytest.param(True, id="fork", marks=pytest.mark.skipif(not can_fork(), reason="no process is forked here")),
+    pytest.param(False, id="exec"),
+)
+start = WorkloadRef.start
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +51,24 @@ def device() -> Iterator[DeviceClient]:
         yield client
 
 
+@pytest.fixture(scope="module", params=WAYS)
+def processes(request: pytest.FixtureRequest) -> Iterator[FitProcesses]:
+    """The processes of fits, forked from one that has built the model, or by exec."""
+    with (
+        Pair(WorkloadRef(TINY_REF, None, "cpu")) as pair,
+        FitProcesses(pair, SOURCES, fork=request.param) as started,
+    ):
+        yield started
+
+
 def with_data(client: FitClient, device: DeviceClient, *, threads: int) -> Any:
     """Give the process its data as a run does; return the seal."""
     with tempfile.TemporaryDirectory() as folder:
         file = TensorFile(Path(folder) / "activations", IMAGE, COUNT).create()
         parts = [device.run_head("fit", rows, file, rows.start) for rows in (range(25), range(25, COUNT))]
-        client.build_model(TINY_REF, None, "cpu")
         client.use_split("input")
         shapes, targets = [shape for found, _ in parts for shape in found], [blob for _, blob in parts]
-        return client.take_data(file, shapes, targets, sources=SOURCES, threads=threads)
+        return client.take_data(file, shapes, targets, threads=threads)
 
 
 def fit(client: FitClient, kind: str, **options: Any) -> FitResult:
@@ -61,9 +77,9 @@ def fit(client: FitClient, kind: str, **options: Any) -> FitResult:
 
 
 @pytest.fixture(scope="module")
-def looked(device: DeviceClient) -> dict[str, Any]:
+def looked(device: DeviceClient, processes: FitProcesses) -> dict[str, Any]:
     """What a codec found in the process of its fit, which was given two threads."""
-    with FitClient() as client:
+    with processes.client() as client:
         isolation = with_data(client, device, threads=2)
         found: dict[str, Any] = json.loads(fit(client, f"{LOOKING}:Looks").device)
     return {**found, "isolation": isolation}
@@ -91,8 +107,10 @@ def test_the_process_has_the_workloads_module_and_the_codecs_and_no_other_plugin
     ]
 
 
-def test_samples_and_targets_belong_together_and_survive_the_removal_of_their_file(device: DeviceClient) -> None:
-    with FitClient() as client:
+def test_samples_and_targets_belong_together_and_survive_the_removal_of_their_file(
+    device: DeviceClient, processes: FitProcesses
+) -> None:
+    with processes.client() as client:
         with_data(client, device, threads=1)
         told = json.loads(fit(client, f"{LEARNING}:Passes").edge)
         again = json.loads(fit(client, f"{LEARNING}:Passes").edge)
@@ -100,12 +118,39 @@ def test_samples_and_targets_belong_together_and_survive_the_removal_of_their_fi
     assert told["count"] == COUNT
 
 
-def test_a_fit_that_ends_its_process_is_named_with_its_status(device: DeviceClient) -> None:
-    with FitClient() as client:
+def test_a_fit_that_ends_its_process_is_named_with_its_status(device: DeviceClient, processes: FitProcesses) -> None:
+    with processes.client() as client:
         with_data(client, device, threads=1)
         with pytest.raises(WorkerDied, match=r"^the fit process ended with status 1"):
             fit(client, f"{LEARNING}:DiesOnce")
         assert client.closed
+    with processes.client() as another:
+        assert another.alive
+
+
+@pytest.mark.skipif(not can_fork(), reason="processes are not forked on this system")
+def test_the_model_is_built_once_for_all_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+    monkeypatch.setattr(WorkloadRef, "start", lambda ref, client: built.append(client.role) or start(ref, client))
+    with Pair(WorkloadRef(TINY_REF, None, "cpu")) as pair, FitProcesses(pair) as processes:
+        processes.warm()
+        for _ in range(2):
+            with processes.client() as client:
+                client.use_split("stem")
+        assert built == ["forks"]
+        assert pair.cuts.keys() >= {"input", "stem"}
+        server = processes._server
+        assert server is not None
+        server.close()  # as when it is killed
+        with processes.client() as client:
+            client.use_split("stem")
+    assert built == ["forks", "forks"]
+
+
+def test_on_a_gpu_no_process_is_forked() -> None:
+    with Pair(WorkloadRef(TINY_REF, None, "cuda")) as pair, FitProcesses(pair) as processes:
+        processes.warm()
+        assert processes._server is None
 
 
 def test_a_tail_without_gradients_says_so_and_runs_all_the_same(tmp_path: Path) -> None:

@@ -125,7 +125,8 @@ def test_mutated_payloads_repeat_and_none_is_valid(payloads, seed):
     found = list(itertools.islice(mutated(payloads, seed), 50))
     assert found == list(itertools.islice(mutated(payloads, seed), 50))
     assert not set(found) & set(payloads)
-    assert len(set(found)) > 25
+    # A single byte has few edits: of 3,000 seeds, one gave 24 different payloads of 50; two bytes gave 29.
+    assert len(set(found)) > (25 if len(max(payloads, key=len)) > 1 else 15)
 
 
 HARMFUL = {

@@ -3,7 +3,7 @@
 These names are the whole contract of a plugin. Importing them does not import torch.
 """
 
-from codecbench.codec import Codec, FitData, Side, TensorSpec
+from codecbench.codec import Codec, FitData, RateKnob, Side, TensorSpec
 from codecbench.devices.profile import DeviceProfile
 from codecbench.errors import CodecbenchError, DataError, PayloadError, PluginError, UsageError
 from codecbench.hookspecs import hookimpl
@@ -15,6 +15,6 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BackgroundLink", "Codec", "CodecbenchError", "DataError", "DeviceProfile", "FitData", "FixedRateLink", "Link",
-    "Metric", "OnnxModel", "PayloadError", "PluginError", "RatioMetric", "SetMetric", "Side", "Subset",
+    "Metric", "OnnxModel", "PayloadError", "PluginError", "RateKnob", "RatioMetric", "SetMetric", "Side", "Subset",
     "TcpRampLink", "TensorSpec", "TraceLink", "UsageError", "Workload", "data_folders", "hookimpl", "manager",
 ]  # fmt: skip

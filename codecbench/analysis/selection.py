@@ -12,6 +12,7 @@ from codecbench.errors import DataError, UsageError
 from codecbench.names import counted
 from codecbench.results.cell import point_label
 from codecbench.results.record import Choice, IsolationLevel, Record, Size, Task, TensorGroup, Time
+from codecbench.workload import Metric
 
 RAW = "raw"
 """The codec that sends the tensor unchanged."""
@@ -210,9 +211,9 @@ def value_of(record: Record) -> Value:
     return Value(task.value, task.low, task.high)
 
 
-def loss_of(change: Change, task: Task) -> Loss:
-    """Returns a change of the task's metric as a loss."""
-    return Loss(-change.change, -change.high, -change.low) if task.higher_is_better else Loss(*change)
+def loss_of(change: Change, metric: Task | Metric) -> Loss:
+    """Returns a change of a metric as a loss."""
+    return Loss(-change.change, -change.high, -change.low) if metric.higher_is_better else Loss(*change)
 
 
 def is_defined(record: Record, by_choice: bool = False) -> bool:

@@ -45,6 +45,14 @@ RunPreset = Annotated[
         help="quick: 500 samples and the points that matter; full: everything [default: quick].",
     ),
 ]
+PointChoice = Annotated[
+    str | None,
+    typer.Option(
+        "--points",
+        metavar="preset|auto",
+        help="auto: search each codec's smallest payload within the budget [default: preset].",
+    ),
+]
 
 # Options of both `run` and `fit`; where one is None, the configuration decides.
 MaybeWorkload = Annotated[
@@ -96,6 +104,7 @@ def run(
     split: Splits = None,
     all_splits: AllSplits = False,
     preset: RunPreset = None,
+    points: PointChoice = None,
     samples: Annotated[str | None, typer.Option(metavar="N|all", help="Test samples [default: the preset's].")] = None,
     seed: Seed = None,
     plugin: Plugins = None,
@@ -123,8 +132,8 @@ def run(
 
     options = {
         "workload": workload, "codec": codec, "split": split, "all_splits": all_splits, "preset": preset,
-        "samples": _sample_count(samples), "seed": seed, "plugin": plugin, "data_dir": data_dir, "cache_dir": cache_dir,
-        "out": out, "timeout_s": timeout_s, "max_fit_s": max_fit_s, "scratch_gb": scratch_gb,
+        "points": points, "samples": _sample_count(samples), "seed": seed, "plugin": plugin, "data_dir": data_dir,
+        "cache_dir": cache_dir, "out": out, "timeout_s": timeout_s, "max_fit_s": max_fit_s, "scratch_gb": scratch_gb,
         "torch_device": torch_device, "fresh": fresh, "fit": fit, **described,
     }  # fmt: skip
     settings = _settings(config, options)

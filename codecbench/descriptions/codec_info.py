@@ -14,7 +14,8 @@ Point: TypeAlias = Mapping[str, Any]
 """An operating point: constructor arguments by name, JSON scalars."""
 PointRequest: TypeAlias = Point | str
 """A point that a user asks for: its values, or the text `key=value,key=value` as it was written."""
-Preset: TypeAlias = Literal["quick", "full"]
+Preset: TypeAlias = Literal["quick", "full", "auto"]
+"""The points to describe: those of a preset, or with "auto" all that a search chooses among."""
 
 
 @dataclass(frozen=True)

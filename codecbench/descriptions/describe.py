@@ -174,7 +174,10 @@ def _points(
     """Return the complete points, and the default of each argument."""
     defaults = _plain(codec.point_defaults(spec))
     if point is None:
-        points = codec.quick_points_for(spec) if preset == "quick" else codec.points_for(spec)
+        if preset == "auto":
+            points: Sequence[Point] = _candidates(codec, spec)
+        else:
+            points = codec.quick_points_for(spec) if preset == "quick" else codec.points_for(spec)
         check_points(codec, points)
         return [_plain({**defaults, **each}) for each in points], defaults
     label = f"codec {codec.name!r}"
@@ -190,6 +193,20 @@ def _points(
             for key, word in requested.items()
         }
     return [_plain(_completed(requested, defaults))], defaults
+
+
+def _candidates(codec: type[Codec], spec: TensorSpec) -> list[Point]:
+    """Return the points among which a search chooses, row by row, each from coarse to fine.
+
+    The rows are those of the quick points. Without a rate knob the candidates of a row are all of the codec's points.
+    """
+    knob, quick = codec.rate_knob(spec), codec.quick_points_for(spec)
+    if knob is None:
+        return list(codec.points_for(spec))
+    if knob.argument not in codec.point_defaults(spec):
+        raise ValueError(f"rate_knob names the argument {knob.argument!r}, which the codec lacks")
+    rows = {tuple(point.get(key) for key in codec.rows_by): point for point in quick}
+    return [{**point, knob.argument: value} for point in rows.values() for value in knob.values()]
 
 
 def _own_points(codec: type[Codec], spec: TensorSpec, defaults: Point) -> list[Point]:

@@ -37,6 +37,7 @@ UsablePath = Annotated[Path, AfterValidator(_usable)]
 class RunConfig(BaseModel):
     """One run. Empty `codec` and `split` mean all of them; `samples` None means the preset's number.
 
+    `points` are the preset's, or with "auto" searched: for each codec, the smallest payload within the budget.
     With `fit`, codecs that need a long fit and have no state are fitted; without, they are skipped.
     With a `description`, `workload` is the name in it. Files and options have its keys in its place.
     """
@@ -49,6 +50,7 @@ class RunConfig(BaseModel):
     split: list[str] = []
     all_splits: bool = False
     preset: Literal["quick", "full"] = "quick"
+    points: Literal["preset", "auto"] = "preset"
     samples: Annotated[int, Field(gt=0)] | Literal["all"] | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
     plugin: list[UsablePath] = []

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from codecbench.codec import TensorSpec
 from codecbench.descriptions.catalogue import CodecCatalogue
-from codecbench.descriptions.codec_info import CodecInfo, Point, PointInfo, PointRequest
+from codecbench.descriptions.codec_info import CodecInfo, Point, PointInfo, PointRequest, Preset
 from codecbench.descriptions.workload_info import WorkloadInfo
 from codecbench.errors import CodecFailure, UsageError
+from codecbench.experiment.candidates import Candidates, candidates_of
 from codecbench.experiment.cells import SCORED, PlannedCell
 from codecbench.experiment.config import RunConfig, split_codec
 from codecbench.names import suggestion
@@ -75,7 +76,7 @@ class Grid:
         spec = cuts[split]
         cells: dict[str, PlannedCell] = {}
         for codec, chosen in self.codecs:
-            for found in self.catalogue.at(codec.name, spec, self.config.preset, chosen).points:
+            for found in self.catalogue.at(codec.name, spec, self._points, chosen).points:
                 if found.refused:
                     self._check_taken_elsewhere(codec, chosen, found, cuts)
                 key = CellKey(
@@ -92,6 +93,18 @@ class Grid:
                     found.starts_from, found.starts_from_fault,
                 )  # fmt: skip
         return neighbours_first(list(cells.values()))
+
+    @property
+    def _points(self) -> Preset:
+        return "auto" if self.config.points == "auto" else self.config.preset
+
+    def candidates(self, cells: Sequence[PlannedCell]) -> Candidates | None:
+        """Return the cells of one row, planned with `--points auto`, for a search; None if there is no choice.
+
+        A search begins near the codec's quick points.
+        """
+        quick = self.catalogue.at(cells[0].codec.name, cells[0].spec, "quick").points
+        return candidates_of(cells, [found.point for found in quick])
 
     def _check_taken_elsewhere(
         self, codec: CodecInfo, chosen: PointRequest | None, refused: PointInfo, cuts: Mapping[str, TensorSpec]

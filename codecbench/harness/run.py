@@ -16,6 +16,7 @@ from codecbench.analysis.agreement import MadeWith, one_model, one_source_each
 from codecbench.descriptions.codec_info import CodecInfo, Point, PointRequest
 from codecbench.descriptions.data_hash import first_positions, spread_positions
 from codecbench.errors import DataError, UsageError, WorkerError
+from codecbench.experiment.candidates import Candidates, by_row, row_of
 from codecbench.experiment.cells import FitSummary, PlannedCell, Reporter, Summary
 from codecbench.experiment.config import RunConfig
 from codecbench.experiment.grid import Grid, chosen_codecs
@@ -25,6 +26,7 @@ from codecbench.harness.accuracy import score_full_model
 from codecbench.harness.provenance import RunProvenance
 from codecbench.harness.records import RecordWriter
 from codecbench.harness.resume import EarlierResults
+from codecbench.harness.search.point_search import PointSearch
 from codecbench.harness.split_run import RunParts, SplitRun
 from codecbench.isolation.seal import Isolation
 from codecbench.names import counted
@@ -54,7 +56,6 @@ class Run:
         self.reporter = reporter
         self.points = points
         self.store = Store(config.out)
-        self._full_model: dict[Subset, Columns] | None = None
 
     def __enter__(self) -> Run:
         config = self.config
@@ -99,6 +100,11 @@ class Run:
             fresh=self.config.fresh,
         )  # fmt: skip
 
+    @cached_property
+    def full_model(self) -> dict[Subset, Columns]:
+        """The full model's outcomes on the scored samples, by subset."""
+        return score_full_model(self.pair, self.grid.counts)
+
     @property
     def sample_sets(self) -> Mapping[Subset, str]:
         """The identifiers of the sample sets that are scored."""
@@ -107,10 +113,42 @@ class Run:
     def plan(self) -> list[PlannedCell]:
         """Return every cell of this configuration, in the order of execution.
 
-        Cells that need a long fit and have no state are skipped, unless the configuration asks for fits.
+        Cells that need a long fit and have no state are skipped, unless the configuration asks for fits. Of a row whose
+        point has yet to be searched, it is the cell with which the search begins.
         """
-        cells = self.grid.cells(self.pair.device_cuts())
-        return self.fits.without_long_fits(cells, requested=self.points is not None)
+        return [cell for cells, row in self._rows() for cell in (cells if row is None else [row.cells[row.start]])]
+
+    def _rows(self) -> list[tuple[list[PlannedCell], Candidates | None]]:
+        """Return the cells of each row, with the candidates of those rows whose point is to be searched."""
+        planned = self.grid.cells(self.pair.device_cuts())
+        cells = self.fits.without_long_fits(planned, requested=self.points is not None)
+        if self.config.points != "auto":
+            return [(cells, None)]
+        found: list[tuple[list[PlannedCell], Candidates | None]] = []
+        for row in by_row(cells).values():
+            runnable = [cell for cell in row if cell.fault is None and cell.skip_reason is None]
+            found.append((runnable or row[:1], self.grid.candidates(row)))
+        return found
+
+    def _searched(self) -> list[PlannedCell]:
+        """Return every cell to measure; the point of each row is searched where there is a choice."""
+        rows = self._rows()
+        by_split: dict[str, list[Candidates]] = {}
+        for _, row in rows:
+            if row is not None:
+                by_split.setdefault(row.cells[0].key.split, []).append(row)
+        if not by_split:
+            return [cell for cells, _ in rows for cell in cells]
+        self.pair.warm()
+        self.fits.warm([cell for _, row in rows if row is not None for cell in row.cells[:1]])
+        search = PointSearch(
+            self.config, self.grid, self.pair, self.processes, self.fits, self.store, self.provenance, self.reporter,
+            self.full_model,
+        )  # fmt: skip
+        chosen = {
+            row_of(cell): cell for split, found in by_split.items() for cell in search.chosen(split, found)
+        }  # fmt: skip
+        return [cell for cells, row in rows for cell in (cells if row is None else [chosen[row_of(cells[0])]])]
 
     def estimate_s(self, cells: Sequence[PlannedCell]) -> float:
         """Return the estimated seconds of these cells: from one forward pass of the model, and 1 s of overhead each."""
@@ -125,7 +163,7 @@ class Run:
 
         Raises CodecbenchError if the run cannot continue.
         """
-        cells = self.plan()
+        cells = self._searched() if self.config.points == "auto" else self.plan()
         todo, summary = self.earlier.missing(cells)
         self.catalogue.close()  # the plugins have said all
         self.reporter.plan(len(todo))
@@ -180,12 +218,10 @@ class Run:
         return self.fits.fit_all(self.grid.cells(self.pair.device_cuts()), into, further=further)
 
     def parts(self, writer: RecordWriter) -> RunParts:
-        """Return what the splits of this run share. Scores the full model at the first call."""
-        if self._full_model is None:
-            self._full_model = score_full_model(self.pair, self.grid.counts)
+        """Return what the splits of this run share."""
         return RunParts(
             self.config, self.grid, self.pair, self.processes, self.fits, self.earlier, self.store, self.provenance,
-            writer, self.reporter, self._full_model,
+            writer, self.reporter, self.full_model,
         )  # fmt: skip
 
     def _data_hash(self) -> str:

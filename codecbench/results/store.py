@@ -40,13 +40,18 @@ RESAMPLED = "resampled"
 LAYERS = "layers.json"
 """The file name of a workload's layers, beside the folders of its splits."""
 
+SEARCHES = "searches.json"
+"""The file name of what searches for operating points have found, beside that."""
+
 SAMPLES, NEW_SAMPLES = ".parquet", ".parquet.new"
 """The endings of a cell's samples: those of its record or of its first pass, and those of a pass beside a record."""
 
 _CELL_STEM = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9._=-]*-[0-9a-f]{12}")
 """A record's file name without ending; the cell's hash comes last."""
 
-_LEFT_OVER = re.compile(rf"\.?({_CELL_STEM.pattern}\.(json|parquet|parquet\.new)|{re.escape(LAYERS)})(\.[0-9]+)?\.tmp")
+_LEFT_OVER = re.compile(
+    rf"\.?({_CELL_STEM.pattern}\.(json|parquet|parquet\.new)|{re.escape(LAYERS)}|{re.escape(SEARCHES)})(\.[0-9]+)?\.tmp"
+)
 """The temporary file of a write that was killed."""
 
 
@@ -232,6 +237,18 @@ class Store:
         described = ",\n".join(json.dumps(row) for row in rows.pop("layers"))
         text = json.dumps(rows, indent=1)[:-2] + f',\n "layers": [\n{described}\n]\n}}\n'
         self._write(self._layers_path(workload), text.encode())
+
+    def searches(self, workload: str) -> dict[str, Any]:
+        """Return what searches for operating points have found for a workload, by key; empty if it cannot be read."""
+        try:
+            found = json.loads(decoded((self.out / workload / SEARCHES).read_bytes()))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def write_searches(self, workload: str, found: Mapping[str, Any]) -> None:
+        """Write what all searches of a workload have found."""
+        self._write(self.out / workload / SEARCHES, (json.dumps(found, indent=1) + "\n").encode())
 
     def _layers_path(self, workload: str) -> Path:
         return self.out / workload / LAYERS

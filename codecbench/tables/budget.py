@@ -307,8 +307,8 @@ def _missed_remark(entries: Iterable[Entry]) -> Iterator[str]:
     over = sum(entry.over_budget for entry in chosen)
     if 2 * over > len(chosen):
         yield (
-            f"Most rows miss the budget ({_OVER}, {over} of {len(chosen)}): 'codecbench run --preset full' measures "
-            "more points."
+            f"Most rows miss the budget ({_OVER}, {over} of {len(chosen)}): 'codecbench run --points auto' searches "
+            "better points."
         )
 
 

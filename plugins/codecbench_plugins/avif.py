@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from codecbench import Codec, TensorSpec, hookimpl
+from codecbench import Codec, RateKnob, TensorSpec, hookimpl
 from codecbench.toolbox.codecs import PictureCodec, pillow_file, pillow_picture
 from codecbench.toolbox.coding import read_varint, write_varint
 
@@ -43,6 +43,11 @@ class Avif(PictureCodec):
 
         has_avif = "avif" in features.modules and features.check("avif")
         return None if has_avif else "needs a Pillow with AVIF: pip install 'pillow>=11.3'"
+
+    @classmethod
+    def rate_knob(cls, spec: TensorSpec) -> RateKnob:
+        """Return the quality."""
+        return RateKnob("quality", 0, 99, integer=True)
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
-from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
+from codecbench import Codec, FitData, RateKnob, Side, TensorSpec, hookimpl
 from codecbench.toolbox.coding import Prior, read_shape, write_shape
 from codecbench.toolbox.sensing import (
     VALUE_BITS,
@@ -107,6 +107,11 @@ class CompressiveSensing(Codec):
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
         """Return one point of the best variant that loses little accuracy."""
         return (_best(QUICK_STEP[_kind(spec)]),)
+
+    @classmethod
+    def rate_knob(cls, spec: TensorSpec) -> RateKnob:
+        """Return the step of the quantiser."""
+        return RateKnob("step", 16.0, 0.02)
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from codecbench import Codec, PayloadError, TensorSpec, hookimpl
+from codecbench import Codec, PayloadError, RateKnob, TensorSpec, hookimpl
 from codecbench.toolbox.coding import read_shape, write_shape
 from codecbench.toolbox.transforms import (
     RANGE_BYTES,
@@ -46,6 +46,11 @@ class Interpolation(Codec):
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
         """Return half the samples along each axis, and all samples: small inputs tolerate no more."""
         return ({"scale": 0.5}, {"scale": 1.0})
+
+    @classmethod
+    def rate_knob(cls, spec: TensorSpec) -> RateKnob:
+        """Return the share of samples that is kept."""
+        return RateKnob("scale", 0.05, 1.0)
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from codecbench import Codec, TensorSpec, hookimpl
+from codecbench import Codec, RateKnob, TensorSpec, hookimpl
 from codecbench.toolbox.codecs import PictureCodec, imagecodecs_missing
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ class Jpeg2000(PictureCodec):
     def unavailable(cls) -> str | None:
         """Return why this codec cannot run: it needs imagecodecs."""
         return imagecodecs_missing()
+
+    @classmethod
+    def rate_knob(cls, spec: TensorSpec) -> RateKnob:
+        """Return the PSNR at which packets are cut off."""
+        return RateKnob("psnr_db", 10, 70, integer=True)
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from codecbench import Codec, Side, TensorSpec, hookimpl
+from codecbench import Codec, RateKnob, Side, TensorSpec, hookimpl
 from codecbench.toolbox.codecs import PictureCodec, picture_size, pillow_file, pillow_picture
 
 if TYPE_CHECKING:
@@ -48,6 +48,11 @@ class JpegHuffman(PictureCodec):
 
     quality: int
     tables: str
+
+    @classmethod
+    def rate_knob(cls, spec: TensorSpec) -> RateKnob:
+        """Return the quality."""
+        return RateKnob("quality", 1, 100, integer=True)
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:

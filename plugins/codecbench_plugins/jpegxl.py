@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from codecbench import Codec, PayloadError, TensorSpec, hookimpl
+from codecbench import Codec, PayloadError, RateKnob, TensorSpec, hookimpl
 from codecbench.toolbox.codecs import PictureCodec, imagecodecs_missing
 
 if TYPE_CHECKING:
@@ -42,6 +42,11 @@ class JpegXL(PictureCodec):
     def unavailable(cls) -> str | None:
         """Return why this codec cannot run: it needs imagecodecs."""
         return imagecodecs_missing()
+
+    @classmethod
+    def rate_knob(cls, spec: TensorSpec) -> RateKnob:
+        """Return the distance."""
+        return RateKnob("distance", 25.0, 0.05)
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:

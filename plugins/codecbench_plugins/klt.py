@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from codecbench import Codec, FitData, PayloadError, Side, TensorSpec, hookimpl
+from codecbench import Codec, FitData, PayloadError, RateKnob, Side, TensorSpec, hookimpl
 from codecbench.toolbox.codecs import Points, TensorKind, kind_of, steps
 from codecbench.toolbox.coding import read_shape, write_shape
 from codecbench.toolbox.transforms import (
@@ -68,6 +68,11 @@ class Klt(Codec):
     def quick_points_for(cls, spec: TensorSpec) -> Points:
         """Return a step that loses about a point of top-1 on a ResNet-20, or less."""
         return ({"step": cls._quick_step[kind_of(spec)]},)
+
+    @classmethod
+    def rate_knob(cls, spec: TensorSpec) -> RateKnob:
+        """Return the step, for every kind of tensor."""
+        return RateKnob("step", 16.0, 0.02)
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:

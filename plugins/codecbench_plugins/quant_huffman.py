@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from codecbench import Codec, TensorSpec, hookimpl
+from codecbench import Codec, RateKnob, TensorSpec, hookimpl
 from codecbench.toolbox.coding import (
     code_lengths,
     huffman_decode,
@@ -48,6 +48,11 @@ class QuantHuffman(Codec):
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
         """Return a point of little loss: images tolerate less than features."""
         return ({"levels": 32 if spec.image else 12},)
+
+    @classmethod
+    def rate_knob(cls, spec: TensorSpec) -> RateKnob:
+        """Return the number of levels."""
+        return RateKnob("levels", 2, 256, integer=True)
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
+from codecbench import Codec, FitData, RateKnob, Side, TensorSpec, hookimpl
 from codecbench.toolbox.coding import Prior, read_shape, read_varint, write_shape, write_varint
 from codecbench.toolbox.transforms import neighbours_mean, restore_from_differences
 
@@ -77,6 +77,11 @@ class QuantRans(Codec):
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
         """Return a point that a budget of about one percentage point would choose."""
         return ({"step": 12.0 if spec.image else 2.8 if _is_late(spec) else 0.7},)
+
+    @classmethod
+    def rate_knob(cls, spec: TensorSpec) -> RateKnob:
+        """Return the step, for images in pixel values."""
+        return RateKnob("step", 128.0, 1.0) if spec.image else RateKnob("step", 16.0, 0.02)
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:

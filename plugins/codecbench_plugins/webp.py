@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from codecbench import Codec, PayloadError, TensorSpec, hookimpl
+from codecbench import Codec, PayloadError, RateKnob, TensorSpec, hookimpl
 from codecbench.toolbox.codecs import PictureCodec, pillow_file, pillow_picture
 from codecbench.toolbox.coding import read_varint, write_varint
 
@@ -42,6 +42,11 @@ class WebP(PictureCodec):
         from PIL import features
 
         return None if features.check("webp") else "needs a Pillow with WebP: pip install --force-reinstall pillow"
+
+    @classmethod
+    def rate_knob(cls, spec: TensorSpec) -> RateKnob:
+        """Return the quality."""
+        return RateKnob("quality", 0, 100, integer=True)
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
+from codecbench import Codec, FitData, RateKnob, Side, TensorSpec, hookimpl
 from codecbench.toolbox.coding import pack_bits, read_shape, unpack_bits, write_shape, zstd_compress, zstd_decompress
 from codecbench.toolbox.transforms import from_pixels, neighbours_mean, restore_from_differences, to_pixels
 
@@ -68,6 +68,11 @@ class Zstd(Codec):
     def unavailable(cls) -> str | None:
         """Return why this codec cannot run: it needs zstandard."""
         return None if find_spec("zstandard") else "needs zstandard: pip install 'codecbench[codecs]'"
+
+    @classmethod
+    def rate_knob(cls, spec: TensorSpec) -> RateKnob:
+        """Return the step, for images in pixel values."""
+        return RateKnob("step", 128.0, 1.0) if spec.image else RateKnob("step", 16.0, 0.05)
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:

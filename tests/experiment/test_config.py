@@ -60,6 +60,7 @@ def test_every_key_may_stand_in_the_file(write: Write) -> None:
         split = ["input"]
         all_splits = true
         preset = "full"
+        points = "auto"
         samples = 12
         seed = 3
         plugin = ["a.py", "sub/b.py"]
@@ -78,7 +79,8 @@ def test_every_key_may_stand_in_the_file(write: Write) -> None:
     folder = path.parent
     assert config.model_dump() == {
         "workload": "tiny", "codec": ["raw", "steady:bits=16"], "split": ["input"], "all_splits": True,
-        "preset": "full", "samples": 12, "seed": 3, "plugin": [folder / "a.py", folder / "sub" / "b.py"],
+        "preset": "full", "points": "auto", "samples": 12, "seed": 3,
+        "plugin": [folder / "a.py", folder / "sub" / "b.py"],
         "data_dir": folder / "data", "cache_dir": folder / "cache", "out": folder / "results", "timeout_s": 1.5,
         "max_fit_s": 2.0, "scratch_gb": 0.5, "torch_device": "cuda", "fresh": True, "fit": True,
         "description": None,
@@ -113,10 +115,11 @@ def test_a_plugin_beside_the_file_is_loaded_too(write: Write) -> None:
     ("text", "reason"),
     [
         ("smaples = 3", "unknown key 'smaples'; did you mean 'samples'?; allowed are workload, codec, split"),
-        ("zzz = 3", "unknown key 'zzz'; allowed are workload, codec, split, all_splits, preset, samples, seed"),
+        ("zzz = 3", "unknown key 'zzz'; allowed are workload, codec, split, all_splits, preset, points, samples"),
         ('samples = "some"', "samples: "),
         ("samples = 0", "samples: input should be greater than 0, got 0"),
         ("seed = -1", "seed: input should be greater than or equal to 0, got -1"),
+        ('points = "all"', "points: input should be 'preset' or 'auto', got 'all'"),
         ('preset = "slow"', "preset: input should be 'quick' or 'full', got 'slow'"),
         ('torch_device = "tpu"', "torch_device: input should be 'cpu' or 'cuda'"),
         ("timeout_s = 0", "timeout_s: input should be greater than 0"),

@@ -284,7 +284,7 @@ def test_a_row_that_is_over_the_budget_on_the_test_samples_is_marked_in_every_fo
 
 def test_where_most_rows_miss_the_budget_the_table_names_the_command() -> None:
     missing = [jpeg("input", 10, 100, -9.0), make_record("input", "quant", change=-3.0)]
-    line = "Most rows miss the budget (†, 2 of 3): 'codecbench run --preset full' measures more points."
+    line = "Most rows miss the budget (†, 2 of 3): 'codecbench run --points auto' searches better points."
     assert line in words(build_one([*missing, raw("input")]))
     half = build_one([*missing, raw("input"), raw("input", "uint8")])
     assert "miss the budget" not in half.render("text")

@@ -15,7 +15,7 @@ import tempfile
 import zlib
 from pathlib import Path
 
-from codecbench import Codec, PayloadError, hookimpl
+from codecbench import Codec, PayloadError, RateKnob, hookimpl
 from codecbench.toolbox.coding.headers import read_shape, write_shape
 
 PAIRS: list[tuple[str, type[Codec], type[Codec]]] = []
@@ -136,6 +136,42 @@ class StrangeQuickPoint(PointPair):
     @classmethod
     def quick_points_for(cls, spec):
         return ({"level": 2}, {"level": 3})
+
+
+class Knob(PointPair):
+    """A rate knob with a range of its own."""
+
+    name = "sound-knob"
+
+    @classmethod
+    def rate_knob(cls, spec):
+        return RateKnob("level", 1, 9, integer=True)
+
+    @classmethod
+    def skip_reason(cls, spec, **point):
+        return None if point.get("level", 1) < 10 else "level is at most 9"
+
+
+@breaks("check_rate_knob", Knob)
+class KnobTooFar(Knob):
+    """A rate knob that goes further than the codec."""
+
+    name = "broken-knob-range"
+
+    @classmethod
+    def rate_knob(cls, spec):
+        return RateKnob("level", 1, 10, integer=True)
+
+
+@breaks("check_rate_knob", Knob)
+class KnobOfNothing(Knob):
+    """A rate knob that is no argument."""
+
+    name = "broken-knob"
+
+    @classmethod
+    def rate_knob(cls, spec):
+        return RateKnob("levels", 1, 9, integer=True)
 
 
 @breaks("check_unknown_argument", PointPair)

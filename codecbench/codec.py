@@ -155,8 +155,12 @@ class RateKnob:
 
     def __post_init__(self) -> None:
         ends = (self.coarsest, self.finest)
-        if self.coarsest == self.finest or not all(map(math.isfinite, ends)) or not (self.integer or min(ends) > 0):
+        if self.coarsest == self.finest or not all(map(math.isfinite, ends)):
             raise ValueError(f"a rate knob from {self.coarsest} to {self.finest} has no range")
+        if not self.integer and min(ends) <= 0:
+            raise ValueError(
+                f"a rate knob from {self.coarsest} to {self.finest} reaches 0; set integer=True, or stop above"
+            )
         if self.integer and any(end != int(end) for end in ends):
             raise ValueError(f"an integer rate knob goes from {self.coarsest} to {self.finest}")
 

@@ -249,6 +249,8 @@ def _plan_text(job: Run) -> str:
     cells = job.plan()
     lines = [f"{c.label}{f'  (skipped: {c.skip_reason})' if c.skip_reason else ''}" for c in cells]
     minutes = job.estimate_s(cells) / 60
+    if job.config.points == "auto":
+        lines.append(f"Points are searched, from these on, on {job.grid.counts['choice']} samples.")
     return "\n".join(
         [*lines, f"{counted(len(cells), 'cell')} on {job.sample_sets['test']}, about {minutes:.1f} minutes"]
     )

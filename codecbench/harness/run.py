@@ -42,6 +42,9 @@ from codecbench.workers.pair import Pair, WorkloadRef
 from codecbench.workers.plugins import PluginCatalogue
 from codecbench.workload import Subset
 
+TRIED = 8
+"""About the number of points that a search tries."""
+
 
 class Run:
     """One run of a configuration, as a context manager: `plan()` lists its cells, `execute()` does the work.
@@ -151,12 +154,17 @@ class Run:
         return [cell for cells, row in rows for cell in (cells if row is None else [chosen[row_of(cells[0])]])]
 
     def estimate_s(self, cells: Sequence[PlannedCell]) -> float:
-        """Return the estimated seconds of these cells: from one forward pass of the model, and 1 s of overhead each."""
+        """Return the estimated seconds of these cells: from one forward pass of the model, and 1 s of overhead each.
+
+        Of a search, TRIED points a cell are counted.
+        """
         count = min(32, self.grid.counts["test"])
         sample_s = self.pair.device.run_full_model("test", range(count)).forward_s / count
         samples = sum(self.grid.counts.values())
         running = [c for c in cells if c.skip_reason is None]
-        return len(running) * (1.0 + sample_s * (samples + 2 * self.config.timing_samples)) + 6.0
+        cell_s = 1.0 + sample_s * (samples + 2 * self.config.timing_samples)
+        tried = TRIED * (1.0 + sample_s * self.grid.counts["choice"]) if self.config.points == "auto" else 0.0
+        return len(running) * (cell_s + tried) + 6.0
 
     def execute(self) -> Summary:
         """Measure every cell that has no current record. The results folder must be locked.

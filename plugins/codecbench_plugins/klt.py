@@ -18,6 +18,8 @@ from codecbench.toolbox.transforms import (
     Tiling,
     from_pixels,
     learn_transform,
+    possible_tilings,
+    suited_tiling,
     to_pixels,
 )
 
@@ -36,8 +38,9 @@ class Klt(Codec):
 
     `step` is in units of the values' root-mean-square deviation. Blocks are up to 8 wide along the last two axes (16
     along a single one); a varying axis is always one of them, and a vector of fixed length is one block
-    (`codecbench.toolbox.transforms.tiling`). Payload: the length of the varying axis; the symbols as coded by `Prior`;
-    no header.
+    (`codecbench.toolbox.transforms.tiling`). Of a matrix, the training data tells which axis has the channels
+    (`codecbench.toolbox.transforms.orientation`). Payload: the length of the varying axis; the symbols as coded by
+    `Prior`; no header.
     """
 
     name = "klt"
@@ -85,7 +88,7 @@ class Klt(Codec):
         if not spec.ndim or 0 in spec.max_shape:
             return f"needs a tensor that is not empty and has an axis, got {spec.shape}"
         channels = Tiling.of(spec).channels(spec.max_shape)
-        return f"needs at most {MAX_CHANNELS} channels, got {channels}" if channels > MAX_CHANNELS else None
+        return None if possible_tilings(spec) else f"needs at most {MAX_CHANNELS} channels, got {channels}"
 
     def fit(self, data: FitData) -> None:
         """Compute covariances, then quantisers. Without time left it uses one batch."""
@@ -136,7 +139,7 @@ class Klt(Codec):
         return torch.from_numpy(values.astype(self.spec.dtype))
 
     def _sensitivity(self, data: FitData) -> Sensitivity:
-        return Sensitivity.plain(data.spec)
+        return Sensitivity.plain(data.spec, suited_tiling(data))
 
     def _symbols(self, device: Analysis, xs: Sequence[Tensor]) -> list[NDArray[np.int32]]:
         return device.symbols([x.numpy() for x in xs], self.spec.image)
@@ -177,7 +180,8 @@ class KltTask(Klt):
     _quick_step: ClassVar[Mapping[TensorKind, float]] = {"image": 0.42, "large": 1.0, "middle": 1.0, "small": 0.5}
 
     def _sensitivity(self, data: FitData) -> Sensitivity:
-        return Sensitivity.of_tail(data) or Sensitivity.plain(data.spec)
+        tiling = suited_tiling(data)
+        return Sensitivity.of_tail(data, tiling) or Sensitivity.plain(data.spec, tiling)
 
 
 @hookimpl

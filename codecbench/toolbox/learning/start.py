@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from codecbench.codec import FitData, TensorSpec
 from codecbench.toolbox.learning.geometry import Geometry
 from codecbench.toolbox.transforms.moments import Moments, principal_axes
+from codecbench.toolbox.transforms.orientation import suited_tiling
 from codecbench.toolbox.transforms.sensitivity import Sensitivity
 from codecbench.toolbox.transforms.tiling import Tiling
 
@@ -50,7 +51,8 @@ class Start:
 
         `relative_step` is the step in units of the root-mean-square deviation of the weighted values.
         """
-        sensitivity = Sensitivity.of_tail(data) or Sensitivity.plain(data.spec)
+        suited = suited_tiling(data)
+        sensitivity = Sensitivity.of_tail(data, suited) or Sensitivity.plain(data.spec, suited)
         moments = Moments.of(data, sensitivity)
         variances, vectors = principal_axes(moments.covariance)
         step = relative_step * math.sqrt(variances.mean()) or 1.0

@@ -2,6 +2,7 @@
 
 from codecbench.toolbox.transforms.linear import Analysis, Synthesis, learn_transform
 from codecbench.toolbox.transforms.moments import Moments
+from codecbench.toolbox.transforms.orientation import possible_tilings, suited_tiling
 from codecbench.toolbox.transforms.prediction import neighbours_mean, restore_from_differences
 from codecbench.toolbox.transforms.sensitivity import Sensitivity
 from codecbench.toolbox.transforms.tiling import MAX_CHANNELS, Tiling
@@ -26,8 +27,10 @@ __all__ = [
     "from_pixels",
     "learn_transform",
     "neighbours_mean",
+    "possible_tilings",
     "quantise_uniform",
     "read_range",
     "restore_from_differences",
+    "suited_tiling",
     "to_pixels",
 ]

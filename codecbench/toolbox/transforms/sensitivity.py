@@ -49,26 +49,26 @@ class Sensitivity:
     inverse: NDArray[np.float64]
 
     @classmethod
-    def plain(cls, spec: TensorSpec) -> Sensitivity:
-        """Return equal sensitivity to all values: the identity, on the blocks of `Tiling.of`."""
+    def plain(cls, spec: TensorSpec, tiling: Tiling | None = None) -> Sensitivity:
+        """Return equal sensitivity to all values: the identity, on the blocks of `tiling`, by default `Tiling.of`."""
         import numpy as np
 
-        tiling = Tiling.of(spec)
+        tiling = tiling or Tiling.of(spec)
         identity = np.eye(tiling.values(spec.max_shape))
         return cls(tiling, identity, identity)
 
     @classmethod
-    def of_tail(cls, data: FitData) -> Sensitivity | None:
+    def of_tail(cls, data: FitData, tiling: Tiling | None = None) -> Sensitivity | None:
         """Return the square root of E[J^T J] plus FLOOR, with J the Jacobian of the tail's outputs in a block's values.
 
         The mean is over samples and positions. If E[J^T J] of the whole tensor has a rank of at most MAX_RANK (as when
         only pooling and a linear layer follow the split), the tensor is one block, and the rows span these directions
         alone, without FLOOR. Returns None if the outputs have no derivative in the tensor. Takes at most half of the
-        fit's time.
+        fit's time. The blocks are those of `tiling`, by default `Tiling.of`.
         """
         import numpy as np
 
-        tiling, shape = Tiling.of(data.spec), data.spec.max_shape
+        tiling, shape = tiling or Tiling.of(data.spec), data.spec.max_shape
         values, is_full = tiling.values(shape), None not in data.spec.shape and math.prod(shape) <= MAX_FULL_VALUES
         total = np.zeros((values, values))
         first: list[NDArray[np.float32]] = []

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     Arrays: TypeAlias = dict[str, NDArray[Any]]
     Floats: TypeAlias = NDArray[np.float64]
 
-MIN_LIMIT = 1e-6
+MIN_LIMIT = 1e-30
+"""The smallest range of values: of a tensor of zeros alone, or nearly so."""
 
 FIT_BYTES = 1 << 27
 """The largest number of bytes of training activations, as float64, that a fit uses."""

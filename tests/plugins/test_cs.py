@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.training import noise, training
 from torch import Tensor
 
 from codecbench import Codec, TensorSpec
@@ -271,3 +272,18 @@ def test_state_is_small():
     assert len(state) < 20_000
     assert isinstance(device._prior, Prior)
     assert device.export("edge") == state
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e8])
+def test_the_scale_of_values_does_not_matter(scale: float) -> None:
+    """Activations of a network may be tiny: payloads and relative errors stay what they are at scale 1."""
+    xs = noise(24, 2, 16, 16)
+    found = []
+    for factor in (1.0, scale):
+        data = training(xs * factor, torch.nn.Flatten())
+        codec = CsDct(data.spec, step=0.5)
+        codec.fit(data)
+        decoded = torch.stack([codec.decode(codec.encode(x)) for x in xs[:4] * factor])
+        sizes = sum(len(codec.encode(x)) for x in xs[:4] * factor)
+        found.append((sizes, float((decoded / factor - xs[:4]).square().mean())))
+    assert found[1] == pytest.approx(found[0], rel=0.05)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from support.prepared import PreparedServer
     from support.runs import KeptProcesses
 
 # A test's tensors are small: two threads take longer for them than one, and ten times as long where two processes share
@@ -60,11 +61,27 @@ def _own_import_path() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def kept(_own_cache: None) -> Iterator[KeptProcesses]:
+def prepared_server(_own_cache: None) -> Iterator[PreparedServer]:
+    """The process that has imported torch and that workers are forked from."""
+    from support.prepared import PreparedServer
+
+    found = PreparedServer()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def prepared(prepared_server: PreparedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every worker of the test is forked from a process that has imported torch."""
+    prepared_server.share(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def kept(prepared_server: PreparedServer) -> Iterator[KeptProcesses]:
     """Processes that serve the runs of all files: starting them is what takes time."""
     from support.runs import KeptProcesses
 
-    found = KeptProcesses()
+    found = KeptProcesses(prepared_server)
     yield found
     found.close()
 

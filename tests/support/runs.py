@@ -32,6 +32,7 @@ from codecbench.workers.forks import CodecProcesses, FitProcesses, SealedProcess
 from codecbench.workers.pair import Pair, WorkloadRef
 from codecbench.workers.plugins import PluginClient
 from support.paths import MISBEHAVING, PLUGIN_FILES, TINY
+from support.prepared import PreparedServer
 
 RAW_BYTES = {"input": 3 * 8 * 8 * 4, "stem": 6 * 4 * 4 * 4, "block": 6 * 4 * 4 * 4}
 """Size of one sample of the tiny workload at its splits."""
@@ -125,8 +126,9 @@ class KeptProcesses:
     kept until other files are asked for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prepared: PreparedServer) -> None:
         self.pair: KeptPair | None = None
+        self._prepared = prepared
         self._supported = KeptCodecProcesses(PLUGIN_FILES)
         self._written: KeptCodecProcesses | None = None
         self._written_files: list[tuple[Path, int]] = []
@@ -135,6 +137,7 @@ class KeptProcesses:
 
     def share(self, patch: pytest.MonkeyPatch) -> None:
         """Let every run take these processes, and ask about plugins in this one."""
+        self._prepared.share(patch)
         patch.setattr(run_module, "Pair", self.pair_of)
         patch.setattr(run_module, "CodecProcesses", self.codecs_of)
         patch.setattr(run_module, "PluginCatalogue", LocalPluginCatalogue)

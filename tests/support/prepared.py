@@ -13,14 +13,28 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING, Any
 
 from codecbench.measure import memory_bytes
 from codecbench.workers import connection, forks, launch
 from codecbench.workers.protocol import Role
+from support.paths import SUPPORT
+
+if TYPE_CHECKING:
+    import pytest
 
 SERVER = Path(__file__).with_name("prepared_server.py")
+
+COMMAND = """
+import socket, sys
+from importlib import import_module
+sys.path.append(sys.argv[2])
+from support.prepared import use_server
+use_server(socket.socket(fileno=int(sys.argv[1])))
+del sys.argv[1:3], sys.path[-1]
+sys.exit(import_module("codecbench.cli.main").main())
+"""
+"""A command of the tool as a program of its own, whose workers are forked from the server."""
 
 
 class PreparedServer:
@@ -34,8 +48,9 @@ class PreparedServer:
         for module in (connection, forks):
             patch.setattr(module, "WorkerProcess", self.worker)
 
-    def worker(self, role: Role, *, threads: int, memory_limit_bytes: int | None) -> PreparedWorker:
-        """Stands for `WorkerProcess`."""
+    @property
+    def control(self) -> socket.socket:
+        """Where to ask for workers."""
         if self._process is None:
             self._control, server_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with server_end:
@@ -43,7 +58,19 @@ class PreparedServer:
                     [sys.executable, str(SERVER), str(server_end.fileno())], pass_fds=[server_end.fileno()],
                     env=launch._environment("forks", Path.home()), stdin=subprocess.DEVNULL,
                 )  # fmt: skip
-        return PreparedWorker(self._control, role, threads, memory_limit_bytes or memory_bytes() // 2)
+        return self._control
+
+    def worker(self, role: Role, *, threads: int, memory_limit_bytes: int | None) -> PreparedWorker:
+        """Stands for `WorkerProcess`."""
+        return PreparedWorker(self.control, role, threads, memory_limit_bytes or memory_bytes() // 2)
+
+    def run(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run `codecbench WORDS` as a program of its own, whose workers are forked from here."""
+        descriptor = self.control.fileno()
+        return subprocess.run(
+            [sys.executable, "-c", COMMAND, str(descriptor), str(SUPPORT.parent), *words], pass_fds=[descriptor],
+            text=True, timeout=600, **options,
+        )  # fmt: skip
 
     def close(self) -> None:
         """End it, and with it all workers."""
@@ -51,6 +78,16 @@ class PreparedServer:
             self._control.close()
             self._process.wait()
             self._process = None
+
+
+def use_server(control: socket.socket) -> None:
+    """Have all workers of this process forked from the server at this socket."""
+
+    def worker(role: Role, *, threads: int, memory_limit_bytes: int | None) -> PreparedWorker:
+        return PreparedWorker(control, role, threads, memory_limit_bytes or memory_bytes() // 2)
+
+    for module in (connection, forks):
+        module.WorkerProcess = worker  # type: ignore[misc, assignment]
 
 
 class PreparedWorker:

@@ -43,9 +43,9 @@ class PreparedServer:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
-    def share(self, patch: pytest.MonkeyPatch) -> None:
-        """Have workers forked from it."""
-        for module in (connection, forks):
+    def share(self, patch: pytest.MonkeyPatch, *, sealed: bool = True) -> None:
+        """Have workers forked from it: models, fork servers and, with `sealed`, what is not forked from these."""
+        for module in (connection, forks) if sealed else (connection,):
             patch.setattr(module, "WorkerProcess", self.worker)
 
     @property

@@ -19,6 +19,19 @@ for library in ("OMP", "MKL", "OPENBLAS"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 
+LONGEST = (
+    "docs/test_your_model", "workers/process/graphs/test_architectures", "plugins/test_conformance",
+    "isolation/test_seal", "docs/test_tutorial", "workers/test_forks", "cli/test_main", "harness/test_resume",
+    "cli/test_scaffold", "kit/test_mutated_payloads", "kit/test_checks", "fitting/test_torch_optim",
+    "fitting/test_checkpoints", "harness/test_plugin_helpers",
+)  # fmt: skip
+"""The files that take the longest. They come first, so that no process is left with one of them at the end."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # by default, xdist begins with the files that have the most tests
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--run-slow", action="store_true", help="run the tests marked slow, too")
 
@@ -29,6 +42,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    places = {f"tests/{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
     skip_slow = pytest.mark.skip(reason="slow; run with --run-slow")
     for item in items:
         if "slow" in item.keywords and not config.getoption("--run-slow"):

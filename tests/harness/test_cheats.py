@@ -179,9 +179,7 @@ def prepared_runs(prepared_server: PreparedServer) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def cheated(
-    prepared_runs: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Found:
+def cheated(prepared_runs: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Found:
     chosen = names_in(*FILES) if request.config.getoption("--run-slow") else [*FAST, *HONEST]
     codecs = [name for name in chosen if name not in ("half-reply", *OTHERS)] + OTHERS
     found = results_of(tmp_path_factory.mktemp("cheated") / "out", codecs, FILES)

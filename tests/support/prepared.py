@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 SERVER = Path(__file__).with_name("prepared_server.py")
 
 COMMAND = """
-import socket, sys
-from importlib import import_module
+import sys
 sys.path.append(sys.argv[2])
 from support.prepared import use_server
-use_server(socket.socket(fileno=int(sys.argv[1])))
-del sys.argv[1:3], sys.path[-1]
-sys.exit(import_module("codecbench.cli.main").main())
+use_server(int(sys.argv[1]))
+sys.path.remove(sys.argv[2])
+del sys.argv[1:3]
+from codecbench.cli.main import main
+main()
 """
 """A command of the tool as a program of its own, whose workers are forked from the server."""
 
@@ -80,11 +81,12 @@ class PreparedServer:
             self._process = None
 
 
-def use_server(control: socket.socket) -> None:
-    """Have all workers of this process forked from the server at this socket."""
+def use_server(descriptor: int) -> None:
+    """Have all workers of this process forked from the server at the socket of this descriptor."""
 
     def worker(role: Role, *, threads: int, memory_limit_bytes: int | None) -> PreparedWorker:
-        return PreparedWorker(control, role, threads, memory_limit_bytes or memory_bytes() // 2)
+        with socket.socket(fileno=os.dup(descriptor)) as control:
+            return PreparedWorker(control, role, threads, memory_limit_bytes or memory_bytes() // 2)
 
     for module in (connection, forks):
         module.WorkerProcess = worker  # type: ignore[misc, assignment]

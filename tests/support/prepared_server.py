@@ -9,6 +9,7 @@ import selectors
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 MODULES = ("device", "edge", "fit", "codec", "fork_server")
@@ -103,11 +104,8 @@ def tell_ends(lives: dict[int, socket.socket]) -> None:
             return
         if not child:
             return
-        with lives.pop(child) as life:
-            try:
-                life.send(str(os.waitstatus_to_exitcode(status)).encode())
-            except OSError:
-                pass  # nobody asks
+        with lives.pop(child) as life, suppress(OSError):  # nobody may ask
+            life.send(str(os.waitstatus_to_exitcode(status)).encode())
 
 
 def end_all(lives: dict[int, socket.socket]) -> None:

@@ -171,26 +171,24 @@ OTHERS = [name for name in HONEST if name in ("raw", "quant-huffman")]
 
 
 @pytest.fixture(scope="module")
-def prepared_runs(prepared_server: PreparedServer) -> Iterator[None]:
-    """The runs of this file have their workers forked. Codec processes seal themselves in any case."""
-    with pytest.MonkeyPatch.context() as patch:
-        prepared_server.share(patch)
-        yield
-
-
-@pytest.fixture(scope="module")
-def cheated(prepared_runs: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Found:
+def cheated(
+    prepared_server: PreparedServer, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Found:
     chosen = names_in(*FILES) if request.config.getoption("--run-slow") else [*FAST, *HONEST]
     codecs = [name for name in chosen if name not in ("half-reply", *OTHERS)] + OTHERS
-    found = results_of(tmp_path_factory.mktemp("cheated") / "out", codecs, FILES)
+    with pytest.MonkeyPatch.context() as patch:
+        prepared_server.share(patch)  # codec processes seal themselves in any case
+        found = results_of(tmp_path_factory.mktemp("cheated") / "out", codecs, FILES)
     if found["plain", None].provenance.isolation != "kernel":
         pytest.skip("this machine or container cannot seal processes by the kernel")
     return found
 
 
 @pytest.fixture(scope="module")
-def undisturbed(prepared_runs: None, tmp_path_factory: pytest.TempPathFactory) -> Found:
-    return results_of(tmp_path_factory.mktemp("undisturbed") / "out", list(HONEST), (CHEATS, CLOCK_CHEATS))
+def undisturbed(prepared_server: PreparedServer, tmp_path_factory: pytest.TempPathFactory) -> Found:
+    with pytest.MonkeyPatch.context() as patch:
+        prepared_server.share(patch)
+        return results_of(tmp_path_factory.mktemp("undisturbed") / "out", list(HONEST), (CHEATS, CLOCK_CHEATS))
 
 
 def test_every_cheat_has_its_line_here():

@@ -10,12 +10,26 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from support.prepared import PreparedServer
     from support.runs import KeptProcesses
 
 # A test's tensors are small: two threads take longer for them than one, and ten times as long where two processes share
 # two cores. Tests of threads ask for theirs.
 for library in ("OMP", "MKL", "OPENBLAS"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
+
+LONGEST = (
+    "docs/test_your_model", "workers/process/graphs/test_architectures", "plugins/test_conformance",
+    "isolation/test_seal", "docs/test_tutorial", "workers/test_forks", "cli/test_main", "harness/test_resume",
+    "cli/test_scaffold", "kit/test_mutated_payloads", "kit/test_checks", "fitting/test_torch_optim",
+    "fitting/test_checkpoints", "harness/test_plugin_helpers",
+)  # fmt: skip
+"""The files that take the longest. They come first, so that no process is left with one of them at the end."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # by default, xdist begins with the files that have the most tests
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,6 +42,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    places = {f"tests/{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
     skip_slow = pytest.mark.skip(reason="slow; run with --run-slow")
     for item in items:
         if "slow" in item.keywords and not config.getoption("--run-slow"):
@@ -60,11 +76,27 @@ def _own_import_path() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def kept(_own_cache: None) -> Iterator[KeptProcesses]:
+def prepared_server(_own_cache: None) -> Iterator[PreparedServer]:
+    """The process that has imported torch and that workers are forked from."""
+    from support.prepared import PreparedServer
+
+    found = PreparedServer()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def prepared(prepared_server: PreparedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every worker of the test is forked from a process that has imported torch."""
+    prepared_server.share(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def kept(prepared_server: PreparedServer) -> Iterator[KeptProcesses]:
     """Processes that serve the runs of all files: starting them is what takes time."""
     from support.runs import KeptProcesses
 
-    found = KeptProcesses()
+    found = KeptProcesses(prepared_server)
     yield found
     found.close()
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from support.cli import Cli
 from support.detector import boxed_folder, square_detector
+
+pytestmark = pytest.mark.usefixtures("prepared")
+"""How workers start is not what is tested here."""
 
 
 def test_a_detector_in_a_file_gives_a_table(cli: Cli, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from support.pages import carry_out
 from support.paths import DOCS
+from support.prepared import PreparedServer
 
 TUTORIAL = DOCS / "tutorial" / "first-codec.md"
 FAILING_CHECK = "check_extreme_values"
@@ -18,8 +19,8 @@ def row(output: str, label: str) -> str:
     return line
 
 
-def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
-    outputs = carry_out(TUTORIAL.read_text(), tmp_path, failing=FAILING_CHECK)
+def test_the_tutorial_does_what_it_says(tmp_path: Path, prepared_server: PreparedServer) -> None:
+    outputs = carry_out(TUTORIAL.read_text(), tmp_path, prepared_server, failing=FAILING_CHECK)
     assert len(outputs) == 7
     shares = [
         float(re.search(r"\(([\d.]+)\)", row(output, "half"))[1]) for output in (outputs[2], outputs[5], outputs[6])

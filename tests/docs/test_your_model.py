@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from support.pages import carry_out, steps
 from support.paths import DOCS
+from support.prepared import PreparedServer
 
 from codecbench.registry import load_file
 
@@ -41,12 +42,12 @@ def write_onnx(page: str, folder: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_the_guide_does_what_it_says(tmp_path: Path) -> None:
+def test_the_guide_does_what_it_says(tmp_path: Path, prepared_server: PreparedServer) -> None:
     pytest.importorskip("onnxruntime")
     page = PAGE.read_text()
     write_photos(tmp_path / "photos")
     write_onnx(page, tmp_path)
-    outputs = carry_out(page, tmp_path)
+    outputs = carry_out(page, tmp_path, prepared_server)
     assert (tmp_path / "report.html").stat().st_size > 10_000
     table = next(output for output in outputs if "photos: smallest payload" in output)
     assert re.search(r"^raw \(float32\) +12,288 \(100\)", table, re.MULTILINE)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.paths import CHEATS, CLOCK_CHEATS, IMPORT_CHEATS, NO_KERNEL_SEAL, ROOT, TINY
+from support.prepared import PreparedServer
 
 from codecbench.codec import TensorSpec
 from codecbench.errors import CodecFailure, WorkerDied, WorkerError
@@ -170,18 +171,24 @@ OTHERS = [name for name in HONEST if name in ("raw", "quant-huffman")]
 
 
 @pytest.fixture(scope="module")
-def cheated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Found:
+def cheated(
+    prepared_server: PreparedServer, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Found:
     chosen = names_in(*FILES) if request.config.getoption("--run-slow") else [*FAST, *HONEST]
     codecs = [name for name in chosen if name not in ("half-reply", *OTHERS)] + OTHERS
-    found = results_of(tmp_path_factory.mktemp("cheated") / "out", codecs, FILES)
+    with pytest.MonkeyPatch.context() as patch:
+        prepared_server.share(patch)  # codec processes seal themselves in any case
+        found = results_of(tmp_path_factory.mktemp("cheated") / "out", codecs, FILES)
     if found["plain", None].provenance.isolation != "kernel":
         pytest.skip("this machine or container cannot seal processes by the kernel")
     return found
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Found:
-    return results_of(tmp_path_factory.mktemp("undisturbed") / "out", list(HONEST), (CHEATS, CLOCK_CHEATS))
+def undisturbed(prepared_server: PreparedServer, tmp_path_factory: pytest.TempPathFactory) -> Found:
+    with pytest.MonkeyPatch.context() as patch:
+        prepared_server.share(patch)
+        return results_of(tmp_path_factory.mktemp("undisturbed") / "out", list(HONEST), (CHEATS, CLOCK_CHEATS))
 
 
 def test_every_cheat_has_its_line_here():
@@ -250,9 +257,16 @@ def test_no_cheat_changes_another_codecs_payloads_or_outcomes(cheated, undisturb
 # --- what else a codec may send ---------------------------------------------------------------------------------------
 
 
-def test_half_a_reply_costs_its_own_cell(monkeypatch):
+@pytest.fixture(scope="module")
+def processes() -> Iterator[CodecProcesses]:
+    """Processes of codecs that say what they like."""
+    with CodecProcesses([CLOCK_CHEATS]) as started:
+        yield started
+
+
+def test_half_a_reply_costs_its_own_cell(monkeypatch, processes):
     monkeypatch.setattr(launch, "STALL_S", 1)
-    with CodecProcesses([CLOCK_CHEATS]) as processes, CodecClient(processes.start()) as client:
+    with CodecClient(processes.start()) as client:
         client.open(f"{CLOCK_CHEATS}:HalfReply", TensorSpec((4,)), {}, "device")
         with pytest.raises(WorkerDied, match=r"^the encoder process stopped within a reply$"):
             client.encode_samples([np.zeros(4, np.float32)])
@@ -263,8 +277,8 @@ def test_half_a_reply_costs_its_own_cell(monkeypatch):
     [{"seconds": float("nan")}, {"seconds": -1.0}, {"seconds": None}, {}],
     ids=["no number", "negative", "null", "nothing"],
 )
-def test_a_reply_without_sense_is_the_codecs_failure(monkeypatch, fields):
-    with CodecProcesses([CLOCK_CHEATS]) as processes, CodecClient(processes.start()) as client:
+def test_a_reply_without_sense_is_the_codecs_failure(monkeypatch, processes, fields):
+    with CodecClient(processes.start()) as client:
         client.open(f"{CLOCK_CHEATS}:Slow", TensorSpec((4,)), {}, "device")
         call = client.call
         monkeypatch.setattr(
@@ -274,18 +288,17 @@ def test_a_reply_without_sense_is_the_codecs_failure(monkeypatch, fields):
             client.encode_timed(np.zeros(4, np.float32))
 
 
-def test_what_seals_a_process_is_known_before_a_codec_is_loaded():
+def test_what_seals_a_process_is_known_before_a_codec_is_loaded(processes):
     """A codec could change what its process says of itself."""
-    with CodecProcesses([CLOCK_CHEATS]) as processes:
-        for request, answer in (("seal", {"side": "device", "tensors": None, "threads": 1}), ("ping", {})):
-            with CodecClient(processes.start()) as client:
-                client.call(request, answer)
-                opened = {"codec": f"{CLOCK_CHEATS}:Slow", "spec": TensorSpec((4,)).to_json(), "point": {}}
-                if request == "seal":
-                    assert client.call("open", {**opened, "side": "device"}, [b""]).fields == {}
-                else:
-                    with pytest.raises(WorkerError, match="a codec is loaded in a sealed process only"):
-                        client.call("open", {**opened, "side": "device"}, [b""])
+    for request, answer in (("seal", {"side": "device", "tensors": None, "threads": 1}), ("ping", {})):
+        with CodecClient(processes.start()) as client:
+            client.call(request, answer)
+            opened = {"codec": f"{CLOCK_CHEATS}:Slow", "spec": TensorSpec((4,)).to_json(), "point": {}}
+            if request == "seal":
+                assert client.call("open", {**opened, "side": "device"}, [b""]).fields == {}
+            else:
+                with pytest.raises(WorkerError, match="a codec is loaded in a sealed process only"):
+                    client.call("open", {**opened, "side": "device"}, [b""])
 
 
 # --- a kernel without Landlock and seccomp ----------------------------------------------------------------------------

@@ -12,6 +12,9 @@ from codecbench.experiment.config import RunConfig
 from codecbench.harness.run import Run
 from codecbench.results.store import Store
 
+pytestmark = pytest.mark.usefixtures("prepared")
+"""How workers start is not what is tested here."""
+
 
 def run(out: Path, workload: str, *codecs: str, **options: object) -> None:
     config = RunConfig(

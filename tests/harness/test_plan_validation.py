@@ -17,6 +17,9 @@ from codecbench.results.store import Store
 
 PATH = PathShape(100e6, 0.0005)
 
+pytestmark = pytest.mark.usefixtures("prepared")
+"""How workers start is not what is tested here."""
+
 
 @pytest.fixture(scope="module")
 def config(kept: KeptProcesses, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:

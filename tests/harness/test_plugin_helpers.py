@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support.paths import ROOT, TINY
+from support.paths import TINY
+from support.prepared import PreparedServer
 
 from codecbench.errors import PluginError
 from codecbench.registry import manager
@@ -58,28 +60,33 @@ def write(folder: Path) -> None:
     (folder / "helper_of_tiny.py").write_text("def numbers(first, count): return range(first, first + count)\n")
 
 
-def run(folder: Path) -> str:
-    """Run the codec in processes that know nothing of this one; return what was printed."""
+def run(folder: Path, server: PreparedServer | None = None) -> str:
+    """Run the codec in processes that know nothing of this one; return what was printed. `server` forks the workers."""
     words = ["--plugin", "mine/codecs.py", "--plugin", "mine/tiny.py", "--workload", "tiny", "--codec", "helped"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "codecbench", "run", *words, "--split", "stem", "--samples", "8", "--out", "out"],
-        cwd=folder, capture_output=True, text=True, env={**environment, "PYTHONPATH": f"{ROOT}"}, timeout=300,
-    )  # fmt: skip
+    words = ["run", *words, "--split", "stem", "--samples", "8", "--out", "out"]
+    options: dict[str, Any] = {"cwd": folder, "capture_output": True, "env": environment}
+    if server is not None:
+        done = server.run(*words, **options)
+    else:
+        command = [sys.executable, "-m", "codecbench", *words]
+        done = subprocess.run(command, text=True, timeout=300, **options)
     assert done.returncode == 0, done.stderr
     return done.stderr
 
 
-def test_a_plugin_imports_modules_beside_it_in_every_process_and_they_are_its_source(tmp_path: Path) -> None:
+def test_a_plugin_imports_modules_beside_it_in_every_process_and_they_are_its_source(
+    tmp_path: Path, prepared_server: PreparedServer
+) -> None:
     write(tmp_path / "mine")
     assert "1 measured, 0 skipped, 0 failed" in run(tmp_path)
     (record,) = Store(tmp_path / "out").records()
     assert record.provenance.isolation in ("kernel", "audit")
-    assert "0 measured, 0 skipped, 0 failed, 1 already there" in run(tmp_path)
+    assert "0 measured, 0 skipped, 0 failed, 1 already there" in run(tmp_path, prepared_server)
     (tmp_path / "mine" / "helpers_late" / "rounding.py").write_text(ROUNDING + "EDITED = True\n")
-    assert "the codec's source has changed; measuring it again" in run(tmp_path)
+    assert "the codec's source has changed; measuring it again" in run(tmp_path, prepared_server)
     (tmp_path / "mine" / "helper_of_tiny.py").write_text("def numbers(first, n): return range(first, first + n)\n")
-    assert "the workload's source has changed; measuring it again" in run(tmp_path)
+    assert "the workload's source has changed; measuring it again" in run(tmp_path, prepared_server)
 
 
 def test_plugins_whose_helpers_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:

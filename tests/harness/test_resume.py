@@ -10,13 +10,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.codec_files import method, plugin_with
 from support.paths import MISBEHAVING, TINY
+from support.prepared import PreparedServer
 from support.runs import (
     KeptProcesses,
     RecordingReporter,
@@ -248,12 +249,17 @@ COMMAND += ["--codec", "steady", "--codec", "skips-input", "--codec", "raises-wh
 
 
 def start(out: Path, *options: str, **kept_open: Any) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "codecbench.cli.main", *COMMAND, "--out", str(out), *options]
-    command += ["--plugin", str(TINY), "--plugin", str(MISBEHAVING)]
+    words, others = command_of(out, *options)
+    return subprocess.Popen([sys.executable, "-m", "codecbench.cli.main", *words], **others | kept_open)
+
+
+def command_of(out: Path, *options: str) -> tuple[list[str], dict[str, Any]]:
+    """The words of the command, and how its program is started."""
     temporary = temporary_of(out)
     temporary.mkdir(exist_ok=True)
-    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | kept_open
-    return subprocess.Popen(command, env={**os.environ, "TMPDIR": str(temporary)}, **streams)
+    words = [*COMMAND, "--out", str(out), *options, "--plugin", str(TINY), "--plugin", str(MISBEHAVING)]
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return words, {"env": {**os.environ, "TMPDIR": str(temporary)}, **streams}
 
 
 def temporary_of(out: Path) -> Path:
@@ -261,14 +267,23 @@ def temporary_of(out: Path) -> Path:
     return out.with_name(out.name + "-tmp")
 
 
-def finish(out: Path) -> dict[str, Any]:
-    """Run the command to its end; its results. One cell fails, so the status is 1."""
-    assert start(out).wait(timeout=600) == 1
-    return content_of(out)
+Finish = Callable[[Path], dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], float]:
+def finish(prepared_server: PreparedServer) -> Finish:
+    """Runs the command to its end; its results. One cell fails, so the status is 1."""
+
+    def finish(out: Path) -> dict[str, Any]:
+        words, options = command_of(out)
+        assert prepared_server.run(*words, **options).returncode == 1
+        return content_of(out)
+
+    return finish
+
+
+@pytest.fixture(scope="module")
+def undisturbed(finish: Finish, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], float]:
     """The results of a run that nobody kills, and its seconds."""
     began = time.monotonic()
     content = finish(tmp_path_factory.mktemp("undisturbed") / "out")
@@ -284,7 +299,7 @@ def exists(out: Path, ending: str) -> bool:
     "moment", [pytest.param(".lock", marks=pytest.mark.slow), ".parquet", pytest.param(".json", marks=pytest.mark.slow)]
 )
 def test_a_killed_run_goes_on_where_it_was(
-    tmp_path: Path, undisturbed: tuple[dict[str, Any], float], moment: str
+    tmp_path: Path, finish: Finish, undisturbed: tuple[dict[str, Any], float], moment: str
 ) -> None:
     out = tmp_path / "out"
     process = start(out)
@@ -319,7 +334,9 @@ def test_a_signal_leaves_nothing_in_the_temporary_folder(
 
 
 @pytest.mark.slow
-def test_a_run_ended_at_random_moments_loses_nothing(tmp_path: Path, undisturbed: tuple[dict[str, Any], float]) -> None:
+def test_a_run_ended_at_random_moments_loses_nothing(
+    tmp_path: Path, finish: Finish, undisturbed: tuple[dict[str, Any], float]
+) -> None:
     """A third of the signals hits one run again and again, a third a new one each, a third runs with --fresh.
 
     `KILLS` sets their number.

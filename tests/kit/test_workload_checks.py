@@ -17,6 +17,9 @@ from codecbench.workload import Workload
 broken = load_file(BROKEN_WORKLOADS)
 PAIRS = broken.PAIRS
 
+pytestmark = pytest.mark.usefixtures("prepared")
+"""How workers start is not what is tested here."""
+
 
 @cache
 def outcomes(workload: type[Workload]) -> list[Outcome]:

@@ -7,9 +7,11 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from support.prepared import PreparedServer
 
 LOOSE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -36,18 +38,15 @@ def steps(page: str) -> list[Step]:
     return found
 
 
-def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def run(command: str, folder: Path, server: PreparedServer) -> subprocess.CompletedProcess[str]:
     """A `codecbench ...` command as a shell in that folder would run it, its two outputs in one."""
     program, *arguments = shlex.split(command)
     assert program == "codecbench"
-    return subprocess.run(
-        [sys.executable, "-m", "codecbench.cli.main", *arguments],
-        cwd=folder, env={**os.environ, "HOME": str(folder), "COLUMNS": "120", "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
-    )  # fmt: skip
+    environment = {**os.environ, "HOME": str(folder), "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
+    return server.run(*arguments, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def carry_out(page: str, folder: Path, failing: str | None = None) -> list[str]:
+def carry_out(page: str, folder: Path, server: PreparedServer, failing: str | None = None) -> list[str]:
     """Write the files of a page and run its commands; return what they printed.
 
     A command ends with status 1 if the page shows the text `failing`, else with 0.
@@ -57,7 +56,7 @@ def carry_out(page: str, folder: Path, failing: str | None = None) -> list[str]:
         if step.kind == "file":
             (folder / step.name).write_text(step.content)
             continue
-        done = run(step.name, folder)
+        done = run(step.name, folder, server)
         outputs.append(done.stdout)
         assert doctest.OutputChecker().check_output(step.content, done.stdout, LOOSE), f"{step.name}\n{done.stdout}"
         expected = 1 if failing is not None and failing in step.content else 0

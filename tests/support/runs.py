@@ -19,18 +19,20 @@ import pytest
 from codecbench.descriptions.catalogue import LocalCatalogue
 from codecbench.experiment.cells import PlannedCell, Summary
 from codecbench.experiment.config import RunConfig
+from codecbench.fitting import fitter as fitter_module
 from codecbench.harness import run as run_module
 from codecbench.harness.run import Run
 from codecbench.harness.timing import TimingPass
 from codecbench.isolation.seal import Isolation
 from codecbench.names import pick
-from codecbench.registry import manager, reference, workloads
+from codecbench.registry import manager, reference, reference_file, workloads
 from codecbench.results.record import Record
 from codecbench.results.store import LAYERS, Store
-from codecbench.workers.forks import CodecProcesses, SealedProcesses
+from codecbench.workers.forks import CodecProcesses, FitProcesses, SealedProcesses
 from codecbench.workers.pair import Pair, WorkloadRef
 from codecbench.workers.plugins import PluginClient
 from support.paths import MISBEHAVING, PLUGIN_FILES, TINY
+from support.prepared import PreparedServer
 
 RAW_BYTES = {"input": 3 * 8 * 8 * 4, "stem": 6 * 4 * 4 * 4, "block": 6 * 4 * 4 * 4}
 """Size of one sample of the tiny workload at its splits."""
@@ -78,6 +80,17 @@ class KeptCodecProcesses(CodecProcesses):
         pass
 
 
+class KeptFitProcesses(FitProcesses):
+    """Processes of fits whose fork server, which has built the model, outlives the run."""
+
+    def close(self) -> None:
+        pass
+
+    def end(self) -> None:
+        """End the fork server."""
+        super().close()
+
+
 class LocalPluginCatalogue(LocalCatalogue):
     """Stands for a `PluginCatalogue`, and asks the plugins in this process."""
 
@@ -108,21 +121,27 @@ class LocalPluginCatalogue(LocalCatalogue):
 class KeptProcesses:
     """The processes that serve the runs of all tests: starting them is what takes time.
 
-    The model's processes are those of the workload of the last run. One fork server may read all plugin files of
-    `tests/support`; plugin files that tests write have one of their own, which is kept until other files are asked for.
+    The model's processes, and the one that fits are forked from, are those of the workload of the last run. One fork
+    server may read all plugin files of `tests/support`; plugin files that tests write have one of their own, which is
+    kept until other files are asked for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prepared: PreparedServer) -> None:
         self.pair: KeptPair | None = None
+        self._prepared = prepared
         self._supported = KeptCodecProcesses(PLUGIN_FILES)
         self._written: KeptCodecProcesses | None = None
         self._written_files: list[tuple[Path, int]] = []
+        self._fits: KeptFitProcesses | None = None
+        self._fits_of: object = None
 
     def share(self, patch: pytest.MonkeyPatch) -> None:
         """Let every run take these processes, and ask about plugins in this one."""
+        self._prepared.share(patch)
         patch.setattr(run_module, "Pair", self.pair_of)
         patch.setattr(run_module, "CodecProcesses", self.codecs_of)
         patch.setattr(run_module, "PluginCatalogue", LocalPluginCatalogue)
+        patch.setattr(fitter_module, "FitProcesses", self.fits_of)
 
     def pair_of(self, workload: WorkloadRef) -> KeptPair:
         """The model's processes for this workload."""
@@ -136,19 +155,36 @@ class KeptProcesses:
         """Codec processes that may read these plugin files."""
         if set(sources) <= set(PLUGIN_FILES):
             return self._supported
-        # What may be read is decided when a fork server starts, and holds for the file, not for its name.
-        files = [(path, path.stat().st_ino) for path in sources]
+        files = _identities(sources)
         if self._written is None or files != self._written_files:
             if self._written is not None:
                 self._written.close()
             self._written, self._written_files = KeptCodecProcesses(sources), files
         return self._written
 
+    def fits_of(self, pair: Pair, sources: Sequence[Path] = ()) -> KeptFitProcesses:
+        """Processes of fits with this workload's model, which may read these plugin files."""
+        readable = PLUGIN_FILES if set(sources) <= set(PLUGIN_FILES) else sources
+        workload_file = Path(reference_file(pair.workload.reference))
+        wanted = pair.workload, _identities([*readable, workload_file] if workload_file.is_file() else readable)
+        if self._fits is None or wanted != self._fits_of:
+            if self._fits is not None:
+                self._fits.end()
+            self._fits, self._fits_of = KeptFitProcesses(pair, readable), wanted
+        return self._fits
+
     def close(self) -> None:
         """End all of them."""
         for kept in (self.pair, self._supported, self._written):
             if kept is not None:
                 kept.close()
+        if self._fits is not None:
+            self._fits.end()
+
+
+def _identities(files: Sequence[Path]) -> list[tuple[Path, int, int]]:
+    """What may be read is decided when a fork server starts, and holds for the file, not for its name."""
+    return [(path, path.stat().st_ino, path.stat().st_mtime_ns) for path in files]
 
 
 @lru_cache(maxsize=1)

@@ -57,6 +57,7 @@ def server_of(forks: CodecProcesses) -> ForkServer:
 
 
 @needs_fork
+@pytest.mark.usefixtures("prepared")
 @pytest.mark.parametrize("step", ["send", "receive"])
 def test_an_interrupted_request_is_not_answered_by_the_next_answer(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     def interrupt(*_arguments: Any, **_options: Any) -> None:
@@ -216,6 +217,7 @@ def test_nothing_of_a_closed_process_stays(processes: CodecProcesses) -> None:
     client.close()
 
 
+@pytest.mark.usefixtures("prepared")
 def test_forks_end_with_their_server(forks: CodecProcesses) -> None:
     with CodecProcesses([MISBEHAVING], fork=True) as processes:
         hanging, idle = (opened(processes, MISBEHAVING, kind, "edge") for kind in ("HangsInDecode", "Steady"))
@@ -231,6 +233,7 @@ def test_forks_end_with_their_server(forks: CodecProcesses) -> None:
 
 
 @needs_fork
+@pytest.mark.usefixtures("prepared")
 def test_a_killed_server_is_replaced() -> None:
     with CodecProcesses([MISBEHAVING], fork=True) as processes:
         first = server_of(processes)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.paths import MISBEHAVING, TINY
+from support.prepared import PreparedServer
 
 from codecbench import TensorSpec
 from codecbench.descriptions.catalogue import LocalCatalogue
@@ -77,8 +78,9 @@ def write(tmp_path: Path) -> Write:
 
 
 @pytest.fixture
-def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No installed plugin takes part."""
+def alone(prepared_server: PreparedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No installed plugin takes part. The fork server is forked itself."""
+    prepared_server.share(monkeypatch, sealed=False)
     monkeypatch.setattr(plugins, "installed_plugins", dict)
 
 
@@ -174,6 +176,7 @@ def test_one_name_for_two_codecs_names_both_files(write: Write) -> None:
     assert refusal(first, second) == f"codec name 'same' is used by {first}:Same and {second}:Same; rename one"
 
 
+@pytest.mark.usefixtures("prepared")
 def test_a_file_cannot_take_the_name_of_an_installed_codec(write: Write) -> None:
     path = write(SAME.replace('"same"', '"raw"'))
     text = refusal(path)
@@ -224,6 +227,7 @@ describe.describe_codec = describe.describe_at = None
 """
 
 
+@pytest.mark.usefixtures("prepared")
 def test_a_plugin_that_changes_others_changes_nothing_of_what_they_say(write: Write, local: LocalCatalogue) -> None:
     with PluginCatalogue([write(MEDDLING + SAME)]) as catalogue:
         assert "same" in catalogue.names()

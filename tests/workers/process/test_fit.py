@@ -13,6 +13,7 @@ import pytest
 import torch
 from support.onnx_models import residual, written
 from support.paths import LEARNING, LOOKING, TINY
+from support.prepared import PreparedServer
 
 from codecbench import TensorSpec
 from codecbench.checked_workload import CheckedWorkload
@@ -39,8 +40,16 @@ WAYS = (
 start = WorkloadRef.start
 
 
+@pytest.fixture(scope="module", autouse=True)
+def prepared_models(prepared_server: PreparedServer) -> Iterator[None]:
+    """Models' processes and fork servers are forked; what is tested by exec is started so."""
+    with pytest.MonkeyPatch.context() as patch:
+        prepared_server.share(patch, sealed=False)
+        yield
+
+
 @pytest.fixture(scope="module")
-def device() -> Iterator[DeviceClient]:
+def device(prepared_models: None) -> Iterator[DeviceClient]:
     """The process that makes the training activations: at the input, so that they are the inputs themselves."""
     with DeviceClient() as client:
         client.build_model(TINY_REF, None, "cpu")
@@ -52,7 +61,7 @@ def device() -> Iterator[DeviceClient]:
 
 
 @pytest.fixture(scope="module", params=WAYS)
-def processes(request: pytest.FixtureRequest) -> Iterator[FitProcesses]:
+def processes(prepared_models: None, request: pytest.FixtureRequest) -> Iterator[FitProcesses]:
     """The processes of fits, forked from one that has built the model, or by exec."""
     with (
         Pair(WorkloadRef(TINY_REF, None, "cpu")) as pair,

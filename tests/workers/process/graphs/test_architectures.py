@@ -32,7 +32,11 @@ def mobilevit(hf: Any) -> nn.Module:
     config = hf.MobileViTConfig(
         image_size=64, hidden_sizes=[16, 16, 16], neck_hidden_sizes=[8, 8, 8, 8, 8, 8, 16], num_attention_heads=2,
     )  # fmt: skip
-    return hf.MobileViTForImageClassification(config)
+    model = hf.MobileViTForImageClassification(config)
+    # No configuration has fewer; in none of the further ones of a stage is another cut.
+    for stage in model.mobilevit.encoder.layer[2:]:
+        stage.transformer.layer = stage.transformer.layer[:1]
+    return model
 
 
 def convnext(hf: Any) -> nn.Module:
@@ -45,7 +49,11 @@ def swin(hf: Any) -> nn.Module:
 
 
 def mobilenet_v2(hf: Any) -> nn.Module:
-    return hf.MobileNetV2ForImageClassification(hf.MobileNetV2Config(depth_multiplier=0.1, image_size=64))
+    model = hf.MobileNetV2ForImageClassification(hf.MobileNetV2Config(depth_multiplier=0.1, image_size=64))
+    # No configuration has fewer layers; those left out are like the one before.
+    layers = model.mobilenet_v2.layer
+    model.mobilenet_v2.layer = nn.ModuleList(layer for n, layer in enumerate(layers) if n not in (4, 7, 8, 11, 14))
+    return model
 
 
 def wav2vec2(hf: Any) -> nn.Module:
@@ -73,7 +81,7 @@ ARCHITECTURES: dict[Callable[[Any], nn.Module], tuple[tuple[int, ...], int, str]
     mobilevit: (IMAGE, 57, "mobilevit.encoder.layer.2.fusion.convolution"),
     convnext: (IMAGE, 25, "convnext.encoder.stages.0"),
     swin: (IMAGE, 22, "swin.encoder.layers.0.blocks.0.add"),
-    mobilenet_v2: (IMAGE, 96, "mobilenet_v2.layer.2.conv_3x3"),
+    mobilenet_v2: (IMAGE, 91, "mobilenet_v2.layer.2.conv_3x3"),
     wav2vec2: ((400,), 25, "wav2vec2.encoder.layers.0.add"),
     yolos: (IMAGE, 13, "vit.encoder.layer.1.add"),
     segformer: (IMAGE, 17, "segformer.stages.0.blocks.0.add"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from codecbench.analysis.selection import change_of, loss_of
@@ -38,7 +37,8 @@ class PointSearch:
     """Finds the smallest payload within the workload's budget for rows of codecs, and keeps what it found.
 
     It sees the choice samples only, of which it takes as many as one chunk of the scratch space holds. A row is found
-    in the results folder, and not searched again, as long as nothing has changed that the search depends on.
+    in the results folder, and not searched again, as long as nothing has changed that the search depends on, unless
+    the run is a fresh one.
     `full_model` has the full model's outcomes by subset.
     """
 
@@ -62,7 +62,7 @@ class PointSearch:
 
     def chosen(self, split: str, rows: Sequence[Candidates]) -> list[PlannedCell]:
         """Return the cell to measure of each row at a split."""
-        todo = [row for row in rows if self._kept(row) is None]
+        todo = [row for row in rows if self.config.fresh or self._kept(row) is None]
         if todo:
             self._search(split, todo)
         return [self._kept(row) or row.cells[row.start] for row in rows]
@@ -80,10 +80,10 @@ class PointSearch:
             with ChunkActivations(self.pair, spec, chunk, folder) as activations:
                 # To its end first: fits between the points need the device's process.
                 run_side_by_side((), accuracy.tail, head=activations.run_head())
-                passes = (self._bisect(accuracy, row, activations, folder) for row in rows)
+                passes = (self._bisect(accuracy, row, activations) for row in rows)
                 run_side_by_side(passes, accuracy.tail)
 
-    def _bisect(self, accuracy: AccuracyPass, row: Candidates, activations: ChunkActivations, folder: Path) -> Pass:
+    def _bisect(self, accuracy: AccuracyPass, row: Candidates, activations: ChunkActivations) -> Pass:
         """Try points of a row until the coarsest within the budget is found, and keep it."""
         search = Bisection(len(row.cells), row.start, self.budget)
         while (number := search.following()) is not None:

@@ -57,7 +57,8 @@ def test_a_search_is_not_repeated_until_something_changes(tmp_path: Path, passes
     summary, _ = run(tmp_path, "quant-huffman", **AUTO)
     assert (summary.present, len(passes)) == (1, 2 * count - 1)
     run(tmp_path, "quant-huffman", seed=1, **AUTO)
-    assert len(passes) == 3 * count - 1
+    run(tmp_path, "quant-huffman", fresh=True, **AUTO)
+    assert len(passes) == 4 * count - 1
     assert len(Store(tmp_path).searches("tiny")) == 2
 
 

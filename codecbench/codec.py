@@ -200,6 +200,11 @@ class Codec(ABC):
     """"lossless": decode returns the input exactly, which the kit checks. "learned": fit trains a network."""
     rows_by: ClassVar[tuple[str, ...]] = ()
     """Arguments whose values divide the points into table rows, as in "raw (uint8)"; each row shows one point."""
+    implied: ClassVar[Mapping[str, Any]] = {}
+    """Arguments that a point names only if they differ from these values. One that a codec gains later is given here:
+    the keys of its earlier records and states stay as they are."""
+    unfitted: ClassVar[frozenset[str]] = frozenset()
+    """Arguments that a fit does not depend on. Points that differ in these alone share a fitted state."""
     checkpoints: ClassVar[str | None] = None
     """The resource folder of shipped fitted states, as "package:folder", or None."""
     fit_samples: ClassVar[int | None] = 4000
@@ -207,7 +212,8 @@ class Codec(ABC):
     long_fit: ClassVar[bool] = False
     """True if a fit takes minutes. A run skips points that have no state then, and says which command makes it."""
     needs_differentiable_tail: ClassVar[bool] = False
-    """True if `fit` takes gradients through `FitData.tail`; the codec is skipped where the model has none."""
+    """True if `fit` takes gradients through `FitData.tail`; the codec is skipped where the model has none. If this
+    depends on the point, override `needs_gradients`."""
 
     def __init__(self, spec: TensorSpec, **point: Any) -> None:
         defaults = self.point_defaults(spec)
@@ -217,9 +223,10 @@ class Codec(ABC):
                 f"{self.name} has no argument {', '.join(map(repr, unknown))}; it takes {sorted(defaults) or 'none'}"
             )
         self.spec = spec
-        self.point: dict[str, Any] = {**defaults, **point}
-        for key, value in self.point.items():
+        complete = {**defaults, **point}
+        for key, value in complete.items():
             setattr(self, key, value)
+        self.point: dict[str, Any] = self.without_implied(complete)
 
     def __repr__(self) -> str:
         arguments = "".join(f", {key}={value!r}" for key, value in self.point.items())
@@ -240,12 +247,17 @@ class Codec(ABC):
 
     @classmethod
     def point_defaults(cls, spec: TensorSpec) -> dict[str, Any]:
-        """Return each constructor argument with its default: the value in the first point that has it."""
+        """Return each constructor argument with its default: implied, or the value in the first point that has it."""
         defaults: dict[str, Any] = {}
         for point in (*cls.points_for(spec), *cls.points):
             for key, value in point.items():
                 defaults.setdefault(key, value)
-        return defaults
+        return {**{key: value for key, value in defaults.items() if key not in cls.implied}, **cls.implied}
+
+    @classmethod
+    def without_implied(cls, point: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the point without the arguments that have their value of `implied`."""
+        return {key: value for key, value in point.items() if key not in cls.implied or value != cls.implied[key]}
 
     @classmethod
     def unavailable(cls) -> str | None:
@@ -261,6 +273,11 @@ class Codec(ABC):
     def needs_fit(cls, spec: TensorSpec, **point: Any) -> bool:
         """Return True if this point has to be fitted. Default: True if the class overrides `fit`."""
         return cls.fit is not Codec.fit
+
+    @classmethod
+    def needs_gradients(cls, spec: TensorSpec, **point: Any) -> bool:
+        """Return True if this point's fit takes gradients through the tail. Default: `needs_differentiable_tail`."""
+        return cls.needs_differentiable_tail
 
     @classmethod
     def starts_from(cls, spec: TensorSpec, **point: Any) -> Mapping[str, Any] | None:

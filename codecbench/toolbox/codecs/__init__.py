@@ -9,13 +9,17 @@ from codecbench.toolbox.codecs.picture import (
     pillow_picture,
 )
 from codecbench.toolbox.codecs.points import Points, TensorKind, kind_of, steps
+from codecbench.toolbox.codecs.steerable import Edge, Steerable, edge_fault
 
 __all__ = [
+    "Edge",
     "LatentCodec",
     "PictureCodec",
     "Points",
+    "Steerable",
     "TensorKind",
     "decode_by_shape",
+    "edge_fault",
     "imagecodecs_missing",
     "kind_of",
     "picture_size",

@@ -289,7 +289,10 @@ class Codec(ABC):
         return None
 
     def fit(self, data: FitData) -> None:
-        """Learn from training data. Runs once for each point, in a process of its own. Default: nothing to learn."""
+        """Learn from training data. Runs once for each point, in a process of its own. Default: nothing to learn.
+
+        Raise `codecbench.errors.UnsuitedModelError` for a model that the point is not made for: it is skipped then.
+        """
         return
 
     def export(self, side: Side) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from codecbench.descriptions.codec_info import CodecInfo
 from codecbench.descriptions.workload_info import WorkloadInfo
-from codecbench.errors import CodecbenchError, CodecFailure, DataError, PluginError
+from codecbench.errors import CodecbenchError, CodecFailure, DataError, FailureCode, PluginError
 from codecbench.experiment.cells import FitSummary, PlannedCell, Reporter
 from codecbench.experiment.config import RunConfig
 from codecbench.experiment.fit_command import fit_command
@@ -106,6 +106,9 @@ class Fits:
             except (DataError, PluginError):  # the workload's, not the codec's
                 raise
             except CodecbenchError as error:
+                if isinstance(error, CodecFailure) and error.code == FailureCode.UNSUITED:
+                    self.reporter.finish("skipped", f"{cell.label}: {error}")
+                    continue
                 summary.add_failure(f"{cell.label}: {error}", error.frames)
                 self.reporter.finish("failed", f"{cell.label}: {error}")
         return summary

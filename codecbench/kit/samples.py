@@ -159,7 +159,8 @@ def _traced_tail(weight: Tensor) -> nn.Module:
     """Return the graph of a linear layer on the flattened values of a batch."""
     from torch import fx, nn
 
-    layer = nn.Linear(*weight.shape, bias=False).requires_grad_(False)
+    values, classes = weight.shape
+    layer = nn.Linear(values, classes, bias=False).requires_grad_(False)
     layer.weight.copy_(weight.T)
     return fx.symbolic_trace(nn.Sequential(nn.Flatten(), layer)).eval()
 

@@ -41,7 +41,7 @@ class Steerable(Codec):
     """
 
     implied: ClassVar[Mapping[str, Any]] = {"edge": "plain"}
-    rows_by = ("edge",)
+    rows_by: ClassVar[tuple[str, ...]] = ("edge",)
 
     edge: Edge
 

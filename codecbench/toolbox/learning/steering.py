@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from codecbench.codec import FitData
+from codecbench.errors import UnsuitedModelError
 from codecbench.toolbox.learning.batches import as_tensors
 from codecbench.toolbox.learning.state import State, halved, load_halved
 from codecbench.toolbox.learning.tail_copy import TailCopy
@@ -47,17 +48,17 @@ class Steering:
     def of(cls, data: FitData) -> Self:
         """Return the copy of a fit's tail; its weights are rounded to float16, as in `to_bytes`.
 
-        Raises ValueError if the tail has no copy, or gives anything but scores of classes: outputs at places in an
+        Raises UnsuitedModelError if the tail has no copy, or gives anything but scores of classes: outputs at places in an
         image (boxes, maps) are mirrored with it, and their mean would be of different places.
         """
         example = next(as_tensors(data.held_out(2)))
         tail = TailCopy.of(data.tail, example)
         if tail is None:
-            raise ValueError("edge='steered' needs a copy of the tail, and an operation of this tail cannot be copied")
+            raise UnsuitedModelError("edge='steered' needs a copy of the tail, and this one has layers that cannot be copied")
         with torch.no_grad():
             shape = tuple(tail(example)[1].shape[1:])
         if len(shape) != 1:
-            raise ValueError(f"edge='steered' needs a tail that gives scores of classes, this one gives {shape}")
+            raise UnsuitedModelError(f"edge='steered' needs scores of classes, and this model gives {shape} a sample")
         halved(tail)
         return cls(tail)
 

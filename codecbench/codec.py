@@ -246,6 +246,11 @@ class Codec(ABC):
         return (points[0], points[len(points) // 2], points[-1])
 
     @classmethod
+    def further_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
+        """Return points of further rows that the full preset runs as well (see `rows_by`). Default: none."""
+        return ()
+
+    @classmethod
     def point_defaults(cls, spec: TensorSpec) -> dict[str, Any]:
         """Return each constructor argument with its default: implied, or the value in the first point that has it."""
         defaults: dict[str, Any] = {}

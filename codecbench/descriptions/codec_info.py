@@ -75,6 +75,10 @@ class CodecInfo:
     description: str = ""
     unfitted: tuple[str, ...] = ()
 
+    def fitted_point(self, point: Point) -> dict[str, Any]:
+        """Return the arguments of a point on which a fit depends."""
+        return {key: value for key, value in point.items() if key not in self.unfitted}
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, from which `from_json` makes an equal description."""
         return {**asdict(self), **{name: list(getattr(self, name)) for name in _TUPLES}}

@@ -174,7 +174,10 @@ def _points(
     """Return the complete points, and the default of each argument."""
     defaults = _plain(codec.point_defaults(spec))
     if point is None:
-        points = codec.quick_points_for(spec) if preset == "quick" else codec.points_for(spec)
+        points = (
+            codec.quick_points_for(spec) if preset == "quick"
+            else (*codec.points_for(spec), *codec.further_points_for(spec))
+        )  # fmt: skip
         check_points(codec, points)
         return [_complete(codec, {**defaults, **each}) for each in points], defaults
     label = f"codec {codec.name!r}"
@@ -194,7 +197,8 @@ def _points(
 
 def _own_points(codec: type[Codec], spec: TensorSpec, defaults: Point) -> list[Point]:
     """Return all points that the codec names itself, complete."""
-    named = (*codec.points_for(spec), *codec.quick_points_for(spec), *codec.points)
+    own = (codec.points_for(spec), codec.quick_points_for(spec), codec.further_points_for(spec), codec.points)
+    named = (point for points in own for point in points)
     return [_complete(codec, {**defaults, **each}) for each in named]
 
 

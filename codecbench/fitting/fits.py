@@ -222,7 +222,8 @@ class Fits:
             fitted = replace(fitted, fit_s=(fitted.fit_s or 0.0) + (before.fit_s or 0.0))
         else:
             started_from = dict(neighbour_cell.key.point) if neighbour_cell is not None and start is not None else None
-        about = {**key.to_json(), "sample_set": fit_set, "starts_from": started_from}
+        point = cell.codec.fitted_point(key.point)
+        about = {**key.to_json(), "point": point, "sample_set": fit_set, "starts_from": started_from}
         state = replace(fitted, about=about, data_hash=data_hash)
         if folder is not None:
             states.keep(fit_key, state, folder)

@@ -60,8 +60,7 @@ def fit_key(weights_sha256: str, fit_set: str, split: str, codec: CodecInfo, poi
 
     Arguments that the codec's fit does not depend on are left out.
     """
-    fitted = {key: value for key, value in point.items() if key not in codec.unfitted}
-    return digest([weights_sha256, fit_set, split, codec.name, codec.version, fitted, seed])[:32]
+    return digest([weights_sha256, fit_set, split, codec.name, codec.version, codec.fitted_point(point), seed])[:32]
 
 
 def cache_folder() -> Path:

@@ -83,14 +83,18 @@ class DeepcodRd(LatentCodec):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> Points:
-        """Return three steps, finer for an image, and the same for a plain edge."""
-        points = cls._points[kind_of(spec)]
-        return (*points, *({**point, "edge": "plain"} for point in points))
+        """Return three steps, finer for an image."""
+        return cls._points[kind_of(spec)]
+
+    @classmethod
+    def further_points_for(cls, spec: TensorSpec) -> Points:
+        """Return the same for a plain edge."""
+        return tuple({**point, "edge": "plain"} for point in cls.points_for(spec))
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> Points:
         """Return the finest point, which loses about a point of top-1 on a ResNet-20."""
-        return cls._points[kind_of(spec)][-1:]
+        return cls.points_for(spec)[-1:]
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:

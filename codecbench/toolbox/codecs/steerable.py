@@ -50,16 +50,14 @@ class Steerable(Codec):
         self._steering: Steering | None = None
 
     @classmethod
-    def points_for(cls, spec: TensorSpec) -> Points:
-        """Return the codec's own points; for an image, followed by their steered ones (`is_steered_too`)."""
-        plain = super().points_for(spec)
-        if not spec.image:
-            return plain
-        return (*plain, *({**point, "edge": "steered"} for point in plain if cls.is_steered_too(point)))
+    def further_points_for(cls, spec: TensorSpec) -> Points:
+        """Return the codec's points for an image, steered, as far as `is_steered_too`; none for another tensor."""
+        points = cls.points_for(spec) if spec.image else ()
+        return tuple({**point, "edge": "steered"} for point in points if cls.is_steered_too(point))
 
     @classmethod
     def is_steered_too(cls, point: Mapping[str, Any]) -> bool:
-        """Return True if this plain point of `points_for` has a steered one there. Default: True."""
+        """Return True if the full preset runs this plain point steered as well. Default: True."""
         return True
 
     @classmethod

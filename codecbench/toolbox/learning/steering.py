@@ -51,7 +51,7 @@ class Steering:
         Raises UnsuitedModelError if the tail has no copy, or gives anything but scores of classes: outputs at places in an
         image (boxes, maps) are mirrored with it, and their mean would be of different places.
         """
-        example = next(as_tensors(data.held_out(2)))
+        example = next(as_tensors(data.held_out(2) if data.held_out_count else data.batches(2)))
         tail = TailCopy.of(data.tail, example)
         if tail is None:
             raise UnsuitedModelError("edge='steered' needs a copy of the tail, and this one has layers that cannot be copied")

@@ -93,11 +93,12 @@ class CodecInfo:
 class PointInfo:
     """The answers of a codec about one operating point for one tensor.
 
-    `point` has all constructor arguments, without implied ones. `fault` is the error that the codec raised, in one line; its cell fails with it. `needs_fit_fault` and
-    `starts_from_fault` are errors of `needs_fit` and `starts_from`, with which a cell fails once it has to know the
-    answer. `starts_from` is complete as well. `needs_gradients` is True for a point whose fit takes gradients through
-    the tail. A point that is skipped or has a fault says nothing of fits. `refused` is True if a requested point is
-    skipped or has a fault where the codec takes its own points: the values are at fault, not the tensor.
+    `point` has all constructor arguments, without implied ones. `fault` is the error that the codec raised, in one
+    line; its cell fails with it. `needs_fit_fault` and `starts_from_fault` are errors of `needs_fit` (or
+    `needs_gradients`) and `starts_from`, with which a cell fails once it has to know the answer. `starts_from` is
+    complete as well. `needs_gradients` is True for a point whose fit takes gradients through the tail. A point that is
+    skipped or has a fault says nothing of fits. `refused` is True if a requested point is skipped or has a fault where
+    the codec takes its own points: the values are at fault, not the tensor.
     """
 
     point: Point = field(hash=False)

@@ -91,7 +91,10 @@ class SplitRun:
             self._time()
 
     def _with_state(self, cell: PlannedCell) -> ScoredCell | None:
-        """Return the cell with its fitted state, and with what an earlier run has scored; None if its fit fails or refuses the model."""
+        """Return the cell with its fitted state, and with what an earlier run has scored.
+
+        None if its fit fails, or refuses the model.
+        """
         check_stopped()
         try:
             scored = ScoredCell(cell, self.parts.fits.state_of(cell), digested=self.digested)

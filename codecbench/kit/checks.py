@@ -63,8 +63,7 @@ def _require_scalars(point: Mapping[str, Any]) -> None:
 
 @check_of(of_codec=True)
 def check_points_constructible(kit: Kit, codec: type[Codec]) -> None:
-    """For every spec, `points_for` and `further_points_for` give distinct points, and each either constructs or has a
-    `skip_reason`."""
+    """For every spec, the codec gives distinct points, and each either constructs or has a `skip_reason`."""
     for spec in kit.specs:
         points = codec.points_for(spec)
         require(points, f"points_for gives no point for {spec_label(spec)}; give one and a skip_reason")

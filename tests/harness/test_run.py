@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.paths import MISBEHAVING, TINY
+from support.paths import LEARNING, MISBEHAVING, TINY
 from support.runs import KeptProcesses, RecordingReporter, files_of, record_of, run
 
 from codecbench.errors import DataError, UsageError
@@ -87,6 +87,14 @@ def test_a_fit_runs_once_in_its_own_process_and_its_state_is_kept(
     again = record_of(tmp_path / "out", "learns").time
     assert again is not None
     assert again.fit_s == record.time.fit_s
+
+
+def test_a_fit_that_refuses_the_model_skips_its_own_cell_only(tmp_path: Path, shared: KeptProcesses) -> None:
+    summary, reporter = run(tmp_path, "choosy", preset="full", plugin=[LEARNING])
+    assert (summary.ok, summary.skipped, summary.failed, summary.failures) == (1, 1, 0, [])
+    assert reporter.finished[0] == ("skipped", "stem choosy width=2: needs a wider model")
+    found = {record.key.point["width"]: record for record in Store(tmp_path).records()}
+    assert (found[1].status, found[2].status, found[2].reason) == ("ok", "skipped", "needs a wider model")
 
 
 def test_fits_without_a_run_go_where_they_are_wanted(tmp_path: Path, shared: KeptProcesses) -> None:

@@ -3,6 +3,7 @@
 from codecbench.toolbox.codecs.latent import LatentCodec, decode_by_shape, unsuited
 from codecbench.toolbox.codecs.picture import (
     PictureCodec,
+    PlainPictureCodec,
     imagecodecs_missing,
     picture_size,
     pillow_file,
@@ -15,6 +16,7 @@ __all__ = [
     "Edge",
     "LatentCodec",
     "PictureCodec",
+    "PlainPictureCodec",
     "Points",
     "Steerable",
     "TensorKind",

@@ -31,7 +31,7 @@ LEVELS = 256
 
 
 class PlainPictureCodec(Codec):
-    """Base of `PictureCodec`, without its steered points.
+    """Base of `PictureCodec`, and of codecs without steered points: implement `compress` and `decompress`.
 
     An image input is the picture: (height, width, 3) if coloured, (height, width) if grey. Any other tensor is
     quantised to 8 bits between its lowest and its highest value and laid out as one grey picture. The payload then has

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from codecbench.toolbox.learning.steering import Steering
 
 Edge: TypeAlias = Literal["plain", "steered"]
+"""The values of the argument `edge`."""
 
 MARK = b"steered\n"
 """The first bytes of the edge's state of a steered point."""
@@ -128,12 +129,10 @@ class Steerable(Codec):
 
     def decode(self, payload: bytes) -> Tensor:
         """Return what the codec decodes; at a steered point, moved by the step."""
-        decoded = super().decode(payload)  # type: ignore[safe-super]
-        if self.edge == "plain":
-            return decoded
-        if self._steering is None:
+        if self.edge == "steered" and self._steering is None:
             raise RuntimeError(f"{self.name} has to be fitted, or restored, before it decodes")
-        return self._steering.image(decoded)
+        decoded = super().decode(payload)  # type: ignore[safe-super]
+        return decoded if self._steering is None else self._steering.image(decoded)
 
 
 def _parts(state: bytes) -> tuple[bytes, bytes]:

@@ -48,13 +48,15 @@ class Steering:
     def of(cls, data: FitData) -> Self:
         """Return the copy of a fit's tail; its weights are rounded to float16, as in `to_bytes`.
 
-        Raises UnsuitedModelError if the tail has no copy, or gives anything but scores of classes: outputs at places in an
-        image (boxes, maps) are mirrored with it, and their mean would be of different places.
+        Raises UnsuitedModelError if the tail has no copy, or gives anything but scores of classes: outputs at places in
+        an image (boxes, maps) are mirrored with it, and their mean would be of different places.
         """
         example = next(as_tensors(data.held_out(2) if data.held_out_count else data.batches(2)))
         tail = TailCopy.of(data.tail, example)
         if tail is None:
-            raise UnsuitedModelError("edge='steered' needs a copy of the tail, and this one has layers that cannot be copied")
+            raise UnsuitedModelError(
+                "edge='steered' needs a copy of the tail, and this one has layers that cannot be copied"
+            )
         with torch.no_grad():
             shape = tuple(tail(example)[1].shape[1:])
         if len(shape) != 1:

@@ -131,7 +131,9 @@ class FitProcess(ModelProcess):
                 codec.fit(data)
                 states = [codec.export("device"), codec.export("edge")]
         except CodecFailure as error:
-            if error.code == FailureCode.UNSUITED or all(map(is_finite, required(self._samples, "no training samples are there")[0])):
+            if error.code == FailureCode.UNSUITED or all(
+                map(is_finite, required(self._samples, "no training samples are there")[0])
+            ):
                 raise
             raise CodecFailure(NOT_CARRIED, code=error.code) from error
         return {"fit_s": watch.elapsed_s()}, bytes_only(states, "export")

@@ -43,7 +43,8 @@ class Entry:
     The status `undefined` is that of a row whose metric is undefined at all of its points. Percentages are relative to
     the raw tensor. `network_ms` is the mean over the test samples, or with `network_of_mean` that of the mean payload.
     `latency_ms` is the median end-to-end latency, `device_ms` and `edge_ms` are the medians of the steps on each side.
-    `predicted` names the steps whose time a device profile predicted, separated by spaces. `over_budget` is True where
+    `predicted` names the steps whose time a device profile predicted, separated by spaces. `decode_ms` is the median
+    measured on the machine of the records. `over_budget` is True where
     no point is within the budget, `uncertain` where the paired interval of the choice crosses the budget,
     `over_on_test` where that of the test samples lies above it, and `chosen_on_test` where the records hold no choice
     samples. `notes` gives the reasons for missing points. `isolation` and `mixed_plugin` are those of the chosen
@@ -65,6 +66,8 @@ class Entry:
     latency_ms: float | None = None
     latency_p95_ms: float | None = None
     predicted: str = ""
+    decode_ms: float | None = None
+    edge_state_bytes: int | None = None
     value: float | None = None
     low: float | None = None
     high: float | None = None
@@ -182,6 +185,8 @@ def _chosen_entry(chosen: Chosen, notes: tuple[str, ...], scenario: Scenario, ra
         network_percent=percent_of(network.seconds, raw.seconds),
         network_of_mean=network.of_mean or raw.of_mean,
         **_latency_fields(latency_of(record, scenario)),
+        decode_ms=1000 * record.time.decode_s.median if record.time else None,
+        edge_state_bytes=size.edge_state_bytes,
         value=task.value,
         low=task.low,
         high=task.high,

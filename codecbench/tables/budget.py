@@ -31,6 +31,7 @@ from codecbench.errors import UsageError
 from codecbench.links.model import Link
 from codecbench.results.record import Record, Task
 from codecbench.tables import formats, reservations
+from codecbench.tables.decoders import decoders_remark
 from codecbench.tables.document import Cell, Document, Group, TableBlock, with_interval
 from codecbench.tables.formats import (
     SPLITS_PER_BLOCK,
@@ -262,6 +263,7 @@ def _workload_table(
             *others_remark(others_of(shown), metric),
             f"Measured on {_machines(shown)}.",
             *_points_remark(entries.values()),
+            *decoders_remark(entries.values()),
             *_missed_remark(entries.values()),
         ),
         left_out=tuple(left_out),

@@ -31,9 +31,13 @@ from codecbench.analysis.selection import (
 )
 from codecbench.errors import UsageError
 from codecbench.results.cell import point_label
-from codecbench.results.record import IsolationLevel, Record
+from codecbench.results.record import IsolationLevel, Record, TwoLooks
 
 Status: TypeAlias = Literal["ok", "undefined", "skipped", "failed", "not run", "no such point"]
+
+
+TWO_LOOKS = f"{LOCAL}, two looks"
+"""The row of the whole network on the device, whose scores for an image and its mirror image are averaged."""
 
 
 @dataclass(frozen=True)
@@ -121,12 +125,16 @@ def entries_of(
 ) -> dict[tuple[str, str], Entry]:
     """Returns the entry of every row at every split.
 
-    Where anything was measured, entries of LOCAL, the whole network on the device, are added.
+    Where anything was measured, entries of LOCAL, the whole network on the device, are added, and of TWO_LOOKS where
+    that was measured.
     """
     entries = {(row, split): _entry(row, split, records, budget, scenario) for row in rows for split in splits}
     if any(record.task for record in records):
         local = local_latency(records, scenario)
         entries |= {(LOCAL, split): _local_entry(split, records, local) for split in splits}
+        two_looks = next((record.two_looks for record in records if record.two_looks), None)
+        if two_looks is not None:
+            entries |= {(TWO_LOOKS, split): _two_looks_entry(split, two_looks) for split in splits}
     return entries
 
 
@@ -211,6 +219,10 @@ def _latency_fields(found: Latency) -> dict[str, Any]:
         "latency_p95_ms": None if p95_s is None else 1000 * p95_s,
         "predicted": " ".join(step for step in STEPS if step in found.predicted),
     }  # fmt: skip
+
+
+def _two_looks_entry(split: str, found: TwoLooks) -> Entry:
+    return Entry(TWO_LOOKS, split, "ok", payload_bytes=0.0, payload_percent=0.0, **found.model_dump())
 
 
 def _local_entry(split: str, records: Sequence[Record], local: Latency) -> Entry:

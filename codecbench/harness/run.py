@@ -21,7 +21,7 @@ from codecbench.experiment.config import RunConfig
 from codecbench.experiment.grid import Grid, chosen_codecs
 from codecbench.fitting.fits import Fits
 from codecbench.fitting.fitter import Fitter
-from codecbench.harness.accuracy import score_full_model
+from codecbench.harness.accuracy import score_full_model, score_two_looks
 from codecbench.harness.provenance import RunProvenance
 from codecbench.harness.records import RecordWriter
 from codecbench.harness.resume import EarlierResults
@@ -183,6 +183,8 @@ class Run:
         """Return what the splits of this run share. Scores the full model at the first call."""
         if self._full_model is None:
             self._full_model = score_full_model(self.pair, self.grid.counts)
+            if self.workload.input_spec.image:
+                writer.compare_looks(score_two_looks(self.pair, self.grid.counts), self._full_model["test"])
         return RunParts(
             self.config, self.grid, self.pair, self.processes, self.fits, self.earlier, self.store, self.provenance,
             writer, self.reporter, self._full_model,

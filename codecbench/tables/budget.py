@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Any, Literal, TypeAlias
 
-from codecbench.analysis.budget import Entry, budget_of, entries_of
+from codecbench.analysis.budget import TWO_LOOKS, Entry, budget_of, entries_of
 from codecbench.analysis.latency import LOCAL, Scenario
 from codecbench.analysis.other_metrics import others_of
 from codecbench.analysis.published import PublishedTable, published_tables
@@ -253,13 +253,13 @@ def _workload_table(
         unit=unit,
         decimals=decimals,
         splits=splits,
-        rows=(*rows, LOCAL) if task else rows,
+        rows=(*rows, *(row for row in (LOCAL, TWO_LOOKS) if (row, splits[0]) in entries)),
         entries=entries,
         remarks=(
             _samples_remark(shown, loss),
             f"{_network_remark(entries.values(), link)} Percentages are of the raw {_dtypes(shown)} tensor.",
             "[low, high]: 95 % bootstrap interval. change: from the uncompressed model on the same samples, paired. "
-            f"{LOCAL}: the whole network on the device.",
+            f"{LOCAL}: the whole network on the device.{_two_looks_remark(entries)}",
             *others_remark(others_of(shown), metric),
             f"Measured on {_machines(shown)}.",
             *_points_remark(entries.values()),
@@ -303,9 +303,14 @@ def _network_remark(entries: Collection[Entry], link: Link) -> str:
     return f"ms: network time {over}, the mean over the test samples{some}."
 
 
+def _two_looks_remark(entries: Mapping[tuple[str, str], Entry]) -> str:
+    known = any(row == TWO_LOOKS for row, _ in entries)
+    return f" {TWO_LOOKS}: the mean of its scores for an image and its mirror image." if known else ""
+
+
 def _missed_remark(entries: Iterable[Entry]) -> Iterator[str]:
     """Yields a sentence with what to do, where more than half of the entries are over the budget."""
-    chosen = [entry for entry in entries if entry.status == "ok" and entry.row != LOCAL]
+    chosen = [entry for entry in entries if entry.status == "ok" and entry.row not in (LOCAL, TWO_LOOKS)]
     over = sum(entry.over_budget for entry in chosen)
     if 2 * over > len(chosen):
         yield (
@@ -318,7 +323,7 @@ def _points_remark(entries: Iterable[Entry]) -> Iterator[str]:
     """Yields a sentence with the chosen points and their splits, for rows whose name does not hold the point."""
     chosen: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for entry in entries:
-        if entry.point and entry.row == entry.codec:
+        if entry.point.count("=") > _named_arguments(entry):
             chosen[entry.row][entry.point].append(entry.split)
     texts = [
         f"{row} "
@@ -327,6 +332,12 @@ def _points_remark(entries: Iterable[Entry]) -> Iterator[str]:
     ]
     if texts:
         yield f"Points: {'; '.join(texts)}."
+
+
+def _named_arguments(entry: Entry) -> int:
+    """Returns the number of arguments whose values the name of the row holds, as in "raw (uint8)"."""
+    named = entry.row.removeprefix(entry.codec).strip(" ()")
+    return len(named.split(", ")) if named else 0
 
 
 def _dtypes(records: Iterable[Record]) -> str:

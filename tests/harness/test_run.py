@@ -47,6 +47,16 @@ def test_a_bad_codec_costs_its_own_cell_only(tmp_path: Path, shared: KeptProcess
     assert again.failures == [f"stem segfaults: {reasons['segfaults']} (in an earlier run; --fresh tries again)"]
 
 
+def test_records_know_the_full_model_with_two_looks_at_an_image(tmp_path: Path, shared: KeptProcesses) -> None:
+    run(tmp_path, "steady:bits=32")
+    (record,) = Store(tmp_path).records()
+    assert record.two_looks is not None
+    assert record.task is not None
+    assert record.two_looks.value is not None
+    assert record.task.uncompressed is not None
+    assert record.two_looks.change == pytest.approx(record.two_looks.value - record.task.uncompressed)
+
+
 # --- fitting --------------------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,8 @@ def entry(row: str, split: str, decode_ms: float, edge_state_bytes: int) -> Entr
 def test_rows_with_a_network_have_their_decode_time_and_state() -> None:
     entries = [
         entry("webp", "input", 0.3, 0), entry("webp (steered)", "input", 11.04, 556_757),
-        entry("learned", "input", 20.0, 1_700_000), entry("learned", "stem", 9.0, 400_000), Entry("bad", "stem", "failed"),
+        entry("learned", "input", 20.0, 1_700_000), entry("learned", "stem", 9.0, 400_000),
+        Entry("bad", "stem", "failed"),
     ]  # fmt: skip
     assert list(decoders_remark(entries)) == [
         "Networks on the edge (median decode time of the codec, its state there): webp (steered) 11.0 ms, 0.56 MB; "

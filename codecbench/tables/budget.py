@@ -320,11 +320,12 @@ def _missed_remark(entries: Iterable[Entry]) -> Iterator[str]:
 
 
 def _points_remark(entries: Iterable[Entry]) -> Iterator[str]:
-    """Yields a sentence with the chosen points and their splits, for rows whose name does not hold the point."""
+    """Yields a sentence with the chosen points and their splits, without what the names of the rows hold."""
     chosen: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for entry in entries:
-        if entry.point.count("=") > _named_arguments(entry):
-            chosen[entry.row][entry.point].append(entry.split)
+        point = _unnamed_part(entry)
+        if point:
+            chosen[entry.row][point].append(entry.split)
     texts = [
         f"{row} "
         + ", ".join(f"{point} ({', '.join(splits)})" if len(points) > 1 else point for point, splits in points.items())
@@ -334,10 +335,10 @@ def _points_remark(entries: Iterable[Entry]) -> Iterator[str]:
         yield f"Points: {'; '.join(texts)}."
 
 
-def _named_arguments(entry: Entry) -> int:
-    """Returns the number of arguments whose values the name of the row holds, as in "raw (uint8)"."""
-    named = entry.row.removeprefix(entry.codec).strip(" ()")
-    return len(named.split(", ")) if named else 0
+def _unnamed_part(entry: Entry) -> str:
+    """Returns the arguments of the entry's point whose values the name of the row does not hold, as "raw (uint8)"."""
+    named = entry.row.removeprefix(entry.codec).strip(" ()").split(", ")
+    return ",".join(part for part in entry.point.split(",") if part.partition("=")[2].strip('"') not in named)
 
 
 def _dtypes(records: Iterable[Record]) -> str:

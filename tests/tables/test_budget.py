@@ -374,10 +374,10 @@ def test_the_uncut_model_with_two_looks_has_a_row_where_a_record_knows_it() -> N
     assert build_one([record]).rows == ("alpha", "local")
 
 
-def test_points_are_said_of_rows_whose_name_does_not_hold_all_of_the_point() -> None:
+def test_points_are_said_without_what_the_names_of_the_rows_hold() -> None:
     records = [
         make_record("input", "a", {"mode": "x"}, row="a (x)"),
         make_record("input", "b", {"level": 3, "mode": "y"}, row="b (y)"),
         make_record("input", "c", {"level": 5}),
     ]
-    assert "Points: c level=5; b (y) level=3,mode=y." in build_one(records).render("text")
+    assert "Points: c level=5; b (y) level=3." in build_one(records).render("text")

@@ -242,6 +242,11 @@ class Codec(ABC):
     """"lossless": decode returns the input exactly, which the kit checks. "learned": fit trains a network."""
     rows_by: ClassVar[tuple[str, ...]] = ()
     """Arguments whose values divide the points into table rows, as in "raw (uint8)"; each row shows one point."""
+    implied: ClassVar[Mapping[str, Any]] = {}
+    """Arguments that a point names only if they differ from these values. One that a codec gains later is given here:
+    the keys of its earlier records and states stay as they are."""
+    unfitted: ClassVar[frozenset[str]] = frozenset()
+    """Arguments that a fit does not depend on. Points that differ in these alone share a fitted state."""
     checkpoints: ClassVar[str | None] = None
     """The resource folder of shipped fitted states, as "package:folder", or None."""
     fit_samples: ClassVar[int | None] = 4000
@@ -249,7 +254,8 @@ class Codec(ABC):
     long_fit: ClassVar[bool] = False
     """True if a fit takes minutes. A run skips points that have no state then, and says which command makes it."""
     needs_differentiable_tail: ClassVar[bool] = False
-    """True if `fit` takes gradients through `FitData.tail`; the codec is skipped where the model has none."""
+    """True if `fit` takes gradients through `FitData.tail`; the codec is skipped where the model has none. If this
+    depends on the point, override `needs_gradients`."""
 
     def __init__(self, spec: TensorSpec, **point: Any) -> None:
         defaults = self.point_defaults(spec)
@@ -259,9 +265,10 @@ class Codec(ABC):
                 f"{self.name} has no argument {', '.join(map(repr, unknown))}; it takes {sorted(defaults) or 'none'}"
             )
         self.spec = spec
-        self.point: dict[str, Any] = {**defaults, **point}
-        for key, value in self.point.items():
+        complete = {**defaults, **point}
+        for key, value in complete.items():
             setattr(self, key, value)
+        self.point: dict[str, Any] = self.without_implied(complete)
 
     def __repr__(self) -> str:
         arguments = "".join(f", {key}={value!r}" for key, value in self.point.items())
@@ -286,13 +293,23 @@ class Codec(ABC):
         return None
 
     @classmethod
+    def further_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
+        """Return points of further rows that the full preset runs as well (see `rows_by`). Default: none."""
+        return ()
+
+    @classmethod
     def point_defaults(cls, spec: TensorSpec) -> dict[str, Any]:
-        """Return each constructor argument with its default: the value in the first point that has it."""
+        """Return each constructor argument with its default: implied, or the value in the first point that has it."""
         defaults: dict[str, Any] = {}
         for point in (*cls.points_for(spec), *cls.points):
             for key, value in point.items():
                 defaults.setdefault(key, value)
-        return defaults
+        return {**{key: value for key, value in defaults.items() if key not in cls.implied}, **cls.implied}
+
+    @classmethod
+    def without_implied(cls, point: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the point without the arguments that have their value of `implied`."""
+        return {key: value for key, value in point.items() if key not in cls.implied or value != cls.implied[key]}
 
     @classmethod
     def unavailable(cls) -> str | None:
@@ -310,6 +327,11 @@ class Codec(ABC):
         return cls.fit is not Codec.fit
 
     @classmethod
+    def needs_gradients(cls, spec: TensorSpec, **point: Any) -> bool:
+        """Return True if this point's fit takes gradients through the tail. Default: `needs_differentiable_tail`."""
+        return cls.needs_differentiable_tail
+
+    @classmethod
     def starts_from(cls, spec: TensorSpec, **point: Any) -> Mapping[str, Any] | None:
         """Return the point whose fitted state a fit of this point starts from (`FitData.start`). Default: None.
 
@@ -319,7 +341,10 @@ class Codec(ABC):
         return None
 
     def fit(self, data: FitData) -> None:
-        """Learn from training data. Runs once for each point, in a process of its own. Default: nothing to learn."""
+        """Learn from training data. Runs once for each point, in a process of its own. Default: nothing to learn.
+
+        Raise `codecbench.errors.UnsuitedModelError` for a model that the point is not made for: it is skipped then.
+        """
         return
 
     def export(self, side: Side) -> bytes:

@@ -11,6 +11,8 @@ class FailureCode(StrEnum):
 
     RAISED = "raised"
     """The codec raised an exception."""
+    UNSUITED = "unsuited"
+    """The codec's fit raised UnsuitedModelError."""
     NO_MEMORY = "no_memory"
     NOT_BYTES = "not_bytes"
     WRONG_COUNT = "wrong_count"
@@ -41,6 +43,10 @@ class PluginError(CodecbenchError):
 
 class DataError(CodecbenchError):
     """A dataset, weight file or record that is missing, damaged or of another version."""
+
+
+class UnsuitedModelError(CodecbenchError):
+    """Raised by a codec's `fit` for a model that this point is not made for. Its cell is skipped with this reason."""
 
 
 class PayloadError(CodecbenchError):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -163,11 +164,27 @@ def test_points_may_depend_on_the_tensor() -> None:
     assert [p["level"] for p in ByShape.quick_points_for(SPEC)] == [10, 11]
 
 
+def test_an_implied_argument_is_in_a_point_only_where_it_differs() -> None:
+    class Later(Example):
+        implied: ClassVar[Mapping[str, Any]] = {"edge": "plain"}
+
+    assert Later.point_defaults(SPEC) == {**Example.point_defaults(SPEC), "edge": "plain"}
+    plain: Any = Later(SPEC, level=2)
+    assert (plain.edge, plain.point) == ("plain", Example(SPEC, level=2).point)
+    assert Later(SPEC, edge="plain").point == Later(SPEC).point
+    other: Any = Later(SPEC, edge="other")
+    assert (other.edge, other.point["edge"]) == ("other", "other")
+    again: Any = eval(repr(other), {"Later": Later, "TensorSpec": TensorSpec})
+    assert again.edge == "other"
+
+
 def test_defaults() -> None:
     codec = Example(SPEC)
     assert Example.unavailable() is None
     assert Example.skip_reason(SPEC, level=1) is None
     assert not Example.needs_fit(SPEC, level=1)
+    assert not Example.needs_gradients(SPEC, level=1)
+    assert Example.further_points_for(SPEC) == ()
     assert codec.export("device") == codec.export("edge") == b""
     codec.restore("edge", b"")
     with pytest.raises(ValueError, match="example keeps no state, but was given 3 bytes"):

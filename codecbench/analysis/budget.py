@@ -31,9 +31,13 @@ from codecbench.analysis.selection import (
 )
 from codecbench.errors import UsageError
 from codecbench.results.cell import point_label
-from codecbench.results.record import IsolationLevel, Record
+from codecbench.results.record import IsolationLevel, Record, TwoLooks
 
 Status: TypeAlias = Literal["ok", "undefined", "skipped", "failed", "not run", "no such point"]
+
+
+TWO_LOOKS = f"{LOCAL}, two looks"
+"""The row of the whole network on the device, whose scores for an image and its mirror image are averaged."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ class Entry:
     The status `undefined` is that of a row whose metric is undefined at all of its points. Percentages are relative to
     the raw tensor. `network_ms` is the mean over the test samples, or with `network_of_mean` that of the mean payload.
     `latency_ms` is the median end-to-end latency, `device_ms` and `edge_ms` are the medians of the steps on each side.
-    `predicted` names the steps whose time a device profile predicted, separated by spaces. `over_budget` is True where
+    `predicted` names the steps whose time a device profile predicted, separated by spaces. `decode_ms` is the median
+    measured on the machine of the records. `over_budget` is True where
     no point is within the budget, `uncertain` where the paired interval of the choice crosses the budget,
     `over_on_test` where that of the test samples lies above it, and `chosen_on_test` where the records hold no choice
     samples. `notes` gives the reasons for missing points. `isolation` and `mixed_plugin` are those of the chosen
@@ -65,6 +70,8 @@ class Entry:
     latency_ms: float | None = None
     latency_p95_ms: float | None = None
     predicted: str = ""
+    decode_ms: float | None = None
+    edge_state_bytes: int | None = None
     value: float | None = None
     low: float | None = None
     high: float | None = None
@@ -118,12 +125,16 @@ def entries_of(
 ) -> dict[tuple[str, str], Entry]:
     """Returns the entry of every row at every split.
 
-    Where anything was measured, entries of LOCAL, the whole network on the device, are added.
+    Where anything was measured, entries of LOCAL, the whole network on the device, are added, and of TWO_LOOKS where
+    that was measured.
     """
     entries = {(row, split): _entry(row, split, records, budget, scenario) for row in rows for split in splits}
     if any(record.task for record in records):
         local = local_latency(records, scenario)
         entries |= {(LOCAL, split): _local_entry(split, records, local) for split in splits}
+        two_looks = next((record.two_looks for record in records if record.two_looks), None)
+        if two_looks is not None:
+            entries |= {(TWO_LOOKS, split): _two_looks_entry(split, two_looks) for split in splits}
     return entries
 
 
@@ -182,6 +193,8 @@ def _chosen_entry(chosen: Chosen, notes: tuple[str, ...], scenario: Scenario, ra
         network_percent=percent_of(network.seconds, raw.seconds),
         network_of_mean=network.of_mean or raw.of_mean,
         **_latency_fields(latency_of(record, scenario)),
+        decode_ms=1000 * record.time.decode_s.median if record.time else None,
+        edge_state_bytes=size.edge_state_bytes,
         value=task.value,
         low=task.low,
         high=task.high,
@@ -206,6 +219,10 @@ def _latency_fields(found: Latency) -> dict[str, Any]:
         "latency_p95_ms": None if p95_s is None else 1000 * p95_s,
         "predicted": " ".join(step for step in STEPS if step in found.predicted),
     }  # fmt: skip
+
+
+def _two_looks_entry(split: str, found: TwoLooks) -> Entry:
+    return Entry(TWO_LOOKS, split, "ok", payload_bytes=0.0, payload_percent=0.0, **found.model_dump())
 
 
 def _local_entry(split: str, records: Sequence[Record], local: Latency) -> Entry:

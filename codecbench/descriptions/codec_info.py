@@ -41,6 +41,10 @@ class CodecSummary:
         return cls(**{**values, "tags": tuple(values["tags"]), "points": tuple(values["points"])})
 
 
+_TUPLES = ("tags", "rows_by", "unfitted")
+"""The fields of a `CodecInfo` that are lists in JSON."""
+
+
 @dataclass(frozen=True)
 class CodecInfo:
     """A codec as a run knows it: what does not depend on the tensor.
@@ -50,7 +54,7 @@ class CodecInfo:
     `has_bound`, `exports_state` and `overrides_starts_from` are True if the class overrides `bound_bytes`, `export` and
     `starts_from`. `source_hash` is the hex SHA-256 of the codec's source, `plugin` the distribution or the file name of
     its plugin. `mixed_plugin` is True if that plugin registers workloads as well. `description` is the first paragraph
-    of the docstring, in one line. `needs_differentiable_tail` is the codec's own attribute.
+    of the docstring, in one line. `unfitted` is the codec's own attribute, sorted.
     """
 
     name: str
@@ -70,27 +74,32 @@ class CodecInfo:
     overrides_starts_from: bool = False
     mixed_plugin: bool = False
     description: str = ""
-    needs_differentiable_tail: bool = False
+    unfitted: tuple[str, ...] = ()
+
+    def fitted_point(self, point: Point) -> dict[str, Any]:
+        """Return the arguments of a point on which a fit depends."""
+        return {key: value for key, value in point.items() if key not in self.unfitted}
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, from which `from_json` makes an equal description."""
-        return {**asdict(self), "tags": list(self.tags), "rows_by": list(self.rows_by)}
+        return {**asdict(self), **{name: list(getattr(self, name)) for name in _TUPLES}}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> CodecInfo:
         """The inverse of `to_json`."""
-        return cls(**{**values, "tags": tuple(values["tags"]), "rows_by": tuple(values["rows_by"])})
+        return cls(**{**values, **{name: tuple(values[name]) for name in _TUPLES}})
 
 
 @dataclass(frozen=True)
 class PointInfo:
-    """The answers of a codec about one operating point for one tensor. `point` has all constructor arguments.
+    """The answers of a codec about one operating point for one tensor.
 
-    `fault` is the error that the codec raised, in one line; its cell fails with it. `needs_fit_fault` and
-    `starts_from_fault` are errors of `needs_fit` and `starts_from`, with which a cell fails once it has to know the
-    answer. `starts_from` is complete as well. A point that is skipped or has a fault says nothing of fits. `refused` is
-    True if a requested point is skipped or has a fault where the codec takes its own points: the values are at fault,
-    not the tensor.
+    `point` has all constructor arguments, without implied ones. `fault` is the error that the codec raised, in one
+    line; its cell fails with it. `needs_fit_fault` and `starts_from_fault` are errors of `needs_fit` (or
+    `needs_gradients`) and `starts_from`, with which a cell fails once it has to know the answer. `starts_from` is
+    complete as well. `needs_gradients` is True for a point whose fit takes gradients through the tail. A point that is
+    skipped or has a fault says nothing of fits. `refused` is True if a requested point is skipped or has a fault where
+    the codec takes its own points: the values are at fault, not the tensor.
     """
 
     point: Point = field(hash=False)
@@ -101,6 +110,7 @@ class PointInfo:
     starts_from: Point | None = field(default=None, hash=False)
     starts_from_fault: str | None = None
     refused: bool = False
+    needs_gradients: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, from which `from_json` makes an equal description."""

@@ -62,7 +62,7 @@ def describe_codec(codec: type[Codec], *, mixed_plugin: bool = False) -> CodecIn
         checkpoints_folder=_checkpoints_folder(codec), has_bound=codec.bound_bytes is not Codec.bound_bytes,
         exports_state=codec.export is not Codec.export, overrides_starts_from=_overrides(codec, "starts_from"),
         mixed_plugin=mixed_plugin, description=first_paragraph(inspect.cleandoc(codec.__doc__ or "")),
-        needs_differentiable_tail=bool(codec.needs_differentiable_tail),
+        unfitted=tuple(sorted(codec.unfitted)),
     )  # fmt: skip
 
 
@@ -176,10 +176,12 @@ def _points(
     if point is None:
         if preset == "auto":
             points: Sequence[Point] = _candidates(codec, spec)
+        elif preset == "quick":
+            points = codec.quick_points_for(spec)
         else:
-            points = codec.quick_points_for(spec) if preset == "quick" else codec.points_for(spec)
+            points = (*codec.points_for(spec), *codec.further_points_for(spec))
         check_points(codec, points)
-        return [_plain({**defaults, **each}) for each in points], defaults
+        return [_complete(codec, {**defaults, **each}) for each in points], defaults
     label = f"codec {codec.name!r}"
     requested = read_arguments(point, label) if isinstance(point, str) else point
     for key in requested:
@@ -189,10 +191,10 @@ def _points(
     if isinstance(point, str):
         own = _own_points(codec, spec, defaults)
         requested = {
-            key: typed(word, [defaults[key], *(each[key] for each in own)], f"{label}: {key}")
+            key: typed(word, [defaults[key], *(each[key] for each in own if key in each)], f"{label}: {key}")
             for key, word in requested.items()
         }
-    return [_plain(_completed(requested, defaults))], defaults
+    return [_complete(codec, _completed(requested, defaults))], defaults
 
 
 def _candidates(codec: type[Codec], spec: TensorSpec) -> list[Point]:
@@ -211,8 +213,9 @@ def _candidates(codec: type[Codec], spec: TensorSpec) -> list[Point]:
 
 def _own_points(codec: type[Codec], spec: TensorSpec, defaults: Point) -> list[Point]:
     """Return all points that the codec names itself, complete."""
-    named = (*codec.points_for(spec), *codec.quick_points_for(spec), *codec.points)
-    return [_plain({**defaults, **each}) for each in named]
+    own = (codec.points_for(spec), codec.quick_points_for(spec), codec.further_points_for(spec), codec.points)
+    named = (point for points in own for point in points)
+    return [_complete(codec, {**defaults, **each}) for each in named]
 
 
 def _takes_its_own(codec: type[Codec], spec: TensorSpec, defaults: Point, *, but: Point) -> bool:
@@ -227,14 +230,16 @@ def _point_info(codec: type[Codec], spec: TensorSpec, point: Point, defaults: Po
     reason, fault = ask_codec(_skip_reason, codec, spec, point)
     if reason is not None or fault is not None:
         return PointInfo(point, reason, fault)
-    needs_fit, needs_fit_fault = ask_codec(lambda: bool(codec.needs_fit(spec, **point)))
+    fit, needs_fit_fault = ask_codec(_fit_needs, codec, spec, point)
+    needs_fit, needs_gradients = fit or (False, False)
     start, start_fault = ask_codec(_start, codec, spec, point)
     unknown = sorted(set(start or ()) - set(defaults))
     if unknown:
         start, start_fault = None, f"starts_from gave a point with the argument {unknown[0]!r}, which the codec lacks"
     return PointInfo(
-        point, needs_fit=bool(needs_fit), needs_fit_fault=needs_fit_fault,
-        starts_from=None if start is None else _plain(_completed(start, defaults)), starts_from_fault=start_fault,
+        point, needs_fit=needs_fit, needs_fit_fault=needs_fit_fault,
+        starts_from=None if start is None else _complete(codec, _completed(start, defaults)),
+        starts_from_fault=start_fault, needs_gradients=needs_gradients,
     )  # fmt: skip
 
 
@@ -245,6 +250,12 @@ def _skip_reason(codec: type[Codec], spec: TensorSpec, point: Point) -> str | No
     return None if reason is None else str(reason)
 
 
+def _fit_needs(codec: type[Codec], spec: TensorSpec, point: Point) -> tuple[bool, bool]:
+    """Return whether the point needs a fit, and whether that takes gradients through the tail."""
+    needs_fit = bool(codec.needs_fit(spec, **point))
+    return needs_fit, needs_fit and bool(codec.needs_gradients(spec, **point))
+
+
 def _start(codec: type[Codec], spec: TensorSpec, point: Point) -> Point | None:
     start = codec.starts_from(spec, **point)
     return None if start is None else _plain(start)
@@ -253,6 +264,11 @@ def _start(codec: type[Codec], spec: TensorSpec, point: Point) -> Point | None:
 def _completed(point: Point, defaults: Point) -> dict[str, Any]:
     """Return the point with all arguments; those left out take their defaults."""
     return {**defaults, **{key: as_default(value, type(defaults[key])) for key, value in point.items()}}
+
+
+def _complete(codec: type[Codec], point: Point) -> dict[str, Any]:
+    """Return a point with all arguments as keys of cells have it: without implied ones, as JSON gives it back."""
+    return _plain(codec.without_implied(point))
 
 
 def _plain(point: Mapping[str, Any]) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class Grid:
                 skip_reason = found.skip_reason
                 if found.needs_fit and not self.workload.training_ids and not self.workload.sample_ids["fit"]:
                     skip_reason = skip_reason or "needs a fit, and the workload has no training samples"
-                if found.needs_fit and codec.needs_differentiable_tail and not self.workload.differentiable:
+                if found.needs_gradients and not self.workload.differentiable:
                     skip_reason = skip_reason or NOT_DIFFERENTIABLE
                 cells[key.cell] = PlannedCell(
                     key, codec, spec, skip_reason, found.fault, found.needs_fit, found.needs_fit_fault,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from codecbench.descriptions.codec_info import CodecInfo
 from codecbench.descriptions.workload_info import WorkloadInfo
-from codecbench.errors import CodecbenchError, CodecFailure, DataError, PluginError
+from codecbench.errors import CodecbenchError, CodecFailure, DataError, FailureCode, PluginError
 from codecbench.experiment.cells import FitSummary, PlannedCell, Reporter
 from codecbench.experiment.config import RunConfig
 from codecbench.experiment.fit_command import fit_command
@@ -106,6 +106,9 @@ class Fits:
             except (DataError, PluginError):  # the workload's, not the codec's
                 raise
             except CodecbenchError as error:
+                if isinstance(error, CodecFailure) and error.code == FailureCode.UNSUITED:
+                    self.reporter.finish("skipped", f"{cell.label}: {error}")
+                    continue
                 summary.add_failure(f"{cell.label}: {error}", error.frames)
                 self.reporter.finish("failed", f"{cell.label}: {error}")
         return summary
@@ -219,7 +222,8 @@ class Fits:
             fitted = replace(fitted, fit_s=(fitted.fit_s or 0.0) + (before.fit_s or 0.0))
         else:
             started_from = dict(neighbour_cell.key.point) if neighbour_cell is not None and start is not None else None
-        about = {**key.to_json(), "sample_set": fit_set, "starts_from": started_from}
+        point = cell.codec.fitted_point(key.point)
+        about = {**key.to_json(), "point": point, "sample_set": fit_set, "starts_from": started_from}
         state = replace(fitted, about=about, data_hash=data_hash)
         if folder is not None:
             states.keep(fit_key, state, folder)

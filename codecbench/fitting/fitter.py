@@ -11,6 +11,7 @@ from typing import Any
 from codecbench.codec import TensorSpec
 from codecbench.descriptions.codec_info import CodecInfo
 from codecbench.descriptions.data_hash import spread_positions
+from codecbench.errors import CodecFailure, FailureCode
 from codecbench.fitting.states import FittedState, PartialFit
 from codecbench.measure import cores
 from codecbench.system.folders import make_folder
@@ -109,8 +110,9 @@ class Fitter(Closing):
                 saved=partial.saved if partial is not None else None, timeout_s=timeout_s, on_progress=on_progress,
                 on_saved=lambda saved, after_s: on_saved(PartialFit(saved, spent_s + after_s)),
             )  # fmt: skip
-        except BaseException:
-            self.close()
+        except BaseException as error:
+            if not (isinstance(error, CodecFailure) and error.code == FailureCode.UNSUITED):
+                self.close()
             raise
         return FittedState(fitted.device, fitted.edge, spent_s + fitted.fit_s)
 

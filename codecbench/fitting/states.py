@@ -56,8 +56,11 @@ class PartialFit:
 
 
 def fit_key(weights_sha256: str, fit_set: str, split: str, codec: CodecInfo, point: dict[str, Any], seed: int) -> str:
-    """Return the key of a fitted state: a hash of weights, training data, split, codec, version, point and seed."""
-    return digest([weights_sha256, fit_set, split, codec.name, codec.version, point, seed])[:32]
+    """Return the key of a fitted state: a hash of weights, training data, split, codec, version, point and seed.
+
+    Arguments that the codec's fit does not depend on are left out.
+    """
+    return digest([weights_sha256, fit_set, split, codec.name, codec.version, codec.fitted_point(point), seed])[:32]
 
 
 def cache_folder() -> Path:

@@ -35,6 +35,16 @@ def score_full_model(pair: Pair, counts: Mapping[Subset, int]) -> dict[Subset, C
     return {subset: run_full_model(pair, subset, counts)[0] for subset in SCORED}
 
 
+def score_two_looks(pair: Pair, counts: Mapping[Subset, int]) -> Columns | None:
+    """Return the full model's outcomes for two looks at each test image; None if it gives no scores of classes."""
+    device = pair.device
+    with pair.all_cores(device):
+        batches = [batch for batch in batches_of(counts) if batch.subset == "test"]
+        found = [device.run_full_model("test", batch.positions, two_looks=True).two_looks for batch in batches]
+    looks = [columns for columns in found if columns is not None]
+    return joined(looks) if looks and len(looks) == len(found) else None
+
+
 def run_full_model(pair: Pair, subset: Subset, counts: Mapping[Subset, int]) -> tuple[Columns, float]:
     """Return the full model's outcomes on a subset's samples, and the seconds of its batched forward passes."""
     device = pair.device

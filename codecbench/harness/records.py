@@ -16,6 +16,7 @@ from codecbench.harness.scored_cell import ScoredCell
 from codecbench.harness.timing import Timings
 from codecbench.isolation.seal import Isolation
 from codecbench.results.cell import row_label
+from codecbench.results.outcomes import Columns, of_full_model
 from codecbench.results.record import (
     Digests,
     Key,
@@ -28,6 +29,7 @@ from codecbench.results.record import (
     TensorGroup,
     Time,
     Timed,
+    TwoLooks,
 )
 from codecbench.results.statistics import payload_summary
 from codecbench.results.store import RESAMPLED, Store
@@ -61,6 +63,15 @@ class RecordWriter:
         self.choice_set = choice_set
         self.isolation = isolation
         self._logged: set[str] = set()
+        self._two_looks: TwoLooks | None = None
+
+    def compare_looks(self, two_looks: Columns | None, full_model: Columns) -> None:
+        """Compare the full model's outcomes for two looks at the test images with those for one, for all records."""
+        if two_looks is not None:
+            rows = len(next(iter(full_model.values())))
+            test = {**two_looks, **of_full_model(full_model), "subset": np.full(rows, "test")}
+            task = self.summaries.tasks(test)[0][0]
+            self._two_looks = TwoLooks(**{name: getattr(task, name) for name in TwoLooks.model_fields})
 
     def skipped(self, cell: PlannedCell, reason: str) -> None:
         """Write the record of a cell that is skipped, since its codec does not take this tensor or has no state.
@@ -111,6 +122,7 @@ class RecordWriter:
             cost=timings.cost,
             task=tasks[0],
             others=tasks[1:],
+            two_looks=self._two_looks,
             choice=self.summaries.choice(self.choice_set, choice),
             quality=_quality(test) if cell.spec.image else None,
             samples=self._samples(scored, resampled),

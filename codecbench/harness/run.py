@@ -22,7 +22,7 @@ from codecbench.experiment.config import RunConfig
 from codecbench.experiment.grid import Grid, chosen_codecs
 from codecbench.fitting.fits import Fits
 from codecbench.fitting.fitter import Fitter
-from codecbench.harness.accuracy import score_full_model
+from codecbench.harness.accuracy import score_full_model, score_two_looks
 from codecbench.harness.provenance import RunProvenance
 from codecbench.harness.records import RecordWriter
 from codecbench.harness.resume import EarlierResults
@@ -190,6 +190,8 @@ class Run:
         if any(cell.fault is None and cell.skip_reason is None for cell in todo):
             self.pair.warm()
             self.fits.warm(todo)
+            if self.workload.input_spec.image:
+                writer.compare_looks(score_two_looks(self.pair, self.grid.counts), self.full_model["test"])
         by_split: dict[str, list[PlannedCell]] = {}
         for cell in todo:
             by_split.setdefault(cell.key.split, []).append(cell)

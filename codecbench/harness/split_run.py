@@ -91,14 +91,20 @@ class SplitRun:
             self._time()
 
     def _with_state(self, cell: PlannedCell) -> ScoredCell | None:
-        """Return the cell with its fitted state, and with what an earlier run has scored; None if its fit fails."""
+        """Return the cell with its fitted state, and with what an earlier run has scored.
+
+        None if its fit fails, or refuses the model.
+        """
         check_stopped()
         try:
             scored = ScoredCell(cell, self.parts.fits.state_of(cell), digested=self.digested)
         except (DataError, PluginError):  # the workload's, not the codec's
             raise
         except CodecbenchError as error:
-            self.parts.writer.failed(cell, str(error), error.frames)
+            if isinstance(error, CodecFailure) and error.code == FailureCode.UNSUITED:
+                self.parts.writer.skipped(cell, str(error))
+            else:
+                self.parts.writer.failed(cell, str(error), error.frames)
             return None
         starts = {batch.first for chunk in self.chunks for batch in chunk.batches} | {self.chunks[-1].end}
         self.parts.earlier.resume(scored, starts)

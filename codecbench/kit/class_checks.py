@@ -43,13 +43,14 @@ def _require_scalars(point: Mapping[str, Any]) -> None:
 
 @check_of(of_codec=True)
 def check_points_constructible(kit: Kit, codec: type[Codec]) -> None:
-    """For every spec, `points_for` gives distinct points, and each either constructs or has a `skip_reason`."""
+    """For every spec, the codec gives distinct points, and each either constructs or has a `skip_reason`."""
     for spec in kit.specs:
         points = codec.points_for(spec)
         require(points, f"points_for gives no point for {spec_label(spec)}; give one and a skip_reason")
-        labels = [point_label(point) for point in points]
+        every = (*points, *codec.further_points_for(spec))
+        labels = [point_label(point) for point in every]
         require(len(set(labels)) == len(labels), f"points_for({spec_label(spec)}) gives a point twice")
-        for point in points:
+        for point in every:
             _require_scalars(point)
             reason = codec.skip_reason(spec, **point)
             require(reason is None or (isinstance(reason, str) and reason), "skip_reason gives neither None nor a text")

@@ -90,7 +90,7 @@ def fit_data(spec: TensorSpec, *, seed: int = 0, max_s: float = 5.0) -> FitData:
     """
     xs = samples(spec, FIT_SAMPLES + HELD_OUT_SAMPLES, seed + 1)
     tail = _linear_tail(spec, seed)
-    targets = [int(scores.argmax()) for scores in tail(xs)]
+    targets = [int(tail(x[None])[0].argmax()) for x in xs]
     clock = _VirtualClock(max_s)
     passes = iter(range(1 << 30))
 
@@ -134,7 +134,7 @@ class _VirtualClock:
 def _linear_tail(spec: TensorSpec, seed: int) -> nn.Module:
     """Return a frozen linear layer from the values, averaged over a None axis, to CLASSES scores.
 
-    It takes a batch or a list of tensors.
+    It takes a batch or a list of tensors. For float32 values of a fixed shape it is a traced graph, as most tails are.
     """
     import torch
     from torch import nn
@@ -144,12 +144,25 @@ def _linear_tail(spec: TensorSpec, seed: int) -> nn.Module:
     weight = torch.randn(int(torch.tensor(free).prod()) if free else 1, CLASSES, generator=generator)
     varying = spec.shape.index(None) if None in spec.shape else None
 
+    if varying is None and spec.dtype == "float32":
+        return _traced_tail(weight)
+
     class LinearTail(nn.Module):
         def forward(self, xs: Tensor | list[Tensor]) -> Tensor:
             rows = [x.float() if varying is None else x.float().mean(varying) for x in xs]
             return torch.stack([row.reshape(-1) @ weight for row in rows])
 
     return LinearTail().eval()
+
+
+def _traced_tail(weight: Tensor) -> nn.Module:
+    """Return the graph of a linear layer on the flattened values of a batch."""
+    from torch import fx, nn
+
+    values, classes = weight.shape
+    layer = nn.Linear(values, classes, bias=False).requires_grad_(False)
+    layer.weight.copy_(weight.T)
+    return fx.symbolic_trace(nn.Sequential(nn.Flatten(), layer)).eval()
 
 
 @lru_cache(maxsize=512)

@@ -24,6 +24,9 @@ Columns: TypeAlias = dict[str, NDArray[Any]]
 FULL_MODEL = "uncompressed_"
 """The beginning of the names of the full model's outcomes."""
 
+TWO_LOOKS = "two_looks_"
+"""The beginning of the names of the full model's outcomes for two looks at an image, as a process sends them."""
+
 _ARRAYS = "outcome:"
 _AXES = b"axes"
 """The key of a Parquet column's metadata: the axes behind the first of its arrays, which are stored flat."""

@@ -14,7 +14,7 @@ from codecbench.results.cell import digest as canonical_digest
 from codecbench.system.textfiles import without_mark
 from codecbench.workload import Subset
 
-SCHEMA = 5
+SCHEMA = 6
 
 IsolationLevel: TypeAlias = Literal["kernel", "partial", "audit", "unknown"]
 """The means that kept codec code in its process, strongest first.
@@ -168,6 +168,20 @@ class Task(_Group):
     test: Literal["mcnemar", "paired-bootstrap"]
 
 
+class TwoLooks(_Group):
+    """The deciding metric of the full model with two looks at each test image, as in `Task`.
+
+    Its scores for the image and for the mirror image are averaged; `change` is from its scores for the image alone.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    change: float | None
+    change_low: float | None
+    change_high: float | None
+
+
 class Choice(_Group):
     """The deciding metric on the choice samples: training samples that no fit uses, for choosing operating points.
 
@@ -254,7 +268,8 @@ class Record(_Group):
 
     `row` is the table row of the cell's point; see `codecbench.results.cell.row_label`. `description` is the first
     paragraph of the codec's docstring; it is empty, and `workload` null, if the record was written before schema 4.
-    `task` is the metric that decides, `others` are the other ones of the workload.
+    `task` is the metric that decides, `others` are the other ones of the workload. `two_looks` is null where the input
+    is no image, or the outputs are no scores of classes.
     `frames` are the lines of the plugin's own code where a cell failed, outermost first: file name, line number,
     function, code. `timed` is null if the record was written with schema 1. `digest` is of the record's own text as it
     was read: null until it is written, and in records of schema 1 and 2.
@@ -278,6 +293,7 @@ class Record(_Group):
     cost: Cost | None = None
     task: Task | None = None
     others: list[Task] = []
+    two_looks: TwoLooks | None = None
     choice: Choice | None = None
     quality: Quality | None = None
     samples: Samples | None = None
@@ -371,4 +387,9 @@ def _from_4(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "schema": 5, "others": []}
 
 
-_UPGRADES = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}
+def _from_5(values: dict[str, Any]) -> dict[str, Any]:
+    """Upgrade from schema 5, which did not know the full model with two looks."""
+    return {**values, "schema": 6, "two_looks": None}
+
+
+_UPGRADES = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4, 5: _from_5}

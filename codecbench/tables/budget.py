@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Any, Literal, TypeAlias
 
-from codecbench.analysis.budget import Entry, budget_of, entries_of
+from codecbench.analysis.budget import TWO_LOOKS, Entry, budget_of, entries_of
 from codecbench.analysis.latency import LOCAL, Scenario
 from codecbench.analysis.other_metrics import others_of
 from codecbench.analysis.published import PublishedTable, published_tables
@@ -31,6 +31,7 @@ from codecbench.errors import UsageError
 from codecbench.links.model import Link
 from codecbench.results.record import Record, Task
 from codecbench.tables import formats, reservations
+from codecbench.tables.decoders import decoders_remark
 from codecbench.tables.document import Cell, Document, Group, TableBlock, with_interval
 from codecbench.tables.formats import (
     SPLITS_PER_BLOCK,
@@ -252,16 +253,17 @@ def _workload_table(
         unit=unit,
         decimals=decimals,
         splits=splits,
-        rows=(*rows, LOCAL) if task else rows,
+        rows=(*rows, *(row for row in (LOCAL, TWO_LOOKS) if (row, splits[0]) in entries)),
         entries=entries,
         remarks=(
             _samples_remark(shown, loss),
             f"{_network_remark(entries.values(), link)} Percentages are of the raw {_dtypes(shown)} tensor.",
             "[low, high]: 95 % bootstrap interval. change: from the uncompressed model on the same samples, paired. "
-            f"{LOCAL}: the whole network on the device.",
+            f"{LOCAL}: the whole network on the device.{_two_looks_remark(entries)}",
             *others_remark(others_of(shown), metric),
             f"Measured on {_machines(shown)}.",
             *_points_remark(entries.values()),
+            *decoders_remark(entries.values()),
             *_missed_remark(entries.values()),
         ),
         left_out=tuple(left_out),
@@ -301,9 +303,14 @@ def _network_remark(entries: Collection[Entry], link: Link) -> str:
     return f"ms: network time {over}, the mean over the test samples{some}."
 
 
+def _two_looks_remark(entries: Mapping[tuple[str, str], Entry]) -> str:
+    known = any(row == TWO_LOOKS for row, _ in entries)
+    return f" {TWO_LOOKS}: the mean of its scores for an image and its mirror image." if known else ""
+
+
 def _missed_remark(entries: Iterable[Entry]) -> Iterator[str]:
     """Yields a sentence with what to do, where more than half of the entries are over the budget."""
-    chosen = [entry for entry in entries if entry.status == "ok" and entry.row != LOCAL]
+    chosen = [entry for entry in entries if entry.status == "ok" and entry.row not in (LOCAL, TWO_LOOKS)]
     over = sum(entry.over_budget for entry in chosen)
     if 2 * over > len(chosen):
         yield (
@@ -313,11 +320,12 @@ def _missed_remark(entries: Iterable[Entry]) -> Iterator[str]:
 
 
 def _points_remark(entries: Iterable[Entry]) -> Iterator[str]:
-    """Yields a sentence with the chosen points and their splits, for rows whose name does not hold the point."""
+    """Yields a sentence with the chosen points and their splits, without what the names of the rows hold."""
     chosen: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for entry in entries:
-        if entry.point and entry.row == entry.codec:
-            chosen[entry.row][entry.point].append(entry.split)
+        point = _unnamed_part(entry)
+        if point:
+            chosen[entry.row][point].append(entry.split)
     texts = [
         f"{row} "
         + ", ".join(f"{point} ({', '.join(splits)})" if len(points) > 1 else point for point, splits in points.items())
@@ -325,6 +333,12 @@ def _points_remark(entries: Iterable[Entry]) -> Iterator[str]:
     ]
     if texts:
         yield f"Points: {'; '.join(texts)}."
+
+
+def _unnamed_part(entry: Entry) -> str:
+    """Returns the arguments of the entry's point whose values the name of the row does not hold, as "raw (uint8)"."""
+    named = entry.row.removeprefix(entry.codec).strip(" ()").split(", ")
+    return ",".join(part for part in entry.point.split(",") if part.partition("=")[2].strip('"') not in named)
 
 
 def _dtypes(records: Iterable[Record]) -> str:

@@ -23,10 +23,15 @@ class BuiltModel:
 
 @dataclass(frozen=True, eq=False)
 class FullModelRun:
-    """The full model's outcome for each sample, in columns, and the seconds of its forward passes."""
+    """The full model's outcome for each sample, in columns, and the seconds of its forward passes.
+
+    `two_looks` has the outcomes of the mean of its scores for each image and its mirror image; it is None unless asked
+    for, and where the outputs are no scores of classes.
+    """
 
     outcomes: Columns
     forward_s: float
+    two_looks: Columns | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from codecbench.codec import TensorSpec
 from codecbench.descriptions.workload_info import WorkloadInfo
 from codecbench.devices.layers import Layer, ModelLayers
 from codecbench.measure import Deadline
-from codecbench.results.outcomes import Columns, replaced
+from codecbench.results.outcomes import TWO_LOOKS, Columns, replaced
 from codecbench.results.set_values import SetValues
 from codecbench.workers.answers import BuiltModel, FitResult, FullModelRun, GeneralTimes, HeadCost
 from codecbench.workers.connection import WorkerClient
@@ -75,11 +75,20 @@ class DeviceClient(ModelClient):
         return str(self.call("data_hash", fields, timeout_s=HEADS_TIMEOUT_S).fields["data_hash"])
 
     def run_full_model(
-        self, subset: Subset, positions: Sequence[int], *, timeout_s: float = HEADS_TIMEOUT_S
+        self,
+        subset: Subset,
+        positions: Sequence[int],
+        *,
+        two_looks: bool = False,
+        timeout_s: float = HEADS_TIMEOUT_S,
     ) -> FullModelRun:
         """Return the full model's outcomes on the inputs at these positions, and the seconds."""
-        reply = self.call("full_model", {"subset": subset, "positions": list(positions)}, timeout_s=timeout_s)
-        return FullModelRun(unpack_columns(reply.fields["outcomes"], reply.blobs), float(reply.fields["forward_s"]))
+        fields = {"subset": subset, "positions": list(positions), "two_looks": two_looks}
+        reply = self.call("full_model", fields, timeout_s=timeout_s)
+        columns = unpack_columns(reply.fields["outcomes"], reply.blobs)
+        names = [name for name in columns if name.startswith(TWO_LOOKS)]
+        looks = {name.removeprefix(TWO_LOOKS): columns.pop(name) for name in names}
+        return FullModelRun(columns, float(reply.fields["forward_s"]), looks or None)
 
     def metric_values(self, name: str, outcomes: Mapping[str, NDArray[Any]], *, resamples: int) -> SetValues:
         """Return the value of a set metric for the samples with these outcomes, and for resamples of them."""

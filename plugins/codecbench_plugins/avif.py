@@ -28,6 +28,7 @@ class Avif(PictureCodec):
     """
 
     name = "avif"
+    unfitted = frozenset({"quality"})
     points = tuple({"quality": quality} for quality in (20, 30, 40, 50, 55, 60, 65, 70, 75, 80, 90))
     feature_points = tuple({"quality": quality} for quality in (2, 5, 10, 15, 20, 25, 30, 35, 40, 50, 60, 80))
     quick = (({"quality": 75},), ({"quality": 60},), ({"quality": 40},))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
-from codecbench.toolbox.codecs import LatentCodec, Points, TensorKind, kind_of, steps
+from codecbench.toolbox.codecs import Edge, LatentCodec, Points, TensorKind, edge_fault, kind_of, steps
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -48,7 +48,8 @@ class DeepcodRd(LatentCodec):
     (`codecbench.toolbox.learning.objective`). The copy and the frozen tail then evaluate the symbols in two ways, and
     the mean of their outputs is better than either, so decoding ends with a step of the tensor towards it
     (`TailCopy.steered`). For an image, the copy also evaluates the mirror image, as in training. In total, decoding
-    costs several times as much as the tail.
+    costs several times as much as the tail. With `edge="plain"`, the tensor is the networks' result, without that step
+    and without the mirror image; payloads and fitted states are the same.
 
     `step` is the step at the start, in root-mean-square deviations of the weighted values. It sets the rate weight: a
     fixed share of the tail loss that a further bit saves at the start.
@@ -60,8 +61,12 @@ class DeepcodRd(LatentCodec):
     version = 2
     checkpoints = "codecbench_plugins:checkpoints/deepcod-rd"
     needs_differentiable_tail = True
+    rows_by = ("edge",)
+    implied: ClassVar[Mapping[str, Any]] = {"edge": "steered"}
+    unfitted = frozenset({"edge"})
 
     step: float
+    edge: Edge
 
     _points: ClassVar[Mapping[TensorKind, Points]] = {
         "image": steps(0.87, 0.65, 0.5),
@@ -82,9 +87,19 @@ class DeepcodRd(LatentCodec):
         return cls._points[kind_of(spec)]
 
     @classmethod
+    def further_points_for(cls, spec: TensorSpec) -> Points:
+        """Return the same for a plain edge."""
+        return tuple({**point, "edge": "plain"} for point in cls.points_for(spec))
+
+    @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> Points:
         """Return the finest point, which loses about a point of top-1 on a ResNet-20."""
         return cls.points_for(spec)[-1:]
+
+    @classmethod
+    def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:
+        """Return why this point cannot run: a bad `edge`, or a reason of `LatentCodec`."""
+        return edge_fault(point) or super().skip_reason(spec, **point)
 
     @classmethod
     def starts_from(cls, spec: TensorSpec, **point: Any) -> Mapping[str, Any] | None:
@@ -153,8 +168,14 @@ class DeepcodRd(LatentCodec):
         self._transform = IntegerTransform.from_tensors(state.tensors)
 
     def _samples(self, decoder: Any, grids: Tensor, geometry: Geometry) -> Tensor:
-        """Decode one by one, because gradients jump at activations near zero, and batches round differently."""
+        """Decode one by one, because gradients jump at activations near zero, and batches round differently.
+
+        A plain edge decodes a batch.
+        """
         import torch
+
+        if self.edge == "plain":
+            return super()._samples(decoder, grids, geometry)
 
         limits, mirrored = self._limits, self.spec.image
         return torch.cat([decoder.steered(grid[None], geometry, limits, mirrored=mirrored) for grid in grids])

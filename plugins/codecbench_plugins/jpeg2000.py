@@ -29,6 +29,7 @@ class Jpeg2000(PictureCodec):
     """
 
     name = "jpeg2000"
+    unfitted = frozenset({"psnr_db"})
     points = tuple({"psnr_db": psnr_db} for psnr_db in (24, 28, 30, 32, 33, 34, 35, 36, 37, 38, 40, 43))
     feature_points = tuple({"psnr_db": psnr_db} for psnr_db in (20, 22, 23, 24, 25, 26, 28, 30, 31, 32, 34, 40))
     quick = (({"psnr_db": 38},), ({"psnr_db": 34},), ({"psnr_db": 28},))

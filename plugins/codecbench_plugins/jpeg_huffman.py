@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, RateKnob, Side, TensorSpec, hookimpl
@@ -42,7 +42,8 @@ class JpegHuffman(PictureCodec):
     quick = tuple(
         tuple({"quality": quality, "tables": tables} for tables in ("shared", "own")) for quality in (95, 75, 75)
     )
-    rows_by = ("tables",)
+    rows_by = ("tables", "edge")
+    unfitted = frozenset({"quality", "tables"})
     file_format = "JPEG"
     max_side = 65_500
 
@@ -64,12 +65,17 @@ class JpegHuffman(PictureCodec):
             return f"tables is 'own' or 'shared', not {tables!r}"
         return super().skip_reason(spec, **point)
 
+    @classmethod
+    def is_steered_too(cls, point: Mapping[str, Any]) -> bool:
+        """Return True with shared tables, which take fewer bytes of an image that is small enough to matter."""
+        return bool(point["tables"] == "shared")
+
     def restore(self, side: Side, state: bytes) -> None:
         """Load a state made by `export`: with shared tables, all bytes before the scan of the largest picture.
 
-        Raises ValueError for a state with `tables="own"`.
+        Raises ValueError for a state of a plain point with `tables="own"`.
         """
-        if self.tables == "own" and state:
+        if self.tables == "own" and state and self.edge == "plain":
             raise ValueError(f"{self.name} keeps no state with tables='own', but was given {len(state)} bytes")
         super().restore(side, state)
 

@@ -30,6 +30,7 @@ class JpegXL(PictureCodec):
     """
 
     name = "jpegxl"
+    unfitted = frozenset({"distance"})
     points = tuple({"distance": d} for d in (6.0, 4.0, 2.5, 1.8, 1.4, 1.2, 1.0, 0.8, 0.7, 0.6, 0.5, 0.3))
     feature_points = tuple({"distance": d} for d in (25.0, 18.0, 12.0, 10.0, 8.0, 6.0, 5.0, 4.0, 3.0, 2.5, 2.0, 0.5))
     quick = (({"distance": 0.7},), ({"distance": 2.0},), ({"distance": 6.0},))

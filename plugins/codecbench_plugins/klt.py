@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from codecbench import Codec, FitData, PayloadError, RateKnob, Side, TensorSpec, hookimpl
-from codecbench.toolbox.codecs import Points, TensorKind, kind_of, steps
+from codecbench.toolbox.codecs import Points, Steerable, TensorKind, kind_of, steps
 from codecbench.toolbox.coding import read_shape, write_shape
 from codecbench.toolbox.transforms import (
     MAX_CHANNELS,
@@ -29,19 +29,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Klt(Codec):
-    """Karhunen-Loève transform of blocks over all channels, then uniform quantisation with one step for all components.
-
-    One step for all is reverse water-filling. Within a component, learned thresholds save bits where these gain little,
-    and values are restored at the centroids (`codecbench.toolbox.transforms.linear`,
-    `codecbench.toolbox.transforms.scalar`).
-
-    `step` is in units of the values' root-mean-square deviation. Blocks are up to 8 wide along the last two axes (16
-    along a single one); a varying axis is always one of them, and a vector of fixed length is one block
-    (`codecbench.toolbox.transforms.tiling`). Of a matrix, the training data tells which axis has the channels
-    (`codecbench.toolbox.transforms.orientation`). Payload: the length of the varying axis; the symbols as coded by
-    `Prior`; no header.
-    """
+class PlainKlt(Codec):
+    """`Klt` without its steered points."""
 
     name = "klt"
     checkpoints = "codecbench_plugins:checkpoints/klt"
@@ -153,6 +142,21 @@ class Klt(Codec):
         if self._edge is None:
             raise RuntimeError(f"{self.name} has to be fitted, or restored, before it decodes")
         return self._edge
+
+
+class Klt(Steerable, PlainKlt):
+    """Karhunen-Loève transform of blocks over all channels, then uniform quantisation with one step for all components.
+
+    One step for all is reverse water-filling. Within a component, learned thresholds save bits where these gain little,
+    and values are restored at the centroids (`codecbench.toolbox.transforms.linear`,
+    `codecbench.toolbox.transforms.scalar`).
+
+    `step` is in units of the values' root-mean-square deviation. Blocks are up to 8 wide along the last two axes (16
+    along a single one); a varying axis is always one of them, and a vector of fixed length is one block
+    (`codecbench.toolbox.transforms.tiling`). Of a matrix, the training data tells which axis has the channels
+    (`codecbench.toolbox.transforms.orientation`). Payload: the length of the varying axis; the symbols as coded by
+    `Prior`; no header.
+    """
 
 
 class KltTask(Klt):

@@ -9,6 +9,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, FitData, RateKnob, Side, TensorSpec, hookimpl
+from codecbench.toolbox.codecs import Steerable
 from codecbench.toolbox.coding import Prior, read_shape, read_varint, write_shape, write_varint
 from codecbench.toolbox.transforms import neighbours_mean, restore_from_differences
 
@@ -35,22 +36,8 @@ CENTROIDS_A_STEP = 128
 """The mean of a level's training values is stored on the edge in units of 1/CENTROIDS_A_STEP of a step."""
 
 
-class QuantRans(Codec):
-    """A uniform quantiser for each channel (the first axis of known length), and the distribution of its levels.
-
-    `step` is in pixel values for an image, otherwise in standard deviations of the training activations. Payload: the
-    length of a varying axis, and the levels as coded by `Prior`; no header.
-
-    *Quantiser.* A channel takes the step (the point's, or a coarser one) and the dead zone that minimise squared error
-    plus (ln 2 / 6) step^2 bits on training data. At high rates this is the point's step for all channels; at low rates
-    it saves bits where these gain little. Levels decode to the mean of their training values. Steps weighted by the
-    gradient of the task's loss gave no better accuracy for the bytes.
-
-    *Prediction.* With three axes or more, a channel may send the difference of a level from the mean of its left and
-    upper neighbours, if that takes fewer bits. For CIFAR-10 images it always does, and red and blue then send the
-    difference of their difference from green's: 55 to 57 % fewer bytes for the same levels. For the features of a
-    ResNet-20 it saves 27 to 36 % after the stem, and 13 to 20 %, 1 to 6 % and 0 to 2 % after the stages.
-    """
+class PlainQuantRans(Codec):
+    """`QuantRans` without its steered points."""
 
     name = "quant-rans"
     points = tuple({"step": step} for step in (2.0, 1.4, 1.0, 0.7, 0.5, 0.35))
@@ -227,6 +214,24 @@ class QuantRans(Codec):
             for row, low, high in zip(symbols, lowest, highest, strict=True)
         ]
         return Prior.from_counts([int(low) for low in lowest], counts)
+
+
+class QuantRans(Steerable, PlainQuantRans):
+    """A uniform quantiser for each channel (the first axis of known length), and the distribution of its levels.
+
+    `step` is in pixel values for an image, otherwise in standard deviations of the training activations. Payload: the
+    length of a varying axis, and the levels as coded by `Prior`; no header.
+
+    *Quantiser.* A channel takes the step (the point's, or a coarser one) and the dead zone that minimise squared error
+    plus (ln 2 / 6) step^2 bits on training data. At high rates this is the point's step for all channels; at low rates
+    it saves bits where these gain little. Levels decode to the mean of their training values. Steps weighted by the
+    gradient of the task's loss gave no better accuracy for the bytes.
+
+    *Prediction.* With three axes or more, a channel may send the difference of a level from the mean of its left and
+    upper neighbours, if that takes fewer bits. For CIFAR-10 images it always does, and red and blue then send the
+    difference of their difference from green's: 55 to 57 % fewer bytes for the same levels. For the features of a
+    ResNet-20 it saves 27 to 36 % after the stem, and 13 to 20 %, 1 to 6 % and 0 to 2 % after the stages.
+    """
 
 
 def _is_late(spec: TensorSpec) -> bool:

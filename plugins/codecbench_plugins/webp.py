@@ -28,6 +28,7 @@ class WebP(PictureCodec):
     """
 
     name = "webp"
+    unfitted = frozenset({"quality"})
     points = tuple({"quality": quality} for quality in (20, 40, 60, 70, 75, 80, 85, 88, 90, 95, 98))
     feature_points = tuple({"quality": quality} for quality in (0, 1, 3, 5, 10, 15, 20, 25, 30, 40, 60, 80))
     quick = (({"quality": 90},), ({"quality": 30},), ({"quality": 5},))

@@ -55,18 +55,42 @@ def test_a_grid_needs_the_tensors_at_the_splits_and_no_process(tmp_path: Path) -
 
 
 def test_a_codec_that_needs_gradients_is_skipped_where_the_tail_has_none(tmp_path: Path) -> None:
-    config = configured(tmp_path, "klt-task:step=0.7", "klt:step=0.7", split=["stem"])
+    codecs = ("klt-task:step=0.7", "klt:step=0.7", "webp:quality=9", "avif:quality=9,edge=steered")
+    config = configured(tmp_path, *codecs, split=["input"])
     pm = manager(config.plugin)
     catalogue = LocalCatalogue(pm)
-    cuts = {"stem": TensorSpec((6, 4, 4))}
+    cuts = {"input": TensorSpec((3, 8, 8), image=True)}
 
     def reasons(differentiable: bool) -> dict[str, str | None]:
         workload = replace(describe_workload(workloads(pm)["tiny"]()), differentiable=differentiable)
         grid = Grid(config, workload, catalogue, chosen_codecs(config, catalogue))
         return {cell.key.codec: cell.skip_reason for cell in grid.cells(cuts)}
 
-    assert reasons(differentiable=True) == {"klt-task": None, "klt": None}
-    assert reasons(differentiable=False) == {"klt-task": NOT_DIFFERENTIABLE, "klt": None}
+    assert set(reasons(differentiable=True).values()) == {None}
+    assert reasons(differentiable=False) == {
+        "klt-task": NOT_DIFFERENTIABLE, "klt": None, "webp": None, "avif": NOT_DIFFERENTIABLE,
+    }  # fmt: skip
+
+
+def test_points_that_were_there_before_the_edge_keep_their_keys(tmp_path: Path) -> None:
+    def cells(*codecs: str) -> dict[str, str]:
+        config = configured(tmp_path, *codecs, split=["input"], samples=8, preset="quick")
+        pm = manager(config.plugin)
+        catalogue = LocalCatalogue(pm)
+        workload = describe_workload(workloads(pm)["tiny"]())
+        grid = Grid(config, workload, catalogue, chosen_codecs(config, catalogue))
+        cuts = {"input": TensorSpec((3, 8, 8), image=True)}
+        return {cell.label: cell.key.cell for cell in grid.cells(cuts)}
+
+    known = {
+        "input webp quality=90": "b925ab35ee7d", "input klt step=0.15": "a86c0bd46510",
+        "input deepcod-rd step=0.5": "c2e055f5407f",
+    }  # fmt: skip
+    assert cells("webp", "klt", "deepcod-rd") == known
+    assert cells("webp:quality=90,edge=plain", "klt:step=0.15,edge=plain", "deepcod-rd:step=0.5,edge=steered") == known
+    others = cells("webp:quality=90,edge=steered", "deepcod-rd:step=0.5,edge=plain")
+    assert list(others) == ["input webp quality=90,edge=steered", "input deepcod-rd step=0.5,edge=plain"]
+    assert not set(others.values()) & set(known.values())
 
 
 def test_a_value_that_the_codec_takes_nowhere_is_refused(tmp_path: Path, shared: KeptProcesses) -> None:

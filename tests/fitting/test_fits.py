@@ -76,6 +76,12 @@ def test_neighbours_are_fitted_first_and_handed_over(tmp_path: Path, into: str |
         assert json.loads(start[1])["count"] == 40
 
 
+def test_a_fit_that_refuses_the_model_is_no_failure() -> None:
+    summary, reporter = fit("choosy")
+    assert (summary.fitted, summary.failures) == (1, [])
+    assert sorted(status for status, _ in reporter.finished) == ["ok", "skipped"]
+
+
 def test_a_neighbour_in_the_cache_serves_states_that_go_elsewhere(tmp_path: Path) -> None:
     fit("chained:width=4")
     fit("chained:width=2", into=tmp_path)

@@ -158,3 +158,9 @@ def test_a_state_is_named_by_all_that_it_depends_on() -> None:
         {"seed": 1},
     ]  # fmt: skip
     assert len({key(**change) for change in changes} | {key()}) == len(changes) + 1
+
+
+def test_arguments_that_a_fit_does_not_depend_on_are_not_in_the_key() -> None:
+    codec = make_info("alpha", unfitted=("edge",))
+    keys = {fit_key("w", "f", "s", codec, {"bits": 4, **edge}, 0) for edge in ({}, {"edge": "a"}, {"edge": "b"})}
+    assert keys == {fit_key("w", "f", "s", make_info("alpha"), {"bits": 4}, 0)}

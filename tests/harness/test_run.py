@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.paths import MISBEHAVING, TINY
+from support.paths import LEARNING, MISBEHAVING, TINY
 from support.runs import KeptProcesses, RecordingReporter, files_of, record_of, run
 
 from codecbench.errors import DataError, UsageError
@@ -45,6 +45,16 @@ def test_a_bad_codec_costs_its_own_cell_only(tmp_path: Path, shared: KeptProcess
     again, reporter = run(tmp_path, "segfaults", timeout_s=10.0)
     assert (again.failed, again.present, reporter.cells) == (0, 1, 0)
     assert again.failures == [f"stem segfaults: {reasons['segfaults']} (in an earlier run; --fresh tries again)"]
+
+
+def test_records_know_the_full_model_with_two_looks_at_an_image(tmp_path: Path, shared: KeptProcesses) -> None:
+    run(tmp_path, "steady:bits=32")
+    (record,) = Store(tmp_path).records()
+    assert record.two_looks is not None
+    assert record.task is not None
+    assert record.two_looks.value is not None
+    assert record.task.uncompressed is not None
+    assert record.two_looks.change == pytest.approx(record.two_looks.value - record.task.uncompressed)
 
 
 # --- fitting --------------------------------------------------------------------------------------------------------
@@ -87,6 +97,14 @@ def test_a_fit_runs_once_in_its_own_process_and_its_state_is_kept(
     again = record_of(tmp_path / "out", "learns").time
     assert again is not None
     assert again.fit_s == record.time.fit_s
+
+
+def test_a_fit_that_refuses_the_model_skips_its_own_cell_only(tmp_path: Path, shared: KeptProcesses) -> None:
+    summary, reporter = run(tmp_path, "choosy", preset="full", plugin=[LEARNING])
+    assert (summary.ok, summary.skipped, summary.failed, summary.failures) == (1, 1, 0, [])
+    assert reporter.finished[0] == ("skipped", "stem choosy width=2: needs a wider model")
+    found = {record.key.point["width"]: record for record in Store(tmp_path).records()}
+    assert (found[1].status, found[2].status, found[2].reason) == ("ok", "skipped", "needs a wider model")
 
 
 def test_fits_without_a_run_go_where_they_are_wanted(tmp_path: Path, shared: KeptProcesses) -> None:

@@ -83,7 +83,7 @@ def test_fit_data_keeps_its_promises(spec):
     assert torch.equal(repeat[0][0], seen[0])
     xs, targets = repeat
     xs = [x.clone().requires_grad_() for x in xs]
-    scores = data.tail(xs)
+    scores = data.tail(xs if spec is SEQUENCE else torch.stack(xs))
     assert scores.shape == (len(xs), 4)
     assert scores.argmax(1).tolist() == targets
     scores.sum().backward()

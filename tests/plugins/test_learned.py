@@ -82,6 +82,11 @@ def from_scratch(spec: TensorSpec, name: str) -> Mapping[str, Any]:
     return next(point for point in CODECS[name].points_for(spec) if CODECS[name].starts_from(spec, **point) is None)
 
 
+def batch_of(xs: list[Tensor]) -> Tensor | list[Tensor]:
+    """As `FitData.batches` yields them: a tensor if all have one shape."""
+    return torch.stack(xs) if len({x.shape for x in xs}) == 1 else xs
+
+
 def pictures(count: int, seed: int = 0) -> Tensor:
     return torch.stack(samples(TensorSpec((3, 16, 16), image=True), count, seed))
 
@@ -187,7 +192,7 @@ def test_without_training_deepcod_rd_is_the_weighted_transform(spec: TensorSpec)
     # What all classes have in common is nothing to their probabilities, and so is not sent.
     target, predicted = (
         scores - scores.mean(1, keepdim=True)
-        for scores in (data.tail(xs), data.tail(edge.decode_batch(device.encode_batch(xs))))
+        for scores in (data.tail(batch_of(ys)) for ys in (xs, edge.decode_batch(device.encode_batch(xs))))
     )
     assert (predicted - target).square().mean().sqrt() < 0.03 * target.std()
 
@@ -257,6 +262,32 @@ def test_all_points_start_from_the_one_that_is_fitted_from_scratch(name: str) ->
         codec = CODECS[name]
         points, first = codec.points_for(spec), from_scratch(spec, name)
         assert [codec.starts_from(spec, **point) for point in points if point != first] == [first] * (len(points) - 1)
+
+
+# --- the edge of deepcod-rd
+
+
+def test_a_plain_edge_has_the_same_states_and_payloads_and_takes_no_step() -> None:
+    device, steered = tiled("image", "deepcod-rd")
+    assert (steered.point.get("edge"), RD.implied) == (None, {"edge": "steered"})
+    assert RD.unfitted == {"edge"}
+    plain = RD(device.spec, **{**device.point, "edge": "plain"})
+    plain.restore("edge", steered.export("edge"))
+    payloads = device.encode_batch(list(pictures(3, seed=7)))
+    decoder: Any = plain._decoder
+    for payload, y in zip(payloads, plain.decode_batch(payloads), strict=True):
+        grid = plain._read(memoryview(payload), y.shape)
+        with torch.no_grad():
+            expected = decoder(grid[None], plain._geometry(y.shape))[0].clamp(*plain._limits)[0]
+        assert torch.allclose(y, expected, atol=1e-6)
+        assert not torch.equal(steered.decode(payload), y)
+
+
+def test_the_full_preset_has_a_plain_edge_at_each_step() -> None:
+    spec = TensorSpec((3, 16, 16), image=True)
+    assert RD.further_points_for(spec) == tuple({**point, "edge": "plain"} for point in RD.points_for(spec))
+    assert RD.starts_from(spec, step=0.5, edge="plain") == {"step": 0.65}
+    assert RD.skip_reason(spec, step=0.5, edge="dull") == "edge is 'plain' or 'steered', not 'dull'"
 
 
 # --- the encoder of ae-plus

@@ -104,7 +104,17 @@ def test_a_record_of_schema_5_has_several_metrics() -> None:
     assert [(other.metric, other.scale, other.test) for other in record.others] == [
         ("probability", 1.0, "paired-bootstrap"), ("AUC", None, "paired-bootstrap"),
     ]  # fmt: skip
-    assert record.to_text() == (DATA / "record-v5.json").read_text()
+    assert record.two_looks is None
+
+
+def test_a_record_of_schema_6_has_the_full_model_with_two_looks() -> None:
+    record = parse((DATA / "record-v6.json").read_text(), "v6")
+    assert record.two_looks is not None
+    assert record.task is not None
+    assert record.two_looks.value is not None
+    assert record.task.uncompressed is not None
+    assert record.two_looks.change == pytest.approx(record.two_looks.value - record.task.uncompressed)
+    assert record.to_text() == (DATA / "record-v6.json").read_text()
 
 
 @pytest.mark.parametrize("path", sorted(DATA.glob("record-v*.json")), ids=lambda path: path.stem)

@@ -12,7 +12,7 @@ from support.tables import build_one, full_grid, jpeg, latex_rows, raw
 from codecbench.analysis.latency import Scenario
 from codecbench.errors import DataError, UsageError
 from codecbench.links.model import TcpRampLink
-from codecbench.results.record import Record
+from codecbench.results.record import Record, TwoLooks
 from codecbench.tables import budget
 from codecbench.tables.budget import Table, choice_marks
 
@@ -361,3 +361,23 @@ def test_a_row_without_numbers_has_as_many_cells_where_there_are_other_metrics()
     records = [*several(), make_record("input", "odd", status="failed", reason="timed out")]
     (block,) = build_one(records).document().blocks
     assert {len(cells) for _, cells in block.rows} == {6}
+
+
+def test_the_uncut_model_with_two_looks_has_a_row_where_a_record_knows_it() -> None:
+    looks = TwoLooks(value=92.0, low=90.5, high=93.5, change=0.75, change_low=0.25, change_high=1.25)
+    record = make_record("input", "alpha", change=-0.5)
+    built = build_one([record.model_copy(update={"two_looks": looks})])
+    assert built.rows == ("alpha", "local", "local, two looks")
+    (line,) = [line for line in built.render("text").splitlines() if line.startswith("local, two looks  ")]
+    assert " ".join(line.split()) == "local, two looks 0 (0) - 92.0 [90.5, 93.5] +0.8 [+0.2, +1.2]"
+    assert "the mean of its scores for an image and its mirror image" in built.render("text").replace("\n ", "")
+    assert build_one([record]).rows == ("alpha", "local")
+
+
+def test_points_are_said_without_what_the_names_of_the_rows_hold() -> None:
+    records = [
+        make_record("input", "a", {"mode": "x"}, row="a (x)"),
+        make_record("input", "b", {"level": 3, "mode": "y"}, row="b (y)"),
+        make_record("input", "c", {"level": 5}),
+    ]
+    assert "Points: c level=5; b (y) level=3." in build_one(records).render("text")

@@ -3,19 +3,25 @@
 from codecbench.toolbox.codecs.latent import LatentCodec, decode_by_shape, unsuited
 from codecbench.toolbox.codecs.picture import (
     PictureCodec,
+    PlainPictureCodec,
     imagecodecs_missing,
     picture_size,
     pillow_file,
     pillow_picture,
 )
 from codecbench.toolbox.codecs.points import Points, TensorKind, kind_of, steps
+from codecbench.toolbox.codecs.steerable import Edge, Steerable, edge_fault
 
 __all__ = [
+    "Edge",
     "LatentCodec",
     "PictureCodec",
+    "PlainPictureCodec",
     "Points",
+    "Steerable",
     "TensorKind",
     "decode_by_shape",
+    "edge_fault",
     "imagecodecs_missing",
     "kind_of",
     "picture_size",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from codecbench.codec import Codec, Side, TensorSpec
 from codecbench.errors import PayloadError
+from codecbench.toolbox.codecs.steerable import Steerable
 from codecbench.toolbox.coding.headers import read_shape, write_shape
 from codecbench.toolbox.transforms.uniform import (
     RANGE_BYTES,
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 LEVELS = 256
 
 
-class PictureCodec(Codec):
-    """Base of codecs that compress a picture with 8 bits a channel: implement `compress` and `decompress`.
+class PlainPictureCodec(Codec):
+    """Base of `PictureCodec`, and of codecs without steered points: implement `compress` and `decompress`.
 
     An image input is the picture: (height, width, 3) if coloured, (height, width) if grey. Any other tensor is
     quantised to 8 bits between its lowest and its highest value and laid out as one grey picture. The payload then has
@@ -155,6 +156,21 @@ class PictureCodec(Codec):
             return torch.from_numpy(from_pixels(pixels.transpose(2, 0, 1) if self.coloured else pixels[None]))
         indices = untile(self.decompress(bytes(body[RANGE_BYTES:]), size), shape)
         return torch.from_numpy(dequantise_uniform(body[:RANGE_BYTES], indices, LEVELS)).to(dtype)
+
+
+class PictureCodec(Steerable, PlainPictureCodec):
+    """Base of codecs that compress a picture with 8 bits a channel: implement `compress` and `decompress`.
+
+    `PlainPictureCodec` says how a tensor becomes a picture, `Steerable` what `edge="steered"` adds to images. The state
+    of a steered point has no header: all points share one copy of the tail, and each side makes the header itself. So
+    a subclass names all its own arguments in `unfitted`.
+    """
+
+    fit_samples = 10
+
+    def export(self, side: Side) -> bytes:
+        """Return the header for the largest picture; at a steered point, the copy of the tail."""
+        return super().export(side) if self.edge == "plain" else self._with_copy(b"", side)
 
 
 def picture_size(spec: TensorSpec, shape: Sequence[int]) -> tuple[int, int]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from codecbench.toolbox.learning.rates import ScaleContext, laplace_bits, quantise_dead_zone, straight_through
     from codecbench.toolbox.learning.start import MatrixEncoder, Start
     from codecbench.toolbox.learning.state import State, bytes_tensor, halved, load_halved, tensor_bytes, tiling_to_json
+    from codecbench.toolbox.learning.steering import Steering, mean_of_looks, steered
     from codecbench.toolbox.learning.synthesis import SynthesisNetwork
     from codecbench.toolbox.learning.tail_copy import TailCopy
     from codecbench.toolbox.learning.teacher import TailOutput, Teacher
@@ -32,6 +33,7 @@ __all__ = [
     "Schedule",
     "Start",
     "State",
+    "Steering",
     "SynthesisNetwork",
     "TailCopy",
     "TailOutput",
@@ -43,7 +45,9 @@ __all__ = [
     "halved",
     "laplace_bits",
     "load_halved",
+    "mean_of_looks",
     "quantise_dead_zone",
+    "steered",
     "straight_through",
     "tensor_bytes",
     "tiling_to_json",
@@ -78,6 +82,11 @@ _NAMES = {
         "load_halved",
         "tensor_bytes",
         "tiling_to_json",
+    ),
+    "steering": (
+        "Steering",
+        "mean_of_looks",
+        "steered",
     ),
     "synthesis": ("SynthesisNetwork",),
     "tail_copy": ("TailCopy",),

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codecbench.toolbox.learning.geometry import Geometry
+from codecbench.toolbox.learning.steering import mean_of_looks, steered
 from codecbench.toolbox.learning.tail_copy import TailCopy
 
 
@@ -162,9 +163,8 @@ class SynthesisNetwork(nn.Module):
             return samples
         target = copy_output
         if mirrored:
-            _, other = self.tail(geometry.samples(self._linear(grid, geometry)).flip(-1))
-            target = (target + other) / 2
-        return self.fixed_tail.steered(samples, target).clamp(*limits)
+            target = mean_of_looks(self.tail, geometry.samples(self._linear(grid, geometry)), target)
+        return steered(self.fixed_tail, samples, target, limits)
 
     def tail_output(self, grid: Tensor, geometry: Geometry) -> Tensor:
         """Return the copy's output for the transform's result alone. Needs a copy of the tail."""

@@ -195,6 +195,8 @@ def _step_of(
     if isinstance(layer, nn.MaxPool2d) and not layer.return_indices and not layer.ceil_mode and layer.dilation == 1:
         settings = {"kernel_size": layer.kernel_size, "stride": layer.stride, "padding": layer.padding}
         return _make_step("max", inputs, settings)
+    if isinstance(layer, nn.Flatten) and layer.end_dim == -1:
+        return _make_step("flatten", inputs, {"start": layer.start_dim})
     if isinstance(layer, nn.ReLU):
         return _make_step("relu", inputs)
     return _make_step("same", inputs) if isinstance(layer, nn.Identity | nn.Dropout) else None

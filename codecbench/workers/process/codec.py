@@ -15,7 +15,14 @@ from torch import Tensor
 
 from codecbench import measure
 from codecbench.codec import Codec, TensorSpec
-from codecbench.errors import CodecFailure, FailureCode, PayloadError, one_line, without_folders
+from codecbench.errors import (
+    CodecFailure,
+    FailureCode,
+    PayloadError,
+    UnsuitedModelError,
+    one_line,
+    without_folders,
+)
 from codecbench.isolation.landlock import Ruleset
 from codecbench.isolation.seal import Isolation, close_process, readable_files, refusal_hint
 from codecbench.registry import resolve
@@ -217,6 +224,8 @@ def codec_call(step: str) -> Iterator[None]:
         yield
     except MemoryError as error:
         raise CodecFailure(f"{step} ran out of memory", code=FailureCode.NO_MEMORY) from error
+    except UnsuitedModelError as error:
+        raise CodecFailure(str(error), code=FailureCode.UNSUITED) from error
     except Exception as error:
         raise CodecFailure(f"{step}: {_described(error)}", code=_code_of(error)) from error
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from codecbench import measure
@@ -16,6 +19,7 @@ from codecbench.descriptions.splits import chosen_splits
 from codecbench.devices.timing import measure_block, measure_call, measure_general, measure_rates
 from codecbench.errors import one_line
 from codecbench.names import suggestion
+from codecbench.results.outcomes import TWO_LOOKS
 from codecbench.workers.process.models import ModelProcess
 from codecbench.workers.protocol import OperationResult, Reply, pack_arrays, pack_columns, unpack_columns
 from codecbench.workers.tensor_file import TensorFile, copies
@@ -59,8 +63,22 @@ class DeviceProcess(ModelProcess):
         models, subset, positions = self.models, request.fields["subset"], request.fields["positions"]
         inputs = models.workload.inputs(subset, positions)
         outputs, seconds = measure.timed(lambda: models.run(models.full_model, inputs))
-        headers, blobs = pack_columns(models.score(outputs, models.targets(subset, positions, inputs, outputs)))
+        targets = models.targets(subset, positions, inputs, outputs)
+        columns = models.score(outputs, targets)
+        looks = self._mean_of_looks(inputs, outputs) if request.fields.get("two_looks") else None
+        if looks is not None:
+            columns |= {TWO_LOOKS + name: column for name, column in models.score(looks, targets).items()}
+        headers, blobs = pack_columns(columns)
         return {"forward_s": seconds, "outcomes": headers}, blobs
+
+    def _mean_of_looks(
+        self, inputs: Sequence[NDArray[Any]], outputs: Sequence[tuple[NDArray[Any], ...]]
+    ) -> list[tuple[NDArray[Any], ...]] | None:
+        """Return the means of the outputs and of those for the mirrored inputs; None if they are no class scores."""
+        if any(len(found) != 1 or found[0].ndim != 1 or found[0].dtype.kind != "f" for found in outputs):
+            return None
+        mirrored = self.models.run(self.models.full_model, [np.ascontiguousarray(x[..., ::-1]) for x in inputs])
+        return [((one + other) / 2,) for (one,), (other,) in zip(outputs, mirrored, strict=True)]
 
     def op_metric_values(self, request: Reply) -> OperationResult:
         """Return the value of a set metric for the samples with these outcomes, and for resamples of them."""

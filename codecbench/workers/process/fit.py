@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from codecbench import measure
 from codecbench.codec import Batch, Codec, FitData
-from codecbench.errors import CodecFailure
+from codecbench.errors import CodecFailure, FailureCode
 from codecbench.isolation.landlock import Ruleset
 from codecbench.isolation.seal import close_process, readable_files
 from codecbench.registry import resolve
@@ -131,7 +131,9 @@ class FitProcess(ModelProcess):
                 codec.fit(data)
                 states = [codec.export("device"), codec.export("edge")]
         except CodecFailure as error:
-            if all(map(is_finite, required(self._samples, "no training samples are there")[0])):
+            if error.code == FailureCode.UNSUITED or all(
+                map(is_finite, required(self._samples, "no training samples are there")[0])
+            ):
                 raise
             raise CodecFailure(NOT_CARRIED, code=error.code) from error
         return {"fit_s": watch.elapsed_s()}, bytes_only(states, "export")

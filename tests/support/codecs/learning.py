@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
+from codecbench.errors import UnsuitedModelError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,6 +109,18 @@ class Frugal(Learning):
 
     name = "frugal"
     fit_samples = 10
+
+
+class Choosy(Learning):
+    """Is made for other models."""
+
+    name = "choosy"
+    points = ({"width": 1}, {"width": 2})
+
+    def fit(self, data: FitData) -> None:
+        if self.point["width"] == 2:
+            raise UnsuitedModelError("needs a wider model")
+        super().fit(data)
 
 
 class Patient(Learning):

@@ -56,6 +56,14 @@ def copy_of(function: Callable[[nn.Module, Tensor], object], **parts: nn.Module 
 # --- copies
 
 
+def test_a_flattening_module_is_copied() -> None:
+    xs = torch.rand(2, 4, 6, 6)
+    made = copy_of(lambda m, x: m.linear(m.flatten(x)), flatten=nn.Flatten(), linear=nn.Linear(144, 3))
+    assert made is not None
+    assert made(xs)[1].shape == (2, 3)
+    assert copy_of(lambda m, x: m.flatten(x), flatten=nn.Flatten(1, 2)) is None
+
+
 @pytest.mark.parametrize("split", SPLITS)
 def test_a_copy_of_an_exported_tail_is_that_of_the_traced_one(split: str) -> None:
     tail, made, xs = copied(split, exported=True)

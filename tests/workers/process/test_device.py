@@ -17,7 +17,7 @@ from codecbench.registry import load_file
 from codecbench.workers.process import models as models_module
 from codecbench.workers.process.device import DeviceProcess
 from codecbench.workers.process.models import ModelHost
-from codecbench.workers.protocol import Reply
+from codecbench.workers.protocol import Reply, unpack_columns
 from codecbench.workers.tensor_file import TensorFile
 
 Tiny = load_file(TINY).Tiny
@@ -89,3 +89,23 @@ def test_split_points_are_chosen_where_the_workload_names_none(device: DevicePro
     assert fields["info"]["default_splits"][0] == "input"
     assert set(fields["info"]["default_splits"]) <= set(device.models.cut_model.cuts)
     assert len(fields["info"]["default_splits"]) == 4
+
+
+def test_two_looks_are_scored_by_the_mean_of_the_outputs_for_an_image_and_its_mirror_image(
+    device: DeviceProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Agreeing, "score", lambda self, output, target: (float(output[0].sum()), float(output[0][0])))
+    fields, blobs = device.op_full_model(Reply({"subset": "test", "positions": [2, 5], "two_looks": True}, []))
+    columns = unpack_columns(fields["outcomes"], blobs)
+    models = device.models
+    inputs = models.workload.inputs("test", [2, 5])
+    one, other = (models.run(models.full_model, xs) for xs in (inputs, [x[..., ::-1].copy() for x in inputs]))
+    means = [(a[0] + b[0]) / 2 for a, b in zip(one, other, strict=True)]
+    assert columns["numerator"].tolist() == [float(a[0].sum()) for a in one]
+    assert columns["two_looks_numerator"].tolist() == [float(mean.sum()) for mean in means]
+    assert columns["two_looks_denominator"].tolist() == [float(mean[0]) for mean in means]
+
+
+@pytest.mark.parametrize("output", [(np.zeros((2, 3)),), (np.zeros(3), np.zeros(3)), (np.zeros(3, np.int64),)])
+def test_outputs_that_are_no_scores_of_classes_have_one_look(device: DeviceProcess, output: Any) -> None:
+    assert device._mean_of_looks([np.zeros((3, 8, 8), np.float32)], [output]) is None

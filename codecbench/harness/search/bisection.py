@@ -67,8 +67,10 @@ class Bisection:
         within = [number for number in self.tried if self._is_within(number)]
         if within:
             return min(within, key=lambda number: self.tried[number].payload_bytes)
-        losses = {number: tried.loss for number, tried in self.tried.items() if tried.loss is not None}
-        return min(losses, key=lambda number: losses[number]) if losses else max(self.tried)
+        known = {
+            number: (tried.loss, tried.payload_bytes) for number, tried in self.tried.items() if tried.loss is not None
+        }
+        return min(known, key=lambda number: known[number]) if known else max(self.tried)
 
     def _in_bracket(self) -> int | None:
         """Return the next point between the coarsest within the budget and the finest coarser one that is not."""

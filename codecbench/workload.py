@@ -31,7 +31,7 @@ SampleId: TypeAlias = int | str
 
 
 Outcome: TypeAlias = "tuple[float, float] | tuple[NDArray[Any], ...]"
-"""What a metric needs to know of one sample: numerator and denominator of a ratio metric, arrays of a set metric."""
+"""A metric's outcome of one sample: numerator and denominator of a ratio metric, arrays of a set metric."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""What an adapter gives: a network, samples, or a task. Importing this module imports no library of models or data."""
+"""The contracts of adapters: of a network, of samples, and of a task.
+
+Importing this module imports no library of models or data.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ def resampling_of(stated: str | None) -> Resampling:
 
 @dataclass(frozen=True)
 class Pictures:
-    """How a network takes pictures: they are resized, then cropped in the centre, then normalised within the model.
+    """The preprocessing of pictures: they are resized, cropped in the centre, then normalised within the model.
 
     `resize` is the length of the shorter side, or height and width, or None. `size` is height and width of the crop.
     `mean` and `std` belong to values k/255 and are applied in the model, with the channels reversed where `bgr` is set.
@@ -57,7 +60,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Sounds:
-    """How a network takes sound: mono samples at this rate; `normalise` makes mean 0 and variance 1 in the model."""
+    """The preprocessing of sound: mono samples at this rate; `normalise` makes mean 0 and variance 1 in the model."""
 
     rate_hz: int
     normalise: bool = False
@@ -161,7 +164,7 @@ class DataAdapter(ABC):
 
 
 class TaskAdapter(ABC):
-    """What the model is for: metrics, the first of which decides, targets and scores.
+    """The task of a description: metrics, the first of which decides, targets and scores.
 
     `budget` is the usual accepted loss in the first metric's unit. With `targets_from_model` the outputs of the full
     model are the targets.

@@ -1,4 +1,4 @@
-"""What a copy of the tail can do for a decoder: two looks at an image, and one step of the tensor towards their mean.
+"""Help for a decoder by a copy of the tail: two looks at an image, and one step of the tensor towards their mean.
 
 Importing this module imports torch, so a plugin imports it inside methods.
 """

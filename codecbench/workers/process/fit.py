@@ -83,6 +83,7 @@ class FitProcess(ModelProcess):
 
     `rules` are the files that the process may read once it is sealed, and `models` its model, where it was forked from
     one that has these.
+
     The process holds the model, for its tail, and what the device's model process made of the training samples: it
     never reads a data set, so nothing of the choice and test samples is in it.
     """

@@ -43,7 +43,7 @@ def candidates_of(cells: Sequence[PlannedCell], begin: Sequence[Point]) -> Candi
 
     The search begins at the one that is nearest to a point of `begin`, or else in the middle.
     """
-    runnable = tuple(cell for cell in cells if cell.fault is None and cell.skip_reason is None)
+    runnable = tuple(cell for cell in cells if cell.is_runnable)
     if len(runnable) < 2:
         return None
     middle = len(runnable) // 2

@@ -54,6 +54,11 @@ class PlannedCell:
     starts_from_fault: str | None = None
 
     @property
+    def is_runnable(self) -> bool:
+        """True if the codec takes the tensor at this point, and raised nothing when it was asked."""
+        return self.fault is None and self.skip_reason is None
+
+    @property
     def label(self) -> str:
         """The text `split codec point`, for people."""
         return " ".join(filter(None, (self.key.split, self.key.codec, point_label(self.key.point))))

@@ -243,4 +243,4 @@ class Fits:
 
 def _takes_fit(cell: PlannedCell) -> bool:
     """True if the codec takes the tensor and needs a fit."""
-    return cell.fault is None and cell.skip_reason is None and cell.needs_fit
+    return cell.is_runnable and cell.needs_fit

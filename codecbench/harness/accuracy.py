@@ -20,7 +20,7 @@ from codecbench.measure import Deadline, cores
 from codecbench.results.outcomes import FULL_MODEL, Columns, joined, of_full_model
 from codecbench.results.quality import psnr_db, ssim
 from codecbench.results.repeats import not_finite_fault
-from codecbench.workers.answers import Encoded
+from codecbench.workers.answers import Encoded, FullModelRun
 from codecbench.workers.client import EdgeClient
 from codecbench.workers.closing import Closing
 from codecbench.workers.codec_client import CodecClient
@@ -30,28 +30,26 @@ from codecbench.workers.tensor_file import TensorFile
 from codecbench.workload import SampleId, Subset
 
 
-def score_full_model(pair: Pair, counts: Mapping[Subset, int]) -> dict[Subset, Columns]:
-    """Return the outcomes of the full model on the scored samples, in the batches in which tails run."""
-    return {subset: run_full_model(pair, subset, counts)[0] for subset in SCORED}
+def score_full_model(
+    pair: Pair, counts: Mapping[Subset, int], *, two_looks: bool = False
+) -> dict[Subset, FullModelRun]:
+    """Return the runs of the full model on the scored samples; with `two_looks`, that of the test images has both."""
+    return {subset: run_full_model(pair, subset, counts, two_looks=two_looks and subset == "test") for subset in SCORED}
 
 
-def score_two_looks(pair: Pair, counts: Mapping[Subset, int]) -> Columns | None:
-    """Return the full model's outcomes for two looks at each test image; None if it gives no scores of classes."""
-    device = pair.device
-    with pair.all_cores(device):
-        batches = [batch for batch in batches_of(counts) if batch.subset == "test"]
-        found = [device.run_full_model("test", batch.positions, two_looks=True).two_looks for batch in batches]
-    looks = [columns for columns in found if columns is not None]
-    return joined(looks) if looks and len(looks) == len(found) else None
-
-
-def run_full_model(pair: Pair, subset: Subset, counts: Mapping[Subset, int]) -> tuple[Columns, float]:
-    """Return the full model's outcomes on a subset's samples, and the seconds of its batched forward passes."""
+def run_full_model(
+    pair: Pair, subset: Subset, counts: Mapping[Subset, int], *, two_looks: bool = False
+) -> FullModelRun:
+    """Run the full model on a subset's samples, in the batches in which tails run."""
     device = pair.device
     with pair.all_cores(device):
         batches = [batch for batch in batches_of(counts) if batch.subset == subset]
-        found = [device.run_full_model(subset, batch.positions) for batch in batches]
-    return joined([run.outcomes for run in found]), sum(run.forward_s for run in found)
+        found = [device.run_full_model(subset, batch.positions, two_looks=two_looks) for batch in batches]
+    looks = [run.two_looks for run in found if run.two_looks is not None]
+    return FullModelRun(
+        joined([run.outcomes for run in found]), sum(run.forward_s for run in found),
+        joined(looks) if looks and len(looks) == len(found) else None,
+    )  # fmt: skip
 
 
 class OpenedCell(Closing):

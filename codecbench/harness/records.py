@@ -16,7 +16,7 @@ from codecbench.harness.scored_cell import ScoredCell
 from codecbench.harness.timing import Timings
 from codecbench.isolation.seal import Isolation
 from codecbench.results.cell import row_label
-from codecbench.results.outcomes import Columns, of_full_model
+from codecbench.results.outcomes import of_full_model
 from codecbench.results.record import (
     Digests,
     Key,
@@ -35,6 +35,7 @@ from codecbench.results.statistics import payload_summary
 from codecbench.results.store import RESAMPLED, Store
 from codecbench.results.summaries import Summaries
 from codecbench.system.stopping import check_stopped
+from codecbench.workers.answers import FullModelRun
 from codecbench.workload import SampleId, Subset
 
 
@@ -65,11 +66,13 @@ class RecordWriter:
         self._logged: set[str] = set()
         self._two_looks: TwoLooks | None = None
 
-    def compare_looks(self, two_looks: Columns | None, full_model: Columns) -> None:
-        """Compare the full model's outcomes for two looks at the test images with those for one, for all records."""
-        if two_looks is not None:
-            rows = len(next(iter(full_model.values())))
-            test = {**two_looks, **of_full_model(full_model), "subset": np.full(rows, "test")}
+    def compare_looks(self, full_model: FullModelRun) -> None:
+        """Compare the full model's outcomes for two looks at the test images, if it has them, with those for one."""
+        if full_model.two_looks is not None:
+            rows = len(next(iter(full_model.outcomes.values())))
+            test = {
+                **full_model.two_looks, **of_full_model(full_model.outcomes), "subset": np.full(rows, "test"),
+            }  # fmt: skip
             task = self.summaries.tasks(test)[0][0]
             self._two_looks = TwoLooks(**{name: getattr(task, name) for name in TwoLooks.model_fields})
 

@@ -16,13 +16,13 @@ from codecbench.analysis.agreement import MadeWith, one_model, one_source_each
 from codecbench.descriptions.codec_info import CodecInfo, Point, PointRequest
 from codecbench.descriptions.data_hash import first_positions, spread_positions
 from codecbench.errors import DataError, UsageError, WorkerError
-from codecbench.experiment.candidates import Candidates, by_row, row_of
+from codecbench.experiment.candidates import Candidates, by_row
 from codecbench.experiment.cells import FitSummary, PlannedCell, Reporter, Summary
 from codecbench.experiment.config import RunConfig
 from codecbench.experiment.grid import Grid, chosen_codecs
 from codecbench.fitting.fits import Fits
 from codecbench.fitting.fitter import Fitter
-from codecbench.harness.accuracy import score_full_model, score_two_looks
+from codecbench.harness.accuracy import score_full_model
 from codecbench.harness.provenance import RunProvenance
 from codecbench.harness.records import RecordWriter
 from codecbench.harness.resume import EarlierResults
@@ -37,6 +37,7 @@ from codecbench.results.set_values import RESAMPLES, SetValues
 from codecbench.results.store import Store
 from codecbench.results.summaries import Summaries
 from codecbench.system.helper_modules import with_helpers
+from codecbench.workers.answers import FullModelRun
 from codecbench.workers.forks import CodecProcesses
 from codecbench.workers.pair import Pair, WorkloadRef
 from codecbench.workers.plugins import PluginCatalogue
@@ -104,9 +105,14 @@ class Run:
         )  # fmt: skip
 
     @cached_property
+    def full_model_runs(self) -> dict[Subset, FullModelRun]:
+        """The runs of the full model on the scored samples, by subset; on test images with two looks as well."""
+        return score_full_model(self.pair, self.grid.counts, two_looks=self.workload.input_spec.image)
+
+    @property
     def full_model(self) -> dict[Subset, Columns]:
         """The full model's outcomes on the scored samples, by subset."""
-        return score_full_model(self.pair, self.grid.counts)
+        return {subset: run.outcomes for subset, run in self.full_model_runs.items()}
 
     @property
     def sample_sets(self) -> Mapping[Subset, str]:
@@ -129,29 +135,24 @@ class Run:
             return [(cells, None)]
         found: list[tuple[list[PlannedCell], Candidates | None]] = []
         for row in by_row(cells).values():
-            runnable = [cell for cell in row if cell.fault is None and cell.skip_reason is None]
+            runnable = [cell for cell in row if cell.is_runnable]
             found.append((runnable or row[:1], self.grid.candidates(row)))
         return found
 
     def _searched(self) -> list[PlannedCell]:
         """Return every cell to measure; the point of each row is searched where there is a choice."""
         rows = self._rows()
-        by_split: dict[str, list[Candidates]] = {}
-        for _, row in rows:
-            if row is not None:
-                by_split.setdefault(row.cells[0].key.split, []).append(row)
-        if not by_split:
+        searched = [row for _, row in rows if row is not None]
+        if not searched:
             return [cell for cells, _ in rows for cell in cells]
         self.pair.warm()
-        self.fits.warm([cell for _, row in rows if row is not None for cell in row.cells[:1]])
+        self.fits.warm([row.cells[0] for row in searched])
         search = PointSearch(
             self.config, self.grid, self.pair, self.processes, self.fits, self.store, self.provenance, self.reporter,
             self.full_model,
         )  # fmt: skip
-        chosen = {
-            row_of(cell): cell for split, found in by_split.items() for cell in search.chosen(split, found)
-        }  # fmt: skip
-        return [cell for cells, row in rows for cell in (cells if row is None else [chosen[row_of(cells[0])]])]
+        chosen = iter(search.chosen(searched))
+        return [cell for cells, row in rows for cell in (cells if row is None else [next(chosen)])]
 
     def estimate_s(self, cells: Sequence[PlannedCell]) -> float:
         """Return the estimated seconds of these cells: from one forward pass of the model, and 1 s of overhead each.
@@ -187,11 +188,10 @@ class Run:
             summaries=Summaries(self.workload.metrics, self._set_values), choice_set=self.sample_sets["choice"],
             isolation=self.isolation,
         )  # fmt: skip
-        if any(cell.fault is None and cell.skip_reason is None for cell in todo):
+        if any(cell.is_runnable for cell in todo):
             self.pair.warm()
             self.fits.warm(todo)
-            if self.workload.input_spec.image:
-                writer.compare_looks(score_two_looks(self.pair, self.grid.counts), self.full_model["test"])
+            writer.compare_looks(self.full_model_runs["test"])
         by_split: dict[str, list[PlannedCell]] = {}
         for cell in todo:
             by_split.setdefault(cell.key.split, []).append(cell)

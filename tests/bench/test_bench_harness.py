@@ -30,14 +30,15 @@ def test_accuracy_pass_beside_plain_forward(benchmark: Any, tmp_path: Path) -> N
         job.pair.use_split("input")
         counts: dict[Subset, int] = {"test": 2000, "choice": 0}
         (chunk,) = chunks_of(counts, cell.spec.nbytes, scratch_gb=1.0)
+        full_model = {subset: run.outcomes for subset, run in score_full_model(job.pair, counts).items()}
         accuracy = AccuracyPass(
-            job.pair, job.processes, job.grid.sample_ids, score_full_model(job.pair, counts), folder=tmp_path, seen=(),
+            job.pair, job.processes, job.grid.sample_ids, full_model, folder=tmp_path, seen=(),
             keep=0, timeout_s=600.0, skip_exact=False,
         )  # fmt: skip
         forward_s: list[float] = []
 
         def plain_forward() -> None:
-            forward_s.append(run_full_model(job.pair, "test", counts)[1])
+            forward_s.append(run_full_model(job.pair, "test", counts).forward_s)
 
         def accuracy_pass() -> None:
             scored = ScoredCell(cell, FittedState())

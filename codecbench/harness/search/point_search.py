@@ -60,11 +60,14 @@ class PointSearch:
         self._summaries = Summaries([self._metric], self._set_values)
         self._found: dict[str, Any] = store.searches(grid.workload.name)
 
-    def chosen(self, split: str, rows: Sequence[Candidates]) -> list[PlannedCell]:
-        """Return the cell to measure of each row at a split."""
-        todo = [row for row in rows if self.config.fresh or self._kept(row) is None]
-        if todo:
-            self._search(split, todo)
+    def chosen(self, rows: Sequence[Candidates]) -> list[PlannedCell]:
+        """Return the cell to measure of each row."""
+        todo: dict[str, list[Candidates]] = {}
+        for row in rows:
+            if self.config.fresh or self._kept(row) is None:
+                todo.setdefault(row.cells[0].key.split, []).append(row)
+        for split, found in todo.items():
+            self._search(split, found)
         return [self._kept(row) or row.cells[row.start] for row in rows]
 
     def _search(self, split: str, rows: Sequence[Candidates]) -> None:

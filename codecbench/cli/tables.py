@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from codecbench.analysis.latency import Scenario
     from codecbench.results.record import Record
+    from codecbench.results.store import Store
     from codecbench.tables.training import ModelTraining
 
 
@@ -50,6 +51,7 @@ class TableKind(StrEnum):
     LATENCY = "latency"
     POINTS = "points"
     BD_RATE = "bd-rate"
+    EQUAL_ACCURACY = "equal-accuracy"
     TRAINING = "training"
 
 
@@ -75,13 +77,19 @@ Kind = Annotated[
     typer.Option(
         "--kind",
         help="budget: the smallest payload within a budget; latency: end-to-end latency of the same points; points: "
-        "every operating point with its Shannon bound; bd-rate: BD-rate of every row against --anchor; training: "
-        "time to fit codecs, also as a share of the model's training. The last three use no budget and no link.",
+        "every operating point with its Shannon bound; bd-rate: BD-rate of every row against --anchor; "
+        "equal-accuracy: interpolated bytes at a loss of exactly the budget, with intervals, and their ratio to each "
+        "--anchor; training: time to fit codecs, also as a share of the model's training.",
     ),
 ]
 Anchor = Annotated[
-    str | None,
-    typer.Option("--anchor", metavar="ROW", help="The anchor row of BD-rates [default: the row with the most curves]."),
+    list[str] | None,
+    typer.Option(
+        "--anchor",
+        metavar="ROW",
+        help="The row that others are compared with; repeatable for equal-accuracy [default for bd-rate: the row with "
+        "the most curves].",
+    ),
 ]
 # Before --kind, each table except the first had its own option. Version 0.2 removes them.
 OldLatency = Annotated[bool, typer.Option("--latency", hidden=True)]
@@ -114,13 +122,17 @@ def table(
     from codecbench.results.store import Store
 
     old = {TableKind.LATENCY: latency, TableKind.POINTS: points, TableKind.TRAINING: training}
-    kind, anchor = _with_old_options(kind, anchor, [known for known, is_set in old.items() if is_set], bd_rate)
-    if anchor is not None and kind is not TableKind.BD_RATE:
-        raise UsageError(f"--anchor {shlex.quote(anchor)} is for --kind bd-rate, not for --kind {kind}")
+    kind, anchors = _with_old_options(kind, anchor or [], [known for known, is_set in old.items() if is_set], bd_rate)
+    if anchors and kind not in (TableKind.BD_RATE, TableKind.EQUAL_ACCURACY):
+        raise UsageError(
+            f"--anchor {shlex.quote(anchors[0])} is for --kind bd-rate and --kind equal-accuracy, not for --kind {kind}"
+        )
+    if kind is TableKind.BD_RATE and len(anchors) > 1:
+        raise UsageError("--kind bd-rate takes one --anchor; give one, or --kind equal-accuracy")
     if kind not in (TableKind.BUDGET, TableKind.LATENCY):
         used = {
-            "--budget": budget is not None, "--link": link != DEFAULT_LINK, "--device": device != HOST,
-            "--edge": edge != HOST, "--paper": paper,
+            "--budget": budget is not None and kind is not TableKind.EQUAL_ACCURACY, "--link": link != DEFAULT_LINK,
+            "--device": device != HOST, "--edge": edge != HOST, "--paper": paper,
         }  # fmt: skip
         unused = [option for option, is_used in used.items() if is_used]
         if unused:
@@ -132,8 +144,8 @@ def table(
     for field, values in (("workload", [workload] if workload else None), ("codec", codec), ("split", split)):
         records = only(records, field, values)
     print_table(
-        records, pm, chosen, kind=kind, anchor=anchor, budget=budget, paper=paper, sample_set=sample_set,
-        format_=format_,
+        records, pm, chosen, kind=kind, anchors=anchors, budget=budget, paper=paper, sample_set=sample_set,
+        format_=format_, store=store,
     )  # fmt: skip
 
 
@@ -143,17 +155,18 @@ def print_table(
     chosen: Scenario,
     *,
     kind: TableKind = TableKind.BUDGET,
-    anchor: str | None = None,
+    anchors: Sequence[str] = (),
     budget: float | None = None,
     paper: bool = False,
     sample_set: str | None = None,
     format_: TableFormat = TableFormat.TEXT,
+    store: Store | None = None,
 ) -> None:
     """Prints one table of these records.
 
     The kinds budget and latency use the scenario, the budget (None means the workloads' own) and the paper's rows; the
-    kind bd-rate uses the anchor. Installed workloads are asked for what older records do not hold. Raises UsageError
-    where the records do not allow the table.
+    kind bd-rate uses the anchor, the kind equal-accuracy anchors, budget and the records' `store`. Installed workloads
+    are asked for what older records do not hold. Raises UsageError where the records do not allow the table.
     """
     from codecbench.analysis import curves
     from codecbench.tables import budget as budget_table
@@ -170,10 +183,18 @@ def print_table(
         from codecbench.analysis import bd_rate
         from codecbench.tables import bd_rate as bd_rate_table
 
-        anchor = anchor or bd_rate.default_anchor(records, sample_set)
+        anchor = anchors[0] if anchors else bd_rate.default_anchor(records, sample_set)
         if anchor is None:
             raise UsageError("no row has enough operating points for a BD-rate; measure more, or name one by --anchor")
         show(bd_rate_table.render(bd_rate.build(records, anchor, sample_set=sample_set), *how))
+    elif kind is TableKind.EQUAL_ACCURACY:
+        from codecbench.analysis import equal_accuracy
+        from codecbench.tables import equal_accuracy as equal_accuracy_table
+
+        assert store is not None
+        budgets = installed_budgets(pm) if budget is None else budget
+        rates = equal_accuracy.build(records, store.samples, budgets=budgets, anchors=anchors, sample_set=sample_set)
+        show(equal_accuracy_table.render(rates, *how))
     else:
         budgets = installed_budgets(pm) if budget is None else budget
         built = budget_table.build(records, budgets=budgets, paper=paper, sample_set=sample_set, scenario=chosen)
@@ -181,9 +202,9 @@ def print_table(
 
 
 def _with_old_options(
-    kind: TableKind, anchor: str | None, old: Sequence[TableKind], bd_rate: str | None
-) -> tuple[TableKind, str | None]:
-    """Returns kind and anchor, also from the options that were replaced by --kind; prints the new spelling for these.
+    kind: TableKind, anchors: Sequence[str], old: Sequence[TableKind], bd_rate: str | None
+) -> tuple[TableKind, Sequence[str]]:
+    """Returns kind and anchors, also from the options that were replaced by --kind; prints the new spelling for these.
 
     Raises UsageError where more than one table is asked for.
     """
@@ -191,17 +212,17 @@ def _with_old_options(
     if len(old_kinds) > 1:
         raise UsageError("--latency, --points, --training and --bd-rate are tables of their own; ask for one")
     if not old_kinds:
-        return kind, anchor
-    if kind not in (TableKind.BUDGET, old_kinds[0]) or (bd_rate is not None and anchor is not None):
+        return kind, anchors
+    if kind not in (TableKind.BUDGET, old_kinds[0]) or (bd_rate is not None and anchors):
         raise UsageError(
             f"--{old_kinds[0]} is the old spelling of --kind {old_kinds[0]}; give --kind and --anchor alone"
         )
     if bd_rate is None:
         warn_renamed(f"--{old_kinds[0]}", f"--kind {old_kinds[0]}")
-        return old_kinds[0], anchor
+        return old_kinds[0], anchors
     row = shlex.quote(bd_rate)
     warn_renamed(f"--bd-rate {row}", f"--kind bd-rate --anchor {row}")
-    return TableKind.BD_RATE, bd_rate
+    return TableKind.BD_RATE, [bd_rate]
 
 
 def _model_trainings(pm: pluggy.PluginManager) -> dict[str, ModelTraining]:

@@ -228,7 +228,7 @@ def _summarise(
     value, uncompressed = (ratio_of_sums(metric_scale, columns[:, i], columns[:, i + 1]) for i in (0, 2))
     if value is None and uncompressed is None:
         return _Summary(None, (None, None), None, None, (None, None), None)
-    sums = _resampled_sums(columns, resamples, seed)
+    sums = resampled_sums(columns, resamples, seed)
     values, others = (_ratio(metric_scale, sums[:, i], sums[:, i + 1]) for i in (0, 2))
     return _summary(value, values, uncompressed, others, level)
 
@@ -263,7 +263,7 @@ def _columns(*columns: ArrayLike) -> Floats:
     return np.stack(arrays, axis=1)
 
 
-def _resampled_sums(columns: Floats, resamples: int, seed: int) -> Floats:
+def resampled_sums(columns: Floats, resamples: int, seed: int) -> Floats:
     """Return column sums over bootstrap resamples, of shape (resamples, columns).
 
     Few distinct rows are drawn by multinomial counts: outcomes of a binary metric have at most four distinct rows.

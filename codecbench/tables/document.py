@@ -66,7 +66,7 @@ _LATEX_SPECIAL = {
 }  # fmt: skip
 _LATEX_MARKS = {
     "†": r"\dagger", "‡": r"\ddagger", "~": r"\sim", "*": r"\ast", "↓": r"\downarrow", "°": r"\circ",
-    "§": r"\S", "¶": r"\P",
+    "§": r"\S", "¶": r"\P", "≤": r"\le",
 }  # fmt: skip
 _MINUS = re.compile(r"(?<![\w.)\]])-(?=\d)")
 _LATEX_ROW = TableFormat(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.cli import Cli, put
-from support.factories import make_group, make_key, make_record
+from support.factories import make_group, make_key, make_record, make_samples
 
 from codecbench.experiment.config import DEFAULT_WORKLOAD
 from codecbench.results.store import Store
@@ -103,11 +103,32 @@ def test_bd_rates_without_an_anchor_take_the_row_of_most_curves(cli: Cli, tmp_pa
     assert "in % of alpha (BD-rate)" in ended.out
 
 
+def test_bytes_at_equal_accuracy(cli: Cli, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for quality, wrong in ((1, 40), (2, 5)):
+        key = make_key(codec="alpha", point={"q": quality})
+        made = make_record(codec="alpha", point={"q": quality}, payload_bytes=100 * quality, change=-wrong)
+        right = [number >= wrong for number in range(100)]
+        store = Store(out)
+        store.write(key, made.model_copy(update={"samples": store.write_samples(key, make_samples(right), {})}))
+    ended = cli("table", "--out", "out", "--kind", "equal-accuracy", "--budget", "20", "--anchor", "alpha")
+    assert (ended.status, ended.err) == (0, "")
+    assert "bytes at a loss of 20 points of top-1" in ended.out
+    assert "1.00 [1.00, 1.00]" in ended.out
+    ended = cli("table", "--out", "out", "--kind", "equal-accuracy", "--budget", "20", "--link", "lte")
+    assert ended.error == ("codecbench: --link is for --kind budget and --kind latency, not for --kind equal-accuracy")
+    ended = cli("table", "--out", "out", "--kind", "bd-rate", "--anchor", "alpha", "--anchor", "beta")
+    assert ended.error == "codecbench: --kind bd-rate takes one --anchor; give one, or --kind equal-accuracy"
+
+
 def test_an_anchor_is_for_bd_rates_only(cli: Cli, tmp_path: Path) -> None:
     put(tmp_path / "out", codec="alpha")
     ended = cli("table", "--out", "out", "--anchor", "alpha")
     assert (ended.status, ended.out) == (2, "")
-    assert ended.error == "codecbench: --anchor alpha is for --kind bd-rate, not for --kind budget"
+    assert (
+        ended.error
+        == "codecbench: --anchor alpha is for --kind bd-rate and --kind equal-accuracy, not for --kind budget"
+    )
 
 
 @pytest.mark.parametrize(

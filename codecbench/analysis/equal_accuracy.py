@@ -64,9 +64,9 @@ class Estimate:
 class RateAtLoss:
     """The payload bytes of a row at the budget, or the `reason` why there are none.
 
-    `ratios` holds bytes over those of each anchor that reaches the budget. `is_upper_bound` is True if the row's coarsest
-    point is within the budget: then its bytes stand, which are more than the budget needs. `finer` is the record of the
-    curve's first point within the budget.
+    `ratios` holds bytes over those of each anchor that reaches the budget. `is_upper_bound` is True if the row's
+    coarsest point is within the budget: then its bytes stand, which are more than the budget needs. `finer` is the
+    record of the curve's first point within the budget.
     """
 
     payload_bytes: Estimate | None

@@ -62,8 +62,8 @@ def csv_rows(found: EqualAccuracy) -> Iterator[dict[str, Any]]:
             for anchor in found.anchors or ("",):
                 ratio = rate.ratios.get(anchor)
                 values = (
-                    found.workload, found.metric, found.budget, row, split, *_numbers(size), rate.is_upper_bound, anchor,
-                    *_numbers(ratio), row_and_point(record) if record else "",
+                    found.workload, found.metric, found.budget, row, split, *_numbers(size), rate.is_upper_bound,
+                    anchor, *_numbers(ratio), row_and_point(record) if record else "",
                     1000 * time.encode_s.median if time else None, 1000 * time.decode_s.median if time else None,
                     groups(record).size.edge_state_bytes if record else None, rate.reason,
                 )  # fmt: skip

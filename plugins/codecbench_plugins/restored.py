@@ -10,7 +10,7 @@ from codecbench.toolbox.codecs import Edge, PictureCodec, Points, edge_fault
 from codecbench.toolbox.coding import read_pair, write_pair
 from codecbench.toolbox.transforms import Tiling
 from codecbench_plugins.avif import Avif
-from codecbench_plugins.deepcod_rd import DEPTH, RATE, SAMPLES, WIDTH
+from codecbench_plugins.deepcod_rd import DEPTH, SAMPLES, WIDTH
 from codecbench_plugins.jpeg_huffman import JpegHuffman
 from codecbench_plugins.webp import WebP
 
@@ -28,6 +28,14 @@ FORMATS: Mapping[str, tuple[type[PictureCodec], Mapping[str, Any]]] = {
 
 LIMITS = (0.0, 1.0)
 """The range of pixels."""
+
+RATE = 3e-4
+"""A third of `deepcod-rd`'s rate, at which the copy of the tail forgets more than it learns: pictures are nearly right
+from the start."""
+
+PATIENCE = 20
+"""Validations without improvement that end the training: as many as there are, since good weights come late, when the
+rate has fallen."""
 
 MATRIX_RATE = 0.1
 """The learning rate of the map of each block to itself, as a share of the other weights': it starts without error."""
@@ -122,7 +130,7 @@ class Restored(Codec):
         if data.start is not None:
             self._load(objective.decoder, read_pair(data.start[1])[1])
             objective.share_alone, samples, rate = 0.0, samples // 3, rate / 2
-        train(objective, data, Schedule(samples, rate=rate))
+        train(objective, data, Schedule(samples, rate=rate, patience=PATIENCE))
         self._keep(objective.decoder.cpu())
         data.progress(1.0, "fitted")
 

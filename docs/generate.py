@@ -29,8 +29,9 @@ import typer
 from typer.models import ArgumentInfo, OptionInfo
 
 from codecbench import hookspecs
-from codecbench.analysis import curves, study
+from codecbench.analysis import curves, equal_accuracy, study
 from codecbench.analysis.budget import Entry
+from codecbench.analysis.equal_accuracy import RateAtLoss
 from codecbench.analysis.paper import OUR_ROWS
 from codecbench.analysis.published import PublishedTable, published_tables
 from codecbench.cli.main import app
@@ -48,6 +49,7 @@ from codecbench.results.store import Store
 from codecbench.system.files import write_file
 from codecbench.tables import budget, reservations, training
 from codecbench.tables import curves as curves_table
+from codecbench.tables import equal_accuracy as equal_accuracy_table
 from codecbench.tables.budget import CHOICE_MARKS, Table, choice_marks
 from codecbench.tables.document import markdown
 from codecbench.tables.reservations import Reservations
@@ -63,6 +65,9 @@ WHOLE_TEST = "whole-test"
 
 SEEDS = "seeds"
 """The folder in results/ with records of equal points, fitted with several seeds."""
+
+IDEA_ANCHORS = ("avif (steered)", "restored (avif)")
+"""The rows that others are compared with at equal accuracy: the best picture codec with steering, and restored."""
 
 FIGURES = "docs/results/figures"
 TABLES = "docs/results/tables"
@@ -93,6 +98,23 @@ def whole_test_table(root: Path) -> str:
     """Returns tables of all points that were measured on the whole test set."""
     (found,) = curves.build(Store(root / "results" / WHOLE_TEST).records())
     return "\n".join(markdown(document) for document in curves_table.documents(found))
+
+
+def ideas(root: Path) -> str:
+    """Returns the bytes at equal accuracy of the rows at the input, on the whole test set, the most bytes first."""
+    store = Store(root / "results" / WHOLE_TEST)
+    records = [record for record in store.records() if record.key.split == "input"]
+    rows = {record.row for record in records}
+    budgets = {name: kind().budget for name, kind in workloads(manager()).items()}
+    anchors = [anchor for anchor in IDEA_ANCHORS if anchor in rows]
+    (found,) = equal_accuracy.build(records, store.samples, budgets=budgets, anchors=anchors)
+    rates = {split: dict(sorted(of_rows.items(), key=_bytes_last)) for split, of_rows in found.rates.items()}
+    return markdown(equal_accuracy_table.document(replace(found, rates=rates)))
+
+
+def _bytes_last(item: tuple[str, RateAtLoss]) -> float:
+    size = item[1].payload_bytes
+    return -size.value if size else 0.0
 
 
 def seed_spread(root: Path) -> str:
@@ -286,6 +308,7 @@ GENERATORS: dict[str, Generator] = {
     "table": main_table,
     "short-table": short_table,
     "whole-test-table": whole_test_table,
+    "ideas": ideas,
     "training-times": training_times,
     "seed-spread": seed_spread,
     "paper-table": published_table,

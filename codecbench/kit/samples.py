@@ -182,7 +182,7 @@ def _sample(spec: TensorSpec, index: int, seed: int) -> NDArray[Any]:
     if index % 2 == 0:
         smooth = np.maximum(smooth, 0)
     if spec == TOKENS:
-        smooth = smooth * np.geomspace(0.1, 10.0, spec.shape[-1])
+        smooth *= np.geomspace(0.1, 10.0, shape[-1])
     if spec.dtype.startswith("float"):
         return smooth.astype(spec.dtype)
     lowest, highest = _value_range(spec)

@@ -26,8 +26,8 @@ COLOUR_SPEEDS = ((1 << 10, 4), (1 << 32, 6))
 """Those of coloured pictures.
 
 On CIFAR-10 images, 4 takes 6 % fewer bytes than 6 at the same error, in 3.5 times its time; 2 and 0 would take 3 and
-5 % fewer still, in 9 and 20 times. On photographs of 224 x 224, 6 takes 1 to 5 % fewer than 8 in 3 times its time, and 4
-would take another 8 % fewer, in 6 times that of 6.
+5 % fewer still, in 9 and 20 times. On photographs of 224 x 224, 6 takes 1 to 5 % fewer than 8 in 3 times its time, and
+4 would take another 8 % fewer, in 6 times that of 6.
 """
 
 
@@ -43,6 +43,7 @@ class Avif(ColourPictureCodec):
     name = "avif"
     version = 2
     unfitted = frozenset({"quality"})
+    checkpoints = "codecbench_plugins:checkpoints/avif"
     trial_qualities = (0, 15, 35, 60, 99)
     trial_pixels = 1 << 18
     points = tuple({"quality": quality} for quality in (20, 30, 40, 50, 55, 60, 65, 70, 75, 80, 90))

@@ -69,6 +69,7 @@ class JpegHuffman(ColourPictureCodec):
     rows_by = ("tables", "edge")
     version = 2
     unfitted = frozenset({"quality"})
+    checkpoints = "codecbench_plugins:checkpoints/jpeg-huffman"
     trial_qualities = (1, 6, 12, 25, 40, 60, 80, 92, 100)
     file_format = "JPEG"
     max_side = 65_500

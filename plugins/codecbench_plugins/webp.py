@@ -34,6 +34,7 @@ class WebP(ColourPictureCodec):
     name = "webp"
     version = 2
     unfitted = frozenset({"quality"})
+    checkpoints = "codecbench_plugins:checkpoints/webp"
     trial_qualities = (0, 10, 25, 40, 50, 60, 70, 80, 90, 100)
     points = tuple({"quality": quality} for quality in (20, 40, 60, 70, 75, 80, 85, 88, 90, 95, 98))
     feature_points = tuple({"quality": quality} for quality in (0, 1, 3, 5, 10, 15, 20, 25, 30, 40, 60, 80))

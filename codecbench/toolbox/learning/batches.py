@@ -19,9 +19,9 @@ SHIFT = 4
 """Training pictures are shifted by up to 4 pixels, over mirrored borders; each is mirrored with probability 1/2."""
 
 
-def batch_size(spec: TensorSpec, most: int) -> int:
-    """Return the number of samples in a batch: `most`, or fewer where these have over MAX_BATCH_VALUES values together."""
-    return max(1, min(most, MAX_BATCH_VALUES // max(1, math.prod(spec.max_shape))))
+def batch_size(spec: TensorSpec, limit: int) -> int:
+    """Return the number of samples in a batch: `limit`, or fewer where these have over MAX_BATCH_VALUES values."""
+    return max(1, min(limit, MAX_BATCH_VALUES // max(1, math.prod(spec.max_shape))))
 
 
 def as_tensors(batches: Iterator[tuple[Tensor | list[Tensor], list[object]]]) -> Iterator[Tensor]:

@@ -160,7 +160,7 @@ class Deepcod(Codec):
         states = _start_states(data)
         if self.coding == "fixed" or not states or states["device"].about != self._about():
             objective = DeepcodObjective(data, self._geometry, self._latents(), self.levels, states)
-            batch, held_out_batch = (batch_for(self._geometry(data.spec.max_shape), most) for most in (32, 64))
+            batch, held_out_batch = (batch_for(self._geometry(data.spec.max_shape), limit) for limit in (32, 64))
             train(objective, data, Schedule(SAMPLES[_kind(data.spec)], batch, held_out_batch, RATE, betas=BETAS))
             states = objective.states()
         for side, state in states.items():

@@ -271,14 +271,14 @@ def decoder_for(
     return Decoder(latents, [stride] * max(1, doublings), size, width, mean, deviation, bounded=bounded)
 
 
-def batch_for(geometry: Geometry, most: int) -> int:
-    """Return the samples of a batch: `most`, or fewer where an attention would have over MAX_ATTENDED weights."""
+def batch_for(geometry: Geometry, limit: int) -> int:
+    """Return the samples of a batch: `limit`, or fewer where an attention would have over MAX_ATTENDED weights."""
     attended = 1
     for at in range(max(1, max(geometry.block).bit_length() - 1)):
         sides = [cells * min(1 << at, size) for cells, size in zip(geometry.grid, geometry.block, strict=True)]
         pool = REDUCED_POOL if at else FULL_POOL
         attended = max(attended, math.prod(sides) * math.prod(-(-side // pool) for side in sides))
-    return max(1, min(most, MAX_ATTENDED // attended))
+    return max(1, min(limit, MAX_ATTENDED // attended))
 
 
 def kernels(network: nn.Module) -> list[SpectralKernel]:

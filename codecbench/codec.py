@@ -327,6 +327,14 @@ class Codec(ABC):
         return cls.fit is not Codec.fit
 
     @classmethod
+    def works_unfitted(cls, spec: TensorSpec, **point: Any) -> bool:
+        """Return True if a new instance of a point that needs a fit works without one, though not as well.
+
+        Where a workload has no training samples, such a point runs unfitted; others are skipped. Default: False.
+        """
+        return False
+
+    @classmethod
     def needs_gradients(cls, spec: TensorSpec, **point: Any) -> bool:
         """Return True if this point's fit takes gradients through the tail. Default: `needs_differentiable_tail`."""
         return cls.needs_differentiable_tail

@@ -97,8 +97,9 @@ class PointInfo:
     `point` has all constructor arguments, without implied ones. `fault` is the error that the codec raised, in one
     line; its cell fails with it. `needs_fit_fault` and `starts_from_fault` are errors of `needs_fit` (or
     `needs_gradients`) and `starts_from`, with which a cell fails once it has to know the answer. `starts_from` is
-    complete as well. `needs_gradients` is True for a point whose fit takes gradients through the tail. A point that is
-    skipped or has a fault says nothing of fits. `refused` is True if a requested point is skipped or has a fault where
+    complete as well. `needs_gradients` is True for a point whose fit takes gradients through the tail,
+    `works_unfitted` for one whose fit can be left out where there are no training samples. A point that is skipped or
+    has a fault says nothing of fits. `refused` is True if a requested point is skipped or has a fault where
     the codec takes its own points: the values are at fault, not the tensor.
     """
 
@@ -111,6 +112,7 @@ class PointInfo:
     starts_from_fault: str | None = None
     refused: bool = False
     needs_gradients: bool = False
+    works_unfitted: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, from which `from_json` makes an equal description."""

@@ -231,7 +231,7 @@ def _point_info(codec: type[Codec], spec: TensorSpec, point: Point, defaults: Po
     if reason is not None or fault is not None:
         return PointInfo(point, reason, fault)
     fit, needs_fit_fault = ask_codec(_fit_needs, codec, spec, point)
-    needs_fit, needs_gradients = fit or (False, False)
+    needs_fit, needs_gradients, works_unfitted = fit or (False, False, False)
     start, start_fault = ask_codec(_start, codec, spec, point)
     unknown = sorted(set(start or ()) - set(defaults))
     if unknown:
@@ -239,7 +239,7 @@ def _point_info(codec: type[Codec], spec: TensorSpec, point: Point, defaults: Po
     return PointInfo(
         point, needs_fit=needs_fit, needs_fit_fault=needs_fit_fault,
         starts_from=None if start is None else _complete(codec, _completed(start, defaults)),
-        starts_from_fault=start_fault, needs_gradients=needs_gradients,
+        starts_from_fault=start_fault, needs_gradients=needs_gradients, works_unfitted=works_unfitted,
     )  # fmt: skip
 
 
@@ -250,10 +250,11 @@ def _skip_reason(codec: type[Codec], spec: TensorSpec, point: Point) -> str | No
     return None if reason is None else str(reason)
 
 
-def _fit_needs(codec: type[Codec], spec: TensorSpec, point: Point) -> tuple[bool, bool]:
-    """Return whether the point needs a fit, and whether that takes gradients through the tail."""
-    needs_fit = bool(codec.needs_fit(spec, **point))
-    return needs_fit, needs_fit and bool(codec.needs_gradients(spec, **point))
+def _fit_needs(codec: type[Codec], spec: TensorSpec, point: Point) -> tuple[bool, bool, bool]:
+    """Return whether the point needs a fit, whether that takes gradients, and whether the point works without it."""
+    if not codec.needs_fit(spec, **point):
+        return False, False, False
+    return True, bool(codec.needs_gradients(spec, **point)), bool(codec.works_unfitted(spec, **point))
 
 
 def _start(codec: type[Codec], spec: TensorSpec, point: Point) -> Point | None:

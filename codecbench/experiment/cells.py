@@ -39,8 +39,8 @@ class PlannedCell:
     """A cell with all that is needed to run it.
 
     `fault` is an error that the codec raised during planning. `needs_fit` and `starts_from`, a complete point, are the
-    codec's answers; with `needs_fit_fault` or `starts_from_fault` the cell fails once it has to know the answer. See
-    `PointInfo`.
+    codec's answers; with `needs_fit_fault` or `starts_from_fault` the cell fails once it has to know the answer, and
+    with `works_unfitted` it runs without a fit where there are no training samples. See `PointInfo`.
     """
 
     key: CellKey
@@ -52,6 +52,7 @@ class PlannedCell:
     needs_fit_fault: str | None = None
     starts_from: Point | None = field(default=None, hash=False)
     starts_from_fault: str | None = None
+    works_unfitted: bool = False
 
     @property
     def is_runnable(self) -> bool:

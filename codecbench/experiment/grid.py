@@ -84,13 +84,14 @@ class Grid:
                     self.sample_sets["test"],
                 )  # fmt: skip
                 skip_reason = found.skip_reason
-                if found.needs_fit and not self.workload.training_ids and not self.workload.sample_ids["fit"]:
+                trainable = self.workload.training_ids or self.workload.sample_ids["fit"]
+                if found.needs_fit and not found.works_unfitted and not trainable:
                     skip_reason = skip_reason or "needs a fit, and the workload has no training samples"
                 if found.needs_gradients and not self.workload.differentiable:
                     skip_reason = skip_reason or NOT_DIFFERENTIABLE
                 cells[key.cell] = PlannedCell(
                     key, codec, spec, skip_reason, found.fault, found.needs_fit, found.needs_fit_fault,
-                    found.starts_from, found.starts_from_fault,
+                    found.starts_from, found.starts_from_fault, found.works_unfitted,
                 )  # fmt: skip
         return neighbours_first(list(cells.values()))
 

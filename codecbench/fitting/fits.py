@@ -52,6 +52,8 @@ class Fits:
     def state_of(self, cell: PlannedCell) -> FittedState:
         """Return the cell's fitted state. If there is none, fit the codec now, in the process of the fitter.
 
+        Where no training samples are here, the state is that of an unfitted codec, if it works without a fit.
+
         Raises CodecFailure if `needs_fit` raised, and any error of the fit or the export.
         """
         if cell.needs_fit_fault is not None:
@@ -61,12 +63,14 @@ class Fits:
         found = self.find(cell)
         if found is not None:
             return found
+        if cell.works_unfitted and not self.fit_ids:
+            return self._unfitted_state(cell)
         self.reporter.update(f"{cell.label}: fitting")
         return self._fit(cell)
 
     def warm(self, cells: Sequence[PlannedCell]) -> None:
         """Have the model of the fits built while others work, if one of these cells has to be fitted."""
-        if any(_takes_fit(cell) and cell.needs_fit_fault is None and self.find(cell) is None for cell in cells):
+        if any(self._lacks_fit(cell) for cell in cells):
             self.fitter.warm()
 
     def without_long_fits(self, cells: Sequence[PlannedCell], *, requested: bool) -> list[PlannedCell]:
@@ -81,7 +85,7 @@ class Fits:
             replace(
                 cell, skip_reason=f"needs a long fit: `{fit_command(self.config, cell, requested)}` makes its state"
             )
-            if _takes_fit(cell) and cell.codec.long_fit and cell.needs_fit_fault is None and self.find(cell) is None
+            if cell.codec.long_fit and self._lacks_fit(cell)
             else cell
             for cell in cells
         ]
@@ -160,6 +164,12 @@ class Fits:
         if count not in self._data_hashes:
             self._data_hashes[count] = self.fitter.data_hash(count)
         return self._data_hashes[count]
+
+    def _lacks_fit(self, cell: PlannedCell) -> bool:
+        """True if the cell has to be fitted, and has no state yet."""
+        if not _takes_fit(cell) or cell.needs_fit_fault is not None or (cell.works_unfitted and not self.fit_ids):
+            return False
+        return self.find(cell) is None
 
     def _unfitted_state(self, cell: PlannedCell) -> FittedState:
         if not cell.codec.exports_state:

@@ -76,6 +76,19 @@ def check_fit_without_time(_kit: Kit, case: KitCase) -> None:
         _require_fits(case, edge.decode(device.encode(x)), x)
 
 
+@check_of(
+    needs=("check_points_constructible",),
+    applies=lambda case: case.needs_fit and case.codec.works_unfitted(case.spec, **case.point),
+)
+def check_works_unfitted(_kit: Kit, case: KitCase) -> None:
+    """A point that `works_unfitted` encodes and decodes with the states of an instance that was never fitted."""
+    fresh, device, edge = case.make(), case.make(), case.make()
+    device.restore("device", fresh.export("device"))
+    edge.restore("edge", fresh.export("edge"))
+    for x in case.samples:
+        _require_fits(case, edge.decode(device.encode(x)), x)
+
+
 @check_of(needs=("check_points_constructible", "check_fit_repeats"))
 def check_sealed(_kit: Kit, case: KitCase) -> None:
     """Constructor, `restore`, `encode` and `decode` use no file, folder, socket, process or shared memory."""

@@ -23,8 +23,12 @@ DEFAULT_SPECS: tuple[TensorSpec, ...] = (
     TensorSpec((4, 8, 8)),
     TensorSpec((3, 32, 32), image=True),
     TensorSpec((None, 6), max_length=20),
+    TensorSpec((17, 24)),
 )
-"""One spec of each kind of tensor at a split: logits, a matrix, a feature map, a picture, a sequence."""
+"""One spec of each kind of tensor at a split: logits, a matrix, a feature map, a picture, a sequence, tokens."""
+
+TOKENS = DEFAULT_SPECS[-1]
+"""Tokens by channels, as in a transformer: the samples' channels, along the last axis, have deviations of their own."""
 
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 """Files in scikit-image's wheel."""
@@ -44,8 +48,8 @@ def spec_label(spec: TensorSpec) -> str:
 def samples(spec: TensorSpec, count: int = 4, seed: int = 0) -> list[Tensor]:
     """Return ordinary samples, the same for the same arguments.
 
-    Photographs for an image spec, else smooth noise, rectified as after a ReLU in every other sample. If an axis
-    varies, the lengths differ, and the first sample has `max_length`.
+    Photographs for an image spec, else smooth noise, rectified as after a ReLU in every other sample; that of TOKENS
+    has small and large channels. If an axis varies, the lengths differ, and the first sample has `max_length`.
     """
     import torch
 
@@ -177,6 +181,8 @@ def _sample(spec: TensorSpec, index: int, seed: int) -> NDArray[Any]:
     smooth = _smooth(rng.normal(size=shape))
     if index % 2 == 0:
         smooth = np.maximum(smooth, 0)
+    if spec == TOKENS:
+        smooth *= np.geomspace(0.1, 10.0, shape[-1])
     if spec.dtype.startswith("float"):
         return smooth.astype(spec.dtype)
     lowest, highest = _value_range(spec)

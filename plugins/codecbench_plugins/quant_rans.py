@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from codecbench import Codec, FitData, RateKnob, Side, TensorSpec, hookimpl
 from codecbench.toolbox.codecs import Steerable
 from codecbench.toolbox.coding import Prior, read_shape, read_varint, write_shape, write_varint
-from codecbench.toolbox.transforms import neighbours_mean, restore_from_differences
+from codecbench.toolbox.transforms import neighbours_mean, restore_from_differences, suited_channel_axis
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,9 +47,14 @@ class PlainQuantRans(Codec):
 
     def __init__(self, spec: TensorSpec, **point: Any) -> None:
         super().__init__(spec, **point)
-        self._axis = next((axis for axis, n in enumerate(spec.shape) if n is not None), None)
-        self._rows = 1 if self._axis is None else spec.max_shape[self._axis]
+        self._first_axis = next((axis for axis, n in enumerate(spec.shape) if n is not None), None)
+        self._use_axis(self._first_axis)
         self._coloured = spec.image and self._rows == 3
+
+    def _use_axis(self, axis: int | None) -> None:
+        """Take this axis for the channels; None for a tensor that is one channel."""
+        self._axis = axis
+        self._rows = 1 if axis is None else self.spec.max_shape[axis]
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
@@ -81,9 +86,14 @@ class PlainQuantRans(Codec):
         return None if spec.dtype.startswith("float") else f"needs floating-point values, got {spec.dtype}"
 
     def fit(self, data: FitData) -> None:
-        """Choose each channel's quantiser, then count symbols. Uses at least one batch, however short the time."""
+        """Choose each channel's quantiser, then count symbols. Uses at least one batch, however short the time.
+
+        Of a matrix of fixed size, the data tells first which axis has the channels.
+        """
         import numpy as np
 
+        if self.spec.ndim == 2 and None not in self.spec.shape:
+            self._use_axis(suited_channel_axis(data))
         samples = self._training_planes(data)
         values = np.concatenate([planes.reshape(self._rows, -1) for planes in samples], axis=1)
         unit = self.step / 255 if self.spec.image else self.step * (float(values.std()) or 1.0)
@@ -102,17 +112,26 @@ class PlainQuantRans(Codec):
         self._use(quantisers, self._prior_of(symbols, quantisers), _centroids(values, flat, quantisers))
 
     def export(self, side: Side) -> bytes:
-        """Return the quantisers and the prior; for the edge also the levels' means."""
+        """Return the quantisers and the prior; for the edge also the levels' means.
+
+        A last byte names the axis of the channels, if it is not the first of known length.
+        """
         prior = self._prior.to_bytes()
         arrays = self._quantisers.tobytes() + (self._centroids.tobytes() if side == "edge" else b"")
-        return write_varint(len(prior)) + prior + zlib.compress(arrays, 9)
+        axis = b"" if self._axis == self._first_axis else bytes([self._axis or 0])
+        return write_varint(len(prior)) + prior + zlib.compress(arrays, 9) + axis
 
     def restore(self, side: Side, state: bytes) -> None:
         """Load a state made by `export`."""
         import numpy as np
 
         prior_bytes, start = read_varint(state)
-        arrays = zlib.decompress(state[start + prior_bytes :])
+        unpacker = zlib.decompressobj()
+        arrays = unpacker.decompress(state[start + prior_bytes :])
+        axis = unpacker.unused_data[0] if unpacker.unused_data else self._first_axis
+        if not unpacker.eof or (axis is not None and axis >= self.spec.ndim):
+            raise ValueError("the state of quant-rans is damaged")
+        self._use_axis(axis)
         quantisers = np.frombuffer(arrays, _quantiser_type(), self._rows)
         centroids = np.frombuffer(arrays, np.int8, offset=quantisers.nbytes)
         self._use(quantisers, Prior.from_bytes(state[start : start + prior_bytes]), centroids)
@@ -217,7 +236,10 @@ class PlainQuantRans(Codec):
 
 
 class QuantRans(Steerable, PlainQuantRans):
-    """A uniform quantiser for each channel (the first axis of known length), and the distribution of its levels.
+    """A uniform quantiser for each channel, and the distribution of its levels.
+
+    Channels lie along the first axis of known length; of a matrix of fixed size, which may be tokens by channels, the
+    training data tells which axis has them (`codecbench.toolbox.transforms.orientation`).
 
     `step` is in pixel values for an image, otherwise in standard deviations of the training activations. Payload: the
     length of a varying axis, and the levels as coded by `Prior`; no header.

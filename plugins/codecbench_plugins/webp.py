@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, PayloadError, RateKnob, TensorSpec, hookimpl
-from codecbench.toolbox.codecs import PictureCodec, pillow_file, pillow_picture
+from codecbench.toolbox.codecs import ColourPictureCodec, pillow_file, pillow_picture
 from codecbench.toolbox.coding import read_varint, write_varint
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+PLANES, PICTURE = 0, 1
+"""The modes: a coloured picture as one grey one of its planes, or as it is, with halved chroma."""
+
 START_CODE = b"\x9d\x01\x2a"
 
 
-class WebP(PictureCodec):
+class WebP(ColourPictureCodec):
     """Lossy WebP (VP8 key frames), slowest method, without its container.
 
-    A coloured image is stored as one grey picture of its Y, Cb and Cr planes, one above the other. WebP itself halves
-    chroma in both directions, a loss that no quality makes up for on pictures of 32 x 32.
+    WebP itself halves the chroma of a coloured picture in both directions, a loss that no quality makes up for. At high
+    qualities a coloured image may therefore be stored as one grey picture of its Y, Cb and Cr planes, one above the
+    other; training images tell from which quality on (`codecbench.toolbox.codecs.colour_modes`).
 
     Of the 30 bytes of RIFF container and frame header, two fields are sent as one varint: the version and the length of
     the first partition. The rest is constant or follows from size and length (RFC 6386, section 9.1; RFC 9649, section
@@ -28,7 +32,10 @@ class WebP(PictureCodec):
     """
 
     name = "webp"
+    version = 2
     unfitted = frozenset({"quality"})
+    checkpoints = "codecbench_plugins:checkpoints/webp"
+    trial_qualities = (0, 10, 25, 40, 50, 60, 70, 80, 90, 100)
     points = tuple({"quality": quality} for quality in (20, 40, 60, 70, 75, 80, 85, 88, 90, 95, 98))
     feature_points = tuple({"quality": quality} for quality in (0, 1, 3, 5, 10, 15, 20, 25, 30, 40, 60, 80))
     quick = (({"quality": 90},), ({"quality": 30},), ({"quality": 5},))
@@ -57,16 +64,29 @@ class WebP(PictureCodec):
             return f"quality is a number from 0 to 100, not {quality!r}"
         return super().skip_reason(spec, **point)
 
+    def mode_count(self) -> int:
+        """Return 2: `PLANES` and `PICTURE`."""
+        return 2
+
+    def unfitted_modes(self) -> Sequence[tuple[int, int]]:
+        """Return `PLANES` for all qualities, as suits pictures of 32 x 32."""
+        return ((100, PLANES),)
+
+    @property
+    def stacked(self) -> bool:
+        """True if the planes are coded as one grey picture."""
+        return self.coloured and self.mode == PLANES
+
     def compress(self, picture: NDArray[np.uint8]) -> bytes:
         """Return the varying part of the frame header, and the frame.
 
         Raises RuntimeError for a file of another kind.
         """
-        planes = _stack(picture) if self.coloured else picture
-        file = pillow_file(planes, "WEBP", quality=self.quality, method=6)
+        coded = _stack(picture) if self.stacked else picture
+        file = pillow_file(coded, "WEBP", quality=self.quality, method=6)
         frame_bytes = int.from_bytes(file[16:20], "little")
         tag = int.from_bytes(file[20:23], "little")
-        height, width = planes.shape
+        height, width = coded.shape[:2]
         # Bit 0 of the tag is 0 in a key frame, bit 4 is 1 in one that is shown; 3 bits are the version, 19 the length.
         if tag & 17 != 16 or file != _container(tag, (height, width), file[30 : 20 + frame_bytes]):
             raise RuntimeError("this WebP library writes other files than one shown key frame of VP8")
@@ -77,10 +97,12 @@ class WebP(PictureCodec):
         folded, offset = read_varint(stream)
         if folded >> 22:
             raise PayloadError("a partition of over 19 bits")
-        height, width = size[0] * 3 if self.coloured else size[0], size[1]
+        stacked = self.stacked
+        coded = (3 * size[0], size[1]) if stacked else size
         tag = folded >> 3 << 5 | 16 | (folded & 7) << 1
-        planes = pillow_picture(_container(tag, (height, width), stream[offset:]), "WEBP", (height, width))
-        return _unstack(planes) if self.coloured else planes
+        file = _container(tag, coded, stream[offset:])
+        picture = pillow_picture(file, "WEBP", coded if stacked else self.picture_shape(size))
+        return _unstack(picture) if stacked else picture
 
 
 def _container(tag: int, size: tuple[int, int], partitions: bytes) -> bytes:

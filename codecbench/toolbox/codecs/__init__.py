@@ -1,5 +1,6 @@
 """Base classes of codecs, and operating points by kind of tensor."""
 
+from codecbench.toolbox.codecs.colour_modes import ColourPictureCodec, ModesByQuality
 from codecbench.toolbox.codecs.latent import LatentCodec, decode_by_shape, unsuited
 from codecbench.toolbox.codecs.picture import (
     PictureCodec,
@@ -13,8 +14,10 @@ from codecbench.toolbox.codecs.points import Points, TensorKind, kind_of, steps
 from codecbench.toolbox.codecs.steerable import Edge, Steerable, edge_fault
 
 __all__ = [
+    "ColourPictureCodec",
     "Edge",
     "LatentCodec",
+    "ModesByQuality",
     "PictureCodec",
     "PlainPictureCodec",
     "Points",

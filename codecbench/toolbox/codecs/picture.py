@@ -83,14 +83,25 @@ class PlainPictureCodec(Codec):
             self._headers[size] = self.make_header(size)
         return self._headers[size]
 
+    def shared_state(self) -> bytes:
+        """Return the part of the state that is the same for all points. Default: empty."""
+        return b""
+
     @property
     def coloured(self) -> bool:
         """True if pictures have three channels."""
-        return self.spec.image and self.spec.shape[0] == 3
+        return is_coloured(self.spec)
 
     def picture_shape(self, size: tuple[int, int]) -> tuple[int, ...]:
         """Return the shape of the array of a picture of this height and width."""
         return (*size, 3) if self.coloured else size
+
+    def picture(self, values: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return the picture of an image: (height, width, 3) if coloured, else (height, width)."""
+        import numpy as np
+
+        pixels = to_pixels(values)
+        return np.ascontiguousarray(pixels.transpose(1, 2, 0)) if self.coloured else pixels[0]
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
@@ -128,15 +139,12 @@ class PlainPictureCodec(Codec):
 
     def encode(self, x: Tensor) -> bytes:
         """Return shape, range and the result of `compress`. Raises ValueError for values that are not finite."""
-        import numpy as np
-
         shape_header = write_shape(self.spec, x.shape)
         values = x.numpy()
         if not values.size:
             return shape_header
         if self.spec.image:
-            pixels = to_pixels(values)
-            return self.compress(np.ascontiguousarray(pixels.transpose(1, 2, 0)) if self.coloured else pixels[0])
+            return self.compress(self.picture(values))
         value_range, indices = quantise_uniform(values, LEVELS)
         return shape_header + value_range + self.compress(tile(indices))
 
@@ -169,8 +177,13 @@ class PictureCodec(Steerable, PlainPictureCodec):
     fit_samples = 10
 
     def export(self, side: Side) -> bytes:
-        """Return the header for the largest picture; at a steered point, the copy of the tail."""
-        return super().export(side) if self.edge == "plain" else self._with_copy(b"", side)
+        """Return the header for the largest picture; at a steered point, the shared state and the copy of the tail."""
+        return super().export(side) if self.edge == "plain" else self._with_copy(self.shared_state(), side)
+
+
+def is_coloured(spec: TensorSpec) -> bool:
+    """True if the tensor is an image of three channels."""
+    return spec.image and spec.shape[0] == 3
 
 
 def picture_size(spec: TensorSpec, shape: Sequence[int]) -> tuple[int, int]:
@@ -229,8 +242,10 @@ def pillow_file(picture: NDArray[np.uint8], file_format: str, **options: Any) ->
     """Return the file that Pillow makes of a grey or coloured picture."""
     import io
 
-    from PIL import Image
+    from PIL import Image, ImageFile
 
+    # Pillow gives libjpeg room for an optimised file by the number of pixels, too little for noise in colours.
+    ImageFile.MAXBLOCK = max(ImageFile.MAXBLOCK, 2 * picture.size + (1 << 16))
     file = io.BytesIO()
     Image.fromarray(picture).save(file, file_format, **options)
     return file.getvalue()

@@ -72,7 +72,7 @@ class Steerable(Codec):
     @classmethod
     def needs_fit(cls, spec: TensorSpec, **point: Any) -> bool:
         """Return True for a steered point, and for every point if the codec itself is fitted."""
-        return point.get("edge") == "steered" or cls._is_fitted()
+        return point.get("edge") == "steered" or cls._is_fitted(spec)
 
     @classmethod
     def needs_gradients(cls, spec: TensorSpec, **point: Any) -> bool:
@@ -82,13 +82,13 @@ class Steerable(Codec):
     @classmethod
     def starts_from(cls, spec: TensorSpec, **point: Any) -> Mapping[str, Any] | None:
         """Return the plain point for a steered one, if the codec itself is fitted."""
-        if point.get("edge") != "steered" or not cls._is_fitted():
+        if point.get("edge") != "steered" or not cls._is_fitted(spec):
             return super().starts_from(spec, **point)
         return {key: value for key, value in point.items() if key != "edge"}
 
     @classmethod
-    def _is_fitted(cls) -> bool:
-        """True if the codec itself has a fit."""
+    def _is_fitted(cls, spec: TensorSpec) -> bool:
+        """True if the codec itself has a fit for this tensor. Default: for every tensor, if it defines `fit`."""
         return super().fit is not Codec.fit
 
     def fit(self, data: FitData) -> None:
@@ -97,7 +97,7 @@ class Steerable(Codec):
             from codecbench.toolbox.learning.steering import Steering
 
             self._steering = Steering.of(data)  # first, since it may refuse
-        if not self._is_fitted():
+        if not self._is_fitted(self.spec):
             return
         if data.start is None:
             super().fit(data)

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from codecbench.toolbox.learning.batches import as_tensors
+    from codecbench.toolbox.learning.batches import as_tensors, batch_size
     from codecbench.toolbox.learning.geometry import Geometry, geometry_of
     from codecbench.toolbox.learning.integer_transform import IntegerTransform
     from codecbench.toolbox.learning.objective import Network, RateTaskObjective, TaskObjective
@@ -41,6 +41,7 @@ __all__ = [
     "Teacher",
     "ValidationResult",
     "as_tensors",
+    "batch_size",
     "bytes_tensor",
     "geometry_of",
     "halved",
@@ -56,7 +57,7 @@ __all__ = [
 ]
 
 _NAMES = {
-    "batches": ("as_tensors",),
+    "batches": ("as_tensors", "batch_size"),
     "geometry": (
         "Geometry",
         "geometry_of",

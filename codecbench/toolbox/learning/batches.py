@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from codecbench.codec import TensorSpec
+
+MAX_BATCH_VALUES = 6_500_000
+"""The most values of a batch: 8 pictures of 3 x 512 x 512. Training a convolutional codec takes some 50 times their
+memory."""
+
 SHIFT = 4
 """Training pictures are shifted by up to 4 pixels, over mirrored borders; each is mirrored with probability 1/2."""
+
+
+def batch_size(spec: TensorSpec, limit: int) -> int:
+    """Return the number of samples in a batch: `limit`, or fewer where these have over MAX_BATCH_VALUES values."""
+    return max(1, min(limit, MAX_BATCH_VALUES // max(1, math.prod(spec.max_shape))))
 
 
 def as_tensors(batches: Iterator[tuple[Tensor | list[Tensor], list[object]]]) -> Iterator[Tensor]:

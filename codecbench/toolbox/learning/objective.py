@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from codecbench.codec import FitData
 from codecbench.toolbox.coding.context_prior import ContextPrior
-from codecbench.toolbox.learning.batches import as_tensors
+from codecbench.toolbox.learning.batches import as_tensors, batch_size
 from codecbench.toolbox.learning.geometry import Geometry
 from codecbench.toolbox.learning.rates import (
     ScaleContext,
@@ -182,7 +182,10 @@ class RateTaskObjective(TaskObjective):
 
         It is the difference quotient between steps a tenth finer and a tenth coarser.
         """
-        finer, coarser = (self._measured(as_tensors(self.data.held_out(64)), f) for f in (_SLOPE_STEP, 1 / _SLOPE_STEP))
+        count = batch_size(self.data.spec, 64)
+        finer, coarser = (
+            self._measured(as_tensors(self.data.held_out(count)), factor) for factor in (_SLOPE_STEP, 1 / _SLOPE_STEP)
+        )
         slope = (coarser.task_loss - finer.task_loss) / max(finer.bits - coarser.bits, 1e-9)
         return min(max(slope, 1e-6), 1.0)
 
@@ -206,7 +209,7 @@ class RateTaskObjective(TaskObjective):
         `symbols` turns a batch into a grid of symbols exactly as the device does.
         """
         gathered: list[NDArray[np.int32]] = []
-        for xs in as_tensors(self.data.batches(100)):
+        for xs in as_tensors(self.data.batches(batch_size(self.data.spec, 100))):
             gathered += list(symbols(xs.cpu(), self._geometry(xs)).numpy().astype(np.int32))
             if len(gathered) >= SYMBOL_SAMPLES:
                 break

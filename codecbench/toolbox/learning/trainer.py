@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from codecbench.codec import FitData
-from codecbench.toolbox.learning.batches import as_tensors, augmented
+from codecbench.toolbox.learning.batches import as_tensors, augmented, batch_size
 
 WARM_UP_STEPS = 50
 MIN_RATE_SHARE = 0.02
@@ -32,7 +32,8 @@ optimiser."""
 class Schedule:
     """The length and the learning rate of a training.
 
-    `samples` is the total number of training samples seen, in batches of `batch`. The learning rate falls from `rate`
+    `samples` is the total number of training samples seen, in batches of `batch`, and validations take
+    `held_out_batch`; both are less for large samples (`batch_size`). The learning rate falls from `rate`
     along half a cosine (Loshchilov and Hutter 2017). If `data.remaining_s()` ends the training earlier, the rate falls
     accordingly faster, so that the schedule is always complete. Training also stops early after `patience` validations
     in a row, one each `SAVE_EVERY`, without improvement.
@@ -40,6 +41,7 @@ class Schedule:
 
     samples: int
     batch: int = 32
+    held_out_batch: int = 64
     rate: float = 1e-3
     patience: int = 8
     betas: tuple[float, float] = (0.9, 0.98)
@@ -106,7 +108,8 @@ class _Training:
         self.objective, self.data, self.schedule = objective, data, schedule
         self._start_optimizer()
         self.generator = torch.Generator().manual_seed(data.seed)
-        self.steps = max(1, math.ceil(schedule.samples / schedule.batch))
+        self.batch = batch_size(data.spec, schedule.batch)
+        self.steps = max(1, math.ceil(schedule.samples / self.batch))
         self.step = self.passes = self.at = 0
         self.best: dict[str, Tensor] = {}
         self.best_loss, self.validations_since_best, self.next_validation = math.inf, 0, SAVE_EVERY
@@ -125,7 +128,7 @@ class _Training:
         if not self.step and (self.data.start is not None or self.objective.starts_usable):
             self._validate(0.0)  # the start is kept unless something better is found
         while self.step < self.steps:
-            batches = self.data.batches(self.schedule.batch)
+            batches = self.data.batches(self.batch)
             skipped, self.at = self.at, 0
             for xs in as_tensors(batches):
                 self.at += 1
@@ -187,7 +190,8 @@ class _Training:
         network = self.objective.network
         network.eval()
         with torch.no_grad():
-            result = self.objective.validate(as_tensors(self.data.held_out(64)))
+            count = batch_size(self.data.spec, self.schedule.held_out_batch)
+            result = self.objective.validate(as_tensors(self.data.held_out(count)))
         network.train()
         self.data.progress(share, f"held out: {result.text}")
         if result.loss < self.best_loss:
@@ -258,7 +262,7 @@ class _Training:
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         self.generator.set_state(generator)
         for _ in range(self.passes):  # each call draws the order of one epoch
-            self.data.batches(self.schedule.batch)
+            self.data.batches(self.batch)
         return None
 
     def _shapes_of_moments(self) -> dict[str, torch.Size]:

@@ -2,7 +2,7 @@
 
 from codecbench.toolbox.transforms.linear import Analysis, Synthesis, learn_transform
 from codecbench.toolbox.transforms.moments import Moments
-from codecbench.toolbox.transforms.orientation import possible_tilings, suited_tiling
+from codecbench.toolbox.transforms.orientation import possible_tilings, suited_channel_axis, suited_tiling
 from codecbench.toolbox.transforms.prediction import neighbours_mean, restore_from_differences
 from codecbench.toolbox.transforms.sensitivity import Sensitivity
 from codecbench.toolbox.transforms.tiling import MAX_CHANNELS, Tiling
@@ -31,6 +31,7 @@ __all__ = [
     "quantise_uniform",
     "read_range",
     "restore_from_differences",
+    "suited_channel_axis",
     "suited_tiling",
     "to_pixels",
 ]

@@ -124,14 +124,14 @@ class AePlus(LatentCodec):
     def _random(self, data: FitData, start: Start) -> Network:
         import torch
 
-        from codecbench.toolbox.learning import Geometry, Network, ScaleContext, as_tensors
+        from codecbench.toolbox.learning import Geometry, Network, ScaleContext, as_tensors, batch_size
         from codecbench_plugins.ae_plus.network import START_DEVIATION, Decoder, Encoder, widths
 
         mean, deviation = _moments(start)
         channels = widths(start.geometry, FIRST_WIDTH, LATENTS)
         encoder = Encoder(start.geometry, channels, mean, deviation)
         decoder = Decoder(start.geometry, FIRST_WIDTH, LATENTS, mean, deviation)
-        first = next(as_tensors(data.held_out(64)))
+        first = next(as_tensors(data.held_out(batch_size(data.spec, 64))))
         encoder.scale_output(first, Geometry(start.tiling, first.shape[1:]))
         return Network(encoder, ScaleContext(torch.full((LATENTS,), START_DEVIATION)), decoder)
 

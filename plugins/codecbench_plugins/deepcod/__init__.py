@@ -154,12 +154,14 @@ class Deepcod(Codec):
         An entropy-coded point takes the networks from `data.start` if they are there.
         """
         from codecbench.toolbox.learning import Schedule, State, train
+        from codecbench_plugins.deepcod.network import batch_for
         from codecbench_plugins.deepcod.objective import DeepcodObjective, learned_prior
 
         states = _start_states(data)
         if self.coding == "fixed" or not states or states["device"].about != self._about():
             objective = DeepcodObjective(data, self._geometry, self._latents(), self.levels, states)
-            train(objective, data, Schedule(SAMPLES[_kind(data.spec)], rate=RATE, betas=BETAS))
+            batch, held_out_batch = (batch_for(self._geometry(data.spec.max_shape), limit) for limit in (32, 64))
+            train(objective, data, Schedule(SAMPLES[_kind(data.spec)], batch, held_out_batch, RATE, betas=BETAS))
             states = objective.states()
         for side, state in states.items():
             self._load(side, state)
@@ -283,7 +285,9 @@ class Deepcod(Codec):
 
     def _gathered(self, batches: Callable[[int], Iterator[Any]]) -> list[NDArray[np.int32]]:
         found: list[NDArray[np.int32]] = []
-        for xs, _ in batches(100):
+        from codecbench.toolbox.learning import batch_size
+
+        for xs, _ in batches(batch_size(self.spec, 100)):
             found += [self._symbols(x.cpu()) for x in xs if x.numel()]
             if len(found) >= min(PRIOR_SAMPLES, PRIOR_SYMBOLS // max(1, found[0].size if found else 1)):
                 break

@@ -5,6 +5,7 @@ Importing this module imports torch, so the codec imports it inside methods.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -23,6 +24,9 @@ MIN_WIDTH, MAX_WIDTH = 32, 64
 """Width of a decoder's last block: the number of the tensor's channels, within these limits."""
 
 FIRST_ITERATIONS = 5
+
+MAX_ATTENDED = 80_000_000
+"""About the most weights of one attention in a batch; training takes some 16 bytes for each."""
 
 
 class SpectralKernel(nn.Module):
@@ -265,6 +269,16 @@ def decoder_for(
     mean = torch.zeros(geometry.channels) if mean is None else mean
     deviation = torch.ones(()) if deviation is None else deviation
     return Decoder(latents, [stride] * max(1, doublings), size, width, mean, deviation, bounded=bounded)
+
+
+def batch_for(geometry: Geometry, limit: int) -> int:
+    """Return the samples of a batch: `limit`, or fewer where an attention would have over MAX_ATTENDED weights."""
+    attended = 1
+    for at in range(max(1, max(geometry.block).bit_length() - 1)):
+        sides = [cells * min(1 << at, size) for cells, size in zip(geometry.grid, geometry.block, strict=True)]
+        pool = REDUCED_POOL if at else FULL_POOL
+        attended = max(attended, math.prod(sides) * math.prod(-(-side // pool) for side in sides))
+    return max(1, min(limit, MAX_ATTENDED // attended))
 
 
 def kernels(network: nn.Module) -> list[SpectralKernel]:

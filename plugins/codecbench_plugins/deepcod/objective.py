@@ -26,6 +26,7 @@ from codecbench.toolbox.learning import (
     Teacher,
     ValidationResult,
     as_tensors,
+    batch_size,
     halved,
     laplace_bits,
 )
@@ -91,7 +92,8 @@ class DeepcodObjective(Objective):
 
     def loss(self, xs: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Return the squared errors of the tensor and of the tail's output, plus the orthogonality penalty."""
-        if len(xs) == 1:  # batch normalisation has no variance for a single value
+        if len(xs) == 1 and math.prod(self._geometry_of(xs.shape[1:]).grid) == 1:
+            # Batch normalisation has no variance for a single value.
             xs = torch.cat([xs, xs])
         if self._tensor_alone:
             tensor = ((self._decoded(xs) - xs) / self._half).square().mean()
@@ -214,7 +216,7 @@ def _statistics(data: FitData, geometry_of: GeometryOf) -> tuple[Tensor, Tensor,
     values, area = geometry.values, math.prod(geometry.block)
     total, products = torch.zeros(values).double(), torch.zeros(values, values).double()
     count, seen, low, high = 0, 0, math.inf, -math.inf
-    for xs in as_tensors(data.batches(50)):
+    for xs in as_tensors(data.batches(batch_size(data.spec, 50))):
         geometry = geometry_of(xs.shape[1:])
         planes = geometry.planes(xs.cpu()[:, None])
         # Take every n-th block, with n odd, so that blocks of all columns are included.

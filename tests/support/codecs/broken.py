@@ -282,6 +282,28 @@ class NeedsTime(Scaled):
     mean = None  # type: ignore[assignment]
 
 
+class ScaledOrNot(Scaled):
+    """Works without its fit."""
+
+    name = "scaled-or-not"
+
+    @classmethod
+    def works_unfitted(cls, spec, **point):
+        return True
+
+
+@breaks("check_works_unfitted", ScaledOrNot)
+class WorksFittedOnly(ScaledOrNot):
+    """Says that it works without its fit, and does not."""
+
+    name = "broken-works-fitted-only"
+    mean = None  # type: ignore[assignment]
+
+    def fit(self, data):
+        super().fit(data)
+        self.mean = self.mean or 1.0
+
+
 @breaks("check_state", Scaled)
 class RestoresHalf(Scaled):
     """Exports something else once it was restored."""

@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from codecbench.toolbox.learning.batches import as_tensors, augmented
+from codecbench import TensorSpec
+from codecbench.toolbox.learning.batches import as_tensors, augmented, batch_size
 
 
 def test_samples_of_equal_length_share_a_batch_and_empty_ones_are_left_out() -> None:
@@ -29,3 +30,19 @@ def test_pictures_are_moved_and_mirrored(shape: tuple[int, ...]) -> None:
             assert set(after.flatten().tolist()) <= set(before.flatten().tolist())
     if math.prod(shape) > 1:
         assert len({tuple(picture.flatten().tolist()) for picture in moved}) > 4
+
+
+@pytest.mark.parametrize(
+    ("spec", "size"),
+    [
+        (TensorSpec((3, 32, 32), image=True), 32),
+        (TensorSpec((3, 224, 224), image=True), 32),
+        (TensorSpec((3, 512, 512), image=True), 8),
+        (TensorSpec((None, 80), max_length=3000), 27),
+        (TensorSpec((1 << 24,)), 1),
+        (TensorSpec((0,)), 32),
+    ],
+    ids=str,
+)
+def test_batches_of_large_samples_are_smaller(spec: TensorSpec, size: int) -> None:
+    assert batch_size(spec, 32) == size

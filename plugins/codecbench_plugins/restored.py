@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
@@ -123,7 +124,7 @@ class Restored(Codec):
         from codecbench.toolbox.learning import Schedule, TailCopy, as_tensors, train
 
         if type(self._codec).needs_fit(self.spec, **self._codec.point):
-            self._codec.fit(data)
+            self._codec.fit(replace(data, start=None, saved=None))  # those are this codec's
         tail = TailCopy.of(data.tail, next(as_tensors(data.held_out(2) if data.held_out_count else data.batches(2))))
         objective = _objective(data, self._codec, _decoder(self.spec, tail))
         samples, rate = SAMPLES["image"], RATE

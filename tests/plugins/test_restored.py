@@ -74,8 +74,11 @@ def trained(edge: str) -> Codec:
 
 
 def plain(codec: Codec) -> Codec:
+    """The codec of the format, with the state that its own fit within this codec's has made."""
     name, own = PLAIN[codec.picture]
-    return CODECS[name](codec.spec, **own, quality=codec.quality)
+    found = CODECS[name](codec.spec, **own, quality=codec.quality)
+    found.restore("device", codec.export("device"))
+    return found
 
 
 @every_picture

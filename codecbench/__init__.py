@@ -9,6 +9,7 @@ from codecbench.errors import CodecbenchError, DataError, PayloadError, PluginEr
 from codecbench.hookspecs import hookimpl
 from codecbench.links.model import BackgroundLink, FixedRateLink, Link, TcpRampLink, TraceLink
 from codecbench.registry import manager
+from codecbench.tensor_statistics import TensorStatistics
 from codecbench.workload import Metric, OnnxModel, RatioMetric, SetMetric, Subset, Workload, data_folders
 
 __version__ = "0.1.0"
@@ -16,5 +17,6 @@ __version__ = "0.1.0"
 __all__ = [
     "BackgroundLink", "Codec", "CodecbenchError", "DataError", "DeviceProfile", "FitData", "FixedRateLink", "Link",
     "Metric", "OnnxModel", "PayloadError", "PluginError", "RateKnob", "RatioMetric", "SetMetric", "Side", "Subset",
-    "TcpRampLink", "TensorSpec", "TraceLink", "UsageError", "Workload", "data_folders", "hookimpl", "manager",
+    "TcpRampLink", "TensorSpec", "TensorStatistics", "TraceLink", "UsageError", "Workload", "data_folders",
+    "hookimpl", "manager",
 ]  # fmt: skip

@@ -20,10 +20,11 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from codecbench.errors import PayloadError
+from codecbench.tensor_statistics import TensorStatistics
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -46,6 +47,10 @@ class TensorSpec:
     length differs from sample to sample, is part of the payload, and is at most `max_length`. `image` is True for a
     picture: shape (channels, height, width), float32 values k/255 with k in 0..255. `model_dtype` is "float16" or
     "bfloat16" if the model computes in that type: the tensor is float32, and has its values.
+
+    `statistics` are those of the first training samples, where a run asks a codec for its points (`Codec.points_for`
+    and the other class methods), and None where there are none, and wherever a codec is made. Specs that differ in them
+    alone are equal.
     """
 
     shape: tuple[int | None, ...]
@@ -53,6 +58,7 @@ class TensorSpec:
     image: bool = False
     max_length: int | None = None
     model_dtype: str | None = None
+    statistics: TensorStatistics | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPE_BYTES:
@@ -122,7 +128,7 @@ class TensorSpec:
         return tuple(length if n is None else n for n in self.shape)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values, from which `from_json` makes an equal spec."""
+        """Return plain JSON values without the statistics, from which `from_json` makes an equal spec."""
         own = {} if self.model_dtype is None else {"model_dtype": self.model_dtype}
         return {
             "shape": list(self.shape), "dtype": self.dtype, "image": self.image, "max_length": self.max_length, **own,
@@ -276,7 +282,10 @@ class Codec(ABC):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """Return the operating points that make sense for this tensor, coarse to fine. Default: `points`."""
+        """Return the operating points that make sense for this tensor, coarse to fine. Default: `points`.
+
+        `spec.statistics` say how its values are distributed, if training samples are there.
+        """
         return cls.points
 
     @classmethod

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from codecbench.analysis.agreement import MadeWith, one_model, one_source_each
+from codecbench.codec import TensorSpec
 from codecbench.descriptions.codec_info import CodecInfo, Point, PointRequest
 from codecbench.descriptions.data_hash import first_positions, spread_positions
 from codecbench.errors import DataError, UsageError, WorkerError
@@ -109,6 +110,11 @@ class Run:
         """The runs of the full model on the scored samples, by subset; on test images with two looks as well."""
         return score_full_model(self.pair, self.grid.counts, two_looks=self.workload.input_spec.image)
 
+    @cached_property
+    def cuts(self) -> dict[str, TensorSpec]:
+        """The tensor spec of each cut of the model, at the split points of this run with statistics."""
+        return self.pair.measured_cuts(self.grid.splits(self.pair.device_cuts()))
+
     @property
     def full_model(self) -> dict[Subset, Columns]:
         """The full model's outcomes on the scored samples, by subset."""
@@ -129,7 +135,7 @@ class Run:
 
     def _rows(self) -> list[tuple[list[PlannedCell], Candidates | None]]:
         """Return the cells of each row, with the candidates of those rows whose point is to be searched."""
-        planned = self.grid.cells(self.pair.device_cuts())
+        planned = self.grid.cells(self.cuts)
         cells = self.fits.without_long_fits(planned, requested=self.points is not None)
         if self.config.points != "auto":
             return [(cells, None)]
@@ -225,7 +231,7 @@ class Run:
         """
         if further and self.config.fresh:
             raise UsageError("--fresh forgets the states that are there and --further starts from them; take one")
-        return self.fits.fit_all(self.grid.cells(self.pair.device_cuts()), into, further=further)
+        return self.fits.fit_all(self.grid.cells(self.cuts), into, further=further)
 
     def parts(self, writer: RecordWriter) -> RunParts:
         """Return what the splits of this run share."""

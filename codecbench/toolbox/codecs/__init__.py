@@ -11,6 +11,7 @@ from codecbench.toolbox.codecs.picture import (
 )
 from codecbench.toolbox.codecs.points import Points, TensorKind, kind_of, steps
 from codecbench.toolbox.codecs.steerable import Edge, Steerable, edge_fault
+from codecbench.toolbox.codecs.suited import step_factor, suited_steps, tail_factor
 
 __all__ = [
     "Edge",
@@ -27,6 +28,9 @@ __all__ = [
     "picture_size",
     "pillow_file",
     "pillow_picture",
+    "step_factor",
     "steps",
+    "suited_steps",
+    "tail_factor",
     "unsuited",
 ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from codecbench.codec import Codec, FitData, Side, TensorSpec
 from codecbench.toolbox.codecs.points import Points
-from codecbench.toolbox.coding.headers import read_varint, write_varint
+from codecbench.toolbox.coding.headers import read_pair, write_pair
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,7 +104,7 @@ class Steerable(Codec):
             return
         device, edge = data.start
         super().restore("device", device)
-        super().restore("edge", _parts(edge)[0] if edge.startswith(MARK) else edge)
+        super().restore("edge", read_pair(edge, len(MARK))[0] if edge.startswith(MARK) else edge)
 
     def export(self, side: Side) -> bytes:
         """Return the codec's own state; for the edge of a steered point, followed by the copy of the tail."""
@@ -114,7 +114,7 @@ class Steerable(Codec):
         """Return the codec's own state of this side, followed by the copy of the tail if the side keeps one."""
         if side == "device" or self._steering is None:
             return state
-        return MARK + write_varint(len(state)) + state + self._steering.to_bytes()
+        return MARK + write_pair(state, self._steering.to_bytes())
 
     def restore(self, side: Side, state: bytes) -> None:
         """Load a state made by `export`. Raises ValueError if a steered point's has no copy of the tail."""
@@ -123,7 +123,7 @@ class Steerable(Codec):
 
             if not state.startswith(MARK):
                 raise ValueError(f"{self.name} with edge='steered' needs a state with a copy of the tail")
-            state, copied = _parts(state)
+            state, copied = read_pair(state, len(MARK))
             self._steering = Steering.from_bytes(copied)
         super().restore(side, state)
 
@@ -133,11 +133,3 @@ class Steerable(Codec):
             raise RuntimeError(f"{self.name} has to be fitted, or restored, before it decodes")
         decoded = super().decode(payload)  # type: ignore[safe-super]
         return decoded if self._steering is None else self._steering.image(decoded)
-
-
-def _parts(state: bytes) -> tuple[bytes, bytes]:
-    """Return the codec's own state and that of the copy. Raises ValueError for a state that is cut off."""
-    length, at = read_varint(state, len(MARK))
-    if at + length > len(state):
-        raise ValueError("the state of a steered point is cut off")
-    return state[at : at + length], state[at + length :]

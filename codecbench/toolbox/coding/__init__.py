@@ -1,7 +1,7 @@
 """Headers, bit packing, Huffman coding, priors and entropy coding."""
 
 from codecbench.toolbox.coding.context_prior import ContextPrior
-from codecbench.toolbox.coding.headers import read_shape, read_varint, write_shape, write_varint
+from codecbench.toolbox.coding.headers import read_pair, read_shape, read_varint, write_pair, write_shape, write_varint
 from codecbench.toolbox.coding.huffman import (
     code_lengths,
     huffman_decode,
@@ -21,10 +21,12 @@ __all__ = [
     "huffman_encode",
     "pack_bits",
     "read_code_lengths",
+    "read_pair",
     "read_shape",
     "read_varint",
     "unpack_bits",
     "write_code_lengths",
+    "write_pair",
     "write_shape",
     "write_varint",
     "zstd_compress",

@@ -26,6 +26,22 @@ def write_varint(value: int) -> bytes:
     return bytes(out)
 
 
+def write_pair(first: bytes, second: bytes) -> bytes:
+    """Return two byte strings as one, the length of the first before it; `read_pair` takes them apart."""
+    return write_varint(len(first)) + first + second
+
+
+def read_pair(state: bytes, offset: int = 0) -> tuple[bytes, bytes]:
+    """Return the two byte strings of `write_pair`, found at `offset`. Raises ValueError if they are cut off."""
+    try:
+        length, at = read_varint(state, offset)
+    except PayloadError as error:
+        raise ValueError(f"a state does not begin with a length: {error}") from None
+    if at + length > len(state):
+        raise ValueError(f"a state is cut off: {len(state) - at} of {length} bytes")
+    return state[at : at + length], state[at + length :]
+
+
 def read_varint(payload: bytes | memoryview, offset: int = 0) -> tuple[int, int]:
     """Return the varint at `offset` and the offset after it. Raises PayloadError if it is cut short or over 63 bits."""
     value = 0

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from codecbench.toolbox.learning.batches import as_tensors
     from codecbench.toolbox.learning.geometry import Geometry, geometry_of
     from codecbench.toolbox.learning.integer_transform import IntegerTransform
-    from codecbench.toolbox.learning.objective import Network, RateTaskObjective
+    from codecbench.toolbox.learning.objective import Network, RateTaskObjective, TaskObjective
     from codecbench.toolbox.learning.rates import ScaleContext, laplace_bits, quantise_dead_zone, straight_through
     from codecbench.toolbox.learning.start import MatrixEncoder, Start
     from codecbench.toolbox.learning.state import State, bytes_tensor, halved, load_halved, tensor_bytes, tiling_to_json
@@ -37,6 +37,7 @@ __all__ = [
     "SynthesisNetwork",
     "TailCopy",
     "TailOutput",
+    "TaskObjective",
     "Teacher",
     "ValidationResult",
     "as_tensors",
@@ -64,6 +65,7 @@ _NAMES = {
     "objective": (
         "Network",
         "RateTaskObjective",
+        "TaskObjective",
     ),
     "rates": (
         "ScaleContext",

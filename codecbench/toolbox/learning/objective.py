@@ -68,52 +68,45 @@ class Network(nn.Module):
         self.encoder, self.context, self.decoder = encoder, context, decoder
 
 
-class RateTaskObjective(Objective):
-    """The loss of this module for a network; `rate_weight` is the weight of a bit."""
+class TaskObjective(Objective):
+    """The task's part of an objective: a decoder trained so that the frozen tail gives what it gave for the original.
 
-    network: Network
+    A subclass defines `loss` and `validate`, and calls `task_loss`. If the decoder has a copy of the tail, that copy is
+    trained alone in the first `share_alone` of the training. Decoded samples are clamped to `limits`.
+    """
 
-    def __init__(self, data: FitData, start: Start, network: Network, teacher: Teacher, rate_weight: float) -> None:
-        self.data, self.start, self.network, self.teacher = data, start, network, teacher
-        self.rate_weight = rate_weight
+    def __init__(self, data: FitData, network: nn.Module, teacher: Teacher, limits: tuple[float, float]) -> None:
+        self.data, self.teacher, self.limits = data, teacher, limits
+        self.network = network.to(data.torch_device)
         self.share_alone = SHARE_ALONE
         self.copy_alone = False
-        network.to(data.torch_device)
 
-    def loss(self, xs: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Return the tail loss, plus the weighted rate, plus PICTURE_WEIGHT of the squared error.
+    @property
+    def decoder(self) -> Any:
+        """The network's `decoder`: it is called with a grid and a geometry, and returns as in `Network`."""
+        return self.network.decoder
 
-        If the decoder has a copy of the tail, first only the copy, the encoder and the transform are trained, with the
-        loss of the copy's output, which halves the cost of a step. Then all is trained, and the loss of the copy's
-        output counts as half of the tail loss.
+    def task_loss(self, grid: Tensor, geometry: Geometry, xs: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Return the tail loss for the samples decoded from a grid, plus PICTURE_WEIGHT of the squared error.
+
+        If the decoder has a copy of the tail, first the loss is that of the copy's output alone, which halves the cost
+        of a step. Then the loss of the copy's output counts as half of the tail loss.
         """
-        geometry = self._geometry(xs)
-        latents = self.network.encoder(xs, geometry)
-        noisy = with_noise(latents, generator)
-        bits = laplace_bits(noisy, self.network.context(noisy)).sum() / len(xs)
-        grid = straight_through(latents)
         with torch.no_grad():
             target = self.teacher(xs)
-        bit_figures = {"bytes": float(bits.detach()) / 8}
         if self.copy_alone:
-            task = output_loss(self.network.decoder.tail_output(grid, geometry), target)
-            return task + self.rate_weight * bits, {"copy's loss": float(task.detach()), **bit_figures}
+            task = output_loss(self.decoder.tail_output(grid, geometry), target)
+            return task, {"copy's loss": float(task.detach())}
         decoded, copy_output = self.decoded(grid, geometry)
         task = tail_loss(self.teacher(decoded), target)
         loss = task if copy_output is None else (task + output_loss(copy_output, target)) / 2
-        loss = loss + self.rate_weight * bits
         if not geometry.is_one_block:
             loss = loss + PICTURE_WEIGHT * (decoded - xs).square().mean() / xs.var().clamp(min=1e-12)
-        return loss, {"task's loss": float(task.detach()), **bit_figures}
+        return loss, {"task's loss": float(task.detach())}
 
     @property
     def _copy(self) -> TailCopy | None:
-        decoder = self.network.decoder
-        return decoder.tail if isinstance(decoder, SynthesisNetwork) else None
-
-    def use(self, network: Network) -> None:
-        """Train this network, which is already trained, in place of the first one; all of it from the first step."""
-        self.network, self.share_alone = network.to(self.data.torch_device), 0.0
+        return self.decoder.tail if isinstance(self.decoder, SynthesisNetwork) else None
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return two groups: a copy of the tail, which is already trained, has a lower learning rate."""
@@ -128,34 +121,61 @@ class RateTaskObjective(Objective):
         before, self.copy_alone = self.copy_alone, self._copy is not None and share < self.share_alone
         return before and not self.copy_alone
 
+    @torch.no_grad()
+    def held_out_loss(self, grid: Tensor, geometry: Geometry, xs: Tensor) -> tuple[float, float]:
+        """Return the loss of the tail, or of its copy trained alone, and the share of samples with the same class.
+
+        A sample's class is the largest of the first output, which is compared with that for the original tensor.
+        """
+        target = self.teacher(xs)
+        if self.copy_alone:
+            outputs = [self.decoder.tail_output(grid, geometry)]
+            loss = output_loss(outputs[0], target)
+        else:
+            predicted = self.teacher(self.decoded(grid, geometry)[0])
+            outputs, loss = predicted.outputs, tail_loss(predicted, target)
+        same = [
+            (a.argmax(-1) == b.argmax(-1)).float().mean() for a, b in zip(outputs[:1], target.outputs, strict=False)
+        ]
+        return float(loss), float(same[0]) if same else 0.0
+
     def decoded(self, grid: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor | None]:
-        """Return the samples of a grid of symbols, and the output of the decoder's copy of the tail or None."""
-        samples, copy_output = self.network.decoder(grid, geometry)
-        return samples.clamp(*self.start.limits), copy_output
+        """Return the samples of a grid, and the output of the decoder's copy of the tail or None."""
+        samples, copy_output = self.decoder(grid, geometry)
+        return samples.clamp(*self.limits), copy_output
+
+
+class RateTaskObjective(TaskObjective):
+    """The loss of this module for a network; `rate_weight` is the weight of a bit."""
+
+    network: Network
+
+    def __init__(self, data: FitData, start: Start, network: Network, teacher: Teacher, rate_weight: float) -> None:
+        super().__init__(data, network, teacher, start.limits)
+        self.start = start
+        self.rate_weight = rate_weight
+
+    def loss(self, xs: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Return the task's loss (`task_loss`) plus the weighted rate. Encoder and transform are always trained."""
+        geometry = self._geometry(xs)
+        latents = self.network.encoder(xs, geometry)
+        noisy = with_noise(latents, generator)
+        bits = laplace_bits(noisy, self.network.context(noisy)).sum() / len(xs)
+        task, figures = self.task_loss(straight_through(latents), geometry, xs)
+        return task + self.rate_weight * bits, {**figures, "bytes": float(bits.detach()) / 8}
+
+    def use(self, network: Network) -> None:
+        """Train this network, which is already trained, in place of the first one; all of it from the first step."""
+        self.network, self.share_alone = network.to(self.data.torch_device), 0.0
 
     def validate(self, batches: Iterator[Tensor]) -> ValidationResult:
-        """Return the tail loss plus the weighted rate of integer symbols."""
-        if self.copy_alone:
-            return self._validate_copy(batches)
+        """Return the loss of the task plus the weighted rate of integer symbols."""
         found = self._measured(batches)
         figures = {
-            "task's loss": found.task_loss, "bytes": found.bits / 8, "same class %": found.agreed_percent,
-            "a byte's worth": 8 * self.rate_weight,
+            "copy's loss" if self.copy_alone else "task's loss": found.task_loss, "bytes": found.bits / 8,
+            "same class %": found.agreed_percent, "a byte's worth": 8 * self.rate_weight,
         }  # fmt: skip
         return ValidationResult.of(found.task_loss + self.rate_weight * found.bits, figures)
-
-    def _validate_copy(self, batches: Iterator[Tensor]) -> ValidationResult:
-        count, task, bits, agreed = 0, 0.0, 0.0, 0.0
-        for batch in batches:
-            xs, geometry = batch.to(self.data.torch_device), self._geometry(batch)
-            symbols = quantise_dead_zone(self.network.encoder(xs, geometry))
-            bits += float(laplace_bits(symbols, self.network.context(symbols)).sum())
-            predicted, target = self.network.decoder.tail_output(symbols, geometry), self.teacher(xs)
-            task += float(output_loss(predicted, target)) * len(xs)
-            agreed += float((predicted.argmax(-1) == target.outputs[0].argmax(-1)).float().mean()) * len(xs)
-            count += len(xs)
-        figures = {"copy's loss": task / count, "bytes": bits / count / 8, "same class %": 100 * agreed / count}
-        return ValidationResult.of((task + self.rate_weight * bits) / count, figures)
 
     def slope(self) -> float:
         """Return the decrease of the tail loss for each further bit on the held-out samples, clamped to 1e-6 to 1.
@@ -174,12 +194,8 @@ class RateTaskObjective(Objective):
                 symbols = quantise_dead_zone(self.network.encoder(xs, geometry) * factor)
                 scales = self.network.context(symbols / factor) * factor
                 bits += float(laplace_bits(symbols, scales).sum())
-                decoded, _ = self.decoded(symbols / factor, geometry)
-                predicted, target = self.teacher(decoded), self.teacher(xs)
-                task += float(tail_loss(predicted, target)) * len(xs)
-                if predicted.outputs:
-                    same = predicted.outputs[0].argmax(-1) == target.outputs[0].argmax(-1)
-                    agreed += float(same.float().mean()) * len(xs)
+                loss, same = self.held_out_loss(symbols / factor, geometry, xs)
+                task, agreed = task + loss * len(xs), agreed + same * len(xs)
                 count += len(xs)
         count = max(1, count)
         return _Measured(task / count, bits / count, 100 * agreed / count)

@@ -155,14 +155,14 @@ class SynthesisNetwork(nn.Module):
         """Return samples within limits, moved so that the tail's output approaches its mean with the copy's output.
 
         With `mirrored`, the copy also reads the transform's result reversed along its last axis, and its two outputs
-        are averaged.
+        are averaged, if they are scores of classes: outputs at places are mirrored with the samples.
         """
         decoded, copy_output = self(grid, geometry)
         samples: Tensor = decoded.clamp(*limits)
         if self.tail is None or self.fixed_tail is None or copy_output is None:
             return samples
         target = copy_output
-        if mirrored:
+        if mirrored and target.ndim == 2:
             target = mean_of_looks(self.tail, geometry.samples(self._linear(grid, geometry)), target)
         return steered(self.fixed_tail, samples, target, limits)
 

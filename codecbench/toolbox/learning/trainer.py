@@ -62,6 +62,8 @@ class Objective(ABC):
     """A network to train, its loss, and its validation."""
 
     network: nn.Module
+    starts_usable = False
+    """True if the network is a result before it is trained: then it is kept unless the training finds a better one."""
 
     @abstractmethod
     def loss(self, xs: Tensor, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
@@ -120,7 +122,7 @@ class _Training:
 
     def run(self) -> None:
         shown: dict[str, float] = {}
-        if self.data.start is not None and not self.step:
+        if not self.step and (self.data.start is not None or self.objective.starts_usable):
             self._validate(0.0)  # the start is kept unless something better is found
         while self.step < self.steps:
             batches = self.data.batches(self.schedule.batch)

@@ -42,7 +42,7 @@ def sides(name: str, edge: str) -> dict[Side, Codec]:
 
 def test_these_are_all() -> None:
     assert {name for name, codec in CODECS.items() if issubclass(codec, Steerable)} == set(NAMES)
-    assert {name for name, codec in CODECS.items() if "edge" in codec.implied} == {*NAMES, "deepcod-rd"}
+    assert {name for name, codec in CODECS.items() if "edge" in codec.implied} == {*NAMES, "deepcod-rd", "restored"}
 
 
 @every_codec

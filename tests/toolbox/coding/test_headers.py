@@ -36,3 +36,14 @@ def test_only_the_varying_length_travels() -> None:
 def test_a_length_over_the_greatest_is_refused() -> None:
     with pytest.raises(PayloadError, match="over the maximum"):
         headers.read_shape(TensorSpec((3, None), max_length=500), headers.write_varint(501))
+
+
+@given(st.binary(max_size=300), st.binary(max_size=5), st.binary(max_size=5))
+def test_two_states_in_one_there_and_back(first: bytes, second: bytes, before: bytes) -> None:
+    assert headers.read_pair(before + headers.write_pair(first, second), len(before)) == (first, second)
+
+
+@pytest.mark.parametrize("state", [b"", b"\x80", b"\x03ab", headers.write_pair(b"x" * 200, b"")[:-1]])
+def test_two_states_that_are_cut_off_are_refused(state: bytes) -> None:
+    with pytest.raises(ValueError, match="a state"):
+        headers.read_pair(state)

@@ -263,6 +263,16 @@ def test_a_decoder_with_a_copy_comes_back_from_its_state() -> None:
         assert torch.equal(again(grid, geometry)[0], network(grid, geometry)[0])
 
 
+def test_outputs_at_places_are_not_averaged_with_those_of_the_mirror_image() -> None:
+    made = copy_of(lambda m, x: m.layer(x), layer=nn.Conv2d(4, 2, 3))
+    assert made is not None
+    network, geometry = decoder(made, (4, 8, 8))
+    grid = noise(1, 6, *geometry.grid)
+    with torch.no_grad():
+        once, twice = (network.steered(grid, geometry, (-9.0, 9.0), mirrored=mirrored) for mirrored in (False, True))
+    assert torch.equal(once, twice)
+
+
 # --- steering
 
 

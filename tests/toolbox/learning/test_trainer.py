@@ -262,13 +262,14 @@ def test_the_best_weights_are_kept_not_the_last() -> None:
     assert not torch.equal(objective.weights[2], objective.weights[-1])
 
 
-def test_what_is_never_found_better_than_the_start_is_the_start() -> None:
-    data = dataclasses.replace(fit_data(VECTOR, max_s=1e6), start=(b"", b""))
-    objective = Scripted([0.5, 0.9, 0.7])
+@pytest.mark.parametrize("by", ["state", "objective"])
+def test_what_is_never_found_better_than_the_start_is_the_start(by: str) -> None:
+    data = dataclasses.replace(fit_data(VECTOR, max_s=1e6), start=(b"", b"") if by == "state" else None)
+    objective, better = Scripted([0.5, 0.9, 0.7]), Scripted([0.5, 0.9, 0.4, 0.8])
+    objective.starts_usable = better.starts_usable = by == "objective"
     before = weights(objective.network)
     train(objective, data, SCHEDULE)
     assert torch.equal(weights(objective.network), before)
-    better = Scripted([0.5, 0.9, 0.4, 0.8])
     train(better, data, SCHEDULE)
     assert torch.equal(weights(better.network), better.weights[2])
 

@@ -14,9 +14,9 @@ from codecbench.codec import TensorSpec
 from codecbench.descriptions.workload_info import WorkloadInfo
 from codecbench.devices.layers import Layer, ModelLayers
 from codecbench.measure import Deadline
+from codecbench.operating_points import TensorStatistics
 from codecbench.results.outcomes import TWO_LOOKS, Columns, replaced
 from codecbench.results.set_values import SetValues
-from codecbench.tensor_statistics import TensorStatistics
 from codecbench.workers.answers import BuiltModel, FitResult, FullModelRun, GeneralTimes, HeadCost
 from codecbench.workers.connection import WorkerClient
 from codecbench.workers.protocol import Role, pack_arrays, pack_columns, unpack_arrays, unpack_columns

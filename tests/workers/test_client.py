@@ -16,7 +16,7 @@ from support.paths import TINY
 from codecbench import TensorSpec
 from codecbench.errors import DataError, PluginError, UsageError, WorkerDied, WorkerError
 from codecbench.measure import Deadline
-from codecbench.tensor_statistics import STATISTICS_SAMPLES
+from codecbench.operating_points import STATISTICS_SAMPLES
 from codecbench.workers.client import DeviceClient, EdgeClient, FitClient, ModelClient
 from codecbench.workers.connection import WorkerClient
 from codecbench.workers.tensor_file import TensorFile

@@ -19,8 +19,8 @@ from codecbench.descriptions.splits import chosen_splits
 from codecbench.devices.timing import measure_block, measure_call, measure_general, measure_rates
 from codecbench.errors import one_line
 from codecbench.names import suggestion
+from codecbench.operating_points import STATISTICS_SAMPLES, TensorStatistics
 from codecbench.results.outcomes import TWO_LOOKS
-from codecbench.tensor_statistics import STATISTICS_SAMPLES, TensorStatistics
 from codecbench.workers.process.models import ModelProcess
 from codecbench.workers.protocol import OperationResult, Reply, pack_arrays, pack_columns, unpack_columns
 from codecbench.workers.tensor_file import TensorFile, copies

@@ -12,8 +12,8 @@ from codecbench.descriptions.describe import describe_at, describe_codec
 from codecbench.isolation.audit import reading
 from codecbench.isolation.landlock import Ruleset
 from codecbench.isolation.seal import close_process, close_writes, readable_files
+from codecbench.operating_points import TensorStatistics
 from codecbench.registry import class_label, codecs, manager_of, plugin_hooks, reference, workloads
-from codecbench.tensor_statistics import TensorStatistics
 from codecbench.workers.launch import OWN_LOG
 from codecbench.workers.protocol import OperationResult, Reply
 

@@ -99,6 +99,23 @@ def test_heavy_tails_get_more_levels() -> None:
     assert tail_factor(replace(wide, statistics=None)) == tail_factor(RESNET["stage3"]) == 1.0
 
 
+@pytest.mark.parametrize("name", ["webp", "avif", "jpeg-huffman", "jpegxl", "jpeg2000"])
+def test_heavy_tails_get_finer_pictures(name: str) -> None:
+    codec = CODECS[name]
+    wide, usual = spec_of((65, 192), 4 * TAILED, 500.0), TensorSpec((65, 192))
+    knob = codec.rate_knob(wide)
+    assert knob is not None
+    order = 1 if knob.finest > knob.coarsest else -1
+    quick, before = (codec.quick_points_for(spec) for spec in (wide, usual))
+    for point, tuned in zip(quick, before, strict=True):
+        assert order * point[knob.argument] > order * tuned[knob.argument]
+        assert codec.skip_reason(wide, **point) is None
+    values = [order * point[knob.argument] for point in codec.points_for(wide)]
+    assert values == sorted(values)
+    assert all(point in codec.points_for(wide) for point in quick)
+    assert codec.point_defaults(wide).keys() == codec.point_defaults(usual).keys()
+
+
 @given(st.floats(0.0, 1e3), st.floats(1.0, 4096.0), st.floats(0.01, 20.0))
 def test_a_factor_is_in_bounds_and_falls_with_the_range(spread: float, effective: float, tuned: float) -> None:
     factor = step_factor(spec_of((4096,), spread, effective), tuned)

@@ -1,4 +1,4 @@
-"""TensorStatistics: what a run knows of the values of a tensor before a codec is asked for its operating points.
+"""From what operating points follow: a codec's rate knob, and the statistics of a tensor's values.
 
 Importing this module does not import numpy.
 """
@@ -21,6 +21,47 @@ COMPARED_VALUES = 1 << 16
 
 DIGITS = 4
 """Significant digits of every number, so that the last bits of a machine's arithmetic change no operating point."""
+
+MAX_CANDIDATES = 160
+"""The most values of a rate knob among which a search chooses."""
+
+
+@dataclass(frozen=True)
+class RateKnob:
+    """The argument of a codec's points that trades payload bytes for quality, and the range in which it is useful.
+
+    `coarsest` gives the smallest payloads and `finest` the best quality; either may be the larger number. A real
+    argument is searched in steps of 6 %, an `integer` one in steps of 1. Raises ValueError for a range that is empty,
+    or that reaches 0 with a real argument.
+    """
+
+    argument: str
+    coarsest: float
+    finest: float
+    integer: bool = False
+
+    def __post_init__(self) -> None:
+        ends = (self.coarsest, self.finest)
+        if self.coarsest == self.finest or not all(map(math.isfinite, ends)):
+            raise ValueError(f"a rate knob from {self.coarsest} to {self.finest} has no range")
+        if not self.integer and min(ends) <= 0:
+            raise ValueError(
+                f"a rate knob from {self.coarsest} to {self.finest} reaches 0; set integer=True, or stop above"
+            )
+        if self.integer and any(end != int(end) for end in ends):
+            raise ValueError(f"an integer rate knob goes from {self.coarsest} to {self.finest}")
+
+    def values(self) -> list[float]:
+        """Return the values among which a search chooses, from the coarsest to the finest: at most MAX_CANDIDATES."""
+        if self.integer:
+            low, high = int(self.coarsest), int(self.finest)
+            count = min(abs(high - low) + 1, MAX_CANDIDATES)
+            found: list[float] = [low + round(at * (high - low) / (count - 1)) for at in range(count)]
+        else:
+            ratio = self.finest / self.coarsest
+            count = min(math.ceil(abs(math.log(ratio)) / math.log(1.06)) + 1, MAX_CANDIDATES)
+            found = [float(f"{self.coarsest * ratio ** (at / (count - 1)):.3g}") for at in range(count)]
+        return list(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class Run:
             reference = described.reference if described else self.catalogue.workload(config.workload)
             self.ref = WorkloadRef(reference, config.data_dir, config.torch_device)
             chosen = chosen_codecs(config, self.catalogue, self.points)
-            self.processes = stack.enter_context(CodecProcesses(self._readable(chosen)))
+            self.processes = stack.enter_context(CodecProcesses(_readable(config, reference, chosen)))
             self.pair = stack.enter_context(Pair(self.ref))
             self.workload = self.pair.device.describe_workload()
             self.grid = Grid(config, self.workload, self.catalogue, chosen)
@@ -255,16 +255,6 @@ class Run:
         """Return the values of a set metric of the workload, whose code the device's process has."""
         return self.pair.device.metric_values(name, outcomes, resamples=RESAMPLES)
 
-    def _readable(self, chosen: Sequence[tuple[CodecInfo, PointRequest | None]]) -> list[Path]:
-        """Return the plugin files that codecs may read, with the modules beside them that these import.
-
-        The workload's file, which may compute samples and labels, is not among them.
-        """
-        workload_file, codec_files = reference_file(self.ref.reference), {codec.file for codec, _ in chosen}
-        paths = [path.resolve() for path in self.config.plugin]
-        own = [path for path in paths if str(path) != workload_file or str(path) in codec_files]
-        return [path for path in with_helpers(own) if str(path) != workload_file or path in own]
-
     def _run_split(self, split: str, cells: Sequence[PlannedCell], writer: RecordWriter) -> None:
         running: list[PlannedCell] = []
         for cell in cells:
@@ -302,3 +292,14 @@ class Run:
             )
             return
         self.store.write_layers(self.workload.name, layers)
+
+
+def _readable(config: RunConfig, workload: str, chosen: Sequence[tuple[CodecInfo, PointRequest | None]]) -> list[Path]:
+    """Return the plugin files that codecs may read, with the modules beside them that these import.
+
+    The workload's file, which may compute samples and labels, is not among them. `workload` is its reference.
+    """
+    workload_file, codec_files = reference_file(workload), {codec.file for codec, _ in chosen}
+    paths = [path.resolve() for path in config.plugin]
+    own = [path for path in paths if str(path) != workload_file or str(path) in codec_files]
+    return [path for path in with_helpers(own) if str(path) != workload_file or path in own]

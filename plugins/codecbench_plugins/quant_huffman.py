@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, RateKnob, TensorSpec, hookimpl
-from codecbench.toolbox.codecs import tail_factor
+from codecbench.toolbox.codecs import range_factor
 from codecbench.toolbox.coding import (
     code_lengths,
     huffman_decode,
@@ -53,8 +53,8 @@ class QuantHuffman(Codec):
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """Return a point of little loss: images tolerate less than features, and heavy tails need more levels."""
-        return ({"levels": 32 if spec.image else min(round(12 * tail_factor(spec)), 256)},)
+        """Return a point of little loss: images tolerate less than features, some features less than others."""
+        return ({"levels": 32 if spec.image else min(round(12 * range_factor(spec)), 256)},)
 
     @classmethod
     def rate_knob(cls, spec: TensorSpec) -> RateKnob:

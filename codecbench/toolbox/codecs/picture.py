@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from codecbench.codec import Codec, Side, TensorSpec
 from codecbench.errors import PayloadError
 from codecbench.toolbox.codecs.steerable import Steerable
-from codecbench.toolbox.codecs.suited import tail_factor
+from codecbench.toolbox.codecs.suited import range_factor
 from codecbench.toolbox.coding.headers import read_shape, write_shape
 from codecbench.toolbox.transforms.uniform import (
     RANGE_BYTES,
@@ -97,7 +97,7 @@ class PlainPictureCodec(Codec):
     def points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
         """Return `points` for images and `feature_points` for other tensors: images need finer points.
 
-        A quick point that heavy tails have made finer is among them.
+        A quick point that the statistics have made finer is among them.
         """
         points = cls.points if spec.image or not cls.feature_points else cls.feature_points
         more = [point for point in cls.quick_points_for(spec) if point not in points]
@@ -111,9 +111,9 @@ class PlainPictureCodec(Codec):
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
         """Return points that lose about 1 % of top-1 on small images, and on features of small networks.
 
-        Where the range of a tensor is that of heavy tails, they are finer by as much.
+        They are finer by `range_factor` where the tensor is unlike those features, or has heavy tails.
         """
-        points, factor = cls.quick[0 if spec.image else 1 if is_large(spec) else 2], tail_factor(spec)
+        points, factor = cls.quick[0 if spec.image else 1 if is_large(spec) else 2], range_factor(spec)
         return points if factor == 1.0 else tuple(cls.finer(spec, point, factor) for point in points)
 
     @classmethod

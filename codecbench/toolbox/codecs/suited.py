@@ -33,16 +33,8 @@ def step_factor(spec: TensorSpec, tuned_step: float) -> float:
 
     The factor never takes that step below SAFE_STEP.
     """
-    kind = kind_of(spec)
-    statistics = spec.statistics
-    if statistics is None or kind == "image" or tuned_step <= SAFE_STEP or not statistics.deviation:
-        return 1.0
-    spread, averaging = TUNED[kind]
-    share = min(
-        statistics.sample_range / statistics.deviation / spread,
-        math.sqrt(statistics.values / statistics.effective_values) / averaging,
-    )
-    return 1.0 if share >= NEAR else max(MARGIN * share, SAFE_STEP / tuned_step)
+    share = min(_shares(spec))
+    return 1.0 if share >= NEAR or tuned_step <= SAFE_STEP else max(MARGIN * share, SAFE_STEP / tuned_step)
 
 
 def suited_steps(spec: TensorSpec, points: Points, tuned_step: float) -> Points:
@@ -56,12 +48,27 @@ def suited_steps(spec: TensorSpec, points: Points, tuned_step: float) -> Points:
     return tuple({**point, "step": float(f"{point['step'] * factor:.2g}")} for point in points)
 
 
-def tail_factor(spec: TensorSpec) -> float:
-    """Return by how much a tensor's range is wider than that of the tuned ones, in deviations: 1, or more.
+def range_factor(spec: TensorSpec) -> float:
+    """Return by how much finer than tuned a codec has to be that spaces its levels over a tensor's range: 1, or more.
 
-    A codec that spaces levels over the range needs that many times the levels for the same error.
+    Such a step grows with the range by itself. What is left to ask for is the margin, and more where values say less of
+    each other, together at most 1 / MARGIN^2; or for heavy tails, as much as their range is wider.
     """
-    statistics = spec.statistics
-    if statistics is None or spec.image or not statistics.deviation:
+    if spec.image:
         return 1.0
-    return max(1.0, statistics.sample_range / statistics.deviation / TAILED)
+    spread, averaging = _shares(spec)
+    left = min(1.0, averaging / spread) if spread else 1.0
+    unlike = 1.0 if min(spread, averaging) >= NEAR else 1 / (MARGIN * max(left, MARGIN))
+    return max(unlike, spread * TUNED[kind_of(spec)][0] / TAILED)
+
+
+def _shares(spec: TensorSpec) -> tuple[float, float]:
+    """Return range and averaging of a tensor as shares of those of the tuned ones; 1 and 1 if nothing is known."""
+    kind, statistics = kind_of(spec), spec.statistics
+    if statistics is None or kind == "image" or not statistics.deviation:
+        return 1.0, 1.0
+    spread, averaging = TUNED[kind]
+    return (
+        statistics.sample_range / statistics.deviation / spread,
+        math.sqrt(statistics.values / statistics.effective_values) / averaging,
+    )

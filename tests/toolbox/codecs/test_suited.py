@@ -14,8 +14,8 @@ from support.paths import DATA
 from support.registered import CODECS
 
 from codecbench import Codec, TensorSpec, TensorStatistics
-from codecbench.toolbox.codecs import steps, suited_steps, tail_factor
-from codecbench.toolbox.codecs.suited import SAFE_STEP, TAILED, step_factor
+from codecbench.toolbox.codecs import range_factor, steps, suited_steps
+from codecbench.toolbox.codecs.suited import MARGIN, SAFE_STEP, TAILED, step_factor
 
 
 def spec_of(shape: tuple[int | None, ...], spread: float, effective: float, **fields: Any) -> TensorSpec:
@@ -91,12 +91,19 @@ def test_blocks_of_few_values_have_more_channels() -> None:
 def test_heavy_tails_get_more_levels() -> None:
     codec = CODECS["quant-huffman"]
     wide = spec_of((65, 192), 3 * TAILED, 500.0)
-    assert tail_factor(wide) == 3.0
+    assert range_factor(wide) == pytest.approx(3.0)
     assert codec.quick_points_for(wide) == ({"levels": 36},)
     points = [point["levels"] for point in codec.points_for(wide)]
     assert points == sorted(points)
     assert 36 in points
-    assert tail_factor(replace(wide, statistics=None)) == tail_factor(RESNET["stage3"]) == 1.0
+    assert {range_factor(each) for each in (replace(wide, statistics=None), *RESNET.values())} == {1.0}
+
+
+def test_other_tensors_get_the_margin_over_their_range() -> None:
+    assert range_factor(DIGITS["input"]) == pytest.approx(1 / MARGIN)
+    assert range_factor(spec_of((64, 64), 7.0, 4000.0)) == pytest.approx(1 / MARGIN**2)
+    assert range_factor(spec_of((64,), 0.0, 1.0)) == pytest.approx(1 / MARGIN)
+    assert CODECS["webp"].quick_points_for(DIGITS["input"]) == ({"quality": 34},)
 
 
 @pytest.mark.parametrize("name", ["webp", "avif", "jpeg-huffman", "jpegxl", "jpeg2000"])
@@ -127,4 +134,4 @@ def test_a_factor_is_in_bounds_and_falls_with_the_range(spread: float, effective
 def test_a_constant_tensor_keeps_its_points() -> None:
     spec = replace(TensorSpec((8,)), statistics=TensorStatistics(4, 8.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0))
     assert suited_steps(spec, steps(2.0, 1.0), 2.0) == steps(2.0, 1.0)
-    assert tail_factor(spec) == 1.0
+    assert range_factor(spec) == 1.0

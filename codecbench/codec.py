@@ -20,10 +20,11 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from codecbench.errors import PayloadError
+from codecbench.operating_points import RateKnob, TensorStatistics
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -46,6 +47,10 @@ class TensorSpec:
     length differs from sample to sample, is part of the payload, and is at most `max_length`. `image` is True for a
     picture: shape (channels, height, width), float32 values k/255 with k in 0..255. `model_dtype` is "float16" or
     "bfloat16" if the model computes in that type: the tensor is float32, and has its values.
+
+    `statistics` are those of the first training samples, where a run asks a codec for its points (`Codec.points_for`
+    and the other class methods), and None where there are none, and wherever a codec is made. Specs that differ in them
+    alone are equal.
     """
 
     shape: tuple[int | None, ...]
@@ -53,6 +58,7 @@ class TensorSpec:
     image: bool = False
     max_length: int | None = None
     model_dtype: str | None = None
+    statistics: TensorStatistics | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPE_BYTES:
@@ -122,7 +128,7 @@ class TensorSpec:
         return tuple(length if n is None else n for n in self.shape)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values, from which `from_json` makes an equal spec."""
+        """Return plain JSON values without the statistics, from which `from_json` makes an equal spec."""
         own = {} if self.model_dtype is None else {"model_dtype": self.model_dtype}
         return {
             "shape": list(self.shape), "dtype": self.dtype, "image": self.image, "max_length": self.max_length, **own,
@@ -133,48 +139,6 @@ class TensorSpec:
         """The inverse of `to_json`."""
         own = values.get("model_dtype")
         return cls(tuple(values["shape"]), values["dtype"], values["image"], values["max_length"], own)
-
-
-MAX_CANDIDATES = 160
-"""The most values of a rate knob among which a search chooses."""
-
-
-@dataclass(frozen=True)
-class RateKnob:
-    """The argument of a codec's points that trades payload bytes for quality, and the range in which it is useful.
-
-    `coarsest` gives the smallest payloads and `finest` the best quality; either may be the larger number. A real
-    argument is searched in steps of 6 %, an `integer` one in steps of 1. Raises ValueError for a range that is empty,
-    or that reaches 0 with a real argument.
-    """
-
-    argument: str
-    coarsest: float
-    finest: float
-    integer: bool = False
-
-    def __post_init__(self) -> None:
-        ends = (self.coarsest, self.finest)
-        if self.coarsest == self.finest or not all(map(math.isfinite, ends)):
-            raise ValueError(f"a rate knob from {self.coarsest} to {self.finest} has no range")
-        if not self.integer and min(ends) <= 0:
-            raise ValueError(
-                f"a rate knob from {self.coarsest} to {self.finest} reaches 0; set integer=True, or stop above"
-            )
-        if self.integer and any(end != int(end) for end in ends):
-            raise ValueError(f"an integer rate knob goes from {self.coarsest} to {self.finest}")
-
-    def values(self) -> list[float]:
-        """Return the values among which a search chooses, from the coarsest to the finest: at most MAX_CANDIDATES."""
-        if self.integer:
-            low, high = int(self.coarsest), int(self.finest)
-            count = min(abs(high - low) + 1, MAX_CANDIDATES)
-            found: list[float] = [low + round(at * (high - low) / (count - 1)) for at in range(count)]
-        else:
-            ratio = self.finest / self.coarsest
-            count = min(math.ceil(abs(math.log(ratio)) / math.log(1.06)) + 1, MAX_CANDIDATES)
-            found = [float(f"{self.coarsest * ratio ** (at / (count - 1)):.3g}") for at in range(count)]
-        return list(dict.fromkeys(found))
 
 
 Batch: TypeAlias = "tuple[Tensor | list[Tensor], list[Any]]"
@@ -276,7 +240,10 @@ class Codec(ABC):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """Return the operating points that make sense for this tensor, coarse to fine. Default: `points`."""
+        """Return the operating points that make sense for this tensor, coarse to fine. Default: `points`.
+
+        `spec.statistics` say how its values are distributed, if training samples are there.
+        """
         return cls.points
 
     @classmethod

@@ -194,6 +194,8 @@ def _points(
             key: typed(word, [defaults[key], *(each[key] for each in own if key in each)], f"{label}: {key}")
             for key, word in requested.items()
         }
+    if preset == "auto" and (found := _candidates_like(codec, spec, requested, defaults)):
+        return found, defaults
     return [_complete(codec, _completed(requested, defaults))], defaults
 
 
@@ -209,6 +211,26 @@ def _candidates(codec: type[Codec], spec: TensorSpec) -> list[Point]:
         raise ValueError(f"rate_knob names the argument {knob.argument!r}, which the codec lacks")
     rows = {tuple(point.get(key) for key in codec.rows_by): point for point in quick}
     return [{**point, knob.argument: value} for point in rows.values() for value in knob.values()]
+
+
+def _candidates_like(codec: type[Codec], spec: TensorSpec, requested: Point, defaults: Point) -> list[Point]:
+    """Return the points to search with the values that a user asks for; empty if these leave nothing to search.
+
+    They vary the rate knob. Without a knob they are those of the codec's points that have the requested values.
+    """
+    knob = codec.rate_knob(spec)
+    if knob is None:
+        points = (*codec.points_for(spec), *codec.further_points_for(spec))
+        found = [_complete(codec, {**defaults, **each}) for each in points]
+        values = _complete(codec, _completed(requested, defaults))
+        return [
+            each
+            for each in found
+            if all(each.get(key, defaults[key]) == values.get(key, defaults[key]) for key in requested)
+        ]
+    if knob.argument in requested:
+        return []
+    return [_complete(codec, _completed({**requested, knob.argument: value}, defaults)) for value in knob.values()]
 
 
 def _own_points(codec: type[Codec], spec: TensorSpec, defaults: Point) -> list[Point]:

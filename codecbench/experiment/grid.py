@@ -48,10 +48,12 @@ class Grid:
     def cells(self, cuts: Mapping[str, TensorSpec]) -> list[PlannedCell]:
         """Return every cell, in the order of execution. `cuts` has the tensor spec at each split point of the model.
 
+        Codecs see the statistics of those that have them.
+
         Raises UsageError for a split point that the model lacks, and for a requested point that its codec takes
         nowhere in the model though it takes its own points there.
         """
-        return [cell for split in self._splits(cuts) for cell in self._cells(split, cuts)]
+        return [cell for split in self.splits(cuts) for cell in self._cells(split, cuts)]
 
     def _counts(self) -> dict[Subset, int]:
         sample_ids = self.workload.sample_ids
@@ -63,7 +65,8 @@ class Grid:
         choice = self.config.choice_samples(test, len(sample_ids["choice"]))
         return dict(zip(SCORED, (test, choice), strict=True))
 
-    def _splits(self, cuts: Mapping[str, TensorSpec]) -> list[str]:
+    def splits(self, cuts: Mapping[str, TensorSpec]) -> list[str]:
+        """Return the split points of the configuration. Raises UsageError for one that the model lacks."""
         names = self.config.split or (cuts if self.config.all_splits else self.workload.default_splits)
         for name in names:
             if name not in cuts:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from codecbench.analysis.agreement import MadeWith, one_model, one_source_each
+from codecbench.codec import TensorSpec
 from codecbench.descriptions.codec_info import CodecInfo, Point, PointRequest
 from codecbench.descriptions.data_hash import first_positions, spread_positions
 from codecbench.errors import DataError, UsageError, WorkerError
@@ -69,7 +70,7 @@ class Run:
             reference = described.reference if described else self.catalogue.workload(config.workload)
             self.ref = WorkloadRef(reference, config.data_dir, config.torch_device)
             chosen = chosen_codecs(config, self.catalogue, self.points)
-            self.processes = stack.enter_context(CodecProcesses(self._readable(chosen)))
+            self.processes = stack.enter_context(CodecProcesses(_readable(config, reference, chosen)))
             self.pair = stack.enter_context(Pair(self.ref))
             self.workload = self.pair.device.describe_workload()
             self.grid = Grid(config, self.workload, self.catalogue, chosen)
@@ -109,6 +110,11 @@ class Run:
         """The runs of the full model on the scored samples, by subset; on test images with two looks as well."""
         return score_full_model(self.pair, self.grid.counts, two_looks=self.workload.input_spec.image)
 
+    @cached_property
+    def cuts(self) -> dict[str, TensorSpec]:
+        """The tensor spec of each cut of the model, at the split points of this run with statistics."""
+        return self.pair.measured_cuts(self.grid.splits(self.pair.device_cuts()))
+
     @property
     def full_model(self) -> dict[Subset, Columns]:
         """The full model's outcomes on the scored samples, by subset."""
@@ -129,7 +135,7 @@ class Run:
 
     def _rows(self) -> list[tuple[list[PlannedCell], Candidates | None]]:
         """Return the cells of each row, with the candidates of those rows whose point is to be searched."""
-        planned = self.grid.cells(self.pair.device_cuts())
+        planned = self.grid.cells(self.cuts)
         cells = self.fits.without_long_fits(planned, requested=self.points is not None)
         if self.config.points != "auto":
             return [(cells, None)]
@@ -225,7 +231,7 @@ class Run:
         """
         if further and self.config.fresh:
             raise UsageError("--fresh forgets the states that are there and --further starts from them; take one")
-        return self.fits.fit_all(self.grid.cells(self.pair.device_cuts()), into, further=further)
+        return self.fits.fit_all(self.grid.cells(self.cuts), into, further=further)
 
     def parts(self, writer: RecordWriter) -> RunParts:
         """Return what the splits of this run share."""
@@ -248,16 +254,6 @@ class Run:
     def _set_values(self, name: str, outcomes: Columns) -> SetValues:
         """Return the values of a set metric of the workload, whose code the device's process has."""
         return self.pair.device.metric_values(name, outcomes, resamples=RESAMPLES)
-
-    def _readable(self, chosen: Sequence[tuple[CodecInfo, PointRequest | None]]) -> list[Path]:
-        """Return the plugin files that codecs may read, with the modules beside them that these import.
-
-        The workload's file, which may compute samples and labels, is not among them.
-        """
-        workload_file, codec_files = reference_file(self.ref.reference), {codec.file for codec, _ in chosen}
-        paths = [path.resolve() for path in self.config.plugin]
-        own = [path for path in paths if str(path) != workload_file or str(path) in codec_files]
-        return [path for path in with_helpers(own) if str(path) != workload_file or path in own]
 
     def _run_split(self, split: str, cells: Sequence[PlannedCell], writer: RecordWriter) -> None:
         running: list[PlannedCell] = []
@@ -296,3 +292,14 @@ class Run:
             )
             return
         self.store.write_layers(self.workload.name, layers)
+
+
+def _readable(config: RunConfig, workload: str, chosen: Sequence[tuple[CodecInfo, PointRequest | None]]) -> list[Path]:
+    """Return the plugin files that codecs may read, with the modules beside them that these import.
+
+    The workload's file, which may compute samples and labels, is not among them. `workload` is its reference.
+    """
+    workload_file, codec_files = reference_file(workload), {codec.file for codec, _ in chosen}
+    paths = [path.resolve() for path in config.plugin]
+    own = [path for path in paths if str(path) != workload_file or str(path) in codec_files]
+    return [path for path in with_helpers(own) if str(path) != workload_file or path in own]

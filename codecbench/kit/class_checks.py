@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from codecbench.codec import Codec, TensorSpec
 from codecbench.errors import one_line
 from codecbench.kit.runner import CheckFailed, CheckSkipped, Kit, check_of, require
-from codecbench.kit.samples import spec_label
+from codecbench.kit.samples import samples, spec_label
+from codecbench.operating_points import TensorStatistics
 from codecbench.results.cell import point_label
 
 
@@ -43,8 +45,11 @@ def _require_scalars(point: Mapping[str, Any]) -> None:
 
 @check_of(of_codec=True)
 def check_points_constructible(kit: Kit, codec: type[Codec]) -> None:
-    """For every spec, the codec gives distinct points, and each either constructs or has a `skip_reason`."""
-    for spec in kit.specs:
+    """For every spec, the codec gives distinct points, and each either constructs or has a `skip_reason`.
+
+    It is asked without statistics and with them, as in a run, and constructed without.
+    """
+    for spec in _with_statistics(kit.specs):
         points = codec.points_for(spec)
         require(points, f"points_for gives no point for {spec_label(spec)}; give one and a skip_reason")
         every = (*points, *codec.further_points_for(spec))
@@ -55,7 +60,16 @@ def check_points_constructible(kit: Kit, codec: type[Codec]) -> None:
             reason = codec.skip_reason(spec, **point)
             require(reason is None or (isinstance(reason, str) and reason), "skip_reason gives neither None nor a text")
             if reason is None:
-                _require_constructible(codec, spec, point)
+                _require_constructible(codec, replace(spec, statistics=None), point)
+
+
+def _with_statistics(specs: Sequence[TensorSpec]) -> Iterator[TensorSpec]:
+    """Yield each spec without and with statistics of ordinary samples, where these have values."""
+    for spec in specs:
+        yield spec
+        statistics = TensorStatistics.of([sample.numpy() for sample in samples(spec)])
+        if statistics is not None:
+            yield replace(spec, statistics=statistics)
 
 
 def _require_constructible(codec: type[Codec], spec: TensorSpec, point: Mapping[str, Any]) -> None:
@@ -74,8 +88,8 @@ def check_takes_a_spec(kit: Kit, codec: type[Codec]) -> None:
 
 @check_of(of_codec=True, needs=("check_points_constructible",))
 def check_quick_points(kit: Kit, codec: type[Codec]) -> None:
-    """`quick_points_for` gives one to three of the points that `points_for` gives."""
-    for spec in kit.specs:
+    """`quick_points_for` gives one to three of the points that `points_for` gives, without statistics and with them."""
+    for spec in _with_statistics(kit.specs):
         points, quick = codec.points_for(spec), codec.quick_points_for(spec)
         require(1 <= len(quick) <= 3, f"quick_points_for({spec_label(spec)}) gives {len(quick)} points, not 1 to 3")
         strange = next((point for point in quick if point not in points), None)

@@ -14,6 +14,7 @@ from codecbench.codec import TensorSpec
 from codecbench.descriptions.workload_info import WorkloadInfo
 from codecbench.devices.layers import Layer, ModelLayers
 from codecbench.measure import Deadline
+from codecbench.operating_points import TensorStatistics
 from codecbench.results.outcomes import TWO_LOOKS, Columns, replaced
 from codecbench.results.set_values import SetValues
 from codecbench.workers.answers import BuiltModel, FitResult, FullModelRun, GeneralTimes, HeadCost
@@ -73,6 +74,12 @@ class DeviceClient(ModelClient):
         """Return the hash of inputs and targets at these positions of each subset."""
         fields = {"positions": {subset: list(at) for subset, at in positions.items()}}
         return str(self.call("data_hash", fields, timeout_s=HEADS_TIMEOUT_S).fields["data_hash"])
+
+    def statistics(self, splits: Sequence[str]) -> dict[str, TensorStatistics | None]:
+        """Return the statistics of the tensors at split points, over the first training samples, if there are any."""
+        reply = self.call("statistics", {"splits": list(splits)}, timeout_s=HEADS_TIMEOUT_S)
+        found: Mapping[str, Any] = reply.fields["statistics"]
+        return {name: values and TensorStatistics.from_json(values) for name, values in found.items()}
 
     def run_full_model(
         self,

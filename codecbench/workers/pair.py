@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from codecbench.codec import TensorSpec
@@ -74,6 +74,12 @@ class Pair(Closing):
         """Return the tensor spec of each cut of the model, in order of execution."""
         _ = self.device  # its start fills `cuts`
         return self.cuts
+
+    def measured_cuts(self, splits: Sequence[str]) -> dict[str, TensorSpec]:
+        """Return the same, with the statistics of the training samples at these split points, if there are any."""
+        cuts = self.device_cuts()
+        found = self.device.statistics(splits)
+        return {name: replace(spec, statistics=found.get(name)) for name, spec in cuts.items()}
 
     def use_split(self, split: str) -> None:
         """Set both processes up for a split."""

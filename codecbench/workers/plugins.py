@@ -57,6 +57,7 @@ class PluginClient(WorkerClient):
         fields = {
             "name": name,
             "spec": spec.to_json(),
+            "statistics": spec.statistics.to_json() if spec.statistics else None,
             "preset": preset,
             "point": point if point is None or isinstance(point, str) else dict(point),
         }

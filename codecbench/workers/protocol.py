@@ -35,7 +35,7 @@ ResNet-20 on CIFAR-10 takes a quarter longer for each image in batches of 128.""
 
 Operation: TypeAlias = Literal[
     "threads", "workload", "split",
-    "head", "full_model", "metric_values", "data_hash", "run_head", "time_head", "head_cost",
+    "statistics", "head", "full_model", "metric_values", "data_hash", "run_head", "time_head", "head_cost",
     "layers", "measure_layers", "measure_general",
     "score", "run_tail", "time_tail",
     "seal", "open", "export", "encode", "decode", "encode_arrays", "decode_arrays",

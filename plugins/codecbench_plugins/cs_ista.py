@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from codecbench import Codec, FitData, RateKnob, Side, TensorSpec, hookimpl
+from codecbench.toolbox.codecs import suited_steps
 from codecbench.toolbox.coding import Prior, read_shape, write_shape
 from codecbench.toolbox.sensing import (
     VALUE_BITS,
@@ -99,15 +100,18 @@ class CompressiveSensing(Codec):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """Return finer steps for an image, coarser ones for small planes."""
-        step, ratios = FAITHFUL[_kind(spec)]
-        faithful = ({"variant": "faithful", "ratio": ratio, "step": step} for ratio in ratios)
-        return (*map(_best, STEPS[_kind(spec)]), *faithful)
+        """Return finer steps for an image, coarser ones for small planes, as far as the statistics allow them."""
+        kind = _kind(spec)
+        step, ratios = FAITHFUL[kind]
+        faithful = tuple({"variant": "faithful", "ratio": ratio, "step": step} for ratio in ratios)
+        best = tuple(map(_best, STEPS[kind]))
+        return (*suited_steps(spec, best, QUICK_STEP[kind]), *suited_steps(spec, faithful, step))
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
         """Return one point of the best variant that loses little accuracy."""
-        return (_best(QUICK_STEP[_kind(spec)]),)
+        step = QUICK_STEP[_kind(spec)]
+        return suited_steps(spec, (_best(step),), step)
 
     @classmethod
     def rate_knob(cls, spec: TensorSpec) -> RateKnob:

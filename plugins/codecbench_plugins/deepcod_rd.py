@@ -6,7 +6,16 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
-from codecbench.toolbox.codecs import Edge, LatentCodec, Points, TensorKind, edge_fault, kind_of, steps
+from codecbench.toolbox.codecs import (
+    Edge,
+    LatentCodec,
+    Points,
+    TensorKind,
+    edge_fault,
+    kind_of,
+    steps,
+    suited_steps,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -83,8 +92,8 @@ class DeepcodRd(LatentCodec):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> Points:
-        """Return three steps, finer for an image."""
-        return cls._points[kind_of(spec)]
+        """Return three steps, finer for an image, and where the statistics ask for it."""
+        return cls._suited(spec, cls._points[kind_of(spec)])
 
     @classmethod
     def further_points_for(cls, spec: TensorSpec) -> Points:
@@ -104,8 +113,13 @@ class DeepcodRd(LatentCodec):
     @classmethod
     def starts_from(cls, spec: TensorSpec, **point: Any) -> Mapping[str, Any] | None:
         """Return None for the one point that is fitted from scratch, and that point for all others."""
-        step = cls._from_scratch[kind_of(spec)]
-        return None if point["step"] == step else {"step": step}
+        (first,) = cls._suited(spec, steps(cls._from_scratch[kind_of(spec)]))
+        return None if point["step"] == first["step"] else first
+
+    @classmethod
+    def _suited(cls, spec: TensorSpec, points: Points) -> Points:
+        """Return points whose steps suit the tensor, as the finest of the tuned ones does a ResNet-20's."""
+        return suited_steps(spec, points, cls._points[kind_of(spec)][-1]["step"])
 
     def fit(self, data: FitData) -> None:
         """Compute statistics, then train. Without time left, the start is the result.

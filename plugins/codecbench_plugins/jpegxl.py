@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, PayloadError, RateKnob, TensorSpec, hookimpl
@@ -43,6 +43,11 @@ class JpegXL(PictureCodec):
     def unavailable(cls) -> str | None:
         """Return why this codec cannot run: it needs imagecodecs."""
         return imagecodecs_missing()
+
+    @classmethod
+    def finer(cls, spec: TensorSpec, point: Mapping[str, Any], factor: float) -> Mapping[str, Any]:
+        """Return a point of a smaller distance, in proportion."""
+        return {"distance": max(float(f"{point['distance'] / factor:.2g}"), 0.05)}
 
     @classmethod
     def rate_knob(cls, spec: TensorSpec) -> RateKnob:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from codecbench import Codec, FitData, PayloadError, RateKnob, Side, TensorSpec, hookimpl
-from codecbench.toolbox.codecs import Points, Steerable, TensorKind, kind_of, steps
+from codecbench.toolbox.codecs import Points, Steerable, TensorKind, kind_of, steps, suited_steps
 from codecbench.toolbox.coding import read_shape, write_shape
 from codecbench.toolbox.transforms import (
     MAX_CHANNELS,
@@ -53,13 +53,14 @@ class PlainKlt(Codec):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> Points:
-        """Return finer steps for an image, coarser ones for small tensors."""
-        return cls._points[kind_of(spec)]
+        """Return finer steps for an image, coarser ones for small tensors, as far as the statistics allow them."""
+        return suited_steps(spec, cls._points[kind_of(spec)], cls._quick_step[kind_of(spec)])
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> Points:
         """Return a step that loses about a point of top-1 on a ResNet-20, or less."""
-        return ({"step": cls._quick_step[kind_of(spec)]},)
+        step = cls._quick_step[kind_of(spec)]
+        return suited_steps(spec, steps(step), step)
 
     @classmethod
     def rate_knob(cls, spec: TensorSpec) -> RateKnob:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, RateKnob, TensorSpec, hookimpl
+from codecbench.toolbox.codecs import range_factor
 from codecbench.toolbox.coding import (
     code_lengths,
     huffman_decode,
@@ -45,9 +46,15 @@ class QuantHuffman(Codec):
     levels: int
 
     @classmethod
+    def points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
+        """Return `points`, and the quick point if it is none of them."""
+        levels = {point["levels"] for point in (*cls.points, *cls.quick_points_for(spec))}
+        return tuple({"levels": each} for each in sorted(levels))
+
+    @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """Return a point of little loss: images tolerate less than features."""
-        return ({"levels": 32 if spec.image else 12},)
+        """Return a point of little loss: images tolerate less than features, some features less than others."""
+        return ({"levels": 32 if spec.image else min(round(12 * range_factor(spec)), 256)},)
 
     @classmethod
     def rate_knob(cls, spec: TensorSpec) -> RateKnob:

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from codecbench import Codec, FitData, RateKnob, Side, TensorSpec, hookimpl
+from codecbench.toolbox.codecs import steps, suited_steps
 from codecbench.toolbox.coding import pack_bits, read_shape, unpack_bits, write_shape, zstd_compress, zstd_decompress
 from codecbench.toolbox.transforms import from_pixels, neighbours_mean, restore_from_differences, to_pixels
 
@@ -53,16 +54,17 @@ class Zstd(Codec):
     @classmethod
     def points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
         """Return whole pixel values for an image; small planes come late and tolerate coarser steps."""
-        late = (8.0, 5.6, 4.0, 2.8, 2.0, 1.4)
-        pixel_values = (40.0, 32.0, 24.0, 16.0, 12.0, 8.0, 6.0, 4.0)
-        if spec.image or _is_late(spec):
-            return tuple({"step": step} for step in (pixel_values if spec.image else late))
-        return cls.points
+        if spec.image:
+            return steps(40.0, 32.0, 24.0, 16.0, 12.0, 8.0, 6.0, 4.0)
+        return suited_steps(
+            spec, steps(8.0, 5.6, 4.0, 2.8, 2.0, 1.4) if _is_late(spec) else cls.points, _tuned_step(spec)
+        )
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
         """Return a point that a budget of about one percentage point would choose."""
-        return ({"step": 6.0 if spec.image else 4.0 if _is_late(spec) else 0.7},)
+        step = _tuned_step(spec)
+        return suited_steps(spec, steps(step), step)
 
     @classmethod
     def unavailable(cls) -> str | None:
@@ -168,6 +170,11 @@ class Zstd(Codec):
         packed = zstd_decompress(frame, size)
         symbols = unpack_bits(packed, 4, count) if self._mask == 15 else np.frombuffer(packed, np.uint8)
         return symbols.astype(np.int32)
+
+
+def _tuned_step(spec: TensorSpec) -> float:
+    """Return a step that loses about a point of top-1 on a ResNet-20."""
+    return 6.0 if spec.image else 4.0 if _is_late(spec) else 0.7
 
 
 def _is_late(spec: TensorSpec) -> bool:

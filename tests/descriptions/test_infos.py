@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import ANY
 
 import numpy as np
@@ -17,9 +17,9 @@ from support.codec_files import method, plugin_with
 from support.factories import make_info
 from support.paths import LEARNING, MISBEHAVING, TINY
 
-from codecbench import Codec, RatioMetric, SetMetric, TensorSpec
+from codecbench import Codec, RateKnob, RatioMetric, SetMetric, TensorSpec
 from codecbench.descriptions.catalogue import LocalCatalogue
-from codecbench.descriptions.codec_info import CodecAtSpec, CodecInfo, CodecSummary, PointInfo
+from codecbench.descriptions.codec_info import CodecAtSpec, CodecInfo, CodecSummary, PointInfo, PointRequest
 from codecbench.descriptions.describe import describe_at, describe_codec, describe_workload
 from codecbench.descriptions.workload_info import SetMetricInfo, WorkloadInfo
 from codecbench.errors import DataError, PluginError, UsageError
@@ -247,6 +247,34 @@ class Numbers(Codec):
     name = "numbers"
     points = ({"scale": np.float64(0.5)},)
     encode = decode = None  # type: ignore[assignment]
+
+
+class Knobbed(Codec):
+    """Two rows, with a knob."""
+
+    name = "knobbed"
+    points = ({"level": 1, "way": "slow"}, {"level": 3, "way": "slow"}, {"level": 2, "way": "fast"})
+    rows_by = ("way",)
+    implied: ClassVar[Mapping[str, Any]] = {"way": "slow"}
+    encode = decode = None  # type: ignore[assignment]
+
+    @classmethod
+    def rate_knob(cls, spec: TensorSpec) -> RateKnob | None:
+        return RateKnob("level", 1, 4, integer=True) if spec.ndim == 1 else None
+
+
+def test_a_search_has_the_values_that_are_asked_for() -> None:
+    def points(spec: TensorSpec, point: PointRequest | None) -> list[dict[str, Any]]:
+        return [dict(found.point) for found in describe_at(Knobbed, spec, "auto", point).points]
+
+    fast = [{"level": level, "way": "fast"} for level in (1, 2, 3, 4)]
+    assert points(VECTOR, "way=fast") == points(VECTOR, {"way": "fast"}) == fast
+    assert points(VECTOR, None) == [*({"level": level} for level in (1, 2, 3, 4)), *fast]
+    assert points(VECTOR, "level=3") == [{"level": 3}]
+    assert points(IMAGE, "way=fast") == [{"level": 2, "way": "fast"}]
+    assert points(IMAGE, "way=slow") == [{"level": 1}, {"level": 3}]
+    assert points(IMAGE, "level=4") == [{"level": 4}]
+    assert describe_at(Knobbed, VECTOR, "quick", "way=fast").points == (PointInfo({"level": 1, "way": "fast"}),)
 
 
 def test_points_are_pythons_own_numbers() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codecbench import RateKnob
-from codecbench.codec import MAX_CANDIDATES
+from codecbench.operating_points import MAX_CANDIDATES
 
 ENDS = st.floats(1e-6, 1e6).map(lambda value: float(f"{value:.3g}"))
 

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 from support.codec_files import method, plugin_with
-from support.runs import KeptProcesses, configured, planned, run
+from support.registered import CODECS
+from support.runs import KeptProcesses, RecordingReporter, configured, planned, run
 
 from codecbench.codec import TensorSpec
 from codecbench.descriptions.catalogue import LocalCatalogue
 from codecbench.descriptions.describe import describe_workload
 from codecbench.errors import PluginError, UsageError
 from codecbench.experiment.grid import NOT_DIFFERENTIABLE, Grid, chosen_codecs
+from codecbench.harness.run import Run
 from codecbench.registry import manager, workloads
 from codecbench.workload import Subset
 
@@ -68,6 +70,18 @@ def test_without_training_samples_only_what_works_unfitted_is_planned(tmp_path: 
         "input klt step=0.7": fitless, "input webp quality=9": None, "input webp quality=9,edge=steered": fitless,
     }  # fmt: skip
     assert cells["input webp quality=9"].works_unfitted
+
+
+def test_a_run_plans_by_the_statistics_of_its_splits(tmp_path: Path, shared: KeptProcesses) -> None:
+    config = configured(tmp_path, "klt", split=["stem"])
+    with Run(config, RecordingReporter()) as job:
+        specs = job.cuts
+        (cell,) = job.plan()
+    assert {name for name, spec in specs.items() if spec.statistics} == {"stem"}
+    assert cell.spec.statistics == specs["stem"].statistics
+    (point,) = CODECS["klt"].quick_points_for(specs["stem"])
+    assert cell.key.point == point
+    assert cell.key.point != CODECS["klt"].quick_points_for(TensorSpec((6, 4, 4)))[0]
 
 
 def test_a_codec_that_needs_gradients_is_skipped_where_the_tail_has_none(tmp_path: Path) -> None:

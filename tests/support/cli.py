@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,9 @@ class FakePair:
         pass
 
     def device_cuts(self) -> dict[str, TensorSpec]:
+        return self.cuts
+
+    def measured_cuts(self, splits: Sequence[str]) -> dict[str, TensorSpec]:
         return self.cuts
 
     def describe_workload(self) -> WorkloadInfo:

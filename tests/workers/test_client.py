@@ -16,6 +16,7 @@ from support.paths import TINY
 from codecbench import TensorSpec
 from codecbench.errors import DataError, PluginError, UsageError, WorkerDied, WorkerError
 from codecbench.measure import Deadline
+from codecbench.operating_points import STATISTICS_SAMPLES
 from codecbench.workers.client import DeviceClient, EdgeClient, FitClient, ModelClient
 from codecbench.workers.connection import WorkerClient
 from codecbench.workers.tensor_file import TensorFile
@@ -57,6 +58,16 @@ def test_the_device_says_what_a_run_has_to_know_of_the_workload(device: DeviceCl
     info = device.describe_workload()
     assert info.name == "tiny"
     assert list(info.sample_ids["choice"][:2]) == [1_000, 1_001]
+
+
+def test_the_device_measures_the_first_training_samples_at_each_split(device: DeviceClient) -> None:
+    found = device.statistics(["input", "stem"])
+    assert list(found) == ["input", "stem"]
+    assert all(each is not None and each.samples == STATISTICS_SAMPLES for each in found.values())
+    assert found["input"] is not None
+    assert found["input"].values == 192.0
+    assert 0.0 <= found["input"].low < found["input"].mean < found["input"].high <= 1.0
+    assert device.statistics([]) == {}
 
 
 def test_heads_and_tails_give_what_the_full_model_gives(device: DeviceClient, edge: EdgeClient, tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.paths import MISBEHAVING, TINY
 from support.prepared import PreparedServer
 
-from codecbench import TensorSpec
+from codecbench import TensorSpec, TensorStatistics
 from codecbench.descriptions.catalogue import LocalCatalogue
 from codecbench.errors import PluginError, UsageError
 from codecbench.registry import manager, reference, workloads
@@ -112,6 +113,13 @@ def test_points_are_those_of_this_process(asked: PluginCatalogue, local: LocalCa
         for preset in ("quick", "full"):
             assert asked.at(name, spec, preset) == local.at(name, spec, preset), name
     assert asked.at("steady", spec, "quick", {"bits": 16}) == local.at("steady", spec, "quick", {"bits": 16})
+
+
+def test_statistics_reach_the_codecs(asked: PluginCatalogue, local: LocalCatalogue) -> None:
+    statistics = TensorStatistics(32, 64.0, 0.0, 1.0, 0.3, 0.38, 0.5, 1.0, 14.0)
+    plain = TensorSpec((1, 8, 8))
+    spec = replace(plain, statistics=statistics)
+    assert asked.at("klt", spec, "quick") == local.at("klt", spec, "quick") != asked.at("klt", plain, "quick")
 
 
 def test_workloads_are_those_of_this_process(asked: PluginCatalogue) -> None:
@@ -239,7 +247,7 @@ def test_a_plugin_that_changes_others_changes_nothing_of_what_they_say(write: Wr
 IMPORTED = """
 import json, sys
 from pathlib import Path
-from codecbench import TensorSpec
+from codecbench import TensorSpec, TensorStatistics
 from codecbench.workers.plugins import PluginCatalogue
 
 with PluginCatalogue([Path(path) for path in sys.argv[1:]]) as catalogue:

@@ -12,6 +12,7 @@ from codecbench.toolbox.codecs.picture import (
 )
 from codecbench.toolbox.codecs.points import Points, TensorKind, kind_of, steps
 from codecbench.toolbox.codecs.steerable import Edge, Steerable, edge_fault
+from codecbench.toolbox.codecs.suited import range_factor, step_factor, suited_steps
 
 __all__ = [
     "ColourPictureCodec",
@@ -30,6 +31,9 @@ __all__ = [
     "picture_size",
     "pillow_file",
     "pillow_picture",
+    "range_factor",
+    "step_factor",
     "steps",
+    "suited_steps",
     "unsuited",
 ]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from codecbench.codec import Codec, Side, TensorSpec
 from codecbench.errors import PayloadError
 from codecbench.toolbox.codecs.steerable import Steerable
+from codecbench.toolbox.codecs.suited import range_factor
 from codecbench.toolbox.coding.headers import read_shape, write_shape
 from codecbench.toolbox.transforms.uniform import (
     RANGE_BYTES,
@@ -105,13 +106,39 @@ class PlainPictureCodec(Codec):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """Return `points` for images and `feature_points` for other tensors: images need finer points."""
-        return cls.points if spec.image or not cls.feature_points else cls.feature_points
+        """Return `points` for images and `feature_points` for other tensors: images need finer points.
+
+        A quick point that the statistics have made finer is among them.
+        """
+        points = cls.points if spec.image or not cls.feature_points else cls.feature_points
+        more = [point for point in cls.quick_points_for(spec) if point not in points]
+        knob = cls.rate_knob(spec) if more else None
+        if knob is None:
+            return points
+        argument, falls = knob.argument, knob.coarsest > knob.finest
+        return tuple(sorted((*points, *more), key=lambda point: float(point[argument]), reverse=falls))
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> tuple[Mapping[str, Any], ...]:
-        """Return points that lose about 1 % of top-1 on small images, and on features of small networks."""
-        return cls.quick[0 if spec.image else 1 if is_large(spec) else 2]
+        """Return points that lose about 1 % of top-1 on small images, and on features of small networks.
+
+        They are finer by `range_factor` where the tensor is unlike those features, or has heavy tails.
+        """
+        points, factor = cls.quick[0 if spec.image else 1 if is_large(spec) else 2], range_factor(spec)
+        return points if factor == 1.0 else tuple(cls.finer(spec, point, factor) for point in points)
+
+    @classmethod
+    def finer(cls, spec: TensorSpec, point: Mapping[str, Any], factor: float) -> Mapping[str, Any]:
+        """Return a point with about 1/`factor` of the error of this one.
+
+        Default: the rate knob is a quality up to 100, and the error in proportion to what is missing from that. Without
+        a knob it is the same point.
+        """
+        knob = cls.rate_knob(spec)
+        if knob is None:
+            return point
+        quality = round(100 - (100 - point[knob.argument]) / factor)
+        return {**point, knob.argument: min(quality, int(knob.finest))}
 
     @classmethod
     def skip_reason(cls, spec: TensorSpec, **point: Any) -> str | None:

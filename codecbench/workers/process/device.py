@@ -19,6 +19,7 @@ from codecbench.descriptions.splits import chosen_splits
 from codecbench.devices.timing import measure_block, measure_call, measure_general, measure_rates
 from codecbench.errors import one_line
 from codecbench.names import suggestion
+from codecbench.operating_points import STATISTICS_SAMPLES, TensorStatistics
 from codecbench.results.outcomes import TWO_LOOKS
 from codecbench.workers.process.models import ModelProcess
 from codecbench.workers.protocol import OperationResult, Reply, pack_arrays, pack_columns, unpack_columns
@@ -57,6 +58,18 @@ class DeviceProcess(ModelProcess):
             if at
         }
         return {"data_hash": data_sha256(samples)}, ()
+
+    def op_statistics(self, request: Reply) -> OperationResult:
+        """Return the statistics of the tensors at cuts, over the first training samples; None where there are none."""
+        models, names = self.models, request.fields["splits"]
+        ids = models.workload.sample_ids("fit")
+        inputs = models.workload.inputs("fit", range(min(STATISTICS_SAMPLES, len(ids)))) if ids else []
+        found: dict[str, Any] = {}
+        for name in names:
+            head, _ = models.split(name)
+            measured = TensorStatistics.of([output[0] for output in models.run(head, inputs)])
+            found[name] = None if measured is None else measured.to_json()
+        return {"statistics": found}, ()
 
     def op_full_model(self, request: Reply) -> OperationResult:
         """Score the full model on the inputs at these positions; return the outcomes, and the seconds it ran."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pluggy
@@ -11,6 +12,7 @@ from codecbench.descriptions.describe import describe_at, describe_codec
 from codecbench.isolation.audit import reading
 from codecbench.isolation.landlock import Ruleset
 from codecbench.isolation.seal import close_process, close_writes, readable_files
+from codecbench.operating_points import TensorStatistics
 from codecbench.registry import class_label, codecs, manager_of, plugin_hooks, reference, workloads
 from codecbench.workers.launch import OWN_LOG
 from codecbench.workers.protocol import OperationResult, Reply
@@ -55,6 +57,8 @@ class PluginProcess:
         """Return what a codec of the plugin says of a tensor."""
         fields = request.fields
         codec, spec = codecs(self._manager)[fields["name"]], TensorSpec.from_json(fields["spec"])
+        if fields["statistics"]:
+            spec = replace(spec, statistics=TensorStatistics.from_json(fields["statistics"]))
         return {"at": describe_at(codec, spec, fields["preset"], fields["point"]).to_json()}, ()
 
     @property

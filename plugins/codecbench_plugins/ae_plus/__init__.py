@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
-from codecbench.toolbox.codecs import LatentCodec, Points, TensorKind, kind_of, steps
+from codecbench.toolbox.codecs import LatentCodec, Points, TensorKind, kind_of, steps, suited_steps
 
 if TYPE_CHECKING:
     import torch
@@ -75,8 +75,9 @@ class AePlus(LatentCodec):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> Points:
-        """Return two steps, finer for an image."""
-        return cls._points[kind_of(spec)]
+        """Return two steps, finer for an image, and where the statistics ask for it."""
+        points = cls._points[kind_of(spec)]
+        return suited_steps(spec, points, points[-1]["step"])
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> Points:

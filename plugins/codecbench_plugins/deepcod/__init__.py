@@ -40,6 +40,10 @@ exact in float32."""
 THIN_BLOCK = 64
 """Blocks of up to this number of values use the ratio of an image."""
 
+FEW_VALUES = 512
+"""Blocks of a small tensor with up to this number of values need a larger ratio than those of a ResNet-20's last stage.
+"""
+
 RATE, BETAS = 2e-3, (0.9, 0.98)
 PRIOR_SAMPLES, PRIOR_SYMBOLS = 4000, 20_000_000
 MAX_VALUE = 3e38
@@ -115,8 +119,14 @@ class Deepcod(Codec):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> Points:
-        """Return points of few and of more levels, each at a fixed rate and entropy-coded."""
-        return cls._points[_kind(spec)]
+        """Return points of few and of more levels, each at a fixed rate and entropy-coded.
+
+        A small tensor of few values a block, of which statistics are known, gets the ratio of a large tensor: the share
+        that suits 1024 values leaves a few of a hundred with none.
+        """
+        kind = _kind(spec)
+        few = kind == "small" and tiling_of(spec).values(spec.max_shape) <= FEW_VALUES
+        return cls._points["large" if few and spec.statistics else kind]
 
     @classmethod
     def quick_points_for(cls, spec: TensorSpec) -> Points:

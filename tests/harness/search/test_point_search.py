@@ -68,6 +68,14 @@ def test_a_requested_point_is_not_searched(tmp_path: Path, passes: list[str]) ->
     assert Store(tmp_path).searches("tiny") == {}
 
 
+def test_a_row_that_is_named_by_other_values_is_searched(tmp_path: Path, passes: list[str]) -> None:
+    summary, _ = run(tmp_path, "jpeg-huffman:tables=own", **AUTO)
+    assert (summary.ok, summary.failures) == (1, [])
+    search = found(tmp_path)["jpeg-huffman (own)"]
+    assert len(search["tried"]) == len(passes) - 1 > 1
+    assert search["point"]["tables"] == "own"
+
+
 def test_codecs_that_fit_are_fitted_at_each_point_that_is_tried(
     tmp_path: Path, passes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

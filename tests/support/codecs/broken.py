@@ -138,6 +138,17 @@ class StrangeQuickPoint(PointPair):
         return ({"level": 2}, {"level": 3})
 
 
+@breaks("check_quick_points", PointPair)
+class QuickPointOfStatistics(PointPair):
+    """A quick point that follows from statistics, and points that do not."""
+
+    name = "broken-quick-point-of-statistics"
+
+    @classmethod
+    def quick_points_for(cls, spec):
+        return ({"level": 3},) if spec.statistics else cls.points
+
+
 class Knob(PointPair):
     """A rate knob with a range of its own."""
 

@@ -16,8 +16,10 @@ GAP = 1.2
 """Points that may be within the budget by chance are tried until neighbours differ by a smaller factor."""
 MAX_TRIED = 12
 """The most points that are tried, besides the codec's own."""
-MAX_TRIED_WITH_OWN = 16
+MAX_TRIED_WITH_OWN = 18
 """The most points that are tried, with the codec's own."""
+CERTAIN = 2
+"""So many points certainly over the budget end the search for coarser ones among the codec's own: one may be chance."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ class Bisection:
     def _of_own(self) -> int | None:
         """Return the finest of the codec's own points between the best so far and those certainly over the budget."""
         best = self._best()
-        floor = max((number for number in self.tried if number < best and not self._is_possible(number)), default=-1)
+        over = sorted(number for number in self.tried if number < best and not self._is_possible(number))
+        floor = over[-CERTAIN] if len(over) >= CERTAIN else -1
         return max((number for number in self.own if floor < number < best and number not in self.tried), default=None)
 
     def _in_gap(self) -> int | None:

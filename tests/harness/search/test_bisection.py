@@ -72,7 +72,15 @@ def test_own_points_certainly_over_the_budget_end_the_search_for_coarser_ones() 
     points = [Tried(1.06**number, loss=max(0.0, 30.0 - number), low=max(0.0, 29.0 - number)) for number in range(60)]
     search = searched(Bisection(60, 40, 1.0, range(0, 60, 4)), points)
     assert search.chosen() == 29
-    assert not {0, 4, 8, 12, 20} & set(search.tried)
+    assert not {0, 4, 8, 12} & set(search.tried)
+
+
+def test_a_single_own_point_certainly_over_the_budget_may_be_chance() -> None:
+    """Number 16 is within the budget; between it and the first one tried, one is over it by its whole interval."""
+    points = [Tried(1.06**number, loss=1.4, low=0.3) for number in range(30)]
+    points[24] = Tried(1.06**24, loss=0.9, low=0.0)
+    points[20], points[16] = Tried(1.06**20, loss=4.8, low=1.2), Tried(1.06**16, loss=0.8, low=0.0)
+    assert searched(Bisection(30, 24, 1.0, range(0, 30, 4)), points).chosen() == 16
 
 
 @pytest.mark.parametrize("start", [0, 10, 19])

@@ -32,6 +32,12 @@ def test_axes_are_known_where_other_blocks_have_them_too(blocks: Tensor, known: 
     assert are_known(blocks.double().numpy()) is known
 
 
+def test_a_transform_that_spreads_sparse_values_is_not_taken() -> None:
+    """Their covariances are small, and principal axes of equal variances are any."""
+    sparse = torch.where(noise(500, 64, seed=3) > 1.5, 5 * noise(500, 64), 0.0)
+    assert not are_known(sparse.double().numpy())
+
+
 def test_known_axes_change_nothing() -> None:
     data = training(related(60))
     plain = Sensitivity.plain(data.spec)

@@ -202,15 +202,28 @@ def _points(
 def _candidates(codec: type[Codec], spec: TensorSpec) -> list[Point]:
     """Return the points among which a search chooses, row by row, each from coarse to fine.
 
-    The rows are those of the quick points. Without a rate knob the candidates of a row are all of the codec's points.
+    The rows are those of the quick points. A row has the values of the rate knob, and those of the codec's own points
+    that differ by the knob alone. Without a knob the candidates of a row are all of the codec's points.
     """
-    knob, quick = codec.rate_knob(spec), codec.quick_points_for(spec)
+    knob, quick, own = codec.rate_knob(spec), codec.quick_points_for(spec), codec.points_for(spec)
     if knob is None:
-        return list(codec.points_for(spec))
-    if knob.argument not in codec.point_defaults(spec):
+        return list(own)
+    defaults = codec.point_defaults(spec)
+    if knob.argument not in defaults:
         raise ValueError(f"rate_knob names the argument {knob.argument!r}, which the codec lacks")
     rows = {tuple(point.get(key) for key in codec.rows_by): point for point in quick}
-    return [{**point, knob.argument: value} for point in rows.values() for value in knob.values()]
+    found: list[Point] = []
+    for point in rows.values():
+        of_row = [each for each in own if {**defaults, **point, **_only(each, knob.argument)} == {**defaults, **each}]
+        values = {*knob.values(), *(each[knob.argument] for each in of_row if knob.argument in each)}
+        ordered = sorted(values, reverse=knob.coarsest > knob.finest)
+        found += [{**point, knob.argument: value} for value in ordered]
+    return found
+
+
+def _only(point: Point, argument: str) -> Point:
+    """Return the point with this argument alone."""
+    return {key: value for key, value in point.items() if key == argument}
 
 
 def _candidates_like(codec: type[Codec], spec: TensorSpec, requested: Point, defaults: Point) -> list[Point]:

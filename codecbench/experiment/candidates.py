@@ -14,10 +14,14 @@ from codecbench.results.cell import digest, row_label
 
 @dataclass(frozen=True)
 class Candidates:
-    """The cells of a row at a split, from coarse to fine, that can be measured; `start` is where a search begins."""
+    """The cells of a row at a split, from coarse to fine, that can be measured.
+
+    `start` is where a search begins, `own` are the numbers of the codec's own points.
+    """
 
     cells: tuple[PlannedCell, ...]
     start: int
+    own: tuple[int, ...] = ()
 
     @property
     def points_sha256(self) -> str:
@@ -38,10 +42,11 @@ def by_row(cells: Sequence[PlannedCell]) -> dict[tuple[str, str], list[PlannedCe
     return found
 
 
-def candidates_of(cells: Sequence[PlannedCell], begin: Sequence[Point]) -> Candidates | None:
+def candidates_of(cells: Sequence[PlannedCell], begin: Sequence[Point], own: Sequence[Point] = ()) -> Candidates | None:
     """Return the cells of one row that can be measured; None if there are fewer than two.
 
-    The search begins at the one that is nearest to a point of `begin`, or else in the middle.
+    The search begins at the one that is nearest to a point of `begin`, or else in the middle. `own` are points of the
+    codec, some of which are among the cells.
     """
     runnable = tuple(cell for cell in cells if cell.is_runnable)
     if len(runnable) < 2:
@@ -49,7 +54,8 @@ def candidates_of(cells: Sequence[PlannedCell], begin: Sequence[Point]) -> Candi
     middle = len(runnable) // 2
     distances = [min((_distance(cell.key.point, point) for point in begin), default=0.0) for cell in runnable]
     nearest = min(range(len(runnable)), key=lambda at: (distances[at], abs(at - middle)))
-    return Candidates(runnable, nearest)
+    numbers = tuple(at for at, cell in enumerate(runnable) if dict(cell.key.point) in [dict(point) for point in own])
+    return Candidates(runnable, nearest, numbers)
 
 
 def _distance(point: Mapping[str, Any], other: Mapping[str, Any]) -> float:

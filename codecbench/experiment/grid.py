@@ -19,6 +19,8 @@ from codecbench.workload import Subset
 
 NOT_DIFFERENTIABLE = "needs a tail that gradients flow through, and this model has none"
 """The reason of skipped cells whose fit takes gradients through the tail of an ONNX model, for example."""
+PRESETS: tuple[Preset, Preset] = ("quick", "full")
+"""The presets that have points of the codec's own."""
 
 
 class Grid:
@@ -105,10 +107,10 @@ class Grid:
     def candidates(self, cells: Sequence[PlannedCell]) -> Candidates | None:
         """Return the cells of one row, planned with `--points auto`, for a search; None if there is no choice.
 
-        A search begins near the codec's quick points.
+        A search begins near the codec's quick points, and does not pass over those of the full preset.
         """
-        quick = self.catalogue.at(cells[0].codec.name, cells[0].spec, "quick").points
-        return candidates_of(cells, [found.point for found in quick])
+        quick, full = (self.catalogue.at(cells[0].codec.name, cells[0].spec, preset).points for preset in PRESETS)
+        return candidates_of(cells, [found.point for found in quick], [found.point for found in full])
 
     def _check_taken_elsewhere(
         self, codec: CodecInfo, chosen: PointRequest | None, refused: PointInfo, cuts: Mapping[str, TensorSpec]

@@ -12,7 +12,6 @@ from codecbench.toolbox.coding import read_shape, write_shape
 from codecbench.toolbox.transforms import (
     MAX_CHANNELS,
     Analysis,
-    Moments,
     Sensitivity,
     Synthesis,
     Tiling,
@@ -21,6 +20,7 @@ from codecbench.toolbox.transforms import (
     possible_tilings,
     suited_tiling,
     to_pixels,
+    told_by,
 )
 
 if TYPE_CHECKING:
@@ -82,8 +82,7 @@ class PlainKlt(Codec):
 
     def fit(self, data: FitData) -> None:
         """Compute covariances, then quantisers. Without time left it uses one batch."""
-        sensitivity = self._sensitivity(data)
-        self._device, self._edge = learn_transform(data.spec, self.step, sensitivity, Moments.of(data, sensitivity))
+        self._device, self._edge = learn_transform(data.spec, self.step, *told_by(data, self._sensitivity(data)))
         data.progress(1.0, "fitted")
 
     def export(self, side: Side) -> bytes:
@@ -123,7 +122,7 @@ class PlainKlt(Codec):
             if bitstream:
                 raise PayloadError("payload goes on behind an empty tensor")
             return torch.zeros(shape, dtype=getattr(torch, self.spec.dtype))
-        values = edge.restore(edge.prior.decode(bitstream, edge.tiling.count(shape)), shape)
+        values = edge.restore(edge.prior.decode(bitstream, edge.count(shape)), shape)
         if self.spec.image:
             return torch.from_numpy(from_pixels(to_pixels(values.astype("float32"))))
         return torch.from_numpy(values.astype(self.spec.dtype))
@@ -155,7 +154,8 @@ class Klt(Steerable, PlainKlt):
     `step` is in units of the values' root-mean-square deviation. Blocks are up to 8 wide along the last two axes (16
     along a single one); a varying axis is always one of them, and a vector of fixed length is one block
     (`codecbench.toolbox.transforms.tiling`). Of a matrix, the training data tells which axis has the channels
-    (`codecbench.toolbox.transforms.orientation`). Payload: the length of the varying axis; the symbols as coded by
+    (`codecbench.toolbox.transforms.orientation`), and with few samples how far the transform may be trusted
+    (`codecbench.toolbox.transforms.axes`). Payload: the length of the varying axis; the symbols as coded by
     `Prior`; no header.
     """
 
@@ -166,7 +166,9 @@ class KltTask(Klt):
     The weights are the square root of E[J^T J] on training data, with J the Jacobian of the tail's outputs, so errors
     go where they hardly affect the tail. If E[J^T J] has low rank (as when only pooling and a linear layer follow), the
     tensor is one block, and only the directions of that rank are coded: the restored tensor is then correct for the
-    tail only (`codecbench.toolbox.transforms.sensitivity`).
+    tail only (`codecbench.toolbox.transforms.sensitivity`). A tail that sees each channel only as one sum over
+    positions (global average pooling, one token of a sequence) gets these sums and nothing else
+    (`codecbench.toolbox.transforms.pooling`).
 
     `step` is in units of the weighted values' root-mean-square deviation.
     """
@@ -186,7 +188,7 @@ class KltTask(Klt):
 
     def _sensitivity(self, data: FitData) -> Sensitivity:
         tiling = suited_tiling(data)
-        return Sensitivity.of_tail(data, tiling) or Sensitivity.plain(data.spec, tiling)
+        return Sensitivity.of_tail(data, tiling, pools=True) or Sensitivity.plain(data.spec, tiling)
 
 
 @hookimpl

@@ -25,6 +25,7 @@ from codecbench.descriptions.workload_info import SetMetricInfo, WorkloadInfo
 from codecbench.errors import DataError, PluginError, UsageError
 from codecbench.registry import manager, resolve, workloads
 from codecbench.results.cell import CellKey
+from codecbench.toolbox.codecs import Points
 
 VECTOR = TensorSpec((4,))
 IMAGE = TensorSpec((3, 8, 8), image=True)
@@ -282,6 +283,33 @@ def test_points_are_pythons_own_numbers() -> None:
     assert type(found.point["scale"]) is float
     (found,) = describe_at(Numbers, VECTOR, "full", {"scale": 1}).points
     assert repr(found.point["scale"]) == "1.0"
+
+
+class WithKnob(Numbers):
+    """A rate knob, and points of its own between and beside the knob's values, in two rows."""
+
+    name = "with-knob"
+    points = ({"step": 5.5, "fast": True}, {"step": 9.0, "fast": True}, {"step": 3.3, "fast": False}, {"step": 1.0})
+    rows_by = ("fast",)
+
+    @classmethod
+    def quick_points_for(cls, spec: TensorSpec) -> Points:
+        return cls.points[:1]
+
+    @classmethod
+    def point_defaults(cls, spec: TensorSpec) -> dict[str, Any]:
+        return {"step": 2.0, "fast": True}
+
+    @classmethod
+    def rate_knob(cls, spec: TensorSpec) -> RateKnob:
+        return RateKnob("step", 6.0, 5.0)
+
+
+def test_a_search_chooses_among_the_knobs_values_and_the_codecs_own_points_of_the_row() -> None:
+    points = [found.point for found in describe_at(WithKnob, VECTOR, "auto").points]
+    steps = [point["step"] for point in points]
+    assert all(point["fast"] is True for point in points)
+    assert steps == sorted([*RateKnob("step", 6.0, 5.0).values(), 9.0, 5.5, 1.0], reverse=True)
 
 
 # --- a workload -----------------------------------------------------------------------------------------------------

@@ -112,7 +112,31 @@ def test_constants_take_no_byte() -> None:
     assert torch.allclose(edge.decode(b""), torch.tensor(3.7), rtol=1e-3)
 
 
+# --- few training samples
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fewer_samples_than_values_do_not_lose_the_others(name: str) -> None:
+    """Principal axes of 60 samples in 256 dimensions would lose most of any other sample."""
+    xs = noise(100, 256)
+    device, edge = fitted(training(xs[:60], lambda x: x), name)
+    errors = [float((edge.decode(device.encode(x)) - x).square().mean()) for x in xs[60:]]
+    assert np.mean(errors) < 0.1
+
+
 # --- sensitivity of the tail
+
+
+def test_a_tail_that_sees_means_alone_is_sent_means_alone() -> None:
+    xs, mix = 1 + noise(400, 80, 6, 6), noise(80, 80, seed=1)
+    data = training(xs, lambda x: torch.tanh(x.mean((2, 3)) @ mix / 9))
+    device, edge = fitted(data, "klt-task", 0.2)
+    decoded = [edge.decode(device.encode(x)) for x in xs[:20]]
+    means = xs.mean((2, 3))
+    errors = torch.stack([y[:, 0, 0] for y in decoded]) - means[:20]
+    assert all(torch.equal(y, y[:, :1, :1].expand(80, 6, 6)) for y in decoded)
+    assert errors.square().mean() < 0.1 * means.var(0).mean()
+    assert mean_bytes(device, xs[:20]) < 0.2 * mean_bytes(fitted(data, step=0.2)[0], xs[:20])
 
 
 def test_a_tail_of_few_directions_is_sent_only_these() -> None:

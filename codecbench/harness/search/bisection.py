@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -9,12 +10,16 @@ from codecbench.analysis.selection import LOSS_TOLERANCE
 
 STRIDE = 8
 """The first distance from the start at which the other side of the budget is looked for. It doubles."""
-CLOSE = 1.03
+CLOSE = 1.05
 """Two neighbours across the budget whose payloads differ by a smaller factor need no point between them."""
 GAP = 1.2
 """Points that may be within the budget by chance are tried until neighbours differ by a smaller factor."""
 MAX_TRIED = 12
-"""The most points that are tried."""
+"""The most points that are tried, besides the codec's own."""
+MAX_TRIED_WITH_OWN = 18
+"""The most points that are tried, with the codec's own."""
+CERTAIN = 2
+"""So many points certainly over the budget end the search for coarser ones among the codec's own: one may be chance."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +39,14 @@ class Bisection:
 
     First it looks for neighbours of which the finer one is within the budget and the coarser one is not, as if loss
     fell with each finer point. Losses on a few hundred samples do not: so it then tries coarser points as long as the
-    interval of a loss reaches down to the budget. A point that fails counts as one that is certainly over the budget.
+    interval of a loss reaches down to the budget, first those numbered in `own`, then points between. A point that
+    fails counts as one that is certainly over the budget.
     """
 
-    def __init__(self, count: int, start: int, budget: float) -> None:
+    def __init__(self, count: int, start: int, budget: float, own: Sequence[int] = ()) -> None:
         self.count = count
         self.budget = budget + LOSS_TOLERANCE
+        self.own = sorted(own)
         self.tried: dict[int, Tried] = {}
         self._start = min(max(start, 0), count - 1)
         self._over = -1
@@ -49,10 +56,12 @@ class Bisection:
         """Return the number of the next point to try, or None at the end."""
         if not self.tried:
             return self._start
-        if len(self.tried) >= MAX_TRIED:
-            return None
-        bracket = self._in_bracket()
-        return self._in_gap() if bracket is None else bracket
+        fewer = len(self.tried) < MAX_TRIED
+        if fewer and (bracket := self._in_bracket()) is not None:
+            return bracket
+        if len(self.tried) < MAX_TRIED_WITH_OWN and (own := self._of_own()) is not None:
+            return own
+        return self._in_gap() if fewer else None
 
     def add(self, number: int, tried: Tried) -> None:
         """Take the outcome of a point that was tried."""
@@ -83,14 +92,25 @@ class Bisection:
             return None
         return (self._over + self._within) // 2
 
+    def _of_own(self) -> int | None:
+        """Return the finest of the codec's own points between the best so far and those certainly over the budget."""
+        best = self._best()
+        over = sorted(number for number in self.tried if number < best and not self._is_possible(number))
+        floor = over[-CERTAIN] if len(over) >= CERTAIN else -1
+        return max((number for number in self.own if floor < number < best and number not in self.tried), default=None)
+
     def _in_gap(self) -> int | None:
         """Return the next point that may be within the budget, and is coarser than the best so far."""
-        best = self._within if self._within < self.count else max(self.tried)
+        best = self._best()
         tried = [number for number in sorted(self.tried) if number <= best]
         for coarse, fine in reversed(list(pairwise([-1, *tried]))):
             if fine - coarse > 1 and self._is_possible(fine) and self._ratio(coarse, fine) > GAP:
                 return (coarse + fine) // 2 if coarse >= 0 else fine - min(fine, 3)
         return None
+
+    def _best(self) -> int:
+        """Return the coarsest point within the budget; without one, the finest that was tried."""
+        return self._within if self._within < self.count else max(self.tried)
 
     def _is_within(self, number: int) -> bool:
         loss = self.tried[number].loss

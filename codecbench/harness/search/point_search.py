@@ -88,7 +88,7 @@ class PointSearch:
 
     def _bisect(self, accuracy: AccuracyPass, row: Candidates, activations: ChunkActivations) -> Pass:
         """Try points of a row until the coarsest within the budget is found, and keep it."""
-        search = Bisection(len(row.cells), row.start, self.budget)
+        search = Bisection(len(row.cells), row.start, self.budget, row.own)
         while (number := search.following()) is not None:
             check_stopped()
             cell = row.cells[number]

@@ -1,5 +1,6 @@
 """Tilings, uniform quantisation, prediction, linear transforms and the sensitivity of the tail."""
 
+from codecbench.toolbox.transforms.axes import told_by
 from codecbench.toolbox.transforms.linear import Analysis, Synthesis, learn_transform
 from codecbench.toolbox.transforms.moments import Moments
 from codecbench.toolbox.transforms.orientation import possible_tilings, suited_channel_axis, suited_tiling
@@ -34,4 +35,5 @@ __all__ = [
     "suited_channel_axis",
     "suited_tiling",
     "to_pixels",
+    "told_by",
 ]

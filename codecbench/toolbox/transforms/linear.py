@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from codecbench.codec import TensorSpec
 from codecbench.toolbox.coding.prior import Prior
 from codecbench.toolbox.transforms.moments import Moments, principal_axes
+from codecbench.toolbox.transforms.pooling import Pooling
 from codecbench.toolbox.transforms.scalar import BINS, MAX_SYMBOL, ScalarQuantiser, find_cells
 from codecbench.toolbox.transforms.sensitivity import Sensitivity
 from codecbench.toolbox.transforms.tiling import Tiling
@@ -80,6 +81,7 @@ class Analysis:
     offset: NDArray[np.float64]
     thresholds: list[NDArray[np.int64]]
     prior: Prior
+    pooling: Pooling | None = None
 
     def symbols(self, samples: Sequence[NDArray[Any]], image: bool) -> list[NDArray[np.int32]]:
         """Return the symbols of each sample under `prior`, (components, blocks). An image's values are k/255.
@@ -90,11 +92,18 @@ class Analysis:
 
         if not samples:
             return []
-        blocks = [self.tiling.split(self._to_grid(sample, image)[None]) for sample in samples]
+        blocks = [self._blocks(self._to_grid(sample, image)) for sample in samples]
         components = self.matrix @ np.concatenate(blocks).T - self.offset[:, None]
         cells = find_cells(self.thresholds, np.floor(components * (BINS / self.scale)))
         symbols = (cells + self.prior.min_symbols).astype(np.int32)
         return np.split(symbols, np.cumsum([len(of_one) for of_one in blocks])[:-1], axis=1)
+
+    def _blocks(self, sample: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the blocks of a sample of integers, as integers."""
+        import numpy as np
+
+        blocks = self.tiling.split(sample[None])
+        return blocks if self.pooling is None else np.rint(self.pooling.pool(blocks))
 
     def _to_grid(self, values: NDArray[Any], image: bool) -> NDArray[np.float64]:
         """Return values as integers, in float64."""
@@ -110,13 +119,15 @@ class Analysis:
     def to_bytes(self) -> bytes:
         """Return the state that `from_bytes` takes."""
         table = _differences_from(self.thresholds, _rounding_thresholds(self.prior))
-        return _pack(self.tiling, self.prior, self.matrix, table, (self.grid, self.scale), self.offset)
+        numbers = (self.grid, self.scale)
+        return _pack(self.tiling, self.prior, self.matrix, table, numbers, self.offset, self.pooling)
 
     @classmethod
     def from_bytes(cls, state: bytes) -> Analysis:
         """Return the half of a state; the inverse of `to_bytes`. Raises ValueError for an invalid state."""
-        tiling, prior, matrix, table, (grid, scale), offset = _unpack(state)
-        return cls(tiling, grid, scale, matrix, offset, _add_differences(table, _rounding_thresholds(prior)), prior)
+        tiling, prior, matrix, table, (grid, scale), offset, pooling = _unpack(state)
+        thresholds = _add_differences(table, _rounding_thresholds(prior))
+        return cls(tiling, grid, scale, matrix, offset, thresholds, prior, pooling)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +145,11 @@ class Synthesis:
     limits: tuple[float, float]
     centroids: list[NDArray[np.int64]]
     prior: Prior
+    pooling: Pooling | None = None
+
+    def count(self, shape: Sequence[int]) -> int:
+        """Return the number of blocks of a sample of this shape."""
+        return self.tiling.count(shape) if self.pooling is None else 1
 
     def restore(self, symbols: NDArray[np.int32], shape: Sequence[int]) -> NDArray[np.float64]:
         """Return a sample of this shape from its symbols (components, blocks)."""
@@ -142,18 +158,21 @@ class Synthesis:
         rows = zip(self.centroids, symbols - self.prior.min_symbols, strict=True)
         components = np.array([centroids[cells] for centroids, cells in rows], np.float64).reshape(symbols.shape)
         blocks = (self.matrix @ components).T + self.mean.astype(np.float64)
-        return self.tiling.join((blocks / (self.scale * CENTROID_GRID)).clip(*self.limits), shape)
+        values = (blocks / (self.scale * CENTROID_GRID)).clip(*self.limits)
+        return self.tiling.join(values if self.pooling is None else self.pooling.spread(values), shape)
 
     def to_bytes(self) -> bytes:
         """Return the state that `from_bytes` takes."""
         table = _differences_from(self.centroids, _rounding_centroids(self.prior))
-        return _pack(self.tiling, self.prior, self.matrix, table, (self.scale, *self.limits), self.mean)
+        numbers = (self.scale, *self.limits)
+        return _pack(self.tiling, self.prior, self.matrix, table, numbers, self.mean, self.pooling)
 
     @classmethod
     def from_bytes(cls, state: bytes) -> Synthesis:
         """Return the half of a state; the inverse of `to_bytes`. Raises ValueError for an invalid state."""
-        tiling, prior, matrix, table, (scale, low, high), mean = _unpack(state)
-        return cls(tiling, scale, matrix, mean, (low, high), _add_differences(table, _rounding_centroids(prior)), prior)
+        tiling, prior, matrix, table, (scale, low, high), mean, pooling = _unpack(state)
+        centroids = _add_differences(table, _rounding_centroids(prior))
+        return cls(tiling, scale, matrix, mean, (low, high), centroids, prior, pooling)
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +244,8 @@ def _analysis(spec: TensorSpec, sensitivity: Sensitivity, moments: Moments, comp
     matrix = np.rint(components.forward * (scale / grid))
     thresholds = [quantiser.thresholds for quantiser in components.quantisers]
     offset = np.rint(matrix @ (moments.mean * grid))
-    return Analysis(sensitivity.tiling, grid, scale, matrix, offset, thresholds, components.prior)
+    prior, pooling = components.prior, sensitivity.pooling
+    return Analysis(sensitivity.tiling, grid, scale, matrix, offset, thresholds, prior, pooling)
 
 
 def _synthesis(spec: TensorSpec, sensitivity: Sensitivity, moments: Moments, components: _Components) -> Synthesis:
@@ -245,6 +265,7 @@ def _synthesis(spec: TensorSpec, sensitivity: Sensitivity, moments: Moments, com
         np.rint(mean * (scale * CENTROID_GRID)).astype(np.float32),
         (-limit, limit) if rows < values else (moments.low, moments.high),
         [np.rint(each.centroids * CENTROID_GRID).astype(np.int64) for each in components.quantisers], components.prior,
+        sensitivity.pooling,
     )  # fmt: skip
 
 
@@ -299,6 +320,7 @@ def _pack(
     table: NDArray[np.int32],
     numbers: Sequence[float],
     vector: NDArray[Any],
+    pooling: Pooling | None,
 ) -> bytes:
     """Return a side's state: safetensors, deflated.
 
@@ -315,10 +337,12 @@ def _pack(
         "table": table, "numbers": np.array(numbers, np.float64),
         "prior": np.frombuffer(prior.to_bytes(), np.uint8),
     }  # fmt: skip
+    if pooling is not None:
+        arrays["pooling"] = pooling.weights
     return zlib.compress(save(arrays), 9)
 
 
-def _unpack(state: bytes) -> tuple[Tiling, Prior, Any, Any, list[float], Any]:
+def _unpack(state: bytes) -> tuple[Tiling, Prior, Any, Any, list[float], Any, Pooling | None]:
     """Return the parts of a state; the inverse of `_pack`. Raises ValueError for an invalid state."""
     import numpy as np
     from safetensors import SafetensorError
@@ -334,4 +358,5 @@ def _unpack(state: bytes) -> tuple[Tiling, Prior, Any, Any, list[float], Any]:
     folded = planes[0].astype(np.int32) | planes[1].astype(np.int32) << 8
     matrix = (folded >> 1 ^ -(folded & 1)).astype(np.float64)
     tiling = Tiling(tuple(axes.tolist()), tuple(sizes.tolist()))
-    return tiling, Prior.from_bytes(prior.tobytes()), matrix, table, numbers.tolist(), vector
+    pooling = Pooling(arrays["pooling"]) if "pooling" in arrays else None
+    return tiling, Prior.from_bytes(prior.tobytes()), matrix, table, numbers.tolist(), vector, pooling

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from codecbench.codec import FitData
 from codecbench.toolbox.transforms.sensitivity import Sensitivity
-from codecbench.toolbox.transforms.tiling import Tiling
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,13 +46,13 @@ class Moments:
         import numpy as np
 
         rng, matrix = np.random.default_rng(data.seed), sensitivity.matrix
-        expected = min(_COVARIANCE_BLOCKS, data.count * sensitivity.tiling.count(data.spec.max_shape))
+        expected = min(_COVARIANCE_BLOCKS, data.count * sensitivity.count(data.spec.max_shape))
         share = min(1.0, _QUANTISER_BLOCKS / max(1, expected))
         origin, sums = None, np.zeros(matrix.shape[1])
         count, squares, low, high = 0, 0.0, math.inf, -math.inf
         products = np.zeros((len(matrix), len(matrix)))
         kept: list[NDArray[np.float64]] = []
-        for blocks in _training_blocks(data, sensitivity.tiling):
+        for blocks in _training_blocks(data, sensitivity):
             if origin is None:
                 origin = blocks.mean(axis=0)  # near the mean, so that sums of differences lose no digits
             low, high = min(low, float(blocks.min())), max(high, float(blocks.max()))
@@ -84,12 +83,12 @@ def principal_axes(covariance: NDArray[np.float64]) -> tuple[NDArray[np.float64]
     return np.maximum(variances[::-1], 0), vectors[:, ::-1]
 
 
-def _training_blocks(data: FitData, tiling: Tiling) -> Iterator[NDArray[np.float64]]:
+def _training_blocks(data: FitData, sensitivity: Sensitivity) -> Iterator[NDArray[np.float64]]:
     """Yield the blocks of each batch, (n, values), without empty batches."""
     import numpy as np
 
     for batch, _ in data.batches(_BATCH):
         samples = [x.numpy()[None] for x in batch] if isinstance(batch, list) else [batch.numpy()]
-        blocks = np.concatenate([tiling.split(sample.astype(np.float64)) for sample in samples])
+        blocks = np.concatenate([sensitivity.blocks(sample.astype(np.float64)) for sample in samples])
         if len(blocks):
             yield blocks

@@ -55,6 +55,11 @@ class Tiling:
         """Return one block that is the sample."""
         return cls(tuple(range(len(shape))), tuple(shape))
 
+    @property
+    def single(self) -> Tiling:
+        """Blocks of one position each along the same axes."""
+        return Tiling(self.axes, (1,) * len(self.axes))
+
     def channels(self, shape: Sequence[int]) -> int:
         """Return the number of values at one position of the tiled axes."""
         return math.prod(n for axis, n in enumerate(shape) if axis not in self.axes)

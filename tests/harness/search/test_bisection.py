@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codecbench.harness.search.bisection import CLOSE, GAP, MAX_TRIED, Bisection, Tried
+from codecbench.harness.search.bisection import CLOSE, GAP, MAX_TRIED, MAX_TRIED_WITH_OWN, Bisection, Tried
 
 
 def searched(search: Bisection, points: list[Tried]) -> Bisection:
@@ -16,7 +16,7 @@ def searched(search: Bisection, points: list[Tried]) -> Bisection:
     while (number := search.following()) is not None:
         assert number not in search.tried
         search.add(number, points[number])
-    assert 0 < len(search.tried) <= MAX_TRIED
+    assert 0 < len(search.tried) <= (MAX_TRIED_WITH_OWN if search.own else MAX_TRIED)
     return search
 
 
@@ -54,6 +54,33 @@ def test_a_coarser_point_that_may_be_within_is_tried() -> None:
     points[14] = Tried(1.1**14, loss=0.9, low=0.0)
     points[17:] = [Tried(1.1**number, loss=0.9, low=0.0) for number in range(17, 40)]
     assert searched(Bisection(40, 20, budget=1.0), points).chosen() == 14
+
+
+@given(st.integers(20, 60), st.integers(0, 60), st.sets(st.integers(0, 60), min_size=1, max_size=4), st.integers(0, 60))
+def test_the_codecs_own_points_are_not_passed_over(count: int, start: int, own: set[int], lucky: int) -> None:
+    """Coarser points lose no more than finer ones, as far as a few samples tell: `own` are tried nevertheless."""
+    points = [Tried(1.06**number, loss=1.4, low=0.3) for number in range(count)]
+    points[count // 2 :] = [Tried(1.06**number, loss=0.9, low=0.0) for number in range(count // 2, count)]
+    numbers = sorted({number % count for number in own})
+    lucky = numbers[lucky % len(numbers)]
+    points[lucky] = Tried(1.06**lucky, loss=0.9, low=0.0)
+    chosen = searched(Bisection(count, start, 1.0, numbers), points).chosen()
+    assert points[chosen].payload_bytes <= points[lucky].payload_bytes
+
+
+def test_own_points_certainly_over_the_budget_end_the_search_for_coarser_ones() -> None:
+    points = [Tried(1.06**number, loss=max(0.0, 30.0 - number), low=max(0.0, 29.0 - number)) for number in range(60)]
+    search = searched(Bisection(60, 40, 1.0, range(0, 60, 4)), points)
+    assert search.chosen() == 29
+    assert not {0, 4, 8, 12} & set(search.tried)
+
+
+def test_a_single_own_point_certainly_over_the_budget_may_be_chance() -> None:
+    """Number 16 is within the budget; between it and the first one tried, one is over it by its whole interval."""
+    points = [Tried(1.06**number, loss=1.4, low=0.3) for number in range(30)]
+    points[24] = Tried(1.06**24, loss=0.9, low=0.0)
+    points[20], points[16] = Tried(1.06**20, loss=4.8, low=1.2), Tried(1.06**16, loss=0.8, low=0.0)
+    assert searched(Bisection(30, 24, 1.0, range(0, 30, 4)), points).chosen() == 16
 
 
 @pytest.mark.parametrize("start", [0, 10, 19])

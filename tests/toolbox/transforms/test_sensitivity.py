@@ -50,6 +50,30 @@ def test_a_tail_that_sees_many_directions_weights_blocks() -> None:
     assert seen > 10 * unseen
 
 
+def test_a_tail_that_sees_means_alone_weights_means() -> None:
+    mix = noise(80, 80, seed=1)
+    tail = lambda x: torch.tanh(x.mean((2, 3)) @ mix / 8)  # noqa: E731
+    found = Sensitivity.of_tail(training(noise(300, 80, 4, 4), tail), pools=True)
+    assert found is not None
+    assert found.pooling is not None
+    assert found.matrix.shape == (80, 80)
+    assert found.count((80, 4, 4)) == 1
+    xs = noise(6, 80, 4, 4, seed=2).double().numpy()
+    assert np.allclose(found.blocks(xs), xs.mean((2, 3)))
+    assert of_tail(noise(300, 80, 4, 4), tail).pooling is None
+    unlike = Sensitivity.of_tail(training(noise(300, 80, 4, 4), lambda x: tail(x).square() + x[:, :, 0, 0]), pools=True)
+    assert unlike is not None
+    assert unlike.pooling is None
+
+
+def test_few_samples_are_taken_again_until_there_are_as_many_gradients_as_values() -> None:
+    """With 20 gradients in 128 dimensions, most of what the tail sees would count as unseen."""
+    mix = noise(128, 128, seed=1)
+    sensitivity = of_tail(noise(20, 128), lambda x: x @ mix)
+    strengths = np.linalg.eigvalsh(sensitivity.matrix)
+    assert (strengths > 1.05 * strengths.min()).sum() > 100
+
+
 @pytest.mark.parametrize(
     "tail",
     [lambda x: x.argmax(1), lambda x: torch.zeros(len(x), 3), lambda x: x.sum() * 0],

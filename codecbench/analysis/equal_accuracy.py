@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from codecbench.analysis.budget import budget_of
 from codecbench.analysis.selection import (
     Origin,
-    by_row_and_split,
     by_workload,
     groups,
     is_defined,
@@ -155,13 +154,11 @@ def _equal_accuracy(
 def _rates(records: Sequence[Record], samples: Samples, budget: float, anchors: Sequence[str]) -> dict[str, RateAtLoss]:
     """Returns the rates of all rows at one split, from the same resamples."""
     means, resampled = _means(records, samples)
-    rows = by_row_and_split(records)
-    at = {id(record): number for number, record in enumerate(records)}
     values, draws, finer = {}, {}, {}
     for row in rows_in_order(records):
-        points = sorted((record for (name, _), found in rows.items() if name == row for record in found),
-                        key=payload_bytes)  # fmt: skip
-        columns = [at[id(record)] for record in points]
+        of_row = [number for number, record in enumerate(records) if record.row == row]
+        columns = sorted(of_row, key=lambda number: payload_bytes(records[number]))
+        points = [records[number] for number in columns]
         scale = sign_of(groups(points[0]).task) * (groups(points[0]).task.scale or 1.0)
         draws[row] = _bytes_at(*_curves(resampled, columns, scale), budget)
         sizes, losses = _curves(means, columns, scale)

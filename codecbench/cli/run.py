@@ -148,7 +148,8 @@ def run(
             sample_set = job.sample_sets["test"]
     _print_counts(summary, left_out)
     pm = manager()  # without plugin files: records say all that the table needs
-    print_table(shown, pm, scenario(pm, Store(settings.out), DEFAULT_LINK), sample_set=sample_set)
+    store = Store(settings.out)
+    print_table(store, shown, pm, scenario(pm, store, DEFAULT_LINK), sample_set=sample_set)
     if summary.failures:
         raise typer.Exit(1)
 

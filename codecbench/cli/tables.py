@@ -144,12 +144,13 @@ def table(
     for field, values in (("workload", [workload] if workload else None), ("codec", codec), ("split", split)):
         records = only(records, field, values)
     print_table(
-        records, pm, chosen, kind=kind, anchors=anchors, budget=budget, paper=paper, sample_set=sample_set,
-        format_=format_, store=store,
+        store, records, pm, chosen, kind=kind, anchors=anchors, budget=budget, paper=paper, sample_set=sample_set,
+        format_=format_,
     )  # fmt: skip
 
 
 def print_table(
+    store: Store,
     records: Sequence[Record],
     pm: pluggy.PluginManager,
     chosen: Scenario,
@@ -160,12 +161,11 @@ def print_table(
     paper: bool = False,
     sample_set: str | None = None,
     format_: TableFormat = TableFormat.TEXT,
-    store: Store | None = None,
 ) -> None:
-    """Prints one table of these records.
+    """Prints one table of these records of a store.
 
     The kinds budget and latency use the scenario, the budget (None means the workloads' own) and the paper's rows; the
-    kind bd-rate uses the anchor, the kind equal-accuracy anchors, budget and the records' `store`. Installed workloads
+    kind bd-rate uses the anchor, the kind equal-accuracy anchors, budget and per-sample outcomes. Installed workloads
     are asked for what older records do not hold. Raises UsageError where the records do not allow the table.
     """
     from codecbench.analysis import curves
@@ -191,7 +191,6 @@ def print_table(
         from codecbench.analysis import equal_accuracy
         from codecbench.tables import equal_accuracy as equal_accuracy_table
 
-        assert store is not None
         budgets = installed_budgets(pm) if budget is None else budget
         rates = equal_accuracy.build(records, store.samples, budgets=budgets, anchors=anchors, sample_set=sample_set)
         show(equal_accuracy_table.render(rates, *how))

@@ -244,13 +244,8 @@ def _objective(data: FitData, codec: PictureCodec, decoder: SynthesisNetwork) ->
 
         def validate(self, batches: Iterator[Tensor]) -> ValidationResult:
             """Return the loss on held-out samples."""
-            count, task, agreed = 0, 0.0, 0.0
-            for batch in batches:
-                xs = batch.to(data.torch_device)
-                loss, same = self.held_out_loss(self._pictures(xs), geometry, xs)
-                count, task, agreed = count + len(xs), task + loss * len(xs), agreed + same * len(xs)
-            figures = {"loss": task / max(1, count), "same class %": 100 * agreed / max(1, count)}
-            return ValidationResult.of(figures["loss"], figures)
+            found = self.held_out_means(batches, lambda xs: (self._pictures(xs), geometry, 0.0))
+            return ValidationResult.of(found.task_loss, {"loss": found.task_loss, "same class %": found.agreed_percent})
 
         def _pictures(self, xs: Tensor) -> Tensor:
             """Return the grid of what the codec makes of images."""

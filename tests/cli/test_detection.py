@@ -10,7 +10,7 @@ from support.cli import Cli
 from support.detector import boxed_folder, square_detector
 
 pytestmark = pytest.mark.usefixtures("prepared")
-"""How workers start is not what is tested here."""
+"""Workers are forked from a process that has imported torch, which is quicker than starting each."""
 
 
 def test_a_detector_in_a_file_gives_a_table(cli: Cli, tmp_path: Path) -> None:

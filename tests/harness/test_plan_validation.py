@@ -18,7 +18,7 @@ from codecbench.results.store import Store
 PATH = PathShape(100e6, 0.0005)
 
 pytestmark = pytest.mark.usefixtures("prepared")
-"""How workers start is not what is tested here."""
+"""Workers are forked from a process that has imported torch, which is quicker than starting each."""
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ broken = load_file(BROKEN_WORKLOADS)
 PAIRS = broken.PAIRS
 
 pytestmark = pytest.mark.usefixtures("prepared")
-"""How workers start is not what is tested here."""
+"""Workers are forked from a process that has imported torch, which is quicker than starting each."""
 
 
 @cache

@@ -14,8 +14,8 @@ from codecbench.codec import TensorSpec
 from codecbench.toolbox.codecs.points import Points, TensorKind, kind_of
 
 TUNED: Mapping[TensorKind, tuple[float, float]] = {"large": (7.0, 7.0), "middle": (8.0, 5.0), "small": (11.0, 6.0)}
-"""Of the tensors on which points were tuned: the range of a sample in deviations, and the root of the number of values
-for each effective one, by which the error of independent values averages out."""
+"""Two numbers of the tensors on which points were tuned: a sample's range over the standard deviation of the values,
+and the square root of (number of values / effective number of values), by which independent errors average out."""
 
 NEAR = 0.75
 """A tensor with at least this share of both is like the tuned ones."""

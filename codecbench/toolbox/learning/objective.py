@@ -71,8 +71,9 @@ class Network(nn.Module):
 class TaskObjective(Objective):
     """The task's part of an objective: a decoder trained so that the frozen tail gives what it gave for the original.
 
-    A subclass defines `loss` and `validate`, and calls `task_loss`. If the decoder has a copy of the tail, that copy is
-    trained alone in the first `share_alone` of the training. Decoded samples are clamped to `limits`.
+    A subclass defines `loss` and `validate`, by `task_loss` and `held_out_means`. If the decoder has a copy of the
+    tail, that copy is trained alone in the first `share_alone` of the training. Decoded samples are clamped to
+    `limits`.
     """
 
     def __init__(self, data: FitData, network: nn.Module, teacher: Teacher, limits: tuple[float, float]) -> None:
@@ -139,6 +140,21 @@ class TaskObjective(Objective):
         ]
         return float(loss), float(same[0]) if same else 0.0
 
+    @torch.no_grad()
+    def held_out_means(
+        self, batches: Iterator[Tensor], code: Callable[[Tensor], tuple[Tensor, Geometry, float]]
+    ) -> HeldOut:
+        """Return means over held-out samples; `code` returns the grid of a batch, its geometry, and its bits."""
+        count, task, bits, agreed = 0, 0.0, 0.0, 0.0
+        for batch in batches:
+            xs = batch.to(self.data.torch_device)
+            grid, geometry, batch_bits = code(xs)
+            loss, same = self.held_out_loss(grid, geometry, xs)
+            task, bits, agreed = task + loss * len(xs), bits + batch_bits, agreed + same * len(xs)
+            count += len(xs)
+        count = max(1, count)
+        return HeldOut(task / count, bits / count, 100 * agreed / count)
+
     def decoded(self, grid: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor | None]:
         """Return the samples of a grid, and the output of the decoder's copy of the tail or None."""
         samples, copy_output = self.decoder(grid, geometry)
@@ -189,19 +205,14 @@ class RateTaskObjective(TaskObjective):
         slope = (coarser.task_loss - finer.task_loss) / max(finer.bits - coarser.bits, 1e-9)
         return min(max(slope, 1e-6), 1.0)
 
-    def _measured(self, batches: Iterator[Tensor], factor: float = 1.0) -> _Measured:
-        count, task, bits, agreed = 0, 0.0, 0.0, 0.0
-        with torch.no_grad():
-            for batch in batches:
-                xs, geometry = batch.to(self.data.torch_device), self._geometry(batch)
-                symbols = quantise_dead_zone(self.network.encoder(xs, geometry) * factor)
-                scales = self.network.context(symbols / factor) * factor
-                bits += float(laplace_bits(symbols, scales).sum())
-                loss, same = self.held_out_loss(symbols / factor, geometry, xs)
-                task, agreed = task + loss * len(xs), agreed + same * len(xs)
-                count += len(xs)
-        count = max(1, count)
-        return _Measured(task / count, bits / count, 100 * agreed / count)
+    def _measured(self, batches: Iterator[Tensor], factor: float = 1.0) -> HeldOut:
+        def code(xs: Tensor) -> tuple[Tensor, Geometry, float]:
+            geometry = self._geometry(xs)
+            symbols = quantise_dead_zone(self.network.encoder(xs, geometry) * factor)
+            scales = self.network.context(symbols / factor) * factor
+            return symbols / factor, geometry, float(laplace_bits(symbols, scales).sum())
+
+        return self.held_out_means(batches, code)
 
     def prior(self, symbols: Callable[[Tensor, Geometry], Tensor]) -> ContextPrior:
         """Return the prior of training samples' symbols.
@@ -220,7 +231,7 @@ class RateTaskObjective(TaskObjective):
 
 
 @dataclass(frozen=True)
-class _Measured:
+class HeldOut:
     """Means over samples; `agreed_percent` is the share whose largest output is that of the original tensor."""
 
     task_loss: float

@@ -1,4 +1,4 @@
-"""What suits training data of a matrix: along which axis its blocks lie, and which axis has its channels.
+"""Chooses the axis of a matrix that blocks lie along, and the axis of its channels, by training data.
 
 Importing this module does not import numpy.
 """

@@ -52,7 +52,10 @@ def test_a_tail_that_sees_many_directions_weights_blocks() -> None:
 
 def test_a_tail_that_sees_means_alone_weights_means() -> None:
     mix = noise(80, 80, seed=1)
-    tail = lambda x: torch.tanh(x.mean((2, 3)) @ mix / 8)  # noqa: E731
+
+    def tail(x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(x.mean((2, 3)) @ mix / 8)
+
     found = Sensitivity.of_tail(training(noise(300, 80, 4, 4), tail), pools=True)
     assert found is not None
     assert found.pooling is not None

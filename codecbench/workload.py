@@ -211,8 +211,11 @@ class Workload(ABC):
         """
 
     @classmethod
-    def fetch(cls, data_dir: Path, log: Callable[[str], None]) -> None:
-        """Download `dataset` into `data_dir` and check its checksums; `log` prints a line. Raises DataError."""
+    def fetch(cls, data_dir: Path, log: Callable[[str], None], sources: Sequence[str] = ()) -> None:
+        """Download `dataset` into `data_dir` and check its checksums; `log` prints a line. Raises DataError.
+
+        `sources` are the places that `codecbench data get --from` names: folders, archives or files that are here.
+        """
         raise UsageError(f"workload {cls.name!r} has nothing to fetch: its data ships with it")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -203,17 +204,24 @@ def fit(
 
 def data_get(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A dataset's name.")],
+    sources: Annotated[
+        list[str] | None,
+        typer.Option("--from", metavar="PLACE", help="What is here already: a folder, an archive, a file; repeatable."),
+    ] = None,
     data_dir: DataDir = None,
     plugin: Plugins = None,
 ) -> None:
-    """Fetch a dataset, verify its checksums, and put it where runs look for it."""
+    """Fetch a dataset, or take it from where it is, check it, and put it where runs look for it."""
     from codecbench.checked_workload import workload_call
     from codecbench.workload import data_folders
 
     known = {w.dataset: w for w in workloads(manager(plugin or ())).values() if w.dataset}
     workload = pick(known, name, "dataset")
+    if sources and "sources" not in inspect.signature(workload.fetch).parameters:
+        raise UsageError(f"--from {sources[0]}: {name} can only be downloaded; leave --from out")
+    named = (tuple(sources),) if sources else ()  # earlier workloads take no sources
     with workload_call(workload, "fetch"):
-        workload.fetch(data_folders(data_dir)[0], echo)
+        workload.fetch(data_folders(data_dir)[0], echo, *named)
 
 
 def _settings(config: Path | None, options: Mapping[str, Any]) -> RunConfig:

@@ -78,6 +78,18 @@ def test_fetching_goes_to_the_folder_named(cli: Cli, tmp_path: Path, monkeypatch
     assert ended.err == "fetching into here\ncodecbench: no network; try again\n"
 
 
+def test_what_is_here_already_is_taken_from_there(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = cli("data", "get", "cifar10", "--data-dir", "here", "--from", "nothing.tar.gz")
+    assert ended.error.startswith("codecbench: --from nothing.tar.gz is no archive of CIFAR-10; name a file cifar-10-")
+
+    def fetch(cls: type, data_dir: Path, say: Callable[[str], None]) -> None:
+        raise AssertionError("it is not called")
+
+    monkeypatch.setattr("codecbench_datasets.cifar10.Cifar10ResNet20.fetch", classmethod(fetch))
+    ended = cli("data", "get", "cifar10", "--data-dir", "here", "--from", "a")
+    assert ended.error == "codecbench: --from a: cifar10 can only be downloaded; leave --from out"
+
+
 class FakeRun:
     """A run that ends as it is told to."""
 

@@ -115,6 +115,19 @@ class CheckedWorkload:
             values = tuple(self.workload.training_ids())
         return self._identifiers("training_ids", "training_ids()", values)
 
+    def fit_groups(self) -> tuple[int, ...] | None:
+        """Return the number of the group of each `fit` sample, counted in the order of their first samples, or None."""
+        with self.calling("fit_groups"):
+            found = self.workload.fit_groups()
+            if found is None:
+                return None
+            numbers: dict[SampleId, int] = {}
+            groups = tuple(numbers.setdefault(group, len(numbers)) for group in found)
+        expected = len(self.sample_ids("fit"))
+        if len(groups) != expected:
+            self.refuse("fit_groups", f"fit_groups() gave {len(groups)} groups for {expected} samples of 'fit'")
+        return groups
+
     def inputs(self, subset: Subset, positions: Sequence[int]) -> list[NDArray[Any]]:
         """Return the inputs at these positions, each held against `input_spec`."""
         import numpy as np

@@ -186,6 +186,13 @@ class Workload(ABC):
         """
         return self.sample_ids("fit")
 
+    def fit_groups(self) -> Sequence[SampleId] | None:
+        """Return the group of each `fit` sample, such as the picture that a crop is of; None where each stands alone.
+
+        Samples of a group are held out from a training together, so that validation sees nothing that was learned.
+        """
+        return None
+
     @property
     def training_s(self) -> float | None:
         """Seconds of the training of the model itself, or None if unknown; see `training_note`."""

@@ -105,7 +105,7 @@ def describe_workload(workload: Workload) -> WorkloadInfo:
         source_hash=_workload_sha256(workload),
         weights_sha256=checked.weights_sha256(), training_s=checked.training_s, training_note=workload.training_note,
         input_spec=checked.input_spec, sample_ids=sample_ids, training_ids=checked.training_ids(),
-        names_one_metric=workload.names_one_metric,
+        names_one_metric=workload.names_one_metric, fit_groups=checked.fit_groups(),
     )  # fmt: skip
 
 

@@ -205,10 +205,22 @@ class FitClient(ModelClient):
     role: ClassVar[Role] = "fit"
 
     def take_data(
-        self, tensors: TensorFile, shapes: Sequence[Sequence[int]], targets: Sequence[bytes], *, threads: int
+        self,
+        tensors: TensorFile,
+        shapes: Sequence[Sequence[int]],
+        targets: Sequence[bytes],
+        *,
+        groups: Sequence[int] | None,
+        threads: int,
     ) -> Mapping[str, Any]:
-        """Give the process the training activations and targets, and seal it; return what the seal consists of."""
-        fields = {"tensors": tensors.to_json(), "shapes": [list(shape) for shape in shapes], "threads": threads}
+        """Give the process the training activations and targets, and seal it; return what the seal consists of.
+
+        Samples of one of the `groups`, one number a sample, are held out together.
+        """
+        fields = {
+            "tensors": tensors.to_json(), "shapes": [list(shape) for shape in shapes], "threads": threads,
+            "groups": None if groups is None else list(groups),
+        }  # fmt: skip
         isolation: Mapping[str, Any] = self.call("fit_data", fields, targets).fields["isolation"]
         return isolation
 

@@ -31,16 +31,24 @@ from codecbench.workers.tensor_file import TensorFile, copies
 class TrainingSamples:
     """Training samples and targets in batches. The seed decides which samples are held out, and the order.
 
-    `static` is True if all samples have one shape, so that a batch is one tensor.
+    `static` is True if all samples have one shape, so that a batch is one tensor. `groups` has a number for each
+    sample; samples of one number are held out together. None: each stands alone.
     """
 
-    def __init__(self, samples: Sequence[NDArray[Any]], targets: Sequence[Any], seed: int, *, static: bool) -> None:
+    def __init__(
+        self,
+        samples: Sequence[NDArray[Any]],
+        targets: Sequence[Any],
+        seed: int,
+        *,
+        static: bool,
+        groups: Sequence[int] | None = None,
+    ) -> None:
         self.samples = samples
         self.targets = targets
         self.seed = seed
         self.static = static
-        self._rows = np.random.default_rng(seed).permutation(len(samples))
-        self.count = len(samples) - min(500, len(samples) // 5)
+        self._rows, self.count = _parted(len(samples), seed, groups)
         self._passes = count()
 
     @property
@@ -64,6 +72,26 @@ class TrainingSamples:
             # Each sample is read from its file here, and copied once.
             xs = torch.from_numpy(np.stack(chosen)) if self.static else copies(chosen)
             yield xs, [self.targets[i] for i in picked]
+
+
+def _parted(count: int, seed: int, groups: Sequence[int] | None) -> tuple[NDArray[np.int64], int]:
+    """Return all rows, those that are held out last, and the number of the others.
+
+    A fifth is held out, but at most 500; of groups as many as fit into that, and at least one if there are two.
+    """
+    held_out = min(500, count // 5)
+    if groups is None:
+        return np.random.default_rng(seed).permutation(count), count - held_out
+    members: dict[int, list[int]] = {}
+    for row, group in enumerate(groups):
+        members.setdefault(group, []).append(row)
+    order = list(members)
+    parts = [members[order[at]] for at in np.random.default_rng(seed).permutation(len(order)).tolist()]
+    kept, sizes = len(parts), 0
+    while kept > 1 and (kept == len(parts) or sizes + len(parts[kept - 1]) <= held_out):
+        kept -= 1
+        sizes += len(parts[kept])
+    return np.array([row for part in parts for row in part], np.int64), count - sizes
 
 
 class _ConstantTail(nn.Module):
@@ -95,6 +123,7 @@ class FitProcess(ModelProcess):
         self.send = send
         self._rules = rules
         self._samples: tuple[list[NDArray[Any]], list[Any]] | None = None
+        self._groups: Sequence[int] | None = None
         self._file: TensorFile | None = None
 
     def op_prepare(self, request: Reply) -> OperationResult:
@@ -108,7 +137,7 @@ class FitProcess(ModelProcess):
         self._file = TensorFile.from_json(fields["tensors"])
         activations = self._file.read_rows(0, fields["shapes"])
         targets = [target for blob in request.blobs for target in pickle.loads(blob)]  # noqa: S301 - from the device
-        self._samples = activations, targets
+        self._samples, self._groups = (activations, targets), fields["groups"]
         isolation = close_process(self._rules, output=OWN_LOG)
         # Only now: threads that are there before the seal is closed would not be bound by it.
         torch.set_num_threads(fields["threads"])
@@ -145,7 +174,9 @@ class FitProcess(ModelProcess):
         saved = blobs.pop(0) if fields["goes_on"] else None
         spec = required(self._file, "no training samples are there").spec
         activations, targets = required(self._samples, "no training samples are there")
-        samples = TrainingSamples(activations, targets, fields["seed"], static=None not in spec.shape)
+        samples = TrainingSamples(
+            activations, targets, fields["seed"], static=None not in spec.shape, groups=self._groups
+        )
         deadline = measure.Deadline(fields["max_s"])
         watch = measure.Stopwatch()
 

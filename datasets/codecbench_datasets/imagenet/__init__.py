@@ -77,6 +77,10 @@ class ImageNetResNet50(Workload):
 
         return view_names(reference_photographs())
 
+    def fit_groups(self) -> Sequence[str]:
+        """Return the picture of each view."""
+        return [name.rpartition("#")[0] for name in self.sample_ids("fit")]
+
     def inputs(self, subset: Subset, positions: Sequence[int]) -> list[NDArray[Any]]:
         """Return pictures as float32 (3, 224, 224), values k/255."""
         from codecbench_datasets.imagenet.pictures import picture

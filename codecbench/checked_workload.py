@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from codecbench.codec import TensorSpec
-from codecbench.errors import CodecbenchError, DataError, one_line
-from codecbench.locations import class_location, method_location, raised_location
-from codecbench.workload import Metric, OnnxModel, Outcome, RatioMetric, SampleId, SetMetric, Subset, Workload
+from codecbench.errors import CodecbenchError, DataError, one_line, shown
+from codecbench.locations import method_location, raised_location
+from codecbench.workload import OnnxModel, Outcome, RatioMetric, SampleId, SetMetric, Subset, Workload
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 PICTURE_TOLERANCE = 1e-3
 """The tolerated distance of 255 times an image's value from an integer: float32 arithmetic leaves less than 1e-4."""
-
-MAX_DECIMALS = 9
-"""The largest number of decimals of a metric in tables."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _INT64 = range(-(2**63), 2**63)
@@ -48,10 +45,14 @@ class CheckedWorkload:
         self._forms: dict[str, tuple[tuple[str, tuple[int, ...]], ...]] = {}
 
     @classmethod
-    def make(cls, kind: type[Workload], data_dir: Path | None) -> CheckedWorkload:
-        """Return a new workload of a class, checked."""
+    def make(
+        cls, kind: type[Workload], data_dir: Path | None, weights_folders: tuple[Path, ...] | None = None
+    ) -> CheckedWorkload:
+        """Return a new workload of a class, checked; `weights_folders` are told to it, if any."""
         with workload_call(kind, "__init__", "the constructor"):
-            return cls(kind(data_dir))
+            workload = kind(data_dir)
+        workload.weights_folders = weights_folders
+        return cls(workload)
 
     @property
     def input_spec(self) -> TensorSpec:
@@ -60,7 +61,7 @@ class CheckedWorkload:
             with self.calling("input_spec"):
                 spec: object = self.workload.input_spec
             if not isinstance(spec, TensorSpec):
-                self.refuse("input_spec", f"input_spec is {_shown(spec)}; return a TensorSpec")
+                self.refuse("input_spec", f"input_spec is {shown(spec)}; return a TensorSpec")
             self._spec = spec
         return self._spec
 
@@ -71,8 +72,8 @@ class CheckedWorkload:
             seconds: Any = self.workload.training_s
         if seconds is None:
             return None
-        if not _is_real(seconds) or not 0 <= float(seconds) < math.inf:
-            self.refuse("training_s", f"training_s is {_shown(seconds)}; return a number of seconds, or None")
+        if not isinstance(seconds, numbers.Real) or not 0 <= float(seconds) < math.inf:
+            self.refuse("training_s", f"training_s is {shown(seconds)}; return a number of seconds, or None")
         return float(seconds)
 
     def build_model(self) -> nn.Module | OnnxModel:
@@ -84,9 +85,7 @@ class CheckedWorkload:
         if isinstance(model, OnnxModel):
             return model
         if not isinstance(model, nn.Module):
-            self.refuse(
-                "build_model", f"build_model returned {_shown(model)}; return a torch.nn.Module or an OnnxModel"
-            )
+            self.refuse("build_model", f"build_model returned {shown(model)}; return a torch.nn.Module or an OnnxModel")
         training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
         if training:
             self.refuse("build_model", f"the model is in training mode ({training[0]}); return model.eval()")
@@ -99,7 +98,7 @@ class CheckedWorkload:
         if not isinstance(found, str) or not _SHA256.fullmatch(found):
             self.refuse(
                 "weights_sha256",
-                f"weights_sha256 gave {_shown(found)}; return 64 lower-case hexadecimal digits, as hexdigest() does",
+                f"weights_sha256 gave {shown(found)}; return 64 lower-case hexadecimal digits, as hexdigest() does",
             )
         return found
 
@@ -186,8 +185,8 @@ class CheckedWorkload:
         if not isinstance(found, Mapping) and len(names) == 1:
             found = {names[0]: found}
         elif not isinstance(found, Mapping) or set(found) != set(names):
-            shown = f"{{{', '.join(map(repr, found))}}}" if isinstance(found, Mapping) else _shown(found)
-            self.refuse("score", f"score gave {shown}; return a dict with {', '.join(map(repr, names))}")
+            given = f"{{{', '.join(map(repr, found))}}}" if isinstance(found, Mapping) else shown(found)
+            self.refuse("score", f"score gave {given}; return a dict with {', '.join(map(repr, names))}")
         return {
             name: self._ratio_outcome(name, found[name]) if ratio else self._set_outcome(name, found[name])
             for name, ratio in self._ratios.items()
@@ -195,10 +194,10 @@ class CheckedWorkload:
 
     def _ratio_outcome(self, name: str, found: Any) -> tuple[float, float]:
         pair = [_plain(value) for value in found] if _is_sequence(found) else []
-        if len(pair) != 2 or not all(_is_real(value) for value in pair):
+        if len(pair) != 2 or not all(isinstance(value, numbers.Real) for value in pair):
             self.refuse(
                 "score",
-                f"score gave {_shown(found)}{self._of(name)}; return a numerator and a denominator, two numbers",
+                f"score gave {shown(found)}{self._of(name)}; return a numerator and a denominator, two numbers",
             )
         return float(pair[0]), float(pair[1])
 
@@ -206,7 +205,7 @@ class CheckedWorkload:
         import numpy as np
 
         if not isinstance(found, (tuple, list)) or not found or not all(isinstance(each, np.ndarray) for each in found):
-            self.refuse("score", f"score gave {_shown(found)}{self._of(name)}; return a tuple of numpy arrays")
+            self.refuse("score", f"score gave {shown(found)}{self._of(name)}; return a tuple of numpy arrays")
         for number, array in enumerate(found):
             if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
                 self.refuse("score", f"score gave an array of {array.dtype}{self._of(name)}; give arrays of numbers")
@@ -242,10 +241,10 @@ class CheckedWorkload:
             identifier = _identifier(value)
             if identifier is None:
                 self.refuse(
-                    method, f"{source} holds {_shown(value)}, which is no identifier; return integers (int64) or texts"
+                    method, f"{source} holds {shown(value)}, which is no identifier; return integers (int64) or texts"
                 )
             if identifier in found:
-                self.refuse(method, f"{source} holds {_shown(value)} twice; identifiers must differ")
+                self.refuse(method, f"{source} holds {shown(value)} twice; identifiers must differ")
             if found and isinstance(identifier, str) != isinstance(next(iter(found)), str):
                 self.refuse(method, f"{source} holds integers and texts; return one kind")
             found[identifier] = None
@@ -265,64 +264,6 @@ def workload_call(kind: type[Workload], method: str, step: str = "", *, place: s
     except (Exception, SystemExit) as error:
         place = raised_location(error) or place or method_location(kind, method)
         raise DataError(f"workload {kind.name!r} ({place}): {step or method} raised {one_line(error)}") from error
-
-
-def workload_class_fault(kind: type[Workload]) -> str | None:
-    """Return what is wrong with the class attributes of a workload, with file and line; None if nothing is."""
-
-    def refused(attribute: str, text: str) -> str:
-        return f"{class_location(kind)}: workload {kind.name!r}: {attribute} {text}"
-
-    if kind.__abstractmethods__:
-        return refused(", ".join(sorted(kind.__abstractmethods__)), "is not defined")
-    splits = getattr(kind, "default_splits", None)
-    budget: Any = getattr(kind, "budget", None)
-    fault = _metrics_fault(getattr(kind, "metrics", None), old=kind.names_one_metric)
-    if fault is not None:
-        return refused("metric" if kind.names_one_metric else "metrics", fault)
-    if not isinstance(splits, (tuple, list)) or not all(isinstance(split, str) for split in splits):
-        return refused("default_splits", f'is {_shown(splits)}; give a tuple of names like ("input",)')
-    if not _is_real(budget) or isinstance(budget, bool) or not 0 <= float(budget) < math.inf:
-        return refused("budget", f"is {_shown(budget)}; give a number of at least 0, in the unit of the first metric")
-    if not isinstance(kind.dataset, str | None):
-        return refused("dataset", f"is {_shown(kind.dataset)}; give a name, or None")
-    if not isinstance(kind.training_note, str):
-        return refused("training_note", f"is {_shown(kind.training_note)}; give a text")
-    return None
-
-
-def _metrics_fault(metrics: Any, *, old: bool) -> str | None:
-    """Return what is wrong with the metrics of a workload, as the end of a sentence; None if nothing is."""
-    example = 'metrics = (RatioMetric("top-1", "%", higher_is_better=True, scale=100.0, binary=True),)'
-    if isinstance(metrics, Metric):
-        return f"is one metric; set a tuple like {example}"
-    if not isinstance(metrics, (tuple, list)) or not metrics:
-        return f"is {_shown(metrics)}; set a tuple like {example}"
-    kinds: dict[str, bool] = {}
-    for metric in metrics:
-        if not isinstance(metric, RatioMetric | SetMetric):
-            return f"{'is' if old else 'holds'} {_shown(metric)}; set RatioMetrics or SetMetrics"
-        fault = _metric_fault(metric)
-        if fault is not None:
-            return fault
-        is_ratio = isinstance(metric, RatioMetric)
-        if kinds.setdefault(metric.outcome_name, is_ratio) != is_ratio:
-            return f"has {metric.outcome_name!r} as the outcome of a ratio metric and of a set metric; name two"
-    names = [metric.name for metric in metrics]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    return None if twice is None else f"has the name {twice!r} twice; names must differ"
-
-
-def _metric_fault(metric: RatioMetric | SetMetric) -> str | None:
-    texts = [getattr(metric, name, None) for name in ("name", "unit", "outcome")]
-    if not all(isinstance(text, str) for text in texts) or not metric.name:
-        return "needs texts for name and unit"
-    if isinstance(metric, RatioMetric) and not (_is_real(metric.scale) and math.isfinite(metric.scale)):
-        return f"has the scale {_shown(metric.scale)}; give a number"
-    decimals: object = metric.decimals
-    if not isinstance(decimals, int) or not 0 <= decimals <= MAX_DECIMALS:
-        return f"has the decimals {_shown(decimals)}; give an integer from 0 to {MAX_DECIMALS}"
-    return None
 
 
 def input_fault(array: NDArray[Any], spec: TensorSpec) -> str | None:
@@ -384,10 +325,6 @@ def _plain(value: Any) -> Any:
     return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
-def _is_real(value: object) -> bool:
-    return isinstance(value, numbers.Real)
-
-
 def _is_sequence(value: object) -> bool:
     return isinstance(value, (tuple, list)) or (getattr(value, "ndim", None) == 1 and hasattr(value, "__len__"))
 
@@ -402,10 +339,3 @@ def _forms_shown(forms: Sequence[tuple[str, tuple[int, ...]]]) -> str:
 
     shapes = (f"({', '.join(map(str, ('n', *shape)))}{'' if shape else ','})" for _, shape in forms)
     return " and ".join(f"{np.dtype(dtype)} {shape}" for (dtype, _), shape in zip(forms, shapes, strict=True))
-
-
-def _shown(value: object) -> str:
-    """Return a value in one short line, with its type if that is not Python's own."""
-    text = " ".join(repr(value).split())[:80]
-    kind = type(value)
-    return text if kind.__module__ == "builtins" else f"{text} ({kind.__module__}.{kind.__name__})"

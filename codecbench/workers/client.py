@@ -33,16 +33,20 @@ HEADS_TIMEOUT_S = 3600.0
 class ModelBuilder(WorkerClient):
     """A process that can build a workload's model."""
 
-    def build_model(self, workload_ref: str, data_dir: Path | None, torch_device: str) -> BuiltModel:
+    def build_model(
+        self, workload_ref: str, data_dir: Path | None, torch_device: str, weights_folders: Sequence[Path] = ()
+    ) -> BuiltModel:
         """Build a workload's model in the process; return its cuts and the hash of its weights."""
-        self.start_model(workload_ref, data_dir, torch_device)
+        self.start_model(workload_ref, data_dir, torch_device, weights_folders)
         return self.finish_model()
 
-    def start_model(self, workload_ref: str, data_dir: Path | None, torch_device: str) -> None:
+    def start_model(
+        self, workload_ref: str, data_dir: Path | None, torch_device: str, weights_folders: Sequence[Path] = ()
+    ) -> None:
         """Start `build_model`."""
         fields = {
             "workload": workload_ref, "data_dir": str(data_dir.resolve()) if data_dir else "",
-            "torch_device": torch_device,
+            "torch_device": torch_device, "weights_folders": [str(place.resolve()) for place in weights_folders],
         }  # fmt: skip
         self.send("workload", fields)
 

@@ -67,9 +67,9 @@ def place(tmp_path: Path, network: ResNet50) -> Path:
     """A data folder as `codecbench data get imagenet` leaves it."""
     folder = tmp_path / "data" / catalogue.FOLDER
     folder.mkdir(parents=True)
-    weights.save(
-        folder / catalogue.WEIGHTS, weights.of_torch(named_as_in_torchvision(network.state_dict())), Form("test")
-    )
+    kept = folder.parent / "weights" / catalogue.WEIGHTS
+    kept.parent.mkdir()
+    weights.save(kept, weights.of_torch(named_as_in_torchvision(network.state_dict())), Form("test"))
     pack = tree(tmp_path / "pack")
     catalogue.note(folder, catalogue.LABELLED, pack / "val")
     catalogue.note(folder, catalogue.UNLABELLED, pack / "photos")
@@ -245,7 +245,7 @@ def test_the_network_is_that_of_the_file(place: Path, network: ResNet50) -> None
     workload = ImageNetResNet50(place)
     x = torch.rand(1, 3, 224, 224)
     assert torch.equal(workload.build_model()(x), network(x))
-    path = place / catalogue.FOLDER / catalogue.WEIGHTS
+    path = place / "weights" / catalogue.WEIGHTS
     content = bytearray(path.read_bytes())
     path.write_bytes(content[: len(content) // 2])
     weights.load_form.cache_clear()

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from codecbench_datasets.imagenet.form import Form
-
 SIZE = 224
 """Height and width of the pictures."""
 
@@ -48,17 +46,18 @@ class ImageNetResNet50(Workload):
     def build_model(self) -> nn.Module:
         """Return the ResNet-50: (N, 3, 224, 224) pixels to (N, 1000) logits. Raises DataError without its weights."""
         from codecbench_datasets.imagenet.model import ResNet50
+        from codecbench_datasets.imagenet.weights import load
 
-        state, form = self._weights()
+        state, form = load(self._weights_file())
         model = ResNet50(form)
         model.load_state_dict(state, strict=False)  # counters of batch normalisation are not kept
         return model.eval()
 
     def weights_sha256(self) -> str:
         """Return the SHA-256 of the file of weights, which states the form of the pictures as well."""
-        from codecbench_datasets.imagenet.catalogue import WEIGHTS, weights_sha256
+        from codecbench_datasets.imagenet.catalogue import weights_sha256
 
-        return weights_sha256(self._folder() / WEIGHTS)
+        return weights_sha256(self._weights_file())
 
     def sample_ids(self, subset: Subset) -> Sequence[str]:
         """Return paths of labelled pictures in their folder; for `fit` names of unlabelled ones, `#` and a view."""
@@ -84,8 +83,9 @@ class ImageNetResNet50(Workload):
     def inputs(self, subset: Subset, positions: Sequence[int]) -> list[NDArray[Any]]:
         """Return pictures as float32 (3, 224, 224), values k/255."""
         from codecbench_datasets.imagenet.pictures import picture
+        from codecbench_datasets.imagenet.weights import load_form
 
-        ids, form = self.sample_ids(subset), self._form()
+        ids, form = self.sample_ids(subset), load_form(self._weights_file())
         if subset != "fit":
             folder = self._labelled()
             return [picture(folder / ids[at], form) for at in positions]
@@ -113,31 +113,24 @@ class ImageNetResNet50(Workload):
 
     @classmethod
     def fetch(cls, data_dir: Path, log: Callable[[str], None], sources: Sequence[str] = ()) -> None:
-        """Collect weights and pictures in `data_dir`/imagenet; `sources` are folders, archives, files or models."""
+        """Collect weights and pictures in `data_dir`; `sources` are folders, archives, files or models."""
         from codecbench_datasets.imagenet.fetch import fetch
 
         fetch(data_dir, log, sources)
 
     def _folder(self) -> Path:
         """Return the folder that `codecbench data get imagenet` wrote. Raises DataError if it has not."""
-        from codecbench_datasets.imagenet.catalogue import CURE, FOLDER, WEIGHTS
+        from codecbench_datasets.imagenet.catalogue import CURE, FOLDER, PLACES
 
         for place in data_folders(self.data_dir):
-            if (place / FOLDER / WEIGHTS).is_file():
+            if (place / FOLDER / PLACES).is_file():
                 return place / FOLDER
-        raise DataError(f"imagenet-resnet50 has no weights and pictures yet; {CURE}")
+        raise DataError(f"imagenet-resnet50 has no pictures yet; {CURE}")
 
-    def _weights(self) -> tuple[dict[str, Any], Form]:
+    def _weights_file(self) -> Path:
         from codecbench_datasets.imagenet.catalogue import WEIGHTS
-        from codecbench_datasets.imagenet.weights import load
 
-        return load(self._folder() / WEIGHTS)
-
-    def _form(self) -> Form:
-        from codecbench_datasets.imagenet.catalogue import WEIGHTS
-        from codecbench_datasets.imagenet.weights import load_form
-
-        return load_form(self._folder() / WEIGHTS)
+        return self.weights_file(WEIGHTS)
 
     def _labelled(self) -> Path:
         from codecbench_datasets.imagenet.catalogue import CURE, LABELLED, read

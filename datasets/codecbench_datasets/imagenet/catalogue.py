@@ -16,15 +16,17 @@ ENDINGS = frozenset({".jpg", ".jpeg", ".png"})
 FOLDER = "imagenet"
 """The folder in a data folder that `codecbench data get imagenet` writes."""
 
-WEIGHTS = "resnet50.safetensors"
 PLACES = "places.json"
-"""Files in it: the weights, and where labelled and unlabelled pictures lie."""
+"""The file in it that says where labelled and unlabelled pictures lie."""
+
+WEIGHTS = "imagenet-resnet50.safetensors"
+"""The file of the weights, in the folder `weights` of a data folder."""
 
 LABELLED, UNLABELLED = "labelled", "unlabelled"
 
 CURE = "give a folder or an archive of validation pictures: codecbench data get imagenet --from PLACE"
 
-REFERENCE_SHA256 = ""
+REFERENCE_SHA256 = "41e9532d8c6a814be289385c0188758ddba47acee8ae425b1f92ccd701e9fe44"
 """The SHA-256 of the weights of the reference records."""
 
 MAX_CHOICE = 1_000

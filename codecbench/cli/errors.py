@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from codecbench.cli.options import close_output, debugging, echo, show
+from codecbench.cli.options import close_output, debugging, drop_unwritten, echo, show
 from codecbench.errors import CodecbenchError, UsageError
 from codecbench.names import suggestion
 from codecbench.system.files import reason_of
@@ -53,6 +53,7 @@ def one_line_errors(debug: bool) -> Iterator[None]:
             raise SystemExit(0) from error
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             echo(f"codecbench: {reason_of(error)}; make room and run the same command again")
+            drop_unwritten()
             raise SystemExit(2) from error
         if hasattr(error, "format_message"):
             end_with_usage(error)

@@ -134,6 +134,15 @@ def close_output() -> bool:
     return bool(gone)
 
 
+def drop_unwritten() -> None:
+    """Gives up what cannot be written, as on a full disk: Python would try again at its exit, and say so."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            _discard(stream)
+
+
 def _has_no_reader(stream: TextIO) -> bool:
     poll = select.poll()
     try:

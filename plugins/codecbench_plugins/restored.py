@@ -57,6 +57,7 @@ class Restored(Codec):
 
     name = "restored"
     tags = frozenset({"learned"})
+    checkpoints = "codecbench_plugins:checkpoints/restored"
     long_fit = True
     fit_samples = None
     needs_differentiable_tail = True
@@ -70,7 +71,7 @@ class Restored(Codec):
 
     points = tuple(
         {"picture": picture, "quality": quality}
-        for picture, qualities in (("avif", (60, 70)), ("jpeg", (85, 90)), ("webp", (80, 85)))
+        for picture, qualities in (("avif", (60, 70)), ("jpeg", (80, 85)), ("webp", (80, 85)))
         for quality in qualities
     )
     _from_scratch: ClassVar[Mapping[str, int]] = {"avif": 60, "jpeg": 85, "webp": 80}

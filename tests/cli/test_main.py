@@ -180,9 +180,11 @@ def test_output_that_nobody_reads_is_no_error(words: list[str], stream: str) -> 
 
 
 @pytest.mark.parametrize("words", [["--help"], ["list", "links"]])
-def test_output_to_a_full_disk_is_one_line(words: list[str]) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_to_a_full_disk_is_one_line(words: list[str], unbuffered: str) -> None:
+    called = command(*words, PYTHONUNBUFFERED=unbuffered)  # what Python buffers, it would write again at its exit
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(**command(*words), stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(**called, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "the disk is full" in line

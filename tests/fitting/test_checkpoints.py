@@ -23,7 +23,7 @@ from codecbench.harness.run import Run
 from codecbench.registry import manager, resolve, workloads
 
 CHECKPOINTS = ROOT / "plugins" / "codecbench_plugins" / "checkpoints"
-MOST_BYTES = 40_000_000
+MOST_BYTES = 48_000_000
 CATALOGUE = LocalCatalogue(manager())
 
 SEEDS = sorted(RESULTS.glob("seeds-*.toml"))

@@ -232,11 +232,11 @@ def test_allowed():
 
 
 LATE_IMPORTS = """
+import torch  # as in processes of codecs, since its CUDA builds look for libraries by starting a compiler
 from codecbench.isolation.audit import sealed
 with sealed():
     import io
     import numpy as np
-    import torch
     import PIL.Image
     import safetensors.torch
     import scipy.fft

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +57,8 @@ class Fits:
         self.reporter = reporter
         self.cache = StateCache(config.cache_dir, reporter.log)
         self._data_hashes: dict[int, str] = {}
+        self._completed: tuple[PlannedCell, str, bytes] | None = None
+        """The last cell whose state was completed, the hash of that state, and the whole one."""
         self._fit_sets: dict[int, tuple[str, ...]] = {}
         self._missing_logged = False
 
@@ -72,11 +75,23 @@ class Fits:
             return self._unfitted_state(cell)
         found = self.find(cell)
         if found is not None:
-            return found
+            return self._whole(cell, found)
         if cell.works_unfitted and not self.fit_ids:
             return self._unfitted_state(cell)
         self.reporter.update(f"{cell.label}: fitting")
-        return self._fit(cell)
+        return self._whole(cell, self._fit(cell))
+
+    def _whole(self, cell: PlannedCell, state: FittedState) -> FittedState:
+        """Return a state with what the edge's part takes from the tail; it is kept without."""
+        if not cell.codec.completes_states:
+            return state
+        digest = hashlib.sha256(state.edge).hexdigest()
+        if self._completed is None or self._completed[:2] != (cell, digest):
+            whole = self.fitter.complete(
+                cell.codec, cell.spec, cell.key.split, cell.key.point, state.edge, timeout_s=self.config.timeout_s
+            )
+            self._completed = cell, digest, whole
+        return replace(state, edge=self._completed[2])
 
     def warm(self, cells: Sequence[PlannedCell]) -> None:
         """Have the model of the fits built while others work, if one of these cells has to be fitted."""

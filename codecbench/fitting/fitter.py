@@ -117,6 +117,27 @@ class Fitter(Closing):
             raise
         return FittedState(fitted.device, fitted.edge, spent_s + fitted.fit_s)
 
+    def complete(
+        self,
+        codec: CodecInfo,
+        spec: TensorSpec,
+        split: str,
+        point: Mapping[str, Any],
+        state: bytes,
+        *,
+        timeout_s: float,
+    ) -> bytes:
+        """Return the edge's state of a compact one, completed by the tail at the split; no training data is read.
+
+        Raises CodecFailure, WorkerTimeout or WorkerDied if that fails.
+        """
+        self._end_client()
+        self.warm()
+        with self._processes.client() as client:
+            client.use_split(split)
+            client.close_seal(threads=cores())
+            return client.complete(codec.reference, spec, point, state, timeout_s=timeout_s)
+
     def _client_for(
         self, codec: CodecInfo, spec: TensorSpec, split: str, count: int, groups: Sequence[int] | None
     ) -> FitClient:

@@ -253,3 +253,14 @@ class FitClient(ModelClient):
         blobs = [*(start or ()), *(() if saved is None else (saved,))]
         reply = self.call("fit", fields, blobs, timeout_s=timeout_s, on_progress=on_progress, on_saved=on_saved)
         return FitResult(reply.blobs[0], reply.blobs[1], reply.fields["fit_s"])
+
+    def close_seal(self, *, threads: int) -> None:
+        """Seal the process, which then has no training samples."""
+        self.call("close", {"threads": threads})
+
+    def complete(
+        self, codec_ref: str, spec: TensorSpec, point: Mapping[str, Any], state: bytes, *, timeout_s: float
+    ) -> bytes:
+        """Return the edge's state that a codec makes of a compact one and the tail."""
+        fields = {"codec": codec_ref, "spec": spec.to_json(), "point": dict(point)}
+        return self.call("complete", fields, [state], timeout_s=timeout_s).blobs[0]

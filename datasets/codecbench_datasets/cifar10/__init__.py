@@ -117,14 +117,11 @@ class Cifar10ResNet20(Workload):
         return float(int(output[0].argmax()) == target), 1.0
 
     @classmethod
-    def fetch(cls, data_dir: Path, log: Callable[[str], None], sources: Sequence[str] = ()) -> None:
-        """Fetch all 60,000 images into `data_dir`/cifar10 and check their hashes, unless they are there already.
-
-        `sources` are archives that are here already, by the names under which they are published.
-        """
+    def fetch(cls, data_dir: Path, log: Callable[[str], None]) -> None:
+        """Fetch all 60,000 images into `data_dir`/cifar10 and check their hashes, unless they are there already."""
         from codecbench_datasets.cifar10.fetch import fetch
 
-        fetch(data_dir, log, sources)
+        fetch(data_dir, log)
 
     def _full_place(self) -> Path | None:
         """Return the data folder that holds the full set, or None if it has not been fetched."""

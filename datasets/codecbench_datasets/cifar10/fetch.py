@@ -19,7 +19,7 @@ import tarfile
 import tempfile
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,21 +60,20 @@ class Source:
     read: Callable[[Path], Sets]
 
 
-def fetch(data_dir: Path, log: Log, named: Sequence[str] = ()) -> None:
+def fetch(data_dir: Path, log: Log) -> None:
     """Write the full set into `data_dir`/cifar10 as .npy files, unless it is there and intact.
 
-    An archive among `named`, or in that folder, is used instead of a download. Raises DataError, with the reason for
-    each source, if no source gives the right images.
+    An archive in that folder is used instead of a download. Raises DataError, with the reason for each source, if no
+    source gives the right images.
     """
     folder = full_folder(data_dir)
-    archives = _archives(named)
     if _is_intact(data_dir):
         log(f"CIFAR-10 is already complete in {folder}")
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder), tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
-            sets = _first_usable(folder, archives, Path(scratch), log)
+            sets = _first_usable(folder, Path(scratch), log)
             _write(sets, data_dir, Path(scratch))
     except OSError as error:
         raise DataError(f"cannot write CIFAR-10 to {folder}: {error}; name another folder with --data-dir") from error
@@ -108,22 +107,12 @@ def _is_intact(data_dir: Path) -> bool:
     return True
 
 
-def _archives(named: Sequence[str]) -> dict[str, Path]:
-    """Return the archives among `--from` by name. Raises DataError for what is none."""
-    found = {Path(place).name: Path(place) for place in named}
-    names = [source.archive for source in SOURCES]
-    for name, path in found.items():
-        if name not in names or not path.is_file():
-            raise DataError(f"--from {path} is no archive of CIFAR-10; name a file {' or '.join(names)}")
-    return found
-
-
-def _first_usable(folder: Path, archives: Mapping[str, Path], scratch: Path, log: Log) -> Sets:
+def _first_usable(folder: Path, scratch: Path, log: Log) -> Sets:
     """Return both sets from the first source that gives them with the right hashes."""
     reasons = []
     for source in SOURCES:
         try:
-            placed = archives.get(source.archive, folder / source.archive)
+            placed = folder / source.archive
             if placed.is_file():
                 log(f"reading {placed}")
             archive = placed if placed.is_file() else source.obtain(scratch, log)

@@ -48,6 +48,7 @@ def _root(
 
 
 app.command()(run.run)
+app.command()(run.status)
 app.command()(run.fit)
 app.command()(tables.table)
 app.command()(plan.plan)

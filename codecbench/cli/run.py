@@ -128,6 +128,7 @@ def run(
 ) -> None:
     """Measure every codec at every split point, then print the table. A killed run resumes where it stopped."""
     from codecbench.experiment.progress import reporter
+    from codecbench.experiment.run_status import StatusFile
     from codecbench.harness.run import Run
     from codecbench.results.store import Store
 
@@ -143,7 +144,7 @@ def run(
             with Run(settings, report) as job:
                 show(_plan_text(job))
             return
-        with Store(settings.out).locked(), Run(settings, report) as job:
+        with Store(settings.out).locked(), Run(settings, StatusFile(report, settings.out)) as job:
             summary = job.execute()
             shown, left_out = job.current(Store(settings.out).records())
             sample_set = job.sample_sets["test"]
@@ -153,6 +154,15 @@ def run(
     print_table(store, shown, pm, scenario(pm, store, DEFAULT_LINK), sample_set=sample_set)
     if summary.failures:
         raise typer.Exit(1)
+
+
+def status(
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")] = DEFAULT_OUT,
+) -> None:
+    """Say how far the run that writes to a results folder is: finished and failed cells, rate, time left."""
+    from codecbench.experiment.run_status import status_of
+
+    show(status_of(out))
 
 
 @describing

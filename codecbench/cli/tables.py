@@ -249,6 +249,19 @@ def compare(
     show(comparison.compare(*stores).render(str(format_)))
 
 
+def merge(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Results folders.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write; it may have results.")],
+) -> None:
+    """Merge results folders of several machines into one; what does not agree is left out and named."""
+    from codecbench.analysis import merging
+
+    merged = merging.merge(folders, out)
+    echo(f"{counted(merged.records, 'record')} in {out}, {merged.added} of them new")
+    for sentence in merged.left_out:
+        echo(sentence)
+
+
 def export(
     file: Annotated[
         Path, typer.Argument(metavar="FILE.csv|FILE.parquet", help="Where to write; the ending tells the format.")

@@ -43,11 +43,19 @@ class RecordingReporter:
     """A reporter that keeps what it is told."""
 
     cells: int = 0
+    expected: int = 0
+    samples: int = 0
     finished: list[tuple[str, str]] = field(default_factory=list)
     logged: list[str] = field(default_factory=list)
 
     def plan(self, cells: int) -> None:
         self.cells = cells
+
+    def expect(self, samples: int) -> None:
+        self.expected += samples
+
+    def scored(self, samples: int) -> None:
+        self.samples += samples
 
     def stage(self, text: str) -> None:
         pass

@@ -234,12 +234,17 @@ class Workload(ABC):
         """
 
     @classmethod
-    def fetch(cls, data_dir: Path, log: Callable[[str], None], sources: Sequence[str] = ()) -> None:
-        """Download `dataset` into `data_dir` and check its checksums; `log` prints a line. Raises DataError.
-
-        `sources` are the places that `codecbench data get --from` names: folders, archives or files that are here.
-        """
+    def fetch(cls, data_dir: Path, log: Callable[[str], None]) -> None:
+        """Download `dataset` into `data_dir` and check its checksums; `log` prints a line. Raises DataError."""
         raise UsageError(f"workload {cls.name!r} has nothing to fetch: its data ships with it")
+
+    @classmethod
+    def fetch_from(cls, sources: Sequence[str], data_dir: Path, log: Callable[[str], None]) -> None:
+        """Take `dataset` from places that are here (`codecbench data get --from`): folders, archives, files.
+
+        Raises UsageError if it can only be downloaded, as by default, and DataError for a place of no use.
+        """
+        raise UsageError(f"--from {sources[0]}: {cls.dataset} can only be downloaded; leave --from out")
 
 
 def metric_value(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -227,11 +226,13 @@ def data_get(
 
     known = {w.dataset: w for w in workloads(manager(plugin or ())).values() if w.dataset}
     workload = pick(known, name, "dataset")
-    if sources and "sources" not in inspect.signature(workload.fetch).parameters:
-        raise UsageError(f"--from {sources[0]}: {name} can only be downloaded; leave --from out")
-    named = (tuple(sources),) if sources else ()  # earlier workloads take no sources
+    place = data_folders(data_dir)[0]
+    if sources:
+        with workload_call(workload, "fetch_from"):
+            workload.fetch_from(sources, place, echo)
+        return
     with workload_call(workload, "fetch"):
-        workload.fetch(data_folders(data_dir)[0], echo, *named)
+        workload.fetch(place, echo)
 
 
 def _settings(config: Path | None, options: Mapping[str, Any]) -> RunConfig:

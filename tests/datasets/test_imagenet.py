@@ -260,7 +260,7 @@ def test_data_get_takes_folders_archives_and_files(tmp_path: Path, network: ResN
     save_file(named_as_in_torchvision(network.state_dict()), tmp_path / "mine.safetensors")
     said: list[str] = []
     given = [tmp_path / "mine.safetensors", pack, tmp_path / "photographs.tar"]
-    ImageNetResNet50.fetch(tmp_path / "data", said.append, [str(path) for path in given])
+    ImageNetResNet50.fetch_from([str(path) for path in given], tmp_path / "data", said.append)
     workload = ImageNetResNet50(tmp_path / "data")
     assert (len(workload.sample_ids("test")), len(workload.sample_ids("fit"))) == (15, 6 * catalogue.VIEWS)
     assert any("30 labelled pictures" in line for line in said)
@@ -268,7 +268,7 @@ def test_data_get_takes_folders_archives_and_files(tmp_path: Path, network: ResN
     x = torch.rand(1, 3, 224, 224)
     assert torch.equal(workload.build_model()(x), network(x))
     torch.save(named_as_in_torchvision(network.state_dict()), tmp_path / "same.pth")
-    ImageNetResNet50.fetch(tmp_path / "data", said.append, [str(tmp_path / "same.pth")])
+    ImageNetResNet50.fetch_from([str(tmp_path / "same.pth")], tmp_path / "data", said.append)
     assert len(ImageNetResNet50(tmp_path / "data").sample_ids("test")) == 15
 
 
@@ -283,20 +283,20 @@ def test_data_get_takes_folders_archives_and_files(tmp_path: Path, network: ResN
 def test_a_place_of_no_use_is_refused(tmp_path: Path, make: Callable[[Path], Any], message: str) -> None:
     make(tmp_path / "place")
     with pytest.raises(DataError, match=f"--from {re.escape(str(tmp_path / 'place'))}.*{message}"):
-        ImageNetResNet50.fetch(tmp_path / "data", print, [str(tmp_path / "place")])
+        ImageNetResNet50.fetch_from([str(tmp_path / "place")], tmp_path / "data", print)
 
 
 def test_weights_that_would_run_code_are_not_loaded(tmp_path: Path) -> None:
     torch.save({"model": Path("x")}, tmp_path / "net.pth")
     with pytest.raises(DataError, match=r"net\.pth holds"):
-        ImageNetResNet50.fetch(tmp_path / "data", print, [str(tmp_path / "net.pth")])
+        ImageNetResNet50.fetch_from([str(tmp_path / "net.pth")], tmp_path / "data", print)
 
 
 def test_a_folder_that_is_no_class_is_named(tmp_path: Path) -> None:
     pack = tree(tmp_path / "pack")
     (pack / "val" / KEYS[0]).rename(pack / "val" / "n00000000")
     with pytest.raises(DataError, match=r"n00000000 is no class of ImageNet, such as n01440764"):
-        ImageNetResNet50.fetch(tmp_path / "data", print, [str(pack)])
+        ImageNetResNet50.fetch_from([str(pack)], tmp_path / "data", print)
 
 
 def test_without_data_every_door_says_what_to_do(tmp_path: Path) -> None:

@@ -112,7 +112,12 @@ class ImageNetResNet50(Workload):
         return {"top-5": (float(before < TOP), 1.0), "top-1": (float(before == 0), 1.0)}
 
     @classmethod
-    def fetch(cls, data_dir: Path, log: Callable[[str], None], sources: Sequence[str] = ()) -> None:
+    def fetch(cls, data_dir: Path, log: Callable[[str], None]) -> None:
+        """Fetch the weights of the reference records into `data_dir`. Raises DataError if there are no pictures yet."""
+        cls.fetch_from((), data_dir, log)
+
+    @classmethod
+    def fetch_from(cls, sources: Sequence[str], data_dir: Path, log: Callable[[str], None]) -> None:
         """Collect weights and pictures in `data_dir`; `sources` are folders, archives, files or models."""
         from codecbench_datasets.imagenet.fetch import fetch
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from codecbench.codec import TensorSpec
 from codecbench.errors import CodecbenchError, DataError, one_line, shown
-from codecbench.locations import method_location, raised_location
-from codecbench.workload import OnnxModel, Outcome, RatioMetric, SampleId, SetMetric, Subset, Workload
+from codecbench.locations import class_location, method_location, raised_location
+from codecbench.workload import Metric, OnnxModel, Outcome, RatioMetric, SampleId, SetMetric, Subset, Workload
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 PICTURE_TOLERANCE = 1e-3
 """The tolerated distance of 255 times an image's value from an integer: float32 arithmetic leaves less than 1e-4."""
+
+MAX_DECIMALS = 9
+"""The largest number of decimals of a metric in tables."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _INT64 = range(-(2**63), 2**63)
@@ -45,14 +48,10 @@ class CheckedWorkload:
         self._forms: dict[str, tuple[tuple[str, tuple[int, ...]], ...]] = {}
 
     @classmethod
-    def make(
-        cls, kind: type[Workload], data_dir: Path | None, weights_folders: tuple[Path, ...] | None = None
-    ) -> CheckedWorkload:
-        """Return a new workload of a class, checked; `weights_folders` are told to it, if any."""
+    def make(cls, kind: type[Workload], data_dir: Path | None) -> CheckedWorkload:
+        """Return a new workload of a class, checked."""
         with workload_call(kind, "__init__", "the constructor"):
-            workload = kind(data_dir)
-        workload.weights_folders = weights_folders
-        return cls(workload)
+            return cls(kind(data_dir))
 
     @property
     def input_spec(self) -> TensorSpec:
@@ -115,15 +114,13 @@ class CheckedWorkload:
         return self._identifiers("training_ids", "training_ids()", values)
 
     def fit_groups(self) -> tuple[int, ...] | None:
-        """Return the number of the group of each `fit` sample, counted in the order of their first samples, or None."""
+        """Return the number of the group of each `fit` sample, or None."""
+        numbers: dict[object, int] = {}
         with self.calling("fit_groups"):
             found = self.workload.fit_groups()
-            if found is None:
-                return None
-            numbers: dict[SampleId, int] = {}
-            groups = tuple(numbers.setdefault(group, len(numbers)) for group in found)
+            groups = None if found is None else tuple(numbers.setdefault(group, len(numbers)) for group in found)
         expected = len(self.sample_ids("fit"))
-        if len(groups) != expected:
+        if groups is not None and len(groups) != expected:
             self.refuse("fit_groups", f"fit_groups() gave {len(groups)} groups for {expected} samples of 'fit'")
         return groups
 
@@ -185,8 +182,8 @@ class CheckedWorkload:
         if not isinstance(found, Mapping) and len(names) == 1:
             found = {names[0]: found}
         elif not isinstance(found, Mapping) or set(found) != set(names):
-            given = f"{{{', '.join(map(repr, found))}}}" if isinstance(found, Mapping) else shown(found)
-            self.refuse("score", f"score gave {given}; return a dict with {', '.join(map(repr, names))}")
+            answer = f"{{{', '.join(map(repr, found))}}}" if isinstance(found, Mapping) else shown(found)
+            self.refuse("score", f"score gave {answer}; return a dict with {', '.join(map(repr, names))}")
         return {
             name: self._ratio_outcome(name, found[name]) if ratio else self._set_outcome(name, found[name])
             for name, ratio in self._ratios.items()
@@ -264,6 +261,64 @@ def workload_call(kind: type[Workload], method: str, step: str = "", *, place: s
     except (Exception, SystemExit) as error:
         place = raised_location(error) or place or method_location(kind, method)
         raise DataError(f"workload {kind.name!r} ({place}): {step or method} raised {one_line(error)}") from error
+
+
+def workload_class_fault(kind: type[Workload]) -> str | None:
+    """Return what is wrong with the class attributes of a workload, with file and line; None if nothing is."""
+
+    def refused(attribute: str, text: str) -> str:
+        return f"{class_location(kind)}: workload {kind.name!r}: {attribute} {text}"
+
+    if kind.__abstractmethods__:
+        return refused(", ".join(sorted(kind.__abstractmethods__)), "is not defined")
+    splits = getattr(kind, "default_splits", None)
+    budget: Any = getattr(kind, "budget", None)
+    fault = _metrics_fault(getattr(kind, "metrics", None), old=kind.names_one_metric)
+    if fault is not None:
+        return refused("metric" if kind.names_one_metric else "metrics", fault)
+    if not isinstance(splits, (tuple, list)) or not all(isinstance(split, str) for split in splits):
+        return refused("default_splits", f'is {shown(splits)}; give a tuple of names like ("input",)')
+    if not isinstance(budget, numbers.Real) or isinstance(budget, bool) or not 0 <= float(budget) < math.inf:
+        return refused("budget", f"is {shown(budget)}; give a number of at least 0, in the unit of the first metric")
+    if not isinstance(kind.dataset, str | None):
+        return refused("dataset", f"is {shown(kind.dataset)}; give a name, or None")
+    if not isinstance(kind.training_note, str):
+        return refused("training_note", f"is {shown(kind.training_note)}; give a text")
+    return None
+
+
+def _metrics_fault(metrics: Any, *, old: bool) -> str | None:
+    """Return what is wrong with the metrics of a workload, as the end of a sentence; None if nothing is."""
+    example = 'metrics = (RatioMetric("top-1", "%", higher_is_better=True, scale=100.0, binary=True),)'
+    if isinstance(metrics, Metric):
+        return f"is one metric; set a tuple like {example}"
+    if not isinstance(metrics, (tuple, list)) or not metrics:
+        return f"is {shown(metrics)}; set a tuple like {example}"
+    kinds: dict[str, bool] = {}
+    for metric in metrics:
+        if not isinstance(metric, RatioMetric | SetMetric):
+            return f"{'is' if old else 'holds'} {shown(metric)}; set RatioMetrics or SetMetrics"
+        fault = _metric_fault(metric)
+        if fault is not None:
+            return fault
+        is_ratio = isinstance(metric, RatioMetric)
+        if kinds.setdefault(metric.outcome_name, is_ratio) != is_ratio:
+            return f"has {metric.outcome_name!r} as the outcome of a ratio metric and of a set metric; name two"
+    names = [metric.name for metric in metrics]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    return None if twice is None else f"has the name {twice!r} twice; names must differ"
+
+
+def _metric_fault(metric: RatioMetric | SetMetric) -> str | None:
+    texts = [getattr(metric, name, None) for name in ("name", "unit", "outcome")]
+    if not all(isinstance(text, str) for text in texts) or not metric.name:
+        return "needs texts for name and unit"
+    if isinstance(metric, RatioMetric) and not (isinstance(metric.scale, numbers.Real) and math.isfinite(metric.scale)):
+        return f"has the scale {shown(metric.scale)}; give a number"
+    decimals: object = metric.decimals
+    if not isinstance(decimals, int) or not 0 <= decimals <= MAX_DECIMALS:
+        return f"has the decimals {shown(decimals)}; give an integer from 0 to {MAX_DECIMALS}"
+    return None
 
 
 def input_fault(array: NDArray[Any], spec: TensorSpec) -> str | None:

@@ -18,6 +18,7 @@ from typing import Any
 import pluggy
 
 from codecbench import hookspecs
+from codecbench.checked_workload import workload_class_fault
 from codecbench.codec import Codec
 from codecbench.devices.profile import HOST, DeviceProfile
 from codecbench.errors import PluginError
@@ -26,7 +27,6 @@ from codecbench.locations import class_location
 from codecbench.names import suggestion
 from codecbench.system.helper_modules import add_folder, added_folders, check_helpers
 from codecbench.workload import Workload
-from codecbench.workload_faults import workload_class_fault
 
 GROUP = "codecbench"
 BESIDE_CONFIG = "codecbench_plugin.py"

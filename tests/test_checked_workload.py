@@ -18,10 +18,9 @@ from hypothesis import strategies as st
 from support.paths import TINY
 
 from codecbench import Metric, PluginError, RatioMetric, SetMetric, TensorSpec, UsageError, Workload
-from codecbench.checked_workload import CheckedWorkload, input_fault
+from codecbench.checked_workload import CheckedWorkload, input_fault, workload_class_fault
 from codecbench.errors import DataError
 from codecbench.registry import load_file
-from codecbench.workload_faults import workload_class_fault
 
 Tiny = load_file(TINY).Tiny
 A = np.array([1.0, 2.0])

@@ -58,7 +58,7 @@ class Fits:
         self.cache = StateCache(config.cache_dir, reporter.log)
         self._data_hashes: dict[int, str] = {}
         self._completed: tuple[PlannedCell, str, bytes] | None = None
-        """The last cell whose state was completed, the hash of that state, and the whole one."""
+        """The last cell whose state was completed, the hash of that state, and the complete one."""
         self._fit_sets: dict[int, tuple[str, ...]] = {}
         self._missing_logged = False
 
@@ -75,22 +75,22 @@ class Fits:
             return self._unfitted_state(cell)
         found = self.find(cell)
         if found is not None:
-            return self._whole(cell, found)
+            return self._with_tail(cell, found)
         if cell.works_unfitted and not self.fit_ids:
             return self._unfitted_state(cell)
         self.reporter.update(f"{cell.label}: fitting")
-        return self._whole(cell, self._fit(cell))
+        return self._with_tail(cell, self._fit(cell))
 
-    def _whole(self, cell: PlannedCell, state: FittedState) -> FittedState:
+    def _with_tail(self, cell: PlannedCell, state: FittedState) -> FittedState:
         """Return a state with what the edge's part takes from the tail; it is kept without."""
         if not cell.codec.completes_states:
             return state
         digest = hashlib.sha256(state.edge).hexdigest()
         if self._completed is None or self._completed[:2] != (cell, digest):
-            whole = self.fitter.complete(
+            edge = self.fitter.complete(
                 cell.codec, cell.spec, cell.key.split, cell.key.point, state.edge, timeout_s=self.config.timeout_s
             )
-            self._completed = cell, digest, whole
+            self._completed = cell, digest, edge
         return replace(state, edge=self._completed[2])
 
     def warm(self, cells: Sequence[PlannedCell]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from codecbench.checked_workload import workload_class_fault
 from codecbench.descriptions.data_hash import data_sha256, value_sha256
 from codecbench.descriptions.describe import describe_workload, workload_reference
 from codecbench.errors import one_line
@@ -19,7 +20,6 @@ from codecbench.kit.workload_cases import SCORED, SUBSETS, WorkloadCase
 from codecbench.locations import class_location
 from codecbench.registry import not_found_by_name
 from codecbench.workload import Outcome, RatioMetric, SetMetric, Subset
-from codecbench.workload_faults import workload_class_fault
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -110,15 +110,9 @@ class Store:
     def scan(self) -> Iterator[Record | DataError]:
         """Yield each record by path, or the error of one that cannot be read; nothing without a folder."""
         paths = (p for p in self.out.glob("*/*/*.json") if _CELL_STEM.fullmatch(p.stem) and not self._is_hidden(p))
-        for path in sorted(paths):
-            if not path.is_file():
-                continue
-            try:
-                record = _read(path)
-            except DataError as error:
-                yield error
-                continue
-            if path == self._path(CellKey(**record.key.model_dump()), ".json"):
+        for path in filter(Path.is_file, sorted(paths)):
+            record = _read_or_error(path)
+            if isinstance(record, DataError) or path == self._path(CellKey(**record.key.model_dump()), ".json"):
                 yield record
 
     def find(self, key: CellKey) -> Record | None:
@@ -174,13 +168,9 @@ class Store:
 
     def samples_fault(self, record: Record) -> str | None:
         """Return what is wrong with the Parquet file of a record, or None if nothing is, or the record has none."""
-        if record.samples is None:
-            return None
-        path = self._samples_path(record, record.samples)
-        if not path.is_file():
-            return f"{path} is missing, which the record beside it names"
         try:
-            _check_sum(path, record.samples.sha256)
+            if record.samples is not None:
+                _check_sum(self._samples_path(record, record.samples), record.samples.sha256)
         except DataError as error:
             return str(error)
         return None
@@ -318,6 +308,13 @@ def _read(path: Path) -> Record:
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}); delete it and run again") from error
     return parse(text, str(path))
+
+
+def _read_or_error(path: Path) -> Record | DataError:
+    try:
+        return _read(path)
+    except DataError as error:
+        return error
 
 
 def _check_sum(path: Path, expected: str) -> None:

@@ -12,7 +12,7 @@ from support.descriptions import NETWORK, describe, write_pictures
 from support.runs import RecordingReporter, execute
 
 from codecbench.adapters.described import DescribedWorkload, resolve_workload, workload_class
-from codecbench.checked_workload import CheckedWorkload
+from codecbench.checked_workload import CheckedWorkload, workload_class_fault
 from codecbench.cli.main import main
 from codecbench.codec import TensorSpec
 from codecbench.descriptions.describe import describe_workload
@@ -20,7 +20,6 @@ from codecbench.errors import DataError
 from codecbench.experiment.config import load
 from codecbench.harness.run import Run
 from codecbench.results.store import Store
-from codecbench.workload_faults import workload_class_fault
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.factories import make_record, make_samples
 
@@ -116,6 +116,7 @@ def test_a_folder_without_results_is_a_mistake(tmp_path: Path) -> None:
         merge([tmp_path / "a"], tmp_path / "a")
 
 
+@settings(deadline=None, max_examples=25)
 @given(places=st.lists(st.sampled_from(["a", "b", "ab"]), min_size=1, max_size=6), first=st.sampled_from(["a", "b"]))
 def test_no_cell_is_lost_and_the_order_of_folders_does_not_matter(
     tmp_path_factory: pytest.TempPathFactory, places: list[str], first: str

@@ -19,6 +19,7 @@ import pytest
 from codecbench.descriptions.catalogue import LocalCatalogue
 from codecbench.experiment.cells import PlannedCell, Summary
 from codecbench.experiment.config import RunConfig
+from codecbench.experiment.run_status import FILE
 from codecbench.fitting import fitter as fitter_module
 from codecbench.harness import run as run_module
 from codecbench.harness.run import Run
@@ -260,7 +261,9 @@ def lasting(text: str) -> dict[str, Any]:
 def content_of(out: Path) -> dict[str, Any]:
     """Every file of a results folder: records without timings, samples byte for byte."""
     assert not list(out.rglob("*.tmp"))
-    files = {str(p.relative_to(out)): p for p in out.rglob("*") if p.is_file() and p.name not in (".lock", LAYERS)}
+    files = {
+        str(p.relative_to(out)): p for p in out.rglob("*") if p.is_file() and p.name not in (".lock", FILE, LAYERS)
+    }
     return {name: lasting(p.read_text()) if p.suffix == ".json" else p.read_bytes() for name, p in files.items()}
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from codecbench.codec import TensorSpec
-from codecbench.errors import CodecbenchError, DataError, one_line
+from codecbench.errors import CodecbenchError, DataError, one_line, shown
 from codecbench.locations import class_location, method_location, raised_location
 from codecbench.workload import Metric, OnnxModel, Outcome, RatioMetric, SampleId, SetMetric, Subset, Workload
 
@@ -60,7 +60,7 @@ class CheckedWorkload:
             with self.calling("input_spec"):
                 spec: object = self.workload.input_spec
             if not isinstance(spec, TensorSpec):
-                self.refuse("input_spec", f"input_spec is {_shown(spec)}; return a TensorSpec")
+                self.refuse("input_spec", f"input_spec is {shown(spec)}; return a TensorSpec")
             self._spec = spec
         return self._spec
 
@@ -71,8 +71,8 @@ class CheckedWorkload:
             seconds: Any = self.workload.training_s
         if seconds is None:
             return None
-        if not _is_real(seconds) or not 0 <= float(seconds) < math.inf:
-            self.refuse("training_s", f"training_s is {_shown(seconds)}; return a number of seconds, or None")
+        if not isinstance(seconds, numbers.Real) or not 0 <= float(seconds) < math.inf:
+            self.refuse("training_s", f"training_s is {shown(seconds)}; return a number of seconds, or None")
         return float(seconds)
 
     def build_model(self) -> nn.Module | OnnxModel:
@@ -84,9 +84,7 @@ class CheckedWorkload:
         if isinstance(model, OnnxModel):
             return model
         if not isinstance(model, nn.Module):
-            self.refuse(
-                "build_model", f"build_model returned {_shown(model)}; return a torch.nn.Module or an OnnxModel"
-            )
+            self.refuse("build_model", f"build_model returned {shown(model)}; return a torch.nn.Module or an OnnxModel")
         training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
         if training:
             self.refuse("build_model", f"the model is in training mode ({training[0]}); return model.eval()")
@@ -99,7 +97,7 @@ class CheckedWorkload:
         if not isinstance(found, str) or not _SHA256.fullmatch(found):
             self.refuse(
                 "weights_sha256",
-                f"weights_sha256 gave {_shown(found)}; return 64 lower-case hexadecimal digits, as hexdigest() does",
+                f"weights_sha256 gave {shown(found)}; return 64 lower-case hexadecimal digits, as hexdigest() does",
             )
         return found
 
@@ -114,6 +112,17 @@ class CheckedWorkload:
         with self.calling("training_ids"):
             values = tuple(self.workload.training_ids())
         return self._identifiers("training_ids", "training_ids()", values)
+
+    def fit_groups(self) -> tuple[int, ...] | None:
+        """Return the number of the group of each `fit` sample, or None."""
+        numbers: dict[object, int] = {}
+        with self.calling("fit_groups"):
+            found = self.workload.fit_groups()
+            groups = None if found is None else tuple(numbers.setdefault(group, len(numbers)) for group in found)
+        expected = len(self.sample_ids("fit"))
+        if groups is not None and len(groups) != expected:
+            self.refuse("fit_groups", f"fit_groups() gave {len(groups)} groups for {expected} samples of 'fit'")
+        return groups
 
     def inputs(self, subset: Subset, positions: Sequence[int]) -> list[NDArray[Any]]:
         """Return the inputs at these positions, each held against `input_spec`."""
@@ -173,8 +182,8 @@ class CheckedWorkload:
         if not isinstance(found, Mapping) and len(names) == 1:
             found = {names[0]: found}
         elif not isinstance(found, Mapping) or set(found) != set(names):
-            shown = f"{{{', '.join(map(repr, found))}}}" if isinstance(found, Mapping) else _shown(found)
-            self.refuse("score", f"score gave {shown}; return a dict with {', '.join(map(repr, names))}")
+            answer = f"{{{', '.join(map(repr, found))}}}" if isinstance(found, Mapping) else shown(found)
+            self.refuse("score", f"score gave {answer}; return a dict with {', '.join(map(repr, names))}")
         return {
             name: self._ratio_outcome(name, found[name]) if ratio else self._set_outcome(name, found[name])
             for name, ratio in self._ratios.items()
@@ -182,10 +191,10 @@ class CheckedWorkload:
 
     def _ratio_outcome(self, name: str, found: Any) -> tuple[float, float]:
         pair = [_plain(value) for value in found] if _is_sequence(found) else []
-        if len(pair) != 2 or not all(_is_real(value) for value in pair):
+        if len(pair) != 2 or not all(isinstance(value, numbers.Real) for value in pair):
             self.refuse(
                 "score",
-                f"score gave {_shown(found)}{self._of(name)}; return a numerator and a denominator, two numbers",
+                f"score gave {shown(found)}{self._of(name)}; return a numerator and a denominator, two numbers",
             )
         return float(pair[0]), float(pair[1])
 
@@ -193,7 +202,7 @@ class CheckedWorkload:
         import numpy as np
 
         if not isinstance(found, (tuple, list)) or not found or not all(isinstance(each, np.ndarray) for each in found):
-            self.refuse("score", f"score gave {_shown(found)}{self._of(name)}; return a tuple of numpy arrays")
+            self.refuse("score", f"score gave {shown(found)}{self._of(name)}; return a tuple of numpy arrays")
         for number, array in enumerate(found):
             if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
                 self.refuse("score", f"score gave an array of {array.dtype}{self._of(name)}; give arrays of numbers")
@@ -229,10 +238,10 @@ class CheckedWorkload:
             identifier = _identifier(value)
             if identifier is None:
                 self.refuse(
-                    method, f"{source} holds {_shown(value)}, which is no identifier; return integers (int64) or texts"
+                    method, f"{source} holds {shown(value)}, which is no identifier; return integers (int64) or texts"
                 )
             if identifier in found:
-                self.refuse(method, f"{source} holds {_shown(value)} twice; identifiers must differ")
+                self.refuse(method, f"{source} holds {shown(value)} twice; identifiers must differ")
             if found and isinstance(identifier, str) != isinstance(next(iter(found)), str):
                 self.refuse(method, f"{source} holds integers and texts; return one kind")
             found[identifier] = None
@@ -268,13 +277,13 @@ def workload_class_fault(kind: type[Workload]) -> str | None:
     if fault is not None:
         return refused("metric" if kind.names_one_metric else "metrics", fault)
     if not isinstance(splits, (tuple, list)) or not all(isinstance(split, str) for split in splits):
-        return refused("default_splits", f'is {_shown(splits)}; give a tuple of names like ("input",)')
-    if not _is_real(budget) or isinstance(budget, bool) or not 0 <= float(budget) < math.inf:
-        return refused("budget", f"is {_shown(budget)}; give a number of at least 0, in the unit of the first metric")
+        return refused("default_splits", f'is {shown(splits)}; give a tuple of names like ("input",)')
+    if not isinstance(budget, numbers.Real) or isinstance(budget, bool) or not 0 <= float(budget) < math.inf:
+        return refused("budget", f"is {shown(budget)}; give a number of at least 0, in the unit of the first metric")
     if not isinstance(kind.dataset, str | None):
-        return refused("dataset", f"is {_shown(kind.dataset)}; give a name, or None")
+        return refused("dataset", f"is {shown(kind.dataset)}; give a name, or None")
     if not isinstance(kind.training_note, str):
-        return refused("training_note", f"is {_shown(kind.training_note)}; give a text")
+        return refused("training_note", f"is {shown(kind.training_note)}; give a text")
     return None
 
 
@@ -284,11 +293,11 @@ def _metrics_fault(metrics: Any, *, old: bool) -> str | None:
     if isinstance(metrics, Metric):
         return f"is one metric; set a tuple like {example}"
     if not isinstance(metrics, (tuple, list)) or not metrics:
-        return f"is {_shown(metrics)}; set a tuple like {example}"
+        return f"is {shown(metrics)}; set a tuple like {example}"
     kinds: dict[str, bool] = {}
     for metric in metrics:
         if not isinstance(metric, RatioMetric | SetMetric):
-            return f"{'is' if old else 'holds'} {_shown(metric)}; set RatioMetrics or SetMetrics"
+            return f"{'is' if old else 'holds'} {shown(metric)}; set RatioMetrics or SetMetrics"
         fault = _metric_fault(metric)
         if fault is not None:
             return fault
@@ -304,11 +313,11 @@ def _metric_fault(metric: RatioMetric | SetMetric) -> str | None:
     texts = [getattr(metric, name, None) for name in ("name", "unit", "outcome")]
     if not all(isinstance(text, str) for text in texts) or not metric.name:
         return "needs texts for name and unit"
-    if isinstance(metric, RatioMetric) and not (_is_real(metric.scale) and math.isfinite(metric.scale)):
-        return f"has the scale {_shown(metric.scale)}; give a number"
+    if isinstance(metric, RatioMetric) and not (isinstance(metric.scale, numbers.Real) and math.isfinite(metric.scale)):
+        return f"has the scale {shown(metric.scale)}; give a number"
     decimals: object = metric.decimals
     if not isinstance(decimals, int) or not 0 <= decimals <= MAX_DECIMALS:
-        return f"has the decimals {_shown(decimals)}; give an integer from 0 to {MAX_DECIMALS}"
+        return f"has the decimals {shown(decimals)}; give an integer from 0 to {MAX_DECIMALS}"
     return None
 
 
@@ -371,10 +380,6 @@ def _plain(value: Any) -> Any:
     return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
-def _is_real(value: object) -> bool:
-    return isinstance(value, numbers.Real)
-
-
 def _is_sequence(value: object) -> bool:
     return isinstance(value, (tuple, list)) or (getattr(value, "ndim", None) == 1 and hasattr(value, "__len__"))
 
@@ -389,10 +394,3 @@ def _forms_shown(forms: Sequence[tuple[str, tuple[int, ...]]]) -> str:
 
     shapes = (f"({', '.join(map(str, ('n', *shape)))}{'' if shape else ','})" for _, shape in forms)
     return " and ".join(f"{np.dtype(dtype)} {shape}" for (dtype, _), shape in zip(forms, shapes, strict=True))
-
-
-def _shown(value: object) -> str:
-    """Return a value in one short line, with its type if that is not Python's own."""
-    text = " ".join(repr(value).split())[:80]
-    kind = type(value)
-    return text if kind.__module__ == "builtins" else f"{text} ({kind.__module__}.{kind.__name__})"

@@ -326,6 +326,20 @@ class Codec(ABC):
         """Return the fitted state of one side, loadable without executing code (safetensors, JSON). Default: empty."""
         return b""
 
+    def compact(self) -> bytes:
+        """Return the edge's state as it is kept: without what `complete` takes from the tail. Default: all of it.
+
+        The edge holds the tail anyway, and a copy of it may be a hundred times as large as what was learned.
+        """
+        return self.export("edge")
+
+    def complete(self, state: bytes, tail: nn.Module) -> bytes:
+        """Return the edge's state that `restore` takes, of one that `compact` gave and the frozen tail.
+
+        A run calls it on a fresh instance, in a process without data. Default: the same state.
+        """
+        return state
+
     def restore(self, side: Side, state: bytes) -> None:
         """Load the state that `export(side)` returned into a fresh instance. Default: accepts an empty state only."""
         if state:

@@ -90,3 +90,10 @@ def without_folders(text: str) -> str:
 
 _FOLDERS = re.compile(r"""(?<![^\s'"(\[=,:])/(?:[^\s'"/]+/)+""")
 """The folders of an absolute path, at the start of a word or after a quote, a bracket or a colon."""
+
+
+def shown(value: object) -> str:
+    """Return a value in one short line, with its type if that is not Python's own."""
+    text = " ".join(repr(value).split())[:80]
+    kind = type(value)
+    return text if kind.__module__ == "builtins" else f"{text} ({kind.__module__}.{kind.__name__})"

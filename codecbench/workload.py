@@ -34,6 +34,10 @@ Outcome: TypeAlias = "tuple[float, float] | tuple[NDArray[Any], ...]"
 """A metric's outcome of one sample: numerator and denominator of a ratio metric, arrays of a set metric."""
 
 
+WEIGHTS = "weights"
+"""The folder of fetched weights in a data folder."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """The base of task metrics: a value of a set of samples, from an outcome of each sample.
@@ -137,6 +141,9 @@ class Workload(ABC):
     names_one_metric: ClassVar[bool] = False
     """True for a class with the attribute `metric` of earlier versions, a single metric, in the place of `metrics`."""
 
+    weights_folders: tuple[Path, ...] | None = None
+    """Where fetched weights lie. codecbench sets it, since processes on the edge know no data folder."""
+
     targets_from_model: ClassVar[bool] = False
     """True if the outputs of the full model are the targets, so that `targets` is never called."""
 
@@ -151,6 +158,15 @@ class Workload(ABC):
 
     def __init__(self, data_dir: Path | None = None) -> None:
         self.data_dir = data_dir
+
+    def weights_file(self, name: str) -> Path:
+        """Return the file of this name in the folder `weights` of the data folders, the first that has one.
+
+        Every process of the model may read these folders, and the device's alone the others. Where none has the file,
+        its place in the first one is returned.
+        """
+        folders = self.weights_folders or [place / WEIGHTS for place in data_folders(self.data_dir)]
+        return next((place / name for place in folders if (place / name).is_file()), folders[0] / name)
 
     @property
     @abstractmethod
@@ -186,6 +202,13 @@ class Workload(ABC):
         """
         return self.sample_ids("fit")
 
+    def fit_groups(self) -> Sequence[SampleId] | None:
+        """Return the group of each `fit` sample, such as the picture that a crop is of; None where each stands alone.
+
+        Samples of a group are held out from a training together, so that validation sees nothing that was learned.
+        """
+        return None
+
     @property
     def training_s(self) -> float | None:
         """Seconds of the training of the model itself, or None if unknown; see `training_note`."""
@@ -214,6 +237,14 @@ class Workload(ABC):
     def fetch(cls, data_dir: Path, log: Callable[[str], None]) -> None:
         """Download `dataset` into `data_dir` and check its checksums; `log` prints a line. Raises DataError."""
         raise UsageError(f"workload {cls.name!r} has nothing to fetch: its data ships with it")
+
+    @classmethod
+    def fetch_from(cls, sources: Sequence[str], data_dir: Path, log: Callable[[str], None]) -> None:
+        """Take `dataset` from places that are here (`codecbench data get --from`): folders, archives, files.
+
+        Raises UsageError if it can only be downloaded, as by default, and DataError for a place of no use.
+        """
+        raise UsageError(f"--from {sources[0]}: {cls.dataset} can only be downloaded; leave --from out")
 
 
 def metric_value(

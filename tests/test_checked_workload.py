@@ -370,3 +370,11 @@ def test_a_method_that_is_not_defined_is_named_where_the_workload_is_registered(
     with pytest.raises(PluginError, match=r"half\.py, line 2: workload 'half': build_model, input_spec, inputs, .* is"):
         workloads(manager([path], with_entry_points=False))
     assert issubclass(Tiny, Workload)
+
+
+def test_groups_of_training_samples_are_numbered_and_there_is_one_for_each() -> None:
+    names = ["b", "b", "a", *"c" * 37]
+    assert checked(fit_groups=lambda self: names).fit_groups() == (0, 0, 1, *[2] * 37)
+    assert checked().fit_groups() is None
+    with pytest.raises(DataError, match=r"fit_groups\(\) gave 39 groups for 40 samples of 'fit'"):
+        checked(fit_groups=lambda self: names[1:]).fit_groups()

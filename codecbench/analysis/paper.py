@@ -1,8 +1,9 @@
 """Compares records with the paper's numbers: matching rows and splits, and a verdict for each pair.
 
-The paper (Yao et al., SenSys 2020) measured another model on another dataset. So sizes are compared as shares of the
-raw float32 tensor, at the loss that the paper accepted. Splits are paired in the order of depth: the input with the
-input, our first split after it with the paper's first block, and so on.
+Sizes are compared as shares of the raw float32 tensor, at the loss that the paper (Yao et al., SenSys 2020) accepted.
+Splits are paired by raw size where the inputs are of equal size: the paper's blocks 1 to 4 are the pooled stem and
+stages 2 to 4 of a ResNet-50. For any other model they are paired in the order of depth: the input with the input, our
+first split after it with the paper's first block, and so on.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from codecbench.analysis.budget import Entry
-from codecbench.analysis.published import PublishedTable, published_tables
+from codecbench.analysis.published import PublishedPoint, PublishedTable, published_points, published_tables
 from codecbench.analysis.selection import (
     LOSS_TOLERANCE,
     change_of,
@@ -27,13 +28,21 @@ from codecbench.analysis.selection import (
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record, Task
 
+RAW = "Offload"
+"""The paper's system that sends the raw tensor."""
+
+INPUT = "input"
+
+PICTURE_BYTES = 4 * 3 * 224 * 224
+"""The raw size of a picture of ImageNet as networks usually take it."""
+
 OUR_ROWS: Mapping[str, tuple[str, ...]] = {
     "DeepCOD": ("deepcod (fixed)", "deepcod (entropy)", "deepcod-rd"),
     "Offload-CS": ("cs-dct (faithful)", "cs-dct (best)", "cs-wavelet (faithful)", "cs-wavelet (best)"),
     "Offload-Intp": ("interpolation",),
     "Offload-Lossy": ("jpeg-huffman (own)", "jpeg-huffman (shared)"),
     "Offload-AE+": ("ae-plus",),
-    "Offload": ("raw (float32)",),
+    RAW: ("raw (float32)",),
 }
 """The paper's systems, and our rows that implement them."""
 
@@ -44,7 +53,8 @@ Verdict: TypeAlias = Literal["reproduced", "not reproduced", "not comparable"]
 
 RULE = (
     "Each published row is set beside the smallest payload of ours that loses no more than that row lost, chosen on "
-    "held-out samples; split points stand side by side in the order of depth. A row is reproduced where our share of "
+    "held-out samples; split points stand side by side by the raw size of their tensors where the inputs are of equal "
+    "size, else in the order of depth. A row is reproduced where our share of "
     f"the raw float32 tensor is at most {FACTOR:g} times the published share, and our loss on the test samples is not "
     "shown to be greater than the published one (the 95 % interval of the paired change reaches it). Smaller is "
     "reproduced, too: many published baselines were not tuned. A row is not comparable where these records lack the "
@@ -95,7 +105,7 @@ def compare_with_paper(records: Sequence[Record]) -> PaperComparison | None:
     if task is None:
         return None
     published = next(table for table in published_tables() if table.higher_is_better == task.higher_is_better)
-    counterparts = _counterparts(published.splits, splits_in_order(measured))
+    counterparts = _counterparts(published, measured)
     rows = {record.row for record in measured}
     comparisons = []
     for system in published.rows:
@@ -108,10 +118,31 @@ def compare_with_paper(records: Sequence[Record]) -> PaperComparison | None:
     return PaperComparison(published, tuple(comparisons))
 
 
-def _counterparts(theirs: Sequence[str], ours: Sequence[str]) -> dict[str, str]:
-    """Returns our split for each of theirs that has one, in the order of depth."""
-    pairs = zip((s for s in theirs if s != "input"), (s for s in ours if s != "input"), strict=False)
-    return {**({"input": "input"} if "input" in ours else {}), **dict(pairs)}
+def comparable_points(records: Sequence[Record]) -> tuple[PublishedPoint, ...]:
+    """Returns other systems' points of the same metrics, if the records are of pictures of the same size."""
+    measured = [record for record in records if record.status == "ok" and record.tensor]
+    metrics = {task.metric for record in measured for task in (record.task, *record.others) if task}
+    sizes = {record.tensor.raw_bytes for record in measured if record.tensor and record.key.split == INPUT}
+    if PICTURE_BYTES not in sizes:
+        return ()
+    return tuple(point for point in published_points() if point.metric in metrics)
+
+
+def _counterparts(published: PublishedTable, measured: Sequence[Record]) -> dict[str, str]:
+    """Returns our split for each of theirs that has one: by raw size if the inputs are of equal size, else by depth."""
+    ours = splits_in_order(measured)
+    sizes = {record.key.split: float(record.tensor.raw_bytes) for record in measured if record.tensor}
+    raw = {split: published.entries[RAW, split].payload_bytes for split in published.splits}
+    if sizes.get(INPUT) is None or sizes[INPUT] != raw.get(INPUT):
+        pairs = zip((s for s in published.splits if s != INPUT), (s for s in ours if s != INPUT), strict=False)
+        return {**({INPUT: INPUT} if INPUT in ours else {}), **dict(pairs)}
+    found, left = dict[str, str](), list(ours)
+    for split in published.splits:
+        fitting = next((own for own in left if sizes.get(own) == raw[split]), None)
+        if fitting is not None:
+            found[split] = fitting
+            left = left[left.index(fitting) + 1 :]  # depth decides between splits of one size
+    return found
 
 
 def _compare(

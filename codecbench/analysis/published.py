@@ -1,4 +1,4 @@
-"""The paper's published numbers (Yao et al., SenSys 2020): Tables 1 and 2, and the training hours of Table 4."""
+"""Published numbers: Tables 1, 2 and 4 of the paper (Yao et al., SenSys 2020), and points of other open systems."""
 
 from __future__ import annotations
 
@@ -43,6 +43,31 @@ class PublishedTraining(NamedTuple):
     model_h: float
 
 
+@dataclass(frozen=True)
+class PublishedPoint:
+    """A rate-accuracy point that another project has published. Nothing of it was measured here.
+
+    `uncompressed` is the metric of its model without a codec, None where it is not stated; `accounting` says what its
+    bytes count.
+    """
+
+    system: str
+    variant: str
+    model: str
+    data: str
+    payload_bytes: float
+    metric: str
+    value: float
+    uncompressed: float | None
+    accounting: str
+    source: str
+
+    @property
+    def change(self) -> float | None:
+        """The metric less that of the uncompressed model."""
+        return None if self.uncompressed is None else self.value - self.uncompressed
+
+
 PUBLISHED_TRAININGS = (
     PublishedTraining("ImageNet", 4.8, 0.8, 134.0),
     PublishedTraining("LibriSpeech", 1.6, 0.3, 23.0),
@@ -52,12 +77,30 @@ PUBLISHED_TRAININGS = (
 @cache
 def published_tables() -> tuple[PublishedTable, ...]:
     """Returns Tables 1 and 2: one metric where higher is better, and one where lower is better."""
-    content = files("codecbench").joinpath("analysis/data/paper_tables.csv").read_text(encoding="utf-8")
-    lines = list(csv.DictReader(io.StringIO(content)))
+    lines = _lines("paper_tables.csv")
     return (
         _table(lines, 1, "ResNet-50 on ImageNet", "top-5", "%", decimals=1, higher_is_better=True),
         _table(lines, 2, "DeepSpeech on LibriSpeech", "WER", "", decimals=3, higher_is_better=False),
     )
+
+
+@cache
+def published_points() -> tuple[PublishedPoint, ...]:
+    """Returns the points of other systems, on pictures of ImageNet and COCO."""
+    return tuple(
+        PublishedPoint(
+            **{name: line[name] for name in ("system", "variant", "model", "data", "metric", "accounting", "source")},
+            payload_bytes=float(line["payload_bytes"]),
+            value=float(line["value"]),
+            uncompressed=float(line["uncompressed"]) if line["uncompressed"] else None,
+        )
+        for line in _lines("published_points.csv")
+    )
+
+
+def _lines(name: str) -> list[dict[str, str]]:
+    content = files("codecbench").joinpath("analysis/data", name).read_text(encoding="utf-8")
+    return list(csv.DictReader(io.StringIO(content)))
 
 
 def _table(

@@ -48,6 +48,7 @@ def _root(
 
 
 app.command()(run.run)
+app.command()(run.status)
 app.command()(run.fit)
 app.command()(tables.table)
 app.command()(plan.plan)
@@ -56,6 +57,7 @@ app.command("rehearse", hidden=True)(plan.old_validate_plan)
 app.command()(figures.figure)
 app.command()(report.report)
 app.command()(tables.compare)
+app.command()(tables.merge)
 app.command()(tables.export)
 app.command("list")(authors.list_)
 app.command()(authors.check)

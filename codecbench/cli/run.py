@@ -127,6 +127,7 @@ def run(
 ) -> None:
     """Measure every codec at every split point, then print the table. A killed run resumes where it stopped."""
     from codecbench.experiment.progress import reporter
+    from codecbench.experiment.run_status import StatusFile
     from codecbench.harness.run import Run
     from codecbench.results.store import Store
 
@@ -142,7 +143,7 @@ def run(
             with Run(settings, report) as job:
                 show(_plan_text(job))
             return
-        with Store(settings.out).locked(), Run(settings, report) as job:
+        with Store(settings.out).locked(), Run(settings, StatusFile(report, settings.out)) as job:
             summary = job.execute()
             shown, left_out = job.current(Store(settings.out).records())
             sample_set = job.sample_sets["test"]
@@ -152,6 +153,15 @@ def run(
     print_table(store, shown, pm, scenario(pm, store, DEFAULT_LINK), sample_set=sample_set)
     if summary.failures:
         raise typer.Exit(1)
+
+
+def status(
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")] = DEFAULT_OUT,
+) -> None:
+    """Say how far the run that writes to a results folder is: finished and failed cells, rate, time left."""
+    from codecbench.experiment.run_status import status_of
+
+    show(status_of(out))
 
 
 @describing
@@ -203,17 +213,26 @@ def fit(
 
 def data_get(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A dataset's name.")],
+    sources: Annotated[
+        list[str] | None,
+        typer.Option("--from", metavar="PLACE", help="What is here already: a folder, an archive, a file; repeatable."),
+    ] = None,
     data_dir: DataDir = None,
     plugin: Plugins = None,
 ) -> None:
-    """Fetch a dataset, verify its checksums, and put it where runs look for it."""
+    """Fetch a dataset, or take it from where it is, check it, and put it where runs look for it."""
     from codecbench.checked_workload import workload_call
     from codecbench.workload import data_folders
 
     known = {w.dataset: w for w in workloads(manager(plugin or ())).values() if w.dataset}
     workload = pick(known, name, "dataset")
+    place = data_folders(data_dir)[0]
+    if sources:
+        with workload_call(workload, "fetch_from"):
+            workload.fetch_from(sources, place, echo)
+        return
     with workload_call(workload, "fetch"):
-        workload.fetch(data_folders(data_dir)[0], echo)
+        workload.fetch(place, echo)
 
 
 def _settings(config: Path | None, options: Mapping[str, Any]) -> RunConfig:

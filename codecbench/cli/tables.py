@@ -169,9 +169,11 @@ def print_table(
     are asked for what older records do not hold. Raises UsageError where the records do not allow the table.
     """
     from codecbench.analysis import curves
+    from codecbench.analysis.paper import comparable_points
     from codecbench.tables import budget as budget_table
     from codecbench.tables import curves as curves_table
     from codecbench.tables import latency as latency_table
+    from codecbench.tables import published as published_table
     from codecbench.tables import training as training_table
 
     how = (str(format_), terminal_columns())
@@ -197,7 +199,9 @@ def print_table(
     else:
         budgets = installed_budgets(pm) if budget is None else budget
         built = budget_table.build(records, budgets=budgets, paper=paper, sample_set=sample_set, scenario=chosen)
-        show((latency_table if kind is TableKind.LATENCY else budget_table).render(built, *how))
+        text = (latency_table if kind is TableKind.LATENCY else budget_table).render(built, *how)
+        points = comparable_points(records) if paper and format_ is not TableFormat.CSV else ()
+        show(f"{text}\n{published_table.render(points, *how)}" if points else text)
 
 
 def _with_old_options(
@@ -243,6 +247,19 @@ def compare(
     for store in stores:
         some_records(store)
     show(comparison.compare(*stores).render(str(format_)))
+
+
+def merge(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Results folders.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write; it may have results.")],
+) -> None:
+    """Merge results folders of several machines into one; what does not agree is left out and named."""
+    from codecbench.analysis import merging
+
+    merged = merging.merge(folders, out)
+    echo(f"{counted(merged.records, 'record')} in {out}, {merged.added} of them new")
+    for sentence in merged.left_out:
+        echo(sentence)
 
 
 def export(

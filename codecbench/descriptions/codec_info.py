@@ -54,7 +54,8 @@ class CodecInfo:
     `has_bound`, `exports_state` and `overrides_starts_from` are True if the class overrides `bound_bytes`, `export` and
     `starts_from`. `source_hash` is the hex SHA-256 of the codec's source, `plugin` the distribution or the file name of
     its plugin. `mixed_plugin` is True if that plugin registers workloads as well. `description` is the first paragraph
-    of the docstring, in one line. `unfitted` is the codec's own attribute, sorted.
+    of the docstring, in one line. `unfitted` is the codec's own attribute, sorted. `completes_states` is
+    True if the class overrides `complete`.
     """
 
     name: str
@@ -75,6 +76,7 @@ class CodecInfo:
     mixed_plugin: bool = False
     description: str = ""
     unfitted: tuple[str, ...] = ()
+    completes_states: bool = False
 
     def fitted_point(self, point: Point) -> dict[str, Any]:
         """Return the arguments of a point on which a fit depends."""

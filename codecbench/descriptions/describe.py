@@ -61,6 +61,7 @@ def describe_codec(codec: type[Codec], *, mixed_plugin: bool = False) -> CodecIn
         long_fit=bool(codec.long_fit), checkpoints=codec.checkpoints,
         checkpoints_folder=_checkpoints_folder(codec), has_bound=codec.bound_bytes is not Codec.bound_bytes,
         exports_state=codec.export is not Codec.export, overrides_starts_from=_overrides(codec, "starts_from"),
+        completes_states=_overrides(codec, "complete"),
         mixed_plugin=mixed_plugin, description=first_paragraph(inspect.cleandoc(codec.__doc__ or "")),
         unfitted=tuple(sorted(codec.unfitted)),
     )  # fmt: skip
@@ -105,7 +106,7 @@ def describe_workload(workload: Workload) -> WorkloadInfo:
         source_hash=_workload_sha256(workload),
         weights_sha256=checked.weights_sha256(), training_s=checked.training_s, training_note=workload.training_note,
         input_spec=checked.input_spec, sample_ids=sample_ids, training_ids=checked.training_ids(),
-        names_one_metric=workload.names_one_metric,
+        names_one_metric=workload.names_one_metric, fit_groups=checked.fit_groups(),
     )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ class WorkloadInfo:
     source. `sample_ids` are the identifiers of all samples that are here, by subset; `training_ids` those of all `fit`
     samples of the complete dataset. Each of the `metrics` is a RatioMetric or a SetMetricInfo; `names_one_metric` is
     True for the old attribute `metric`.
+    `fit_groups` has the group of each `fit` sample, None where each stands alone.
     `differentiable` is False if no gradients flow through the model's tails.
     """
 
@@ -48,6 +49,7 @@ class WorkloadInfo:
     training_ids: tuple[SampleId, ...]
     names_one_metric: bool = False
     differentiable: bool = True
+    fit_groups: tuple[int, ...] | None = None
 
     @property
     def metric(self) -> Metric:
@@ -60,6 +62,7 @@ class WorkloadInfo:
             **vars(self), "metrics": [asdict(metric) for metric in self.metrics],
             "default_splits": list(self.default_splits),
             "input_spec": self.input_spec.to_json(), "training_ids": list(self.training_ids),
+            "fit_groups": None if self.fit_groups is None else list(self.fit_groups),
             "sample_ids": {subset: list(ids) for subset, ids in self.sample_ids.items()},
         }  # fmt: skip
 
@@ -71,6 +74,7 @@ class WorkloadInfo:
             "default_splits": tuple(values["default_splits"]),
             "input_spec": TensorSpec.from_json(values["input_spec"]), "training_ids": tuple(values["training_ids"]),
             "sample_ids": {subset: tuple(ids) for subset, ids in values["sample_ids"].items()},
+            "fit_groups": None if values["fit_groups"] is None else tuple(values["fit_groups"]),
         })  # fmt: skip
 
 

@@ -21,6 +21,12 @@ class Reporter(Protocol):
     def plan(self, cells: int) -> None:
         """`cells` cells will run."""
 
+    def expect(self, samples: int) -> None:
+        """So many more samples will be scored, of all cells together; fewer where an earlier run has scored some."""
+
+    def scored(self, samples: int) -> None:
+        """So many more samples of a cell were scored."""
+
     def stage(self, text: str) -> None:
         """A stage of a whole split begins."""
 

@@ -22,6 +22,12 @@ class Lines:
         """Set the number of cells."""
         self.total = cells
 
+    def expect(self, samples: int) -> None:
+        """Show nothing: cells are counted."""
+
+    def scored(self, samples: int) -> None:
+        """Show nothing."""
+
     def stage(self, text: str) -> None:
         """Print a line for a longer stage of the run."""
         self.log(text)
@@ -51,6 +57,12 @@ class Bar:
     def plan(self, cells: int) -> None:
         """Set the bar's length."""
         self.progress.update(self.task, total=cells)
+
+    def expect(self, samples: int) -> None:
+        """Show nothing: cells are counted."""
+
+    def scored(self, samples: int) -> None:
+        """Show nothing."""
 
     def stage(self, text: str) -> None:
         """Show the text beside the bar."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from codecbench.analysis import curves
+from codecbench.analysis.paper import INPUT, comparable_points
 from codecbench.analysis.selection import groups, is_defined, payload_bytes, value_of
 from codecbench.analysis.study import Study
 from codecbench.figures.drawing import Drawing, Tips, numbers
@@ -77,6 +78,7 @@ def rate_accuracy(study: Study) -> Drawing:
             lines += [_line(split, record) for record in measured]
         axes.set_ylim(low, high)
         _finish(axes, split)
+    theirs = _draw_published(panels[0], study, tips, lines) if study.splits[0] == INPUT else ""
     for axes in panels[::PANEL_COLUMNS]:
         axes.set_ylabel(metric_label(study))
     left_out = f"{beyond} points that lose more are beyond the axis. " if beyond else ""
@@ -88,10 +90,34 @@ def rate_accuracy(study: Study) -> Drawing:
         alt=f"{task.metric} against mean payload bytes for {counted(len(study.shown), 'codec')} at "
         f"{', '.join(study.splits)}. Smallest payload within the budget, of all rows: {_smallest(study) or 'none'}.",
         caption=f"{study.workload}. Every operating point, with 95 % bootstrap intervals over {task.n} test samples. "
-        f"Dashed: the uncompressed model; dotted: the budget, {budget_text(study)}. {left_out}".rstrip(),
+        f"Dashed: the uncompressed model; dotted: the budget, {budget_text(study)}. {theirs}{left_out}".rstrip(),
         numbers=numbers("Rate and metric", "split, codec and point", ["bytes", metric_label(study)], lines),
         tips=tips.texts,
     )
+
+
+def _draw_published(axes: Any, study: Study, tips: Tips, lines: list[tuple[str, list[str]]]) -> str:
+    """Draws points of other systems at their change from our uncompressed model; returns a sentence for the caption."""
+    points = [
+        point for point in comparable_points(study.measured)
+        if point.metric == study.task.metric and point.change is not None
+    ]  # fmt: skip
+    low, high = axes.get_ylim()
+    shown = [(point, study.uncompressed + (point.change or 0.0)) for point in points]
+    shown = [(point, value) for point, value in shown if low <= value <= high]
+    if not shown:
+        return ""
+    (dots,) = axes.plot(
+        [point.payload_bytes for point, _ in shown], [value for _, value in shown], ls="", marker="o", ms=3,
+        markerfacecolor="none", markeredgecolor=INK, markeredgewidth=0.5, alpha=0.6, zorder=1.5,
+    )  # fmt: skip
+    names = [f"{point.system} {point.variant}, published" for point, _ in shown]
+    tips.add(dots, *(f"{name}: {point.payload_bytes:,.0f} bytes, {point.change:+.1f}"
+                     for name, (point, _) in zip(names, shown, strict=True)))  # fmt: skip
+    lines += [(name, [f"{point.payload_bytes:,.0f}", f"{point.change:+.1f} from its own model"])
+              for name, (point, _) in zip(names, shown, strict=True)]  # fmt: skip
+    systems = ", ".join(dict.fromkeys(point.system for point, _ in shown))
+    return f"Hollow circles: published by others, not measured here ({systems}), at the change from their own model. "
 
 
 def _smallest(study: Study) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from codecbench.codec import TensorSpec
 from codecbench.descriptions.codec_info import CodecInfo
 from codecbench.descriptions.workload_info import WorkloadInfo
 from codecbench.errors import CodecbenchError, CodecFailure, DataError, FailureCode, PluginError
@@ -21,6 +23,15 @@ from codecbench.results.cell import sample_set_id
 from codecbench.system.stopping import check_stopped
 from codecbench.workers.codec_client import CodecClient
 from codecbench.workers.forks import CodecProcesses
+
+MAX_BYTES = 4 << 30
+"""The most bytes of training tensors that a fit gets: they lie in one file, beside the codec's own memory."""
+
+
+def sample_limit(codec: CodecInfo, spec: TensorSpec) -> int:
+    """Return how many training samples a codec gets of such tensors: as many as it asks for, within MAX_BYTES."""
+    fitting = max(1, MAX_BYTES // max(1, spec.nbytes))
+    return fitting if codec.fit_samples is None else min(codec.fit_samples, fitting)
 
 
 class Fits:
@@ -46,7 +57,9 @@ class Fits:
         self.reporter = reporter
         self.cache = StateCache(config.cache_dir, reporter.log)
         self._data_hashes: dict[int, str] = {}
-        self._fit_sets: dict[int | None, tuple[str, ...]] = {}
+        self._completed: tuple[PlannedCell, str, bytes] | None = None
+        """The last cell whose state was completed, the hash of that state, and the complete one."""
+        self._fit_sets: dict[int, tuple[str, ...]] = {}
         self._missing_logged = False
 
     def state_of(self, cell: PlannedCell) -> FittedState:
@@ -62,11 +75,23 @@ class Fits:
             return self._unfitted_state(cell)
         found = self.find(cell)
         if found is not None:
-            return found
+            return self._with_tail(cell, found)
         if cell.works_unfitted and not self.fit_ids:
             return self._unfitted_state(cell)
         self.reporter.update(f"{cell.label}: fitting")
-        return self._fit(cell)
+        return self._with_tail(cell, self._fit(cell))
+
+    def _with_tail(self, cell: PlannedCell, state: FittedState) -> FittedState:
+        """Return a state with what the edge's part takes from the tail; it is kept without."""
+        if not cell.codec.completes_states:
+            return state
+        digest = hashlib.sha256(state.edge).hexdigest()
+        if self._completed is None or self._completed[:2] != (cell, digest):
+            edge = self.fitter.complete(
+                cell.codec, cell.spec, cell.key.split, cell.key.point, state.edge, timeout_s=self.config.timeout_s
+            )
+            self._completed = cell, digest, edge
+        return replace(state, edge=self._completed[2])
 
     def warm(self, cells: Sequence[PlannedCell]) -> None:
         """Have the model of the fits built while others work, if one of these cells has to be fitted."""
@@ -117,13 +142,13 @@ class Fits:
                 self.reporter.finish("failed", f"{cell.label}: {error}")
         return summary
 
-    def fit_sets(self, codec: CodecInfo) -> tuple[str, ...]:
+    def fit_sets(self, codec: CodecInfo, spec: TensorSpec) -> tuple[str, ...]:
         """Return the sample sets whose fitted states of this codec are accepted, in order of preference.
 
         The first set is the codec's training samples in the complete dataset: shipped states belong to it. The last is
         the samples that are available here, on which new fits run. If nothing is missing, they are one and the same.
         """
-        limit = codec.fit_samples
+        limit = sample_limit(codec, spec)
         if limit not in self._fit_sets:
             found = (list(ids[:limit]) for ids in (self.workload.training_ids, self.fit_ids))
             self._fit_sets[limit] = tuple(dict.fromkeys(sample_set_id("fit", ids) for ids in found))
@@ -147,20 +172,24 @@ class Fits:
 
     def _first(self, cell: PlannedCell, find: Callable[[str], FittedState | None]) -> FittedState | None:
         """Return the first current state that `find` gives for the keys of the cell."""
-        fit_sets = self.fit_sets(cell.codec)
+        fit_sets = self.fit_sets(cell.codec, cell.spec)
         for fit_set in fit_sets:
             state = find(self.fit_key(cell, fit_set))
-            if state is not None and (fit_set != fit_sets[-1] or self._is_of_this_data(state, cell.codec)):
+            if state is not None and (fit_set != fit_sets[-1] or self._is_of_this_data(state, cell)):
                 return state
         return None
 
-    def _is_of_this_data(self, state: FittedState, codec: CodecInfo) -> bool:
+    def _is_of_this_data(self, state: FittedState, cell: PlannedCell) -> bool:
         """True unless the state says that it was fitted on other data than what is here now."""
-        return state.data_hash is None or state.data_hash == self._data_hash(codec)
+        return state.data_hash is None or state.data_hash == self._data_hash(cell)
 
-    def _data_hash(self, codec: CodecInfo) -> str:
-        """Return the hash of a few of the samples that a fit of this codec takes."""
-        count = len(self.fit_ids[: codec.fit_samples])
+    def _sample_count(self, cell: PlannedCell) -> int:
+        """Return the number of samples here that a fit of this cell takes."""
+        return min(sample_limit(cell.codec, cell.spec), len(self.fit_ids))
+
+    def _data_hash(self, cell: PlannedCell) -> str:
+        """Return the hash of a few of the samples that a fit of this cell takes."""
+        count = self._sample_count(cell)
         if count not in self._data_hashes:
             self._data_hashes[count] = self.fitter.data_hash(count)
         return self._data_hashes[count]
@@ -210,20 +239,21 @@ class Fits:
             raise DataError(
                 f"workload {self.workload.name!r}: no sample of 'fit' is here, to fit {cell.label}; {fetch}"
             )
-        key, fit_set = cell.key, self.fit_sets(cell.codec)[-1]
-        fit_key, data_hash = self.fit_key(cell, fit_set), self._data_hash(cell.codec)
+        key, fit_set = cell.key, self.fit_sets(cell.codec, cell.spec)[-1]
+        fit_key, data_hash = self.fit_key(cell, fit_set), self._data_hash(cell)
         partial_key = f"{fit_key}-{data_hash[:8]}"
         if self.config.fresh:
             self.cache.drop_partial(partial_key)
-        self._log_missing_samples(cell.codec)
+        self._log_missing_samples(cell)
         neighbour_cell = neighbour(cell)
         start = before
         if before is None and neighbour_cell is not None:
             start = (self.read(neighbour_cell, folder) if folder is not None else None) or self.find(neighbour_cell)
         fitted = self.fitter.fit(
-            cell.codec, cell.spec, key.split, key.point, key.seed, count=len(self.fit_ids[: cell.codec.fit_samples]),
-            max_s=self.config.max_fit_s, timeout_s=1.5 * self.config.max_fit_s + self.config.timeout_s,
-            start=start, partial=self.cache.read_partial(partial_key),
+            cell.codec, cell.spec, key.split, key.point, key.seed, count=self._sample_count(cell),
+            groups=self.workload.fit_groups, max_s=self.config.max_fit_s,
+            timeout_s=1.5 * self.config.max_fit_s + self.config.timeout_s, start=start,
+            partial=self.cache.read_partial(partial_key),
             on_progress=lambda share, text: self.reporter.update(f"{cell.label}: fitting, {share:.0%} {text}"),
             on_saved=lambda partial: self.cache.keep_partial(partial_key, partial),
         )  # fmt: skip
@@ -242,9 +272,10 @@ class Fits:
         self.cache.drop_partial(partial_key)
         return state
 
-    def _log_missing_samples(self, codec: CodecInfo) -> None:
+    def _log_missing_samples(self, cell: PlannedCell) -> None:
         """Log once that a fit uses fewer samples than with the complete dataset."""
-        here, every = (len(ids[: codec.fit_samples]) for ids in (self.fit_ids, self.workload.training_ids))
+        limit = sample_limit(cell.codec, cell.spec)
+        here, every = (len(ids[:limit]) for ids in (self.fit_ids, self.workload.training_ids))
         if here < every and not self._missing_logged:
             self._missing_logged = True
             fetch = f"; run 'codecbench data get {self.workload.dataset}' for all" if self.workload.dataset else ""

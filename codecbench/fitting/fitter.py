@@ -87,6 +87,7 @@ class Fitter(Closing):
         seed: int,
         *,
         count: int,
+        groups: Sequence[int] | None = None,
         max_s: float,
         timeout_s: float,
         start: FittedState | None = None,
@@ -96,14 +97,14 @@ class Fitter(Closing):
     ) -> FittedState:
         """Return both sides' states, fitted on the first `count` training samples.
 
-        `max_s` is the codec's own limit (`FitData.max_s`); the process is ended after `timeout_s`. The fit starts from
-        `start`, a fitted state, and resumes `partial`. `on_saved` is called with what it saves meanwhile. The `fit_s`
-        of the result includes the seconds of `partial`. Raises CodecFailure, WorkerTimeout or WorkerDied if the fit
-        fails.
+        `groups` are those of all samples: members of one are held out together. `max_s` is the codec's own limit
+        (`FitData.max_s`); the process is ended after `timeout_s`. The fit starts from `start`, a fitted state, and
+        resumes `partial`. `on_saved` is called with what it saves meanwhile. The `fit_s` of the result includes the
+        seconds of `partial`. Raises CodecFailure, WorkerTimeout or WorkerDied if the fit fails.
         """
         spent_s = partial.spent_s if partial is not None else 0.0
         try:
-            client = self._client_for(codec, spec, split, count)
+            client = self._client_for(codec, spec, split, count, groups)
             fitted = client.fit(
                 codec.reference, point, seed=seed, max_s=max_s,
                 start=(start.device, start.edge) if start is not None else None,
@@ -116,7 +117,30 @@ class Fitter(Closing):
             raise
         return FittedState(fitted.device, fitted.edge, spent_s + fitted.fit_s)
 
-    def _client_for(self, codec: CodecInfo, spec: TensorSpec, split: str, count: int) -> FitClient:
+    def complete(
+        self,
+        codec: CodecInfo,
+        spec: TensorSpec,
+        split: str,
+        point: Mapping[str, Any],
+        state: bytes,
+        *,
+        timeout_s: float,
+    ) -> bytes:
+        """Return the edge's state of a compact one, completed by the tail at the split; no training data is read.
+
+        Raises CodecFailure, WorkerTimeout or WorkerDied if that fails.
+        """
+        self._end_client()
+        self.warm()
+        with self._processes.client() as client:
+            client.use_split(split)
+            client.seal(threads=cores())
+            return client.complete(codec.reference, spec, point, state, timeout_s=timeout_s)
+
+    def _client_for(
+        self, codec: CodecInfo, spec: TensorSpec, split: str, count: int, groups: Sequence[int] | None
+    ) -> FitClient:
         serves = (split, codec.reference, count)
         if self._client is None or self._serves != serves or not self._client.alive:
             self._end_client()
@@ -125,7 +149,10 @@ class Fitter(Closing):
             self._client = self._processes.client()
             self._serves = serves
             self._client.use_split(split)
-            self._client.take_data(training.file, training.shapes, training.targets, threads=cores())
+            self._client.take_data(
+                training.file, training.shapes, training.targets, groups=None if groups is None else groups[:count],
+                threads=cores(),
+            )  # fmt: skip
         return self._client
 
     def _training_data(self, spec: TensorSpec, split: str, count: int) -> _TrainingData:

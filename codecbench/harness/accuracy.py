@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +89,13 @@ class AccuracyPass:
     `sample_ids` are the identifiers of the scored samples, `full_model` the outcomes of the model without a split,
     `seen` the positions of the test samples that a new instance will encode again, in order; `keep` tells how many of
     their decoded tensors are kept for it. With `skip_exact`, the tail does not run where a tensor is decoded exactly.
+    `on_scored` is told how many samples of a cell were scored.
     """
 
     def __init__(
         self, pair: Pair, processes: CodecProcesses, sample_ids: Mapping[Subset, Sequence[SampleId]],
         full_model: Mapping[Subset, Columns], *, folder: Path, seen: Sequence[int], keep: int, timeout_s: float,
-        skip_exact: bool = True,
+        skip_exact: bool = True, on_scored: Callable[[int], None] = lambda _samples: None,
     ) -> None:  # fmt: skip
         self.tail = Tail(pair)
         self.processes = processes
@@ -104,6 +105,7 @@ class AccuracyPass:
         self.seen = {position: order < keep for order, position in enumerate(dict.fromkeys(seen))}
         self.timeout_s = timeout_s
         self.skip_exact = skip_exact
+        self.on_scored = on_scored
         self._files = itertools.count()
 
     def open(self, scored: ScoredCell, activations: ChunkActivations) -> OpenedCell:
@@ -222,6 +224,7 @@ class AccuracyPass:
         yield score
         deadline.extend(score.waited_s)  # another cell's batch is not part of this one's time
         scored.add(columns | score.result())
+        self.on_scored(len(columns["payload_bytes"]))
 
 
 def _id_column(sample_ids: Sequence[SampleId]) -> NDArray[Any]:

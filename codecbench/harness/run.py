@@ -18,7 +18,7 @@ from codecbench.descriptions.codec_info import CodecInfo, Point, PointRequest
 from codecbench.descriptions.data_hash import first_positions, spread_positions
 from codecbench.errors import DataError, UsageError, WorkerError
 from codecbench.experiment.candidates import Candidates, by_row
-from codecbench.experiment.cells import FitSummary, PlannedCell, Reporter, Summary
+from codecbench.experiment.cells import SCORED, FitSummary, PlannedCell, Reporter, Summary
 from codecbench.experiment.config import RunConfig
 from codecbench.experiment.grid import Grid, chosen_codecs
 from codecbench.fitting.fits import Fits
@@ -182,6 +182,7 @@ class Run:
         todo, summary = self.earlier.missing(cells)
         self.catalogue.close()  # the plugins have said all
         self.reporter.plan(len(todo))
+        self.reporter.expect(sum(cell.is_runnable for cell in todo) * sum(self.grid.counts[s] for s in SCORED))
         if self.workload.names_one_metric:
             self.reporter.log(
                 f"workload {self.workload.name!r}: `metric` is now `metrics`, a tuple; the next version no longer "

@@ -108,6 +108,7 @@ class SplitRun:
             return None
         starts = {batch.first for chunk in self.chunks for batch in chunk.batches} | {self.chunks[-1].end}
         self.parts.earlier.resume(scored, starts)
+        self.parts.reporter.expect(-scored.rows)
         if any(position < scored.rows and position not in scored.seen for position in self.digested):
             scored.forget()  # scored with another seed
         return scored
@@ -120,7 +121,7 @@ class SplitRun:
             accuracy = AccuracyPass(
                 parts.pair, parts.processes, parts.grid.sample_ids, parts.full_model, folder=folder,
                 seen=[*self.timed, *self.digested], keep=max(1, int(parts.config.scratch_gb * GB / SHARES / sizes)),
-                timeout_s=parts.config.timeout_s,
+                timeout_s=parts.config.timeout_s, on_scored=parts.reporter.scored,
             )  # fmt: skip
             for chunk in self.chunks:
                 todo = [scored for scored in self._scored if scored.rows < chunk.end]

@@ -16,7 +16,7 @@ from codecbench.results.cell import point_label
 from codecbench.results.repeats import difference
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 _states: weakref.WeakKeyDictionary[type[Codec], dict[tuple[TensorSpec, str], dict[Side, bytes]]] = (
     weakref.WeakKeyDictionary()
@@ -61,14 +61,20 @@ class KitCase:
 
     def fit(self, max_s: float = 5.0) -> dict[Side, bytes]:
         """Fit a new instance, if the point needs a fit, and return both sides' states."""
+        codec, _ = self.fitted(max_s)
+        return {"device": codec.export("device"), "edge": codec.export("edge")}
+
+    def fitted(self, max_s: float) -> tuple[Codec, nn.Module | None]:
+        """Return a new instance, fitted if the point needs a fit, and the tail that the fit was given."""
         with _seeded():
             codec = self.make()
-            if self.needs_fit:
-                warm_optimizers()  # not part of the fit's time
-                data = fit_data(self.spec, max_s=max_s)
-                with sealed():
-                    codec.fit(data)
-            return {"device": codec.export("device"), "edge": codec.export("edge")}
+            if not self.needs_fit:
+                return codec, None
+            warm_optimizers()  # not part of the fit's time
+            data = fit_data(self.spec, max_s=max_s)
+            with sealed():
+                codec.fit(data)
+            return codec, data.tail
 
     @property
     def needs_fit(self) -> bool:

@@ -272,6 +272,18 @@ def check_state(_kit: Kit, case: KitCase) -> None:
         _require_fits(case, edge.decode(payload), x)
 
 
+@check_of(
+    needs=("check_fit_without_time",), applies=lambda case: case.needs_fit and case.codec.complete is not Codec.complete
+)
+def check_compact_state(_kit: Kit, case: KitCase) -> None:
+    """What `complete` makes of a state that `compact` gave, and of the tail, is the state that `export` gave."""
+    codec, tail = case.fitted(max_s=0.0)
+    assert tail is not None
+    with sealed():
+        completed = case.make().complete(codec.compact(), tail)
+    require(completed == codec.export("edge"), "complete() makes another state of compact() than export('edge') gives")
+
+
 @check_of(needs=("check_same_bytes", "check_decode_gives_tensor"))
 def check_other_process(kit: Kit, case: KitCase) -> None:
     """Payloads decode in another process, from their bytes alone.

@@ -100,9 +100,20 @@ class Store:
         """
         if not self.out.is_dir():
             raise UsageError(f"no results in {self.out}; run 'codecbench run --out {self.out}' first")
+        found = list[Record]()
+        for each in self.scan():
+            if isinstance(each, DataError):
+                raise each
+            found.append(each)
+        return found
+
+    def scan(self) -> Iterator[Record | DataError]:
+        """Yield each record by path, or the error of one that cannot be read; nothing without a folder."""
         paths = (p for p in self.out.glob("*/*/*.json") if _CELL_STEM.fullmatch(p.stem) and not self._is_hidden(p))
-        read = [(path, _read(path)) for path in sorted(paths) if path.is_file()]
-        return [record for path, record in read if path == self._path(CellKey(**record.key.model_dump()), ".json")]
+        for path in filter(Path.is_file, sorted(paths)):
+            record = _read_or_error(path)
+            if isinstance(record, DataError) or path == self._path(CellKey(**record.key.model_dump()), ".json"):
+                yield record
 
     def find(self, key: CellKey) -> Record | None:
         """Return the record of a cell, or None if there is none or its samples are missing.
@@ -154,6 +165,24 @@ class Store:
     def has_samples(self, record: Record) -> bool:
         """Return True if the Parquet file of a record is there: a record may have been copied alone."""
         return record.samples is not None and self._samples_path(record, record.samples).exists()
+
+    def samples_fault(self, record: Record) -> str | None:
+        """Return what is wrong with the Parquet file of a record, or None if nothing is, or the record has none."""
+        try:
+            if record.samples is not None:
+                _check_sum(self._samples_path(record, record.samples), record.samples.sha256)
+        except DataError as error:
+            return str(error)
+        return None
+
+    def adopt(self, record: Record, source: Store) -> None:
+        """Copy a record and its samples from another folder; it replaces that of its cell, if there is one."""
+        key = CellKey(**record.key.model_dump())
+        if record.samples is not None:
+            named = record.samples.model_copy(update={"file": self._pass_path(key).name})
+            self._write(self._pass_path(key), source._samples_path(record, record.samples).read_bytes())
+            record = record.model_copy(update={"samples": named})
+        self.write(key, record)
 
     def _samples_path(self, record: Record, samples: Samples) -> Path:
         return self._path(CellKey(**record.key.model_dump()), ".json").with_name(samples.file)
@@ -279,6 +308,13 @@ def _read(path: Path) -> Record:
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}); delete it and run again") from error
     return parse(text, str(path))
+
+
+def _read_or_error(path: Path) -> Record | DataError:
+    try:
+        return _read(path)
+    except DataError as error:
+        return error
 
 
 def _check_sum(path: Path, expected: str) -> None:

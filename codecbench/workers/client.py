@@ -33,16 +33,20 @@ HEADS_TIMEOUT_S = 3600.0
 class ModelBuilder(WorkerClient):
     """A process that can build a workload's model."""
 
-    def build_model(self, workload_ref: str, data_dir: Path | None, torch_device: str) -> BuiltModel:
+    def build_model(
+        self, workload_ref: str, data_dir: Path | None, torch_device: str, weights_folders: Sequence[Path] = ()
+    ) -> BuiltModel:
         """Build a workload's model in the process; return its cuts and the hash of its weights."""
-        self.start_model(workload_ref, data_dir, torch_device)
+        self.start_model(workload_ref, data_dir, torch_device, weights_folders)
         return self.finish_model()
 
-    def start_model(self, workload_ref: str, data_dir: Path | None, torch_device: str) -> None:
+    def start_model(
+        self, workload_ref: str, data_dir: Path | None, torch_device: str, weights_folders: Sequence[Path] = ()
+    ) -> None:
         """Start `build_model`."""
         fields = {
             "workload": workload_ref, "data_dir": str(data_dir.resolve()) if data_dir else "",
-            "torch_device": torch_device,
+            "torch_device": torch_device, "weights_folders": [str(place.resolve()) for place in weights_folders],
         }  # fmt: skip
         self.send("workload", fields)
 
@@ -205,10 +209,22 @@ class FitClient(ModelClient):
     role: ClassVar[Role] = "fit"
 
     def take_data(
-        self, tensors: TensorFile, shapes: Sequence[Sequence[int]], targets: Sequence[bytes], *, threads: int
+        self,
+        tensors: TensorFile,
+        shapes: Sequence[Sequence[int]],
+        targets: Sequence[bytes],
+        *,
+        groups: Sequence[int] | None,
+        threads: int,
     ) -> Mapping[str, Any]:
-        """Give the process the training activations and targets, and seal it; return what the seal consists of."""
-        fields = {"tensors": tensors.to_json(), "shapes": [list(shape) for shape in shapes], "threads": threads}
+        """Give the process the training activations and targets, and seal it; return what the seal consists of.
+
+        Samples of one of the `groups`, one number a sample, are held out together.
+        """
+        fields = {
+            "tensors": tensors.to_json(), "shapes": [list(shape) for shape in shapes], "threads": threads,
+            "groups": None if groups is None else list(groups),
+        }  # fmt: skip
         isolation: Mapping[str, Any] = self.call("fit_data", fields, targets).fields["isolation"]
         return isolation
 
@@ -237,3 +253,14 @@ class FitClient(ModelClient):
         blobs = [*(start or ()), *(() if saved is None else (saved,))]
         reply = self.call("fit", fields, blobs, timeout_s=timeout_s, on_progress=on_progress, on_saved=on_saved)
         return FitResult(reply.blobs[0], reply.blobs[1], reply.fields["fit_s"])
+
+    def seal(self, *, threads: int) -> None:
+        """Seal the process, which then has no training samples."""
+        self.call("seal", {"threads": threads})
+
+    def complete(
+        self, codec_ref: str, spec: TensorSpec, point: Mapping[str, Any], state: bytes, *, timeout_s: float
+    ) -> bytes:
+        """Return the edge's state that a codec makes of a compact one and the tail."""
+        fields = {"codec": codec_ref, "spec": spec.to_json(), "point": dict(point)}
+        return self.call("complete", fields, [state], timeout_s=timeout_s).blobs[0]

@@ -13,11 +13,12 @@ from codecbench.measure import cores
 from codecbench.workers.answers import BuiltModel
 from codecbench.workers.client import DeviceClient, EdgeClient, ModelBuilder, ModelClient
 from codecbench.workers.closing import Closing
+from codecbench.workload import WEIGHTS, data_folders
 
 
 @dataclass(frozen=True)
 class WorkloadRef:
-    """All that a worker needs to set up a workload. Only the device gets the data folder."""
+    """All that a worker needs to set up a workload. Only the device gets the data folder; all get those of weights."""
 
     reference: str
     data_dir: Path | None
@@ -26,7 +27,8 @@ class WorkloadRef:
     def start(self, client: ModelBuilder) -> None:
         """Have a worker build the workload's model; `finish_model` waits for it."""
         data_dir = self.data_dir if client.role == "device" else None
-        client.start_model(self.reference, data_dir, self.torch_device)
+        folders = [place / WEIGHTS for place in data_folders(self.data_dir)]
+        client.start_model(self.reference, data_dir, self.torch_device, folders)
 
 
 class Pair(Closing):

@@ -40,7 +40,7 @@ Operation: TypeAlias = Literal[
     "score", "run_tail", "time_tail",
     "seal", "open", "export", "encode", "decode", "encode_arrays", "decode_arrays",
     "hold", "step", "take", "encoder_cost", "trim", "ping",
-    "fit_data", "fit",
+    "fit_data", "fit", "complete",
     "prepare", "fork", "wait", "load_plugin", "describe_codecs", "describe_at", "describe_workload",
 ]  # fmt: skip
 """The operations of workers. The class of a role has a method `op_...` for each of its operations."""

@@ -62,6 +62,25 @@ def test_split_points_stand_side_by_side_by_depth() -> None:
     assert (beyond.verdict, beyond.reason) == ("not comparable", "these records have no split point in this place")
 
 
+def test_equal_inputs_stand_side_by_side_by_raw_size() -> None:
+    kib = {"input": 588, "stem": 784, "stage1": 3136, "stage2": 1568, "stage3": 784, "stage4": 392}
+    records = [jpeg(split, 1, 0.0, raw_bytes=1024.0 * size) for split, size in kib.items()]
+    pairs = {block: verdict(*records, split=block).split for block in ("input", "block1", "block2", "block3", "block4")}
+    assert pairs == {"input": "input", "block1": "stem", "block2": "stage2", "block3": "stage3", "block4": "stage4"}
+    without_stem = [record for record in records if record.key.split != "stem"]
+    assert verdict(*without_stem, split="block1").split == "stage3"
+    assert verdict(*without_stem, split="block3").verdict == "not comparable"
+
+
+def test_points_of_other_systems_stand_beside_pictures_of_their_size_only() -> None:
+    at_size = jpeg("input", 1, 0.0, raw_bytes=4.0 * 3 * 224 * 224)
+    points = paper.comparable_points([at_size])
+    assert {point.metric for point in points} == {"top-1"}
+    assert len(points) == 29
+    assert paper.comparable_points([jpeg("input", 1, 0.0)]) == ()
+    assert paper.comparable_points([jpeg("stem", 1, 0.0, raw_bytes=4.0 * 3 * 224 * 224)]) == ()
+
+
 def test_without_an_input_split_the_features_still_stand_side_by_side() -> None:
     record = jpeg("stem", 1, 0.0)
     assert verdict(record).verdict == "not comparable"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,17 @@ def test_fetching_goes_to_the_folder_named(cli: Cli, tmp_path: Path, monkeypatch
     ended = cli("data", "get", "cifar10", "--data-dir", "here")
     assert ended.status == 2
     assert ended.err == "fetching into here\ncodecbench: no network; try again\n"
+
+
+def test_what_is_here_already_is_taken_from_there(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch_from(cls: type, sources: Sequence[str], data_dir: Path, say: Callable[[str], None]) -> None:
+        say(f"taking {', '.join(sources)}")
+
+    ended = cli("data", "get", "cifar10", "--data-dir", "here", "--from", "a")
+    assert ended.error == "codecbench: --from a: cifar10 can only be downloaded; leave --from out"
+    monkeypatch.setattr("codecbench_datasets.cifar10.Cifar10ResNet20.fetch_from", classmethod(fetch_from))
+    ended = cli("data", "get", "cifar10", "--data-dir", "here", "--from", "a", "--from", "b")
+    assert (ended.status, ended.err) == (0, "taking a, b\n")
 
 
 class FakeRun:

@@ -23,6 +23,7 @@ from codecbench.descriptions.codec_info import CodecAtSpec, CodecInfo, CodecSumm
 from codecbench.descriptions.describe import describe_at, describe_codec, describe_workload
 from codecbench.descriptions.workload_info import SetMetricInfo, WorkloadInfo
 from codecbench.errors import DataError, PluginError, UsageError
+from codecbench.experiment.config import DEFAULT_WORKLOAD
 from codecbench.registry import manager, resolve, workloads
 from codecbench.results.cell import CellKey
 from codecbench.toolbox.codecs import Points
@@ -72,8 +73,7 @@ def test_every_builtin_codec_and_workload_crosses_unchanged() -> None:
             assert through_json(described) == described
     for summary in catalogue.summaries():
         assert through_json(summary) == summary
-    (kind,) = workloads(manager()).values()
-    described_workload = describe_workload(kind())
+    described_workload = describe_workload(workloads(manager())[DEFAULT_WORKLOAD]())
     assert through_json(described_workload) == described_workload
 
 

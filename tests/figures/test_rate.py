@@ -25,6 +25,17 @@ def test_rate_and_metric_are_those_of_the_records(drawings: dict[str, Drawing], 
     assert (88.1, 92.1) in [pytest.approx(span) for span in spans]
 
 
+def test_points_of_other_systems_are_hollow_and_at_their_own_change() -> None:
+    found = [make_record(point={"q": q}, payload_bytes=float(q), change=-5.0 / q, raw_bytes=602_112) for q in (1, 9)]
+    drawing = figure.draw("rate-accuracy", data_of(found))
+    (theirs,) = [line for line in drawing.figure.axes[0].lines if line.get_markerfacecolor() == "none"]
+    assert pytest.approx(91.0 + 74.58 - 76.13) in list(theirs.get_ydata())
+    assert 4497.1 in list(theirs.get_xdata())
+    assert "published by others, not measured here (edge-cloud-rac" in drawing.caption
+    other = figure.draw("rate-accuracy", data_of([make_record(payload_bytes=9.0)]))
+    assert "published by others" not in other.caption
+
+
 def test_the_devices_time_is_that_of_the_records(drawings: dict[str, Drawing], data: Study) -> None:
     panels = drawings["device-cost"].figure.axes
     look = row_styles(data.shown, data.raw_rows)["klt"]

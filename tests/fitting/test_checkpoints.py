@@ -9,6 +9,7 @@ from support.factories import make_info
 from support.paths import RESULTS, ROOT
 from support.runs import KeptProcesses
 
+from codecbench import TensorSpec
 from codecbench.descriptions.catalogue import LocalCatalogue
 from codecbench.descriptions.codec_info import CodecInfo
 from codecbench.descriptions.describe import describe_workload
@@ -17,7 +18,7 @@ from codecbench.experiment.config import DEFAULT_WORKLOAD, RunConfig, load
 from codecbench.experiment.grid import neighbour
 from codecbench.experiment.progress import reporter
 from codecbench.fitting import states
-from codecbench.fitting.fits import Fits
+from codecbench.fitting.fits import MAX_BYTES, Fits, sample_limit
 from codecbench.harness.run import Run
 from codecbench.registry import manager, resolve, workloads
 
@@ -59,7 +60,7 @@ def run(kept: KeptProcesses) -> Iterator[Run]:
 
 
 def key_of(cell: PlannedCell, run: Run) -> str:
-    return run.fits.fit_key(cell, run.fits.fit_sets(cell.codec)[0])
+    return run.fits.fit_key(cell, run.fits.fit_sets(cell.codec, cell.spec)[0])
 
 
 def test_every_point_has_a_state_and_every_state_a_point(cells: list[PlannedCell], run: Run) -> None:
@@ -76,7 +77,10 @@ def test_every_state_is_whole_says_what_it_is_and_restores(cells: list[PlannedCe
         about = dict(state.about)
         nearest = neighbour(cell)
         assert about.pop("starts_from", None) == (nearest.key.point if nearest else None), cell.label
-        fitted = {"point": cell.codec.fitted_point(cell.key.point), "sample_set": run.fits.fit_sets(cell.codec)[0]}
+        fitted = {
+            "point": cell.codec.fitted_point(cell.key.point),
+            "sample_set": run.fits.fit_sets(cell.codec, cell.spec)[0],
+        }
         assert about == {**cell.key.to_json(), **fitted}
         for side, kept in (("device", state.device), ("edge", state.edge)):
             codec = resolve(cell.codec.reference)(cell.spec, **cell.key.point)
@@ -86,14 +90,23 @@ def test_every_state_is_whole_says_what_it_is_and_restores(cells: list[PlannedCe
 
 def test_a_user_finds_them_whether_or_not_the_dataset_was_fetched(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     limited, greedy = make_info("limited", fit_samples=4000), make_info("greedy", fit_samples=None)
-    assert run.fits.fit_sets(limited) == ("fit-4000-f0d86dfc",)
-    shipped = run.fits.fit_sets(greedy)
+    spec = run.workload.input_spec
+    assert run.fits.fit_sets(limited, spec) == ("fit-4000-f0d86dfc",)
+    shipped = run.fits.fit_sets(greedy, spec)
     assert [name.rpartition("-")[0] for name in shipped] == ["fit-49000", "fit-4000"]
     monkeypatch.setattr("codecbench_datasets.cifar10.data.is_fetched", lambda data_dir: True)
     workload = describe_workload(workloads(manager())[DEFAULT_WORKLOAD]())
     fetched = Fits(run.config, workload, run.processes, run.fits.fitter, run.reporter)
-    assert fetched.fit_sets(greedy) == shipped[:1]
-    assert fetched.fit_sets(limited) == run.fits.fit_sets(limited)
+    assert fetched.fit_sets(greedy, spec) == shipped[:1]
+    assert fetched.fit_sets(limited, spec) == run.fits.fit_sets(limited, spec)
+
+
+def test_large_tensors_are_fitted_on_as_many_as_fit_into_the_bound() -> None:
+    spec = TensorSpec((256, 56, 56))
+    limits = [sample_limit(make_info("some", fit_samples=limit), spec) for limit in (None, 4000, 100)]
+    assert limits == [1337, 1337, 100]
+    assert 1337 * spec.nbytes <= MAX_BYTES < 1338 * spec.nbytes
+    assert sample_limit(make_info("some", fit_samples=None), TensorSpec((1 << 24, 64))) == 1
 
 
 def test_states_are_small() -> None:

@@ -82,6 +82,26 @@ def test_a_fit_that_refuses_the_model_is_no_failure() -> None:
     assert sorted(status for status, _ in reporter.finished) == ["ok", "skipped"]
 
 
+def test_states_are_kept_without_the_tail_and_used_with_it(tmp_path: Path) -> None:
+    with job("leaning", out=tmp_path / "out") as (run, _):
+        (cell,) = run.plan()
+        for _ in range(2):  # fitted, then found
+            told = json.loads(run.fits.state_of(cell).edge)
+            assert told["tail"] > 0
+            ((_, stored),) = kept()
+            assert told == {**stored, "tail": told["tail"]}
+            assert "tail" not in stored
+        summary = run.execute()
+    assert (summary.ok, summary.failed) == (1, 0)
+
+
+def test_a_state_that_cannot_be_completed_costs_its_own_cell(tmp_path: Path) -> None:
+    with job("toppling", "leaning", out=tmp_path / "out") as (run, _):
+        summary = run.execute()
+    assert (summary.ok, summary.failed) == (1, 1)
+    assert "nothing to lean on" in summary.failures[0]
+
+
 def test_a_neighbour_in_the_cache_serves_states_that_go_elsewhere(tmp_path: Path) -> None:
     fit("chained:width=4")
     fit("chained:width=2", into=tmp_path)

@@ -57,6 +57,15 @@ def test_records_know_the_full_model_with_two_looks_at_an_image(tmp_path: Path, 
     assert record.two_looks.change == pytest.approx(record.two_looks.value - record.task.uncompressed)
 
 
+def test_a_run_says_how_many_samples_it_scores_and_has_scored(tmp_path: Path, shared: KeptProcesses) -> None:
+    _, reporter = run(tmp_path, "steady")
+    measured = [record for record in Store(tmp_path).records() if record.task and record.choice]
+    assert reporter.samples == reporter.expected > 0
+    assert reporter.samples == sum(r.task.n + r.choice.n for r in measured if r.task and r.choice)
+    _, again = run(tmp_path, "steady")
+    assert (again.expected, again.samples) == (0, 0)
+
+
 # --- fitting --------------------------------------------------------------------------------------------------------
 
 

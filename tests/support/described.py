@@ -66,6 +66,10 @@ class Recorder:
     def plan(self, cells: int) -> None:
         pass
 
+    def expect(self, samples: int) -> None: ...
+
+    def scored(self, samples: int) -> None: ...
+
     def stage(self, text: str) -> None:
         pass
 

@@ -14,6 +14,7 @@ TINY = SUPPORT / "workloads" / "tiny.py"
 ATTENTION = SUPPORT / "workloads" / "attention.py"
 SEQUENCE = SUPPORT / "workloads" / "sequence.py"
 SEVERAL = SUPPORT / "workloads" / "several.py"
+FETCHED = SUPPORT / "workloads" / "fetched_weights.py"
 BROKEN = SUPPORT / "codecs" / "broken.py"
 BROKEN_WORKLOADS = SUPPORT / "workloads" / "broken_workloads.py"
 LOOKING = SUPPORT / "codecs" / "looking.py"
@@ -27,5 +28,5 @@ IMPORT_CHEATS = SUPPORT / "codecs" / "cheating_imports.py"
 NO_KERNEL_SEAL = SUPPORT / "no_kernel_seal"
 """On the import path of a process, it simulates a kernel without Landlock and seccomp."""
 
-PLUGIN_FILES = (TINY, SEQUENCE, SEVERAL, BROKEN, LEARNING, MISBEHAVING, PLAIN_TORCH, REPEATING)
+PLUGIN_FILES = (TINY, SEQUENCE, SEVERAL, FETCHED, BROKEN, LEARNING, MISBEHAVING, PLAIN_TORCH, REPEATING)
 """The plugin files that no test writes."""

@@ -19,6 +19,7 @@ import pytest
 from codecbench.descriptions.catalogue import LocalCatalogue
 from codecbench.experiment.cells import PlannedCell, Summary
 from codecbench.experiment.config import RunConfig
+from codecbench.experiment.run_status import FILE
 from codecbench.fitting import fitter as fitter_module
 from codecbench.harness import run as run_module
 from codecbench.harness.run import Run
@@ -43,11 +44,19 @@ class RecordingReporter:
     """A reporter that keeps what it is told."""
 
     cells: int = 0
+    expected: int = 0
+    samples: int = 0
     finished: list[tuple[str, str]] = field(default_factory=list)
     logged: list[str] = field(default_factory=list)
 
     def plan(self, cells: int) -> None:
         self.cells = cells
+
+    def expect(self, samples: int) -> None:
+        self.expected += samples
+
+    def scored(self, samples: int) -> None:
+        self.samples += samples
 
     def stage(self, text: str) -> None:
         pass
@@ -252,7 +261,9 @@ def lasting(text: str) -> dict[str, Any]:
 def content_of(out: Path) -> dict[str, Any]:
     """Every file of a results folder: records without timings, samples byte for byte."""
     assert not list(out.rglob("*.tmp"))
-    files = {str(p.relative_to(out)): p for p in out.rglob("*") if p.is_file() and p.name not in (".lock", LAYERS)}
+    files = {
+        str(p.relative_to(out)): p for p in out.rglob("*") if p.is_file() and p.name not in (".lock", FILE, LAYERS)
+    }
     return {name: lasting(p.read_text()) if p.suffix == ".json" else p.read_bytes() for name, p in files.items()}
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from codecbench import measure
-from codecbench.codec import Batch, Codec, FitData
+from codecbench.codec import Batch, Codec, FitData, TensorSpec
 from codecbench.errors import CodecFailure, FailureCode
 from codecbench.isolation.landlock import Ruleset
 from codecbench.isolation.seal import close_process, readable_files
@@ -31,16 +31,24 @@ from codecbench.workers.tensor_file import TensorFile, copies
 class TrainingSamples:
     """Training samples and targets in batches. The seed decides which samples are held out, and the order.
 
-    `static` is True if all samples have one shape, so that a batch is one tensor.
+    `static` is True if all samples have one shape, so that a batch is one tensor. `groups` has a number for each
+    sample; samples of one number are held out together. None: each stands alone.
     """
 
-    def __init__(self, samples: Sequence[NDArray[Any]], targets: Sequence[Any], seed: int, *, static: bool) -> None:
+    def __init__(
+        self,
+        samples: Sequence[NDArray[Any]],
+        targets: Sequence[Any],
+        seed: int,
+        *,
+        static: bool,
+        groups: Sequence[int] | None = None,
+    ) -> None:
         self.samples = samples
         self.targets = targets
         self.seed = seed
         self.static = static
-        self._rows = np.random.default_rng(seed).permutation(len(samples))
-        self.count = len(samples) - min(500, len(samples) // 5)
+        self._rows, self.count = _parted(len(samples), seed, groups)
         self._passes = count()
 
     @property
@@ -64,6 +72,26 @@ class TrainingSamples:
             # Each sample is read from its file here, and copied once.
             xs = torch.from_numpy(np.stack(chosen)) if self.static else copies(chosen)
             yield xs, [self.targets[i] for i in picked]
+
+
+def _parted(count: int, seed: int, groups: Sequence[int] | None) -> tuple[NDArray[np.int64], int]:
+    """Return all rows, those that are held out last, and the number of the others.
+
+    A fifth is held out, but at most 500; of groups as many as fit into that, and at least one if there are two.
+    """
+    held_out = min(500, count // 5)
+    if groups is None:
+        return np.random.default_rng(seed).permutation(count), count - held_out
+    members: dict[int, list[int]] = {}
+    for row, group in enumerate(groups):
+        members.setdefault(group, []).append(row)
+    order = list(members)
+    parts = [members[order[at]] for at in np.random.default_rng(seed).permutation(len(order)).tolist()]
+    kept, sizes = len(parts), 0
+    while kept > 1 and (kept == len(parts) or sizes + len(parts[kept - 1]) <= held_out):
+        kept -= 1
+        sizes += len(parts[kept])
+    return np.array([row for part in parts for row in part], np.int64), count - sizes
 
 
 class _ConstantTail(nn.Module):
@@ -95,6 +123,7 @@ class FitProcess(ModelProcess):
         self.send = send
         self._rules = rules
         self._samples: tuple[list[NDArray[Any]], list[Any]] | None = None
+        self._groups: Sequence[int] | None = None
         self._file: TensorFile | None = None
 
     def op_prepare(self, request: Reply) -> OperationResult:
@@ -108,11 +137,25 @@ class FitProcess(ModelProcess):
         self._file = TensorFile.from_json(fields["tensors"])
         activations = self._file.read_rows(0, fields["shapes"])
         targets = [target for blob in request.blobs for target in pickle.loads(blob)]  # noqa: S301 - from the device
-        self._samples = activations, targets
+        self._samples, self._groups = (activations, targets), fields["groups"]
         isolation = close_process(self._rules, output=OWN_LOG)
         # Only now: threads that are there before the seal is closed would not be bound by it.
         torch.set_num_threads(fields["threads"])
         return {"isolation": isolation.to_json()}, ()
+
+    def op_seal(self, request: Reply) -> OperationResult:
+        """Seal the process without training samples, to complete states."""
+        close_process(self._rules, output=OWN_LOG)
+        torch.set_num_threads(request.fields["threads"])
+        return {}, ()
+
+    def op_complete(self, request: Reply) -> OperationResult:
+        """Return the edge's state of a compact one."""
+        fields, (state,) = request.fields, request.blobs
+        with codec_call("complete"):
+            codec: Codec = resolve(fields["codec"])(TensorSpec.from_json(fields["spec"]), **fields["point"])
+            completed = codec.complete(state, self._frozen_tail())
+        return {}, bytes_only([completed], "complete")
 
     def op_fit(self, request: Reply) -> OperationResult:
         """Fit a codec on this split's training activations; return both sides' states and the seconds."""
@@ -130,7 +173,7 @@ class FitProcess(ModelProcess):
         try:
             with codec_call("fit"):
                 codec.fit(data)
-                states = [codec.export("device"), codec.export("edge")]
+                states = [codec.export("device"), codec.compact()]
         except CodecFailure as error:
             if error.code == FailureCode.UNSUITED or all(
                 map(is_finite, required(self._samples, "no training samples are there")[0])
@@ -139,13 +182,19 @@ class FitProcess(ModelProcess):
             raise CodecFailure(NOT_CARRIED, code=error.code) from error
         return {"fit_s": watch.elapsed_s()}, bytes_only(states, "export")
 
+    def _frozen_tail(self) -> nn.Module:
+        tail = self.tail if isinstance(self.tail, nn.Module) else _ConstantTail(self.tail)
+        return tail.requires_grad_(False)
+
     def _fit_data(self, request: Reply) -> FitData:
         fields, blobs = request.fields, list(request.blobs)
         start = (blobs.pop(0), blobs.pop(0)) if fields["starts"] else None
         saved = blobs.pop(0) if fields["goes_on"] else None
         spec = required(self._file, "no training samples are there").spec
         activations, targets = required(self._samples, "no training samples are there")
-        samples = TrainingSamples(activations, targets, fields["seed"], static=None not in spec.shape)
+        samples = TrainingSamples(
+            activations, targets, fields["seed"], static=None not in spec.shape, groups=self._groups
+        )
         deadline = measure.Deadline(fields["max_s"])
         watch = measure.Stopwatch()
 
@@ -157,12 +206,9 @@ class FitProcess(ModelProcess):
                 raise TypeError(f"save takes bytes, not {type(state).__name__}")
             self.send(pack_frame({"saved_after_s": watch.elapsed_s()}, [state]))
 
-        tail = self.tail if isinstance(self.tail, nn.Module) else _ConstantTail(self.tail)
-        for parameter in tail.parameters():
-            parameter.requires_grad_(False)
         return FitData(
             spec=spec, count=samples.count, held_out_count=samples.held_out_count, batches=samples.batches,
-            held_out=samples.held_out, tail=tail, torch_device=self.models.torch_device,
+            held_out=samples.held_out, tail=self._frozen_tail(), torch_device=self.models.torch_device,
             seed=fields["seed"], max_s=fields["max_s"], progress=progress, remaining_s=deadline.remaining_s,
             start=start, saved=saved, save=save,
             differentiable=self.models.cut_model.differentiable,

@@ -261,6 +261,7 @@ class ModelProcess:
         workload = CheckedWorkload.make(
             resolve_workload(request.fields["workload"]), Path(data_dir) if data_dir else None
         )
+        workload.workload.weights_folders = tuple(map(Path, request.fields["weights_folders"]))
         self._models = ModelHost(workload, request.fields["torch_device"])
         cuts = [{"name": c.name, "spec": c.spec.to_json()} for c in self._models.cut_model.cuts.values()]
         digest = self._models.cut_model.parameters_sha256()

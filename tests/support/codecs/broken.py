@@ -330,6 +330,43 @@ class RestoresHalf(Scaled):
         return json.dumps(self.mean * 2 if self.restored else self.mean).encode()
 
 
+class Leaning(Scaled):
+    """Keeps its mean without what it adds of the tail."""
+
+    name = "leaning-on-the-tail"
+    added = 0
+
+    def fit(self, data):
+        super().fit(data)
+        self.added = _parameters(data.tail)
+
+    def export(self, side):
+        return json.dumps([self.mean, self.added]).encode()
+
+    def compact(self):
+        return json.dumps(self.mean).encode()
+
+    def complete(self, state, tail):
+        return json.dumps([json.loads(state), _parameters(tail)]).encode()
+
+    def restore(self, side, state):
+        self.mean, self.added = json.loads(state)
+
+
+def _parameters(tail):
+    return sum(parameter.numel() for parameter in tail.parameters())
+
+
+@breaks("check_compact_state", Leaning)
+class ForgetsTheTail(Leaning):
+    """Completes its state by something else."""
+
+    name = "broken-complete"
+
+    def complete(self, state, tail):
+        return json.dumps([json.loads(state), -1]).encode()
+
+
 # --- what crosses beside the payload ---------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from codecbench import Codec, FitData, Side, TensorSpec, hookimpl
 from codecbench.errors import UnsuitedModelError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 class Learning(Codec):
@@ -52,6 +52,32 @@ class Chained(Learning):
     @classmethod
     def starts_from(cls, spec: TensorSpec, **point: Any) -> Mapping[str, Any] | None:
         return {"width": 2 * point["width"]} if point["width"] < 4 else None
+
+
+class Leaning(Learning):
+    """Its edge needs the number of the tail's parameters, which a kept state lacks."""
+
+    name = "leaning"
+    points = ({"width": 1},)
+
+    def compact(self) -> bytes:
+        return super().export("edge")
+
+    def complete(self, state: bytes, tail: nn.Module) -> bytes:
+        return json.dumps({**json.loads(state), "tail": sum(p.numel() for p in tail.parameters())}).encode()
+
+    def restore(self, side: Side, state: bytes) -> None:
+        if side == "edge" and "tail" not in json.loads(state):
+            raise ValueError("the tail is missing")
+
+
+class Toppling(Leaning):
+    """It cannot complete a state."""
+
+    name = "toppling"
+
+    def complete(self, state: bytes, tail: nn.Module) -> bytes:
+        raise ValueError("nothing to lean on")
 
 
 class Circular(Learning):

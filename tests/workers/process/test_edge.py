@@ -28,7 +28,9 @@ KEPT = {"numerator": np.full(COUNT, 0.25), "denominator": np.full(COUNT, 8.0)}
 @pytest.fixture
 def edge() -> EdgeProcess:
     process = EdgeProcess()
-    process.op_workload(Reply({"workload": f"{TINY}:Tiny", "data_dir": "", "torch_device": "cpu"}, []))
+    process.op_workload(
+        Reply({"workload": f"{TINY}:Tiny", "data_dir": "", "weights_folders": [], "torch_device": "cpu"}, [])
+    )
     process.op_split(Reply({"split": "stem"}, []))
     return process
 

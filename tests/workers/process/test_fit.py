@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from support.onnx_models import residual, written
 from support.paths import LEARNING, LOOKING, TINY
 from support.prepared import PreparedServer
@@ -23,7 +25,7 @@ from codecbench.workers.answers import FitResult
 from codecbench.workers.client import DeviceClient, FitClient
 from codecbench.workers.forks import FitProcesses, can_fork
 from codecbench.workers.pair import Pair, WorkloadRef
-from codecbench.workers.process.fit import FitProcess
+from codecbench.workers.process.fit import FitProcess, TrainingSamples
 from codecbench.workers.process.models import ModelHost
 from codecbench.workers.protocol import Reply
 from codecbench.workers.tensor_file import TensorFile
@@ -77,7 +79,7 @@ def with_data(client: FitClient, device: DeviceClient, *, threads: int) -> Any:
         parts = [device.run_head("fit", rows, file, rows.start) for rows in (range(25), range(25, COUNT))]
         client.use_split("input")
         shapes, targets = [shape for found, _ in parts for shape in found], [blob for _, blob in parts]
-        return client.take_data(file, shapes, targets, threads=threads)
+        return client.take_data(file, shapes, targets, groups=None, threads=threads)
 
 
 def fit(client: FitClient, kind: str, **options: Any) -> FitResult:
@@ -174,3 +176,28 @@ def test_a_tail_without_gradients_says_so_and_runs_all_the_same(tmp_path: Path) 
     data = process._fit_data(Reply({"starts": False, "goes_on": False, "seed": 0, "max_s": 9.0}, []))
     assert not data.differentiable
     assert data.tail(torch.zeros(2, 8, 8, 8)).shape == (2, 5)
+
+
+@given(count=st.integers(1, 60), groups=st.integers(1, 12), seed=st.integers(0, 5))
+def test_samples_of_a_group_are_held_out_together(count: int, groups: int, seed: int) -> None:
+    numbers = [at % groups for at in range(count)]
+    samples = TrainingSamples(list(np.arange(count)[:, None]), list(range(count)), seed, static=True, groups=numbers)
+    learned = [target for _, targets in samples.batches(7) for target in targets]
+    held_out = [target for _, targets in samples.held_out(7) for target in targets]
+    assert sorted([*learned, *held_out]) == list(range(count))
+    assert (len(learned), len(held_out)) == (samples.count, samples.held_out_count)
+    assert not {numbers[at] for at in learned} & {numbers[at] for at in held_out}
+    assert bool(held_out) == (len(set(numbers)) > 1)
+    assert len(held_out) <= max(min(500, count // 5), -(-count // len(set(numbers))))
+
+
+@given(count=st.integers(1, 60), seed=st.integers(0, 5))
+def test_without_groups_each_sample_stands_alone(count: int, seed: int) -> None:
+    samples = list(np.arange(count)[:, None])
+    alone, single = (
+        TrainingSamples(samples, list(range(count)), seed, static=True, groups=groups)
+        for groups in (None, range(count))
+    )
+    if count >= 5:
+        assert [x.tolist() for x, _ in alone.held_out(9)] == [x.tolist() for x, _ in single.held_out(9)]
+    assert alone.held_out_count == min(500, count // 5)

@@ -1,0 +1,154 @@
+"""How far a run is: a small file in its results folder, which `codecbench status` reads from another shell."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from codecbench.errors import UsageError
+from codecbench.experiment.cells import Reporter
+from codecbench.measure import Stopwatch, utc_now
+from codecbench.names import counted
+from codecbench.system.files import replace_file
+from codecbench.system.textfiles import decoded
+
+FILE = ".status.json"
+EVERY_S = 1.0
+"""The file is written at most once in this time, and when a cell is finished."""
+
+LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How far a run is: cells by status, and the samples of all cells that are scored, of those that it has to score.
+
+    `doing` is its current step. `elapsed_s` are the seconds from its start to `updated_utc`.
+    """
+
+    process: int
+    started_utc: str
+    updated_utc: str
+    elapsed_s: float = 0.0
+    cells: int = 0
+    ok: int = 0
+    skipped: int = 0
+    failed: int = 0
+    samples: int = 0
+    all_samples: int = 0
+    doing: str = ""
+
+    @property
+    def left_s(self) -> float | None:
+        """The seconds left at the rate so far, or None if nothing was scored yet. Fits and times are not counted."""
+        if not self.samples or not self.elapsed_s:
+            return None
+        return max(0, self.all_samples - self.samples) * self.elapsed_s / self.samples
+
+    def text(self, *, running: bool) -> str:
+        """Return the status in a few lines."""
+        finished = self.ok + self.skipped + self.failed
+        counts = f"{finished} of {counted(self.cells, 'cell')}: {self.ok} measured, {self.skipped} skipped, "
+        lines = [f"{counts}{self.failed} failed"]
+        if self.all_samples and self.elapsed_s:
+            rate = self.samples / self.elapsed_s
+            lines.append(f"{self.samples:,} of {self.all_samples:,} samples scored, {rate:,.0f} a second")
+        if running:
+            lines.insert(0, f"running since {self.started_utc} (process {self.process})")
+            if self.left_s is not None and finished < self.cells:
+                lines.append(f"about {_duration(self.left_s)} left at this rate; fits and the timing come on top")
+            lines.append(f"now: {self.doing}")
+        else:
+            ended = "finished" if finished >= self.cells else "stopped; the same command goes on from there"
+            lines.insert(0, f"no run is writing here; the last one, of {self.started_utc}, has {ended}")
+        return "\n".join(lines)
+
+
+def status_of(out: Path) -> str:
+    """Return how far the run of a results folder is, as text. Raises UsageError if no run has left a status there."""
+    try:
+        values: Any = json.loads(decoded((out / FILE).read_bytes()))
+        found = RunStatus(**values)
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"no run has left its status in {out}; 'codecbench run --out {out}' writes one") from error
+    return found.text(running=_is_locked(out / LOCK))
+
+
+def _is_locked(lock: Path) -> bool:
+    try:
+        with lock.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _duration(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes else "under a minute"
+
+
+class StatusFile:
+    """A reporter that passes everything on to another, and keeps the run's status in its results folder.
+
+    A folder that cannot be written to costs the status, not the run.
+    """
+
+    def __init__(self, reporter: Reporter, out: Path) -> None:
+        self.reporter = reporter
+        self.path = out / FILE
+        self.status = RunStatus(os.getpid(), utc_now(), utc_now())
+        self._watch = Stopwatch()
+        self._written_s = -EVERY_S
+
+    def plan(self, cells: int) -> None:
+        """Set the number of cells."""
+        self.reporter.plan(cells)
+        self._set(cells=cells)
+
+    def expect(self, samples: int) -> None:
+        """Add to the number of samples that will be scored."""
+        self.reporter.expect(samples)
+        self._set(all_samples=self.status.all_samples + samples)
+
+    def scored(self, samples: int) -> None:
+        """Count samples that were scored."""
+        self.reporter.scored(samples)
+        self._set(samples=self.status.samples + samples)
+
+    def stage(self, text: str) -> None:
+        """Note the stage."""
+        self.reporter.stage(text)
+        self._set(doing=text)
+
+    def update(self, text: str) -> None:
+        """Note the step."""
+        self.reporter.update(text)
+        self._set(doing=text)
+
+    def finish(self, status: str, text: str) -> None:
+        """Count a cell."""
+        self.reporter.finish(status, text)
+        self._set(at_once=True, **{status: getattr(self.status, status) + 1})
+
+    def log(self, line: str) -> None:
+        """Pass the line on."""
+        self.reporter.log(line)
+
+    def _set(self, *, at_once: bool = False, **values: Any) -> None:
+        now_s = self._watch.elapsed_s()
+        self.status = replace(self.status, updated_utc=utc_now(), elapsed_s=round(now_s, 3), **values)
+        if at_once or now_s - self._written_s >= EVERY_S:
+            self._written_s = now_s
+            try:
+                replace_file(self.path, (json.dumps(asdict(self.status), indent=1) + "\n").encode())
+            except OSError:
+                return

@@ -118,9 +118,11 @@ class CheckedWorkload:
         numbers: dict[object, int] = {}
         with self.calling("fit_groups"):
             found = self.workload.fit_groups()
-            groups = None if found is None else tuple(numbers.setdefault(group, len(numbers)) for group in found)
+            if found is None:
+                return None
+            groups = tuple(numbers.setdefault(group, len(numbers)) for group in found)
         expected = len(self.sample_ids("fit"))
-        if groups is not None and len(groups) != expected:
+        if len(groups) != expected:
             self.refuse("fit_groups", f"fit_groups() gave {len(groups)} groups for {expected} samples of 'fit'")
         return groups
 

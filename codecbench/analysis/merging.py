@@ -23,7 +23,7 @@ from codecbench.results.store import Store
 
 @dataclass(frozen=True)
 class Merged:
-    """What a merge did: the records that are in the folder now, how many of these are new, and what was left out."""
+    """The numbers of records in the folder now and of new ones among them, and sentences on what was left out."""
 
     records: int
     added: int

@@ -25,13 +25,12 @@ from codecbench.analysis.selection import (
     splits_in_order,
     undefined_reason,
 )
+from codecbench.descriptions.splits import INPUT
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record, Task
 
 RAW = "Offload"
 """The paper's system that sends the raw tensor."""
-
-INPUT = "input"
 
 PICTURE_BYTES = 4 * 3 * 224 * 224
 """The raw size of a picture of ImageNet as networks usually take it."""

@@ -1,8 +1,7 @@
-"""How far a run is: a small file in its results folder, which `codecbench status` reads from another shell."""
+"""The status of a run, in a small file of its results folder, which `codecbench status` reads from another shell."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +12,7 @@ from codecbench.errors import UsageError
 from codecbench.experiment.cells import Reporter
 from codecbench.measure import Stopwatch, utc_now
 from codecbench.names import counted
+from codecbench.results.store import is_locked
 from codecbench.system.files import replace_file
 from codecbench.system.textfiles import decoded
 
@@ -20,14 +20,13 @@ FILE = ".status.json"
 EVERY_S = 1.0
 """The file is written at most once in this time, and when a cell is finished."""
 
-LOCK = ".lock"
-
 
 @dataclass(frozen=True)
 class RunStatus:
-    """How far a run is: cells by status, and the samples of all cells that are scored, of those that it has to score.
+    """The number of cells of a run, in all and by status, and its current step (`doing`).
 
-    `doing` is its current step. `elapsed_s` are the seconds from its start to `updated_utc`.
+    A sample counts once for each cell: `samples` are scored, of `all_samples` that the run scores. `elapsed_s` are the
+    seconds from its start to `updated_utc`.
     """
 
     process: int
@@ -53,19 +52,21 @@ class RunStatus:
         """Return the status in a few lines."""
         finished = self.ok + self.skipped + self.failed
         counts = f"{finished} of {counted(self.cells, 'cell')}: {self.ok} measured, {self.skipped} skipped, "
-        lines = [f"{counts}{self.failed} failed"]
+        lines = [self._first_line(running, finished), f"{counts}{self.failed} failed"]
         if self.all_samples and self.elapsed_s:
             rate = self.samples / self.elapsed_s
             lines.append(f"{self.samples:,} of {self.all_samples:,} samples scored, {rate:,.0f} a second")
         if running:
-            lines.insert(0, f"running since {self.started_utc} (process {self.process})")
             if self.left_s is not None and finished < self.cells:
                 lines.append(f"about {_duration(self.left_s)} left at this rate; fits and the timing come on top")
             lines.append(f"now: {self.doing}")
-        else:
-            ended = "finished" if finished >= self.cells else "stopped; the same command goes on from there"
-            lines.insert(0, f"no run is writing here; the last one, of {self.started_utc}, has {ended}")
         return "\n".join(lines)
+
+    def _first_line(self, running: bool, finished: int) -> str:
+        if running:
+            return f"running since {self.started_utc} (process {self.process})"
+        ended = "finished" if finished >= self.cells else "stopped; the same command goes on from there"
+        return f"no run is writing here; the last one, of {self.started_utc}, has {ended}"
 
 
 def status_of(out: Path) -> str:
@@ -75,18 +76,7 @@ def status_of(out: Path) -> str:
         found = RunStatus(**values)
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(f"no run has left its status in {out}; 'codecbench run --out {out}' writes one") from error
-    return found.text(running=_is_locked(out / LOCK))
-
-
-def _is_locked(lock: Path) -> bool:
-    try:
-        with lock.open("rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+    return found.text(running=is_locked(out))
 
 
 def _duration(seconds: float) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from codecbench.analysis import curves
-from codecbench.analysis.paper import INPUT, comparable_points
+from codecbench.analysis.paper import comparable_points
 from codecbench.analysis.selection import groups, is_defined, payload_bytes, value_of
 from codecbench.analysis.study import Study
+from codecbench.descriptions.splits import INPUT
 from codecbench.figures.drawing import Drawing, Tips, numbers
 from codecbench.figures.style import (
     COLUMN_MM,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -57,8 +56,6 @@ class Fits:
         self.reporter = reporter
         self.cache = StateCache(config.cache_dir, reporter.log)
         self._data_hashes: dict[int, str] = {}
-        self._completed: tuple[PlannedCell, str, bytes] | None = None
-        """The last cell whose state was completed, the hash of that state, and the complete one."""
         self._fit_sets: dict[int, tuple[str, ...]] = {}
         self._missing_logged = False
 
@@ -85,13 +82,10 @@ class Fits:
         """Return a state with what the edge's part takes from the tail; it is kept without."""
         if not cell.codec.completes_states:
             return state
-        digest = hashlib.sha256(state.edge).hexdigest()
-        if self._completed is None or self._completed[:2] != (cell, digest):
-            edge = self.fitter.complete(
-                cell.codec, cell.spec, cell.key.split, cell.key.point, state.edge, timeout_s=self.config.timeout_s
-            )
-            self._completed = cell, digest, edge
-        return replace(state, edge=self._completed[2])
+        edge = self.fitter.complete(
+            cell.codec, cell.spec, cell.key.split, cell.key.point, state.edge, timeout_s=self.config.timeout_s
+        )
+        return replace(state, edge=edge)
 
     def warm(self, cells: Sequence[PlannedCell]) -> None:
         """Have the model of the fits built while others work, if one of these cells has to be fitted."""

@@ -61,8 +61,9 @@ class KitCase:
 
     def fit(self, max_s: float = 5.0) -> dict[Side, bytes]:
         """Fit a new instance, if the point needs a fit, and return both sides' states."""
-        codec, _ = self.fitted(max_s)
-        return {"device": codec.export("device"), "edge": codec.export("edge")}
+        with _seeded():
+            codec, _ = self.fitted(max_s)
+            return {"device": codec.export("device"), "edge": codec.export("edge")}
 
     def fitted(self, max_s: float) -> tuple[Codec, nn.Module | None]:
         """Return a new instance, fitted if the point needs a fit, and the tail that the fit was given."""

@@ -276,7 +276,7 @@ def check_state(_kit: Kit, case: KitCase) -> None:
     needs=("check_fit_without_time",), applies=lambda case: case.needs_fit and case.codec.complete is not Codec.complete
 )
 def check_compact_state(_kit: Kit, case: KitCase) -> None:
-    """What `complete` makes of a state that `compact` gave, and of the tail, is the state that `export` gave."""
+    """`complete`, called with what `compact` gave and with the tail, gives the state that `export("edge")` gave."""
     codec, tail = case.fitted(max_s=0.0)
     assert tail is not None
     with sealed():

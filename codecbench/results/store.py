@@ -43,6 +43,9 @@ LAYERS = "layers.json"
 SEARCHES = "searches.json"
 """The file name of what searches for operating points have found, beside that."""
 
+LOCK = ".lock"
+"""The file that a run locks while it writes to the folder."""
+
 SAMPLES, NEW_SAMPLES = ".parquet", ".parquet.new"
 """The endings of a cell's samples: those of its record or of its first pass, and those of a pass beside a record."""
 
@@ -70,7 +73,7 @@ class Store:
         created = [folder for folder in (self.out, *self.out.parents) if not folder.exists()]
         try:
             self.out.mkdir(parents=True, exist_ok=True)
-            lock = (self.out / ".lock").open("w")
+            lock = (self.out / LOCK).open("w")
         except OSError as error:
             raise UsageError(f"cannot write to {self.out} ({error.strerror}); choose another --out") from error
         with lock:
@@ -86,8 +89,8 @@ class Store:
             try:
                 yield
             except BaseException:
-                if created and not any(path.name != ".lock" for path in self.out.iterdir()):
-                    (self.out / ".lock").unlink()
+                if created and not any(path.name != LOCK for path in self.out.iterdir()):
+                    (self.out / LOCK).unlink()
                     with suppress(OSError):  # a folder above it may have got something else meanwhile
                         for folder in created:
                             folder.rmdir()
@@ -300,6 +303,18 @@ class Store:
             raise DataError(
                 f"cannot write {path}: {reason_of(error)}; earlier records are kept, so run the same command again"
             ) from error
+
+
+def is_locked(out: Path) -> bool:
+    """Return True if a run is writing to a results folder."""
+    try:
+        with (out / LOCK).open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _read(path: Path) -> Record:

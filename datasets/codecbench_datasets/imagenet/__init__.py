@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codecbench import DataError, RatioMetric, Subset, TensorSpec, Workload, data_folders, hookimpl
+from codecbench_datasets.imagenet.form import SIZE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
-
-SIZE = 224
-"""Height and width of the pictures."""
 
 TOP = 5
 

@@ -54,6 +54,7 @@ def has_classes(folder: Path) -> bool:
     return any((folder / name).is_dir() for name in class_numbers())
 
 
+@lru_cache(maxsize=8)
 def labelled_names(folder: Path) -> list[str]:
     """Return the paths of pictures in folders of classes, in the order of `names`. Raises DataError for another folder.
 
@@ -129,3 +130,4 @@ def note(folder: Path, kind: str, place: Path) -> None:
     aside.write_text(json.dumps(shown, indent=1) + "\n", encoding="utf-8")
     aside.replace(folder / PLACES)
     names.cache_clear()
+    labelled_names.cache_clear()

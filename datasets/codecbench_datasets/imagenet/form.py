@@ -15,7 +15,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Form:
-    """How pictures are prepared, and the variant of the network.
+    """The preparation of pictures that weights were trained with, and the variant of the network that they are of.
 
     A picture's short side is scaled to `resize` pixels by Pillow's filter `resampling`; a square of SIZE pixels is
     cropped in its centre. `mean` and `std` normalise values k/255. `stride_first` is True if a stage strides in its

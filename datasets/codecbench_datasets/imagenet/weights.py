@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from codecbench import DataError
-from codecbench_datasets.imagenet.catalogue import CURE
+from codecbench_datasets.imagenet.catalogue import CURE, weights_sha256
 from codecbench_datasets.imagenet.form import Form
 from codecbench_datasets.imagenet.model import DEPTHS, ResNet50
 
@@ -25,7 +25,7 @@ FORM = "form"
 """The key of the form in the metadata of the file."""
 
 KERAS_EPSILON, TORCH_EPSILON = 1e-3, 1e-5
-"""What batch normalisation adds to a variance."""
+"""The epsilon that batch normalisation adds to variances, in Keras and in torch."""
 
 _TORCHVISION = (
     (r"conv1\.", "stem.0."), (r"bn1\.", "stem.1."), (r"layer(\d)\.", r"stage\1."), (r"fc\.", "classifier."),
@@ -119,6 +119,8 @@ def save(path: Path, state: Mapping[str, Tensor], form: Form) -> None:
     aside = path.with_suffix(".new")
     save_file(dict(state), aside, metadata={FORM: form.to_json()})
     aside.replace(path)
+    load_form.cache_clear()
+    weights_sha256.cache_clear()
 
 
 @lru_cache(maxsize=2)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 TINY = load_file(Path(__file__).with_name("tiny.py"))
 
 
-class Fetched(TINY.Tiny):  # type: ignore[misc]
+class Fetched(TINY.Tiny):  # type: ignore[misc]  # mypy does not know what a file gives
     """Its weights are drawn from the seed in `weights/seed.txt` of a data folder."""
 
     name = "fetched"

@@ -212,20 +212,26 @@ def fit(
 
 
 def data_get(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A dataset's name.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A dataset's name, or `states`: fitted states.")],
     sources: Annotated[
         list[str] | None,
         typer.Option("--from", metavar="PLACE", help="What is here already: a folder, an archive, a file; repeatable."),
     ] = None,
     data_dir: DataDir = None,
+    cache_dir: CacheDir = None,
     plugin: Plugins = None,
 ) -> None:
     """Fetch a dataset, or take it from where it is, check it, and put it where runs look for it."""
     from codecbench.checked_workload import workload_call
+    from codecbench.fitting import shared_states
     from codecbench.workload import data_folders
 
     known = {w.dataset: w for w in workloads(manager(plugin or ())).values() if w.dataset}
-    workload = pick(known, name, "dataset")
+    if name == shared_states.NAME and name not in known:
+        shared_states.take(sources or (), cache_dir, echo)
+        return
+    workload = pick({**known, shared_states.NAME: None}, name, "dataset")
+    assert workload is not None
     place = data_folders(data_dir)[0]
     if sources:
         with workload_call(workload, "fetch_from"):

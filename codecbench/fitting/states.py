@@ -90,8 +90,19 @@ def find(codec: CodecInfo, key: str, cache: Path | None = None) -> FittedState |
 def keep(key: str, state: FittedState, folder: Path | None = None) -> Path:
     """Write a state to a folder, by default the user cache, atomically. Raises DataError if it cannot be written."""
     path = (cache_folder() if folder is None else folder) / f"{key}.zip"
-    _write(path, _packed(state))
+    keep_file(path, _packed(state))
     return path
+
+
+def keep_file(path: Path, content: bytes) -> None:
+    """Write a file of states atomically, and the folders around it. Raises DataError if it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content)
+    except OSError as error:
+        raise DataError(
+            f"cannot write to {path.parent} ({error.strerror}); make room or choose another folder"
+        ) from error
 
 
 def keep_partial(key: str, partial: PartialFit, cache: Path | None = None) -> None:
@@ -99,7 +110,7 @@ def keep_partial(key: str, partial: PartialFit, cache: Path | None = None) -> No
 
     Raises DataError if it cannot be written.
     """
-    _write(_partial_path(key, cache), _SPENT.pack(partial.spent_s) + partial.saved)
+    keep_file(_partial_path(key, cache), _SPENT.pack(partial.spent_s) + partial.saved)
 
 
 def read_partial(key: str, cache: Path | None = None) -> PartialFit | None:
@@ -122,20 +133,18 @@ def _partial_path(key: str, cache: Path | None) -> Path:
     return (cache or cache_folder()) / f"{key}.part"
 
 
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, content)
-    except OSError as error:
-        raise DataError(
-            f"cannot write to {path.parent} ({error.strerror}); make room or choose another folder"
-        ) from error
-
-
 def read(folder: Path, key: str) -> FittedState | None:
     """Return the state of that key in a folder, or None if it is missing or damaged."""
     try:
-        with zipfile.ZipFile(folder / f"{key}.zip") as packed:
+        return unpacked((folder / f"{key}.zip").read_bytes())
+    except OSError:
+        return None
+
+
+def unpacked(content: bytes) -> FittedState | None:
+    """Return the state in the content of its file, or None if it is damaged."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as packed:
             device, edge, text = (packed.read(name) for name in _MEMBERS)
         info = json.loads(text)
     except Exception:  # a damaged file makes zipfile raise zlib.error, EOFError, RuntimeError and others

@@ -13,6 +13,7 @@ from support.runs import KeptProcesses
 
 from codecbench.errors import DataError
 from codecbench.fitting import states
+from codecbench.fitting.states import FittedState
 from codecbench.results.record import Record
 
 
@@ -87,6 +88,16 @@ def test_what_is_here_already_is_taken_from_there(cli: Cli, monkeypatch: pytest.
     monkeypatch.setattr("codecbench_datasets.cifar10.Cifar10ResNet20.fetch_from", classmethod(fetch_from))
     ended = cli("data", "get", "cifar10", "--data-dir", "here", "--from", "a", "--from", "b")
     assert (ended.status, ended.err) == (0, "taking a, b\n")
+
+
+def test_fitted_states_are_taken_into_the_cache(cli: Cli, tmp_path: Path) -> None:
+    key = "0" * 32
+    states.keep(key, FittedState(b"device", b"edge", 1.0, {"codec": "learned"}), tmp_path / "theirs")
+    ended = cli("data", "get", "states", "--from", "theirs", "--cache-dir", "cache")
+    assert ended.status == 0
+    assert ended.err.startswith("1 fitted state of learned")
+    assert states.read(tmp_path / "cache" / "states", key) is not None
+    assert "did you mean 'states'?" in cli("data", "get", "state").error
 
 
 class FakeRun:

@@ -16,6 +16,7 @@ from codecbench.cli.options import (
     Plugins,
     check_data_dir,
     chosen_workload,
+    columns_of_a_terminal,
     debugging,
     describing,
     echo,
@@ -76,7 +77,7 @@ def list_(
             ListKind.LINKS: lambda: catalogue.link_rows(links(pm)),
             ListKind.DEVICES: lambda: catalogue.device_rows(devices(pm)),
         }[kind]()
-    show(json.dumps(rows, indent=1) if as_json else catalogue.text(rows))
+    show(json.dumps(rows, indent=1) if as_json else catalogue.text(rows, columns_of_a_terminal()))
 
 
 @describing

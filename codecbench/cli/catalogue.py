@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from codecbench.descriptions.codec_info import CodecSummary
 from codecbench.devices.profile import DeviceProfile
 from codecbench.links.model import Link
 from codecbench.workload import Workload
+
+_INDENTED: Mapping[str, Any] = {"initial_indent": "  ", "subsequent_indent": "  ", "break_long_words": False}
 
 
 def codec_rows(found: Sequence[CodecSummary]) -> list[dict[str, Any]]:
@@ -80,11 +83,27 @@ def split_rows(workload: type[Workload], data_dir: Path | None) -> list[dict[str
     ]  # fmt: skip
 
 
-def text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Returns the rows as an aligned table with a column for each key except `module`."""
+def text(rows: Sequence[Mapping[str, Any]], columns: int | None = None) -> str:
+    """Returns the rows as an aligned table with a column for each key except `module`.
+
+    Where that is wider than `columns`, each row has its description beneath it, in lines of that length.
+    """
     from tabulate import tabulate
 
-    return tabulate([{k: _cell(v) for k, v in row.items() if k != "module"} for row in rows], headers="keys")
+    cells = [{key: _cell(value) for key, value in row.items() if key != "module"} for row in rows]
+    table = tabulate(cells, headers="keys")
+    if columns is None or not cells or "description" not in cells[0] or _width(table) <= columns:
+        return table
+    used = [key for key in cells[0] if key != "description" and any(row[key] for row in cells)]
+    header, rule, *lines = tabulate([{key: row[key] for key in used} for row in cells], headers="keys").splitlines()
+    shown = [header.rstrip(), rule]
+    for row, line in zip(cells, lines, strict=True):
+        shown += [line.rstrip(), *textwrap.wrap(row["description"], columns - 1, **_INDENTED)]
+    return "\n".join(shown)
+
+
+def _width(table: str) -> int:
+    return max(map(len, table.splitlines()))
 
 
 def _cell(value: Any) -> str:

@@ -18,6 +18,7 @@ from codecbench.cli.options import (
     Plugins,
     check_data_dir,
     chosen_workload,
+    columns_of_a_terminal,
     describing,
     echo,
     show,
@@ -51,7 +52,7 @@ def list_(as_json: AsJson = False, plugin: Plugins = None) -> None:
     from codecbench.cli import catalogue
 
     rows = catalogue.device_rows(devices(manager(plugin or ())))
-    show(json.dumps(rows, indent=1) if as_json else catalogue.text(rows))
+    show(json.dumps(rows, indent=1) if as_json else catalogue.text(rows, columns_of_a_terminal()))
 
 
 @app.command("show")
@@ -124,7 +125,7 @@ def predict(
     echo(
         f"{profile.name}: predicted, one sample, one thread; host: the median of the records in {out}, if there are any"
     )
-    show(catalogue.text(rows))
+    show(catalogue.text(rows, columns_of_a_terminal()))
 
 
 def prediction_rows(

@@ -242,6 +242,11 @@ def terminal_columns() -> int:
     return shutil.get_terminal_size((120, 24)).columns
 
 
+def columns_of_a_terminal() -> int | None:
+    """Returns the width of the terminal that is written to; None for a file or a pipe, whose lines may be long."""
+    return terminal_columns() if sys.stdout.isatty() else None
+
+
 def only(records: Sequence[Record], field: str, values: Sequence[str] | None) -> list[Record]:
     """Returns the records whose key has one of these values, or all. Raises UsageError for a value without records."""
     known = {str(getattr(record.key, field)): None for record in records}

@@ -187,7 +187,10 @@ def print_table(
 
         anchor = anchors[0] if anchors else bd_rate.default_anchor(records, sample_set)
         if anchor is None:
-            raise UsageError("no row has enough operating points for a BD-rate; measure more, or name one by --anchor")
+            raise UsageError(
+                "no row has the four operating points that a BD-rate takes; 'codecbench run --preset full' measures "
+                "more of each codec than the quick preset"
+            )
         show(bd_rate_table.render(bd_rate.build(records, anchor, sample_set=sample_set), *how))
     elif kind is TableKind.EQUAL_ACCURACY:
         from codecbench.analysis import equal_accuracy

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from codecbench.analysis.bd_rate import BdRate, BdRates
+from codecbench.analysis.bd_rate import MIN_POINTS, BdRate, BdRates
 from codecbench.tables import formats, reservations
 from codecbench.tables.document import Cell, Document, Group, TableBlock
 from codecbench.tables.formats import SPLITS_PER_BLOCK, batches
@@ -38,12 +38,19 @@ def document(rates: BdRates, splits_per_block: int = SPLITS_PER_BLOCK) -> Docume
             f"below {rates.anchor} at equal {rates.metric}, averaged over the range of it that both curves cover "
             "(from - to): BD-rate with PCHIP. left out: points of the row that one of its smaller payloads equals or "
             "beats.",
+            *(["Too few points: 'codecbench run --preset full' measures more of each codec."] if _lacks(rates) else []),
             *rates.left_out,
             *reserved.remarks,
         ),
         marks=reserved.marks,
         notes=tuple(notes),
     )
+
+
+def _lacks(rates: BdRates) -> bool:
+    """Returns True if a curve has fewer points than a BD-rate takes."""
+    found = [rate for splits in rates.values.values() for rows in splits.values() for rate in rows.values()]
+    return any(min(rate.curve.points, rate.anchor.points) < MIN_POINTS for rate in found)
 
 
 def csv_rows(rates: BdRates) -> Iterator[dict[str, Any]]:

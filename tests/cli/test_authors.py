@@ -11,6 +11,7 @@ from support.cli import Cli
 from support.codec_files import plugin_with
 from support.paths import BROKEN_WORKLOADS, TINY
 
+from codecbench.cli import catalogue
 from codecbench.kit.runner import Outcome
 
 
@@ -134,3 +135,25 @@ def test_a_broken_workload_fails_with_its_line(cli: Cli) -> None:
     assert ended.status == 1
     assert ended.out.startswith("failed   constant-check_metric_varies: workload 'constant' (")
     assert ended.err == "14 checks, 1 failed\n"
+
+
+ROWS = [
+    {"name": "long", "tags": ["learned"], "unavailable": None, "module": "m", "description": "many words " * 12},
+    {"name": "longer-name", "tags": [], "unavailable": None, "module": "m", "description": "few"},
+]
+
+
+def test_a_narrow_terminal_has_descriptions_beneath_in_whole_words() -> None:
+    lines = catalogue.text(ROWS, 40).splitlines()
+    assert lines[0].split() == ["name", "tags"]
+    assert lines[2].split() == ["long", "learned"]
+    assert max(map(len, lines)) < 40
+    assert " ".join(" ".join(lines[3:-2]).split()) == ("many words " * 12).strip()
+    assert lines[-2:] == ["longer-name", "  few"]
+
+
+def test_a_wide_terminal_and_a_pipe_have_one_line_a_row() -> None:
+    whole = catalogue.text(ROWS)
+    assert len(whole.splitlines()) == 4
+    assert catalogue.text(ROWS, 200) == whole
+    assert catalogue.text([], 40) == ""

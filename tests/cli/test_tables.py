@@ -95,7 +95,8 @@ def test_bd_rates_without_an_anchor_take_the_row_of_most_curves(cli: Cli, tmp_pa
     ended = cli("table", "--out", "out", "--kind", "bd-rate")
     assert (ended.status, ended.out) == (2, "")
     assert ended.error == (
-        "codecbench: no row has enough operating points for a BD-rate; measure more, or name one by --anchor"
+        "codecbench: no row has the four operating points that a BD-rate takes; 'codecbench run --preset full' "
+        "measures more of each codec than the quick preset"
     )
     put_curves(tmp_path / "out")
     ended = cli("table", "--out", "out", "--kind", "bd-rate")

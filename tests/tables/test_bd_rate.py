@@ -22,6 +22,7 @@ def test_every_row_but_the_anchor_has_a_cell_and_reasons_are_notes() -> None:
     assert [cell.text for cell in block.rows[0][1]] == ["-60.0", "83.0 - 90.5", "0"]
     assert block.rows[1][1][0].notes == (1,)
     assert bd_rate.document(found).notes == ("its curve has 1 point on its envelope, and a BD-rate takes 4",)
+    assert any("--preset full" in remark for remark in bd_rate.document(found).remarks)
 
 
 @pytest.mark.parametrize("format_", FORMATS)

@@ -99,6 +99,7 @@ class SynthesisNetwork(nn.Module):
             for size, channels in ((fine, width), (coarse, 2 * width)):
                 if tuple(feature.shape[2:]) == size:
                     self.lifts[f"{i}"] = nn.Conv2d(feature.shape[1], channels, 1)
+                    break
         self.add_module("ask", nn.Linear(output.flatten(1).shape[1], 2 * width))
 
     @property
@@ -178,8 +179,10 @@ class SynthesisNetwork(nn.Module):
 
     def _lifted(self, x: Tensor, features: list[Tensor]) -> Tensor:
         for i, feature in enumerate(features):
-            if f"{i}" in self.lifts and feature.shape[2:] == x.shape[2:]:
-                x = x + self.lifts[f"{i}"](feature)
+            lift = self.lifts[f"{i}"] if f"{i}" in self.lifts else None
+            # Both hidden sizes are the same where a cell is one position; then only the first has layers.
+            if isinstance(lift, nn.Conv2d) and feature.shape[2:] == x.shape[2:] and lift.out_channels == x.shape[1]:
+                x = x + lift(feature)
         return x
 
     def _linear(self, grid: Tensor, geometry: Geometry) -> Tensor:

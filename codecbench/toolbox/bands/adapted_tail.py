@@ -9,6 +9,7 @@ Importing this module imports torch, so a plugin imports it inside methods.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Self
 
@@ -72,7 +73,8 @@ class LowRankWeights(FrozenWeights):
     def _changed(self, name: str) -> Tensor:
         frozen = self.frozen[name]
         change = self.full[name] if name in self.full else self.left[name] @ self.right[name]
-        return frozen + self._units[name] * change.view_as(frozen)
+        changed: Tensor = frozen + self._units[name] * change.view_as(frozen)
+        return changed
 
     def train(self, mode: bool = True) -> Self:
         """Set training or evaluation, and forget the sums that were kept."""
@@ -86,8 +88,11 @@ def adapted(tail: TailCopy, weights: Mapping[str, Tensor] | None = None, rank: i
 
 
 def unchanged(tail: TailCopy) -> TailCopy:
-    """Return a copy of the tail with the same weights, or without the changes of an adapted one; it is not trained."""
-    return _with_weights(tail, FrozenWeights(dict(tail.weights.items())))
+    """Return the tail before its training, which is not trained. An adapted tail shares its frozen weights."""
+    weights: nn.Module = tail.weights
+    if isinstance(weights, LowRankWeights):
+        return _with_weights(tail, FrozenWeights(weights.frozen))
+    return copy.deepcopy(tail).requires_grad_(False)
 
 
 def _with_weights(tail: TailCopy, weights: FrozenWeights) -> TailCopy:
@@ -98,4 +103,5 @@ def _with_weights(tail: TailCopy, weights: FrozenWeights) -> TailCopy:
 
 def is_large(tail: TailCopy) -> bool:
     """Return True for a copy of more than LARGE_TAIL weights."""
-    return sum(tensor.numel() for _, tensor in tail.weights.items()) > LARGE_TAIL
+    weights: int = sum(tensor.numel() for _, tensor in tail.weights.items())
+    return weights > LARGE_TAIL

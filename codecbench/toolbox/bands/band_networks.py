@@ -94,12 +94,13 @@ class BandDecoder(nn.Module):
         sizes = [matrix.shape[1] * len(members) for matrix, members in zip(matrices, self.cosines.bands, strict=True)]
         possible = latents.new_zeros(*latents.shape[:2], sum(sizes)).index_copy(2, self.kept, latents)
         parts = [
-            matrix @ part.unflatten(2, (matrix.shape[1], len(members)))
-            for matrix, members, part in zip(matrices, self.cosines.bands, possible.split(sizes, 2), strict=True)
+            matrix @ part.reshape(*part.shape[:2], matrix.shape[1], len(members))
+            for matrix, members, part in zip(matrices, self.cosines.bands, torch.split(possible, sizes, 2), strict=True)
         ]
         order = torch.cat(self.cosines.bands).argsort()
         coefficients = torch.cat(parts, 3)[..., order] + self.mean
-        return self.cosines.inverse(coefficients, geometry).clamp(*self.limits)
+        samples: Tensor = self.cosines.inverse(coefficients, geometry).clamp(*self.limits)
+        return samples
 
     def forward(self, grid: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor | None]:
         """Return the samples of a grid, and the output of the copy of the tail (None without a copy)."""
@@ -117,6 +118,7 @@ class BandDecoder(nn.Module):
 
         With `mirrored`, that is the mean of the copy's outputs for the samples and for their mirror images.
         """
+        samples: Tensor
         samples, target = self(grid, geometry)
         if self.tail is None or self.fixed_tail is None or target is None:
             return samples

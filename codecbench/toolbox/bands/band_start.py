@@ -18,9 +18,10 @@ from torch import Tensor
 
 from codecbench.codec import FitData, TensorSpec
 from codecbench.toolbox.bands.frequency_bands import BlockCosines
+from codecbench.toolbox.coding.scale_model import MAX_MAGNITUDE, group_sizes
 from codecbench.toolbox.learning.batches import as_tensors, batch_size
 from codecbench.toolbox.learning.geometry import Geometry
-from codecbench.toolbox.learning.rates import quantise_dead_zone
+from codecbench.toolbox.learning.rates import SLOPE_UNIT, ScaleContext, quantise_dead_zone
 from codecbench.toolbox.transforms.sensitivity import floating_tensors
 from codecbench.toolbox.transforms.tiling import Tiling
 
@@ -63,8 +64,8 @@ class BandStart:
     `mean` (channels, frequencies) is that of the coefficients. The components of all bands at all their frequencies,
     band by band and component by component, are the possible latents. `kept` (latents,) are the indices of those that
     are sent, by falling standard deviation. `scales` (latents,) are those of Laplace distributions, in steps, that give
-    as many zeros as there are. Decoded values are clamped to `limits`; `max_magnitude` is the largest magnitude of a
-    training value.
+    as many zeros as there are, and `magnitudes` (latents,) the mean magnitudes of symbols. Decoded values are clamped
+    to `limits`; `max_magnitude` is the largest magnitude of a training value.
     """
 
     spec: TensorSpec
@@ -73,6 +74,7 @@ class BandStart:
     mean: Tensor
     kept: Tensor
     scales: Tensor
+    magnitudes: Tensor
     limits: tuple[float, float]
     max_magnitude: float
 
@@ -101,11 +103,34 @@ class BandStart:
         energy = sum(float(of_band.variances.sum()) for of_band in weighted)
         step = relative_step * math.sqrt(energy / geometry.values) or 1.0
         bands = [of_band.band(members, step) for of_band, members in zip(weighted, cosines.bands, strict=True)]
-        deviations, scales = _spreads(data, bands, values.mean, cosines, geometry)
+        deviations, scales, magnitudes = _spreads(data, bands, values.mean, cosines, geometry)
         order = deviations.argsort(descending=True, stable=True)
         kept = order[: max(1, min(MAX_LATENTS, int((deviations > MIN_DEVIATION).sum())))]
         limits = values.low, values.high
-        return cls(data.spec, tiling, bands, values.mean, kept, scales[kept], limits, max(map(abs, limits)))
+        return cls(
+            data.spec, tiling, bands, values.mean, kept, scales[kept], magnitudes[kept], limits, max(map(abs, limits))
+        )  # fmt: skip
+
+    def context(self) -> ScaleContext:
+        """Return a context that starts at `scales` on average: half of a scale follows the earlier groups' magnitudes.
+
+        Each earlier group has the same part in that half, as far as it differs from its mean.
+        """
+        sizes = group_sizes(len(self.kept))
+        earlier = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+        sums = torch.stack([group.sum() for group in torch.split(self.magnitudes, sizes)]).clamp(min=1e-3)
+        factors = self.scales[:, None] / (6 * earlier[:, None].clamp(min=1) * sums)
+        context = ScaleContext(torch.ones(len(self.kept)))
+        with torch.no_grad():
+            context.base.copy_(inverse_softplus(self.scales))
+            context.slopes.copy_(inverse_softplus(factors.repeat(1, 3) / SLOPE_UNIT))
+        return context
+
+
+def inverse_softplus(values: Tensor) -> Tensor:
+    """Return what softplus maps to these values, of at least 1e-7."""
+    clamped = values.double().clamp(min=1e-7)
+    return (clamped + torch.log(-torch.expm1(-clamped))).float()
 
 
 def fisher_gradients(data: FitData) -> Iterator[Tensor]:
@@ -204,16 +229,21 @@ class _Weighted:
 
 def _spreads(
     data: FitData, bands: Sequence[Band], mean: Tensor, cosines: BlockCosines, geometry: Geometry
-) -> tuple[Tensor, Tensor]:
-    """Return the standard deviation of each possible latent, in steps, and its scale as in `BandStart`."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the standard deviation of each possible latent, in steps, then its scale and its symbols' mean magnitude.
+
+    The last two are as in `BandStart`.
+    """
     count = 0
     squares = torch.zeros(sum(len(band.matrix) * len(band.frequencies) for band in bands))
-    sent = torch.zeros_like(squares)
+    sent, magnitudes = torch.zeros_like(squares), torch.zeros_like(squares)
     for batch in _samples(data):
         coefficients = (cosines(batch, geometry) - mean).flatten(0, 1)
         components = torch.cat([band.components(coefficients) for band in bands], 1)
+        symbols = quantise_dead_zone(components)
         squares += components.square().sum(0)
-        sent += (quantise_dead_zone(components) != 0).sum(0)
+        sent += (symbols != 0).sum(0)
+        magnitudes += symbols.abs().clamp(max=MAX_MAGNITUDE).sum(0)
         count += len(components)
     share = (sent + 0.5) / (count + 1)
-    return (squares / count).sqrt(), -0.5 / torch.log(share)
+    return (squares / count).sqrt(), -0.5 / torch.log(share), magnitudes / count

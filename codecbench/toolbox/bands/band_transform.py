@@ -80,7 +80,7 @@ class BandTransform:
         Raises ValueError for values that are not finite.
         """
         planes = geometry.planes(self._integers(x, image)[None])
-        blocks = geometry.blocks(planes)[0].unflatten(1, (geometry.channels, self.rows, self.columns))
+        blocks = geometry.blocks(planes)[0].reshape(-1, geometry.channels, self.rows, self.columns)
         vertical, horizontal = self._cosines
         coefficients = (vertical @ (blocks @ horizontal.T)).mul_(2.0 ** (-2 * COSINE_BITS)).round_().flatten(2)
         parts = [
@@ -101,7 +101,7 @@ class BandTransform:
     def matrices(self) -> list[Tensor]:
         """Return the matrices that the integers represent, in steps."""
         sizes = [len(weight) for weight in self.weights]
-        units = (self.grid / self.scales).split(sizes)
+        units = torch.split(self.grid / self.scales, sizes)
         return [(weight * unit[:, None]).float() for weight, unit in zip(self.weights, units, strict=True)]
 
     @cached_property
@@ -132,7 +132,7 @@ class BandTransform:
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> BandTransform:
         """Return the transform of these tensors; the inverse of `tensors`. Raises KeyError if one is missing."""
         rows, columns, grid, limit = tensors["numbers"].tolist()
-        weights = []
+        weights: list[Tensor] = []
         while f"weights.{len(weights)}" in tensors:
             weights.append(tensors[f"weights.{len(weights)}"].double())
         scales, offsets, kept = tensors["scales"], tensors["offsets"], tensors["kept"].long()

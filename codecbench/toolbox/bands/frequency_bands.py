@@ -38,9 +38,7 @@ class BlockCosines(nn.Module):
         self.register_buffer("horizontal", cosine_matrix(columns).float(), persistent=False)
         larger = torch.maximum(torch.arange(rows)[:, None], torch.arange(columns)).flatten()
         edges = _edges(max(rows, columns))
-        self.bands = [
-            torch.nonzero((larger >= low) & (larger < high))[:, 0] for low, high in pairwise(edges)
-        ]
+        self.bands = [torch.nonzero((larger >= low) & (larger < high))[:, 0] for low, high in pairwise(edges)]
 
     def forward(self, samples: Tensor, geometry: Geometry) -> Tensor:
         """Return the coefficients of samples (n, *shape): (n, positions, channels, frequencies)."""
@@ -50,7 +48,7 @@ class BlockCosines(nn.Module):
 
     def inverse(self, coefficients: Tensor, geometry: Geometry) -> Tensor:
         """Return the samples of coefficients; the inverse of `forward`."""
-        planes = coefficients.unflatten(3, (self.rows, self.columns))
+        planes = coefficients.reshape(*coefficients.shape[:3], self.rows, self.columns)
         blocks = torch.einsum("fr,npcfg,gk->npcrk", self.vertical, planes, self.horizontal)
         return geometry.samples(geometry.unblock(blocks.flatten(2)))
 

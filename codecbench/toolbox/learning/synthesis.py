@@ -179,10 +179,10 @@ class SynthesisNetwork(nn.Module):
 
     def _lifted(self, x: Tensor, features: list[Tensor]) -> Tensor:
         for i, feature in enumerate(features):
-            lift = self.lifts[f"{i}"] if f"{i}" in self.lifts else None
-            # Both hidden sizes are the same where a cell is one position; then only the first has layers.
-            if isinstance(lift, nn.Conv2d) and feature.shape[2:] == x.shape[2:] and lift.out_channels == x.shape[1]:
-                x = x + lift(feature)
+            if f"{i}" in self.lifts and feature.shape[2:] == x.shape[2:]:
+                lifted = self.lifts[f"{i}"](feature)
+                # Where a cell is one position, both hidden layers have its size, and a feature goes to the first.
+                x = x + lifted if lifted.shape[1] == x.shape[1] else x
         return x
 
     def _linear(self, grid: Tensor, geometry: Geometry) -> Tensor:

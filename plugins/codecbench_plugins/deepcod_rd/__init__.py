@@ -21,6 +21,7 @@ from codecbench.toolbox.codecs import (
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from codecbench.toolbox.bands import BandTransform
     from codecbench.toolbox.learning import (
         Geometry,
         IntegerTransform,
@@ -101,7 +102,7 @@ class DeepcodRd(LatentCodec):
 
     def __init__(self, spec: TensorSpec, **point: Any) -> None:
         super().__init__(spec, **point)
-        self._transform: IntegerTransform | None = None
+        self._transform: IntegerTransform | BandTransform | None = None
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> Points:
@@ -184,10 +185,10 @@ class DeepcodRd(LatentCodec):
         """Return a fitted network at this point's step: its latents and the decoder's input are rescaled."""
         import dataclasses
 
-        from codecbench.toolbox.learning import MatrixEncoder, Network, ScaleContext, State
+        from codecbench.toolbox.learning import IntegerTransform, MatrixEncoder, Network, ScaleContext, State
 
         other = self._restored(states, step=State.from_bytes(states[0]).about["step"])
-        assert other._transform is not None
+        assert isinstance(other._transform, IntegerTransform)
         finer = other.step / self.step
         matrix = other._transform.matrix() * finer
         context = ScaleContext.of_weights(other._fitted_prior().floating_weights(), finer)
@@ -252,7 +253,7 @@ def _decoder(geometry: Geometry, matrix: Tensor, mean: Tensor, tail: TailCopy | 
     return SynthesisNetwork(geometry, matrix, mean, WIDTH, DEPTH, tail)
 
 
-def _symbols(transform: IntegerTransform, x: Tensor, geometry: Geometry, image: bool) -> Tensor:
+def _symbols(transform: IntegerTransform | BandTransform, x: Tensor, geometry: Geometry, image: bool) -> Tensor:
     """Return the symbols (latents, height, width) of a sample."""
     from codecbench.toolbox.learning import quantise_dead_zone
 

@@ -27,7 +27,6 @@ from codecbench.toolbox.learning import (
     Geometry,
     Network,
     RateTaskObjective,
-    ScaleContext,
     Schedule,
     State,
     TailCopy,
@@ -36,7 +35,9 @@ from codecbench.toolbox.learning import (
     as_tensors,
     bytes_tensor,
     halved,
+    laplace_bits,
     quantise_dead_zone,
+    straight_through,
     tiling_to_json,
     train,
 )
@@ -53,9 +54,6 @@ SAMPLES = 200_000
 
 RATE, MATRIX_RATE, COPY_RATE = 2e-3, 0.03, 0.1
 """The learning rate, and the shares of it for the matrices and for the copy of the tail, which start good."""
-
-START_SHARE = 0.6
-"""The scale at which `ScaleContext` starts, as a share of the deviation that it is given."""
 
 VALIDATED = 256
 """Held-out samples of a validation."""
@@ -76,6 +74,17 @@ class BandObjective(RateTaskObjective):
     def __init__(self, data: FitData, start: BandStart, network: Network, rate_weight: float) -> None:
         super().__init__(data, start, network, Teacher(data.tail), rate_weight)  # type: ignore[arg-type]
         self.copy_alone = network.decoder.tail is not None
+
+    def loss(self, xs: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Return the task's loss plus the weighted rate of the symbols themselves, whose gradient is that of latents.
+
+        Noise in place of rounding, as for denser latents, would make thousands of zeros cost more than all the rest.
+        """
+        geometry = self._geometry(xs)
+        sent = straight_through(self.network.encoder(xs, geometry))
+        bits = laplace_bits(sent, self.network.context(sent.detach())).sum() / len(xs)
+        task, figures = self.task_loss(sent, geometry, xs)
+        return task + self.rate_weight * bits, {**figures, "bytes": float(bits.detach()) / 8}
 
     def advance(self, share: float) -> bool:
         """Return False: nothing changes during the training."""
@@ -113,7 +122,8 @@ def fit(data: FitData, step: float) -> dict[Side, bytes]:
     inverses = [band.inverse for band in start.bands]
     encoder = BandEncoder(cosines, matrices, start.mean, start.kept)
     decoder = BandDecoder(cosines, inverses, start.mean, start.kept, start.limits, tail)
-    objective = BandObjective(data, start, Network(encoder, ScaleContext(start.scales / START_SHARE), decoder), 0.0)
+    network = Network(encoder, start.context(), decoder)
+    objective = BandObjective(data, start, network, 0.0)
     objective.rate_weight = RELATIVE_RATE_WEIGHT * objective.slope()
     train(objective, data, Schedule(SAMPLES, batch=16, rate=RATE))
     return _states(objective, start, step)
@@ -128,7 +138,11 @@ def _states(objective: BandObjective, start: BandStart, step: float) -> dict[Sid
         max_magnitude=start.max_magnitude,
     )  # fmt: skip
     weights = halved(decoder)
-    prior = objective.prior(lambda xs, geometry: torch.stack([symbols(transform, x, geometry, start.spec) for x in xs]))
+
+    def symbols(xs: Tensor, geometry: Geometry) -> Tensor:
+        return torch.stack([quantise_dead_zone(transform.components(x, geometry, start.spec.image)) for x in xs])
+
+    prior = objective.prior(symbols)
     tables = {"prior": bytes_tensor(prior.to_bytes())}
     about = {"tiling": tiling_to_json(start.tiling)}
     tail, counts = decoder.tail, [matrix.shape[1] for matrix in decoder.bands.matrices()]
@@ -174,8 +188,3 @@ def empty_decoder(geometry: Geometry, state: State) -> BandDecoder:
     mean = torch.zeros(geometry.channels, rows * columns)
     low, high = about["limits"]
     return BandDecoder(cosines, matrices, mean, state.tensors["kept"].long(), (low, high), tail)
-
-
-def symbols(transform: BandTransform, x: Tensor, geometry: Geometry, spec: TensorSpec) -> Tensor:
-    """Return the symbols (latents, height, width) of a sample."""
-    return quantise_dead_zone(transform.components(x, geometry, spec.image)).float()

@@ -57,7 +57,9 @@ def test_components_depend_on_no_threads_and_survive_a_state() -> None:
 
 def test_every_sum_is_a_whole_number() -> None:
     transform, _ = made()
-    scaled = transform.components(noise(*SHAPE), GEOMETRY, image=False) * transform._scale_of[transform.kept, None, None]
+    scaled = (
+        transform.components(noise(*SHAPE), GEOMETRY, image=False) * transform._scale_of[transform.kept, None, None]
+    )
     assert torch.equal(scaled, scaled.round())
 
 

@@ -130,6 +130,27 @@ def test_training_lowers_the_loss() -> None:
     assert min(losses) < losses[0]
 
 
+def test_a_large_picture_is_there_and_back() -> None:
+    """Each frequency has a matrix of its own, and the copy of the tail also sees the mirror image."""
+    spec = TensorSpec((3, 80, 80), image=True)
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(3, 16, 5, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, 10))
+    module = fx.symbolic_trace(nn.Sequential(*layers).eval()).requires_grad_(False)
+    coarse = noise(40, 3, 5, 5).sigmoid()
+    xs = (nn.functional.interpolate(coarse, (80, 80), mode="bilinear") * 255).round() / 255
+    source = dataclasses.replace(training(xs[:32]), spec=spec, tail=module, max_s=5.0, remaining_s=lambda: 0.0)
+    codec, device, edge = (RD(spec, step=1.0, edge="steered") for _ in range(3))
+    codec.fit(source)
+    device.restore("device", codec.export("device"))
+    edge.restore("edge", codec.export("edge"))
+    payloads = [device.encode(x) for x in xs[32:]]
+    assert np.mean([len(payload) for payload in payloads]) < 400
+    for x, y in zip(xs[32:], edge.decode_batch(payloads), strict=True):
+        assert y.shape == x.shape
+        assert 0 <= y.min() <= y.max() <= 1
+        assert (y - x).square().mean() < 0.5 * x.var()
+
+
 def test_points_of_large_maps_are_their_own() -> None:
     assert all(RD.starts_from(SPEC, **point) is None for point in RD.points_for(SPEC))
     steps = [point["step"] for point in RD.points_for(SPEC)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from codecbench.toolbox.bands.adapted_tail import adapted, is_large, unchanged
     from codecbench.toolbox.bands.band_networks import BandDecoder, BandEncoder
-    from codecbench.toolbox.bands.band_start import BandStart, fisher_gradients
+    from codecbench.toolbox.bands.band_start import BandStart, cosines_of, fisher_gradients
     from codecbench.toolbox.bands.band_transform import BandTransform
     from codecbench.toolbox.bands.frequency_bands import BlockCosines
 
@@ -22,6 +22,7 @@ __all__ = [
     "BandTransform",
     "BlockCosines",
     "adapted",
+    "cosines_of",
     "fisher_gradients",
     "is_large",
     "unchanged",
@@ -39,6 +40,7 @@ _NAMES = {
     ),
     "band_start": (
         "BandStart",
+        "cosines_of",
         "fisher_gradients",
     ),
     "band_transform": ("BandTransform",),

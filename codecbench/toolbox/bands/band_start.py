@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from codecbench.codec import FitData, TensorSpec
-from codecbench.toolbox.bands.frequency_bands import BlockCosines
+from codecbench.toolbox.bands.frequency_bands import FEW_CHANNELS, BlockCosines
 from codecbench.toolbox.coding.scale_model import MAX_MAGNITUDE, group_sizes
 from codecbench.toolbox.learning.batches import as_tensors, batch_size
 from codecbench.toolbox.learning.geometry import Geometry
@@ -89,8 +89,8 @@ class BandStart:
 
         `relative_step` is the step in units of the root-mean-square deviation of the weighted values.
         """
-        rows, columns = tiling.sizes
-        cosines, geometry = BlockCosines(rows, columns), Geometry(tiling, data.spec.max_shape)
+        geometry = Geometry(tiling, data.spec.max_shape)
+        cosines = cosines_of(geometry)
         gradients, values = _Sums(cosines, geometry), _Sums(cosines, geometry)
         for batch in fisher_gradients(data):
             gradients.add(batch)
@@ -131,6 +131,12 @@ def inverse_softplus(values: Tensor) -> Tensor:
     """Return what softplus maps to these values, of at least 1e-7."""
     clamped = values.double().clamp(min=1e-7)
     return (clamped + torch.log(-torch.expm1(-clamped))).float()
+
+
+def cosines_of(geometry: Geometry) -> BlockCosines:
+    """Return the cosine transform of the blocks of a geometry, with the bands that suit its channels."""
+    rows, columns = geometry.block
+    return BlockCosines(rows, columns, fine=geometry.channels <= FEW_CHANNELS)
 
 
 def fisher_gradients(data: FitData) -> Iterator[Tensor]:

@@ -112,7 +112,8 @@ class BandTransform:
 
     @cached_property
     def _bands(self) -> list[Tensor]:
-        return BlockCosines(self.rows, self.columns).bands
+        fine = len(self.weights) == self.rows * self.columns
+        return BlockCosines(self.rows, self.columns, fine=fine).bands
 
     @cached_property
     def _scale_of(self) -> Tensor:

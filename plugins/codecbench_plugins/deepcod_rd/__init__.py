@@ -52,12 +52,12 @@ RATE = 1e-3
 _BAND_POINTS = steps(6.0, 4.0)
 
 BLOCK_VALUES = 16_384
-"""A feature map of fixed size with more values than this is coded on frequency bands."""
+"""A picture or a feature map of fixed size with more values than this is coded on frequency bands."""
 
 
 def is_banded(spec: TensorSpec) -> bool:
-    """Return True for a tensor that is coded on frequency bands: a large feature map."""
-    fixed = spec.ndim == 3 and None not in spec.shape and not spec.image
+    """Return True for a tensor that is coded on frequency bands: a large picture or feature map."""
+    fixed = spec.ndim == 3 and None not in spec.shape
     return fixed and math.prod(spec.max_shape) > BLOCK_VALUES
 
 

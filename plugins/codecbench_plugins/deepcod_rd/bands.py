@@ -19,8 +19,8 @@ from codecbench.toolbox.bands import (
     BandEncoder,
     BandStart,
     BandTransform,
-    BlockCosines,
     adapted,
+    cosines_of,
     is_large,
 )
 from codecbench.toolbox.learning import (
@@ -43,8 +43,8 @@ from codecbench.toolbox.learning import (
 )
 from codecbench.toolbox.transforms import Tiling
 
-MAX_SIDE = 28
-"""The largest side of a block. A map of up to this size is one block."""
+MAX_SIDE, MAX_IMAGE_SIDE = 28, 16
+"""The largest side of a block: a feature map of up to this size is one block."""
 
 RELATIVE_RATE_WEIGHT = 1.0
 """The rate weight, as a share of `RateTaskObjective.slope` at the start."""
@@ -63,8 +63,9 @@ FROZEN = "tail."
 
 
 def tiling_of(spec: TensorSpec) -> Tiling:
-    """Return blocks of at most MAX_SIDE positions a side, of equal size up to padding."""
-    sides = [-(-extent // -(-extent // MAX_SIDE)) for extent in spec.max_shape[1:]]
+    """Return blocks of at most the largest side, as few as that takes, of equal size."""
+    limit = MAX_IMAGE_SIDE if spec.image else MAX_SIDE
+    sides = [-(-extent // -(-extent // limit)) for extent in spec.max_shape[1:]]
     return Tiling((1, 2), tuple(sides))
 
 
@@ -118,7 +119,7 @@ def fit(data: FitData, step: float) -> dict[Side, bytes]:
     tail = TailCopy.of(data.tail, next(as_tensors(data.held_out(2))))
     if tail is not None and is_large(tail):
         tail = adapted(tail)
-    cosines, matrices = BlockCosines(*tiling.sizes), [band.matrix for band in start.bands]
+    cosines, matrices = cosines_of(start.geometry), [band.matrix for band in start.bands]
     inverses = [band.inverse for band in start.bands]
     encoder = BandEncoder(cosines, matrices, start.mean, start.kept)
     decoder = BandDecoder(cosines, inverses, start.mean, start.kept, start.limits, tail)
@@ -179,7 +180,7 @@ def with_frozen(state: bytes, tail: nn.Module, shape: Sequence[int]) -> bytes:
 def empty_decoder(geometry: Geometry, state: State) -> BandDecoder:
     """Return a decoder for the weights of a state. Raises KeyError if part of the state is missing."""
     about, (rows, columns) = state.about, geometry.block
-    cosines, tail = BlockCosines(rows, columns), None
+    cosines, tail = cosines_of(geometry), None
     if about["tail"]:
         tail = TailCopy.empty(about["tail"])
         if is_large(tail):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from codecbench.toolbox.bands.adapted_tail import adapted, is_large, unchanged
     from codecbench.toolbox.bands.band_networks import BandDecoder, BandEncoder
-    from codecbench.toolbox.bands.band_start import BandStart, cosines_of, fisher_gradients
+    from codecbench.toolbox.bands.band_start import BandStart, cosines_of, fisher_gradients, inverse_softplus
     from codecbench.toolbox.bands.band_transform import BandTransform
     from codecbench.toolbox.bands.frequency_bands import BlockCosines
 
@@ -24,6 +24,7 @@ __all__ = [
     "adapted",
     "cosines_of",
     "fisher_gradients",
+    "inverse_softplus",
     "is_large",
     "unchanged",
 ]
@@ -42,6 +43,7 @@ _NAMES = {
         "BandStart",
         "cosines_of",
         "fisher_gradients",
+        "inverse_softplus",
     ),
     "band_transform": ("BandTransform",),
     "frequency_bands": ("BlockCosines",),

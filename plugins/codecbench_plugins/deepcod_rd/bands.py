@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from codecbench import FitData, Side, TensorSpec
 from codecbench.toolbox.bands import (
@@ -21,12 +22,14 @@ from codecbench.toolbox.bands import (
     BandTransform,
     adapted,
     cosines_of,
+    inverse_softplus,
     is_large,
 )
 from codecbench.toolbox.learning import (
     Geometry,
     Network,
     RateTaskObjective,
+    ScaleContext,
     Schedule,
     State,
     TailCopy,
@@ -131,6 +134,17 @@ def fit(data: FitData, step: float) -> dict[Side, bytes]:
 
 
 @torch.no_grad()
+def merge_features(context: ScaleContext) -> None:
+    """Give the weights of all three kinds of magnitudes to the first kind: in a grid of one position they are equal.
+
+    So a state holds a third of them.
+    """
+    factors = softplus(context.slopes)
+    kinds = factors.reshape(len(factors), 3, -1)
+    merged = torch.stack([kinds.sum(1), *[torch.zeros_like(kinds[:, 0])] * 2], 1).flatten(1)
+    context.slopes.copy_(inverse_softplus(merged))
+
+
 def _states(objective: BandObjective, start: BandStart, step: float) -> dict[Side, bytes]:
     network = objective.network.cpu()
     encoder, decoder = network.encoder, network.decoder
@@ -139,6 +153,8 @@ def _states(objective: BandObjective, start: BandStart, step: float) -> dict[Sid
         max_magnitude=start.max_magnitude,
     )  # fmt: skip
     weights = halved(decoder)
+    if start.geometry.grid == (1, 1):
+        merge_features(network.context)
 
     def symbols(xs: Tensor, geometry: Geometry) -> Tensor:
         return torch.stack([quantise_dead_zone(transform.components(x, geometry, start.spec.image)) for x in xs])

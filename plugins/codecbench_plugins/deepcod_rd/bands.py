@@ -145,6 +145,7 @@ def merge_features(context: ScaleContext) -> None:
     context.slopes.copy_(inverse_softplus(merged))
 
 
+@torch.no_grad()
 def _states(objective: BandObjective, start: BandStart, step: float) -> dict[Side, bytes]:
     network = objective.network.cpu()
     encoder, decoder = network.encoder, network.decoder

@@ -153,10 +153,18 @@ def fisher_gradients(data: FitData) -> Iterator[Tensor]:
             output = next(floating_tensors(data.tail(xs)))
             scores = [_drawn_score(output, generator) for _ in range(DRAWS)]
             for score in scores:
-                yield torch.autograd.grad(score, xs, retain_graph=score is not scores[-1])[0].cpu()
+                yield _gradient(score, xs, keep=score is not scores[-1])
         seen += len(xs)
         if seen >= GRADIENT_SAMPLES or data.remaining_s() < 0.8 * data.max_s:
             return
+
+
+def _gradient(score: Tensor, xs: Tensor, *, keep: bool) -> Tensor:
+    """Return the gradient, zero for an output that does not depend on the samples; with `keep`, the graph is kept."""
+    found = None
+    if score.requires_grad:
+        (found,) = torch.autograd.grad(score, xs, retain_graph=keep, allow_unused=True)
+    return torch.zeros(xs.shape) if found is None else found.cpu()
 
 
 def _drawn_score(output: Tensor, generator: torch.Generator) -> Tensor:

@@ -82,3 +82,12 @@ def test_outputs_that_are_no_scores_have_gradients_too(tail: object) -> None:
     gradients = torch.cat(list(fisher_gradients(data(tail))))
     assert gradients.shape == (128, CHANNELS, SIDE, SIDE)
     assert (gradients != 0).all()
+
+
+def test_a_tail_that_sees_nothing_leaves_all_values_equal() -> None:
+    def nothing(xs: Tensor) -> Tensor:
+        return torch.zeros(len(xs), 3)
+
+    start = BandStart.of(data(nothing), 1.0, WHOLE)
+    assert all(torch.isfinite(band.matrix).all() for band in start.bands)
+    assert all(len(band.matrix) for band in start.bands)

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from codecbench import Codec, FitData, TensorSpec
 from codecbench.measure import torch_threads
 from codecbench.toolbox.learning.state import State
+from codecbench_plugins.deepcod_rd.bands import RememberingTeacher
 
 RD = CODECS["deepcod-rd"]
 SPEC = TensorSpec((96, 14, 14))
@@ -149,6 +150,23 @@ def test_a_large_picture_is_there_and_back() -> None:
         assert y.shape == x.shape
         assert 0 <= y.min() <= y.max() <= 1
         assert (y - x).square().mean() < 0.5 * x.var()
+
+
+def test_a_teacher_runs_once_for_each_sample() -> None:
+    runs: list[int] = []
+
+    class Counted(nn.Module):
+        def forward(self, xs: Tensor) -> Tensor:
+            runs.append(len(xs))
+            return xs.flatten(1).cumsum(1)
+
+    teacher, xs = RememberingTeacher(Counted()), noise(6, 2, 3, 3)
+    first = teacher(xs[:4]).outputs[0]
+    again = teacher(xs[[5, 3, 0, 5]]).outputs[0]
+    assert runs == [4, 2]
+    assert torch.equal(again[1:3], first[[3, 0]])
+    assert torch.equal(again[0], again[3])
+    assert torch.equal(again[0], xs[5].flatten().cumsum(0))
 
 
 def test_points_of_large_maps_are_their_own() -> None:

@@ -5,6 +5,7 @@ Importing this module imports torch, so the codec imports it inside methods.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -33,6 +34,7 @@ from codecbench.toolbox.learning import (
     Schedule,
     State,
     TailCopy,
+    TailOutput,
     Teacher,
     ValidationResult,
     as_tensors,
@@ -61,6 +63,9 @@ RATE, MATRIX_RATE, COPY_RATE = 2e-3, 0.03, 0.1
 VALIDATED = 256
 """Held-out samples of a validation."""
 
+MAX_KNOWN, MAX_OUTPUT = 20_000, 4096
+"""The samples whose outputs a teacher keeps, and the most values of an output that is kept."""
+
 FROZEN = "tail."
 """Prefix of the names of `frozen_weights` in a state."""
 
@@ -72,12 +77,41 @@ def tiling_of(spec: TensorSpec) -> Tiling:
     return Tiling((1, 2), tuple(sides))
 
 
+class RememberingTeacher(Teacher):
+    """A teacher of the outputs alone, which it keeps for samples that come again, as each view of a photograph does."""
+
+    def __init__(self, tail: nn.Module) -> None:
+        super().__init__(tail)
+        self._known: dict[bytes, list[Tensor]] = {}
+
+    def __call__(self, xs: Tensor) -> TailOutput:
+        """Return the outputs for samples, from memory where they are known."""
+        keys = [hashlib.blake2b(x.contiguous().cpu().numpy().tobytes(), digest_size=16).digest() for x in xs]
+        new = [at for at, key in enumerate(keys) if key not in self._known]
+        found = {keys[at]: output for at, output in zip(new, self._outputs(xs[new]), strict=True)} if new else {}
+        kept = len(self._known) < MAX_KNOWN
+        self._known.update({key: values for key, values in found.items() if kept and _values(values) <= MAX_OUTPUT})
+        outputs = [found.get(key) or self._known[key] for key in keys]
+        return TailOutput([], [torch.stack(rows) for rows in zip(*outputs, strict=True)])
+
+    def _outputs(self, xs: Tensor) -> list[list[Tensor]]:
+        """Return the outputs of each sample."""
+        return [list(rows) for rows in zip(*super().__call__(xs).outputs, strict=True)]
+
+
+def _values(outputs: Sequence[Tensor]) -> int:
+    return sum(output.numel() for output in outputs)
+
+
 class BandObjective(RateTaskObjective):
     """The loss of a network on bands: that of the copy of the tail alone, from the first step to the last."""
 
     def __init__(self, data: FitData, start: BandStart, network: Network, rate_weight: float) -> None:
-        super().__init__(data, start, network, Teacher(data.tail), rate_weight)  # type: ignore[arg-type]
-        self.copy_alone = network.decoder.tail is not None
+        has_copy = network.decoder.tail is not None
+        # Pictures are shifted and mirrored anew each time, so no sample comes again.
+        teacher = RememberingTeacher(data.tail) if has_copy and not data.spec.image else Teacher(data.tail)
+        super().__init__(data, start, network, teacher, rate_weight)  # type: ignore[arg-type]
+        self.copy_alone = has_copy
 
     def loss(self, xs: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Return the task's loss plus the weighted rate of the symbols themselves, whose gradient is that of latents.

@@ -78,7 +78,7 @@ def tiling_of(spec: TensorSpec) -> Tiling:
 
 
 class RememberingTeacher(Teacher):
-    """A teacher of the outputs alone, which it keeps for samples that come again, as each view of a photograph does."""
+    """A teacher of the outputs alone, which it keeps for samples that come again: of pictures, those held out."""
 
     def __init__(self, tail: nn.Module) -> None:
         super().__init__(tail)
@@ -106,10 +106,11 @@ def _values(outputs: Sequence[Tensor]) -> int:
 class BandObjective(RateTaskObjective):
     """The loss of a network on bands: that of the copy of the tail alone, from the first step to the last."""
 
+    starts_usable = True
+
     def __init__(self, data: FitData, start: BandStart, network: Network, rate_weight: float) -> None:
         has_copy = network.decoder.tail is not None
-        # Pictures are shifted and mirrored anew each time, so no sample comes again.
-        teacher = RememberingTeacher(data.tail) if has_copy and not data.spec.image else Teacher(data.tail)
+        teacher = RememberingTeacher(data.tail) if has_copy else Teacher(data.tail)
         super().__init__(data, start, network, teacher, rate_weight)  # type: ignore[arg-type]
         self.copy_alone = has_copy
 

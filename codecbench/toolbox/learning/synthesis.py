@@ -99,6 +99,7 @@ class SynthesisNetwork(nn.Module):
             for size, channels in ((fine, width), (coarse, 2 * width)):
                 if tuple(feature.shape[2:]) == size:
                     self.lifts[f"{i}"] = nn.Conv2d(feature.shape[1], channels, 1)
+                    break
         self.add_module("ask", nn.Linear(output.flatten(1).shape[1], 2 * width))
 
     @property
@@ -179,7 +180,9 @@ class SynthesisNetwork(nn.Module):
     def _lifted(self, x: Tensor, features: list[Tensor]) -> Tensor:
         for i, feature in enumerate(features):
             if f"{i}" in self.lifts and feature.shape[2:] == x.shape[2:]:
-                x = x + self.lifts[f"{i}"](feature)
+                lifted = self.lifts[f"{i}"](feature)
+                # Where a cell is one position, both hidden layers have its size, and a feature goes to the first.
+                x = x + lifted if lifted.shape[1] == x.shape[1] else x
         return x
 
     def _linear(self, grid: Tensor, geometry: Geometry) -> Tensor:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from support.training import noise
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from codecbench.toolbox.learning.geometry import Geometry
 from codecbench.toolbox.learning.rates import (
     quantise_dead_zone,
 )
 from codecbench.toolbox.learning.synthesis import ResidualBlock, SynthesisNetwork
+from codecbench.toolbox.learning.tail_copy import TailCopy
 from codecbench.toolbox.transforms.tiling import Tiling
 
 
@@ -77,3 +78,16 @@ def test_a_constant_tensor_makes_a_decoder() -> None:
     geometry = Geometry(Tiling((1, 2), (4, 4)), (1, 4, 4))
     decoder = SynthesisNetwork(geometry, torch.zeros(16, 1), torch.full((16,), 3.7), 4, 1)
     assert torch.allclose(decoder(torch.zeros(1, 1, 1, 1), geometry)[0], torch.tensor(3.7))
+
+
+def test_blocks_of_one_position_read_a_copy_of_the_tail() -> None:
+    """Both hidden layers have the size of the tensor then, and so of the copy's features."""
+    geometry = Geometry(Tiling((1, 2), (1, 1)), (70, 6, 6))
+    layers = (nn.Conv2d(70, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    tail = TailCopy.of(fx.symbolic_trace(nn.Sequential(*layers).eval()), noise(2, 70, 6, 6))
+    assert tail is not None
+    decoder = SynthesisNetwork(geometry, noise(70, 5), noise(70), 4, 1, tail)
+    samples, output = decoder(noise(2, 5, 6, 6), geometry)
+    assert samples.shape == (2, 70, 6, 6)
+    assert output is not None
+    assert output.shape == (2, 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,6 +21,7 @@ from codecbench.toolbox.codecs import (
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from codecbench.toolbox.bands import BandTransform
     from codecbench.toolbox.learning import (
         Geometry,
         IntegerTransform,
@@ -45,6 +47,18 @@ SAMPLES: Mapping[TensorKind, int] = {"image": 1_200_000, "large": 500_000, "midd
 """Training samples of a fit from scratch, unless the time limit ends it."""
 
 RATE = 1e-3
+
+
+_BAND_POINTS = steps(6.0, 4.0)
+
+BLOCK_VALUES = 16_384
+"""A picture or a feature map of fixed size with more values than this is coded on frequency bands."""
+
+
+def is_banded(spec: TensorSpec) -> bool:
+    """Return True for a tensor that is coded on frequency bands: a large picture or feature map."""
+    fixed = spec.ndim == 3 and None not in spec.shape
+    return fixed and math.prod(spec.max_shape) > BLOCK_VALUES
 
 
 class DeepcodRd(LatentCodec):
@@ -88,12 +102,12 @@ class DeepcodRd(LatentCodec):
 
     def __init__(self, spec: TensorSpec, **point: Any) -> None:
         super().__init__(spec, **point)
-        self._transform: IntegerTransform | None = None
+        self._transform: IntegerTransform | BandTransform | None = None
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> Points:
         """Return three steps, finer for an image, and where the statistics ask for it."""
-        return cls._suited(spec, cls._points[kind_of(spec)])
+        return _BAND_POINTS if is_banded(spec) else cls._suited(spec, cls._points[kind_of(spec)])
 
     @classmethod
     def further_points_for(cls, spec: TensorSpec) -> Points:
@@ -113,6 +127,8 @@ class DeepcodRd(LatentCodec):
     @classmethod
     def starts_from(cls, spec: TensorSpec, **point: Any) -> Mapping[str, Any] | None:
         """Return None for the one point that is fitted from scratch, and that point for all others."""
+        if is_banded(spec):
+            return None
         (first,) = cls._suited(spec, steps(cls._from_scratch[kind_of(spec)]))
         return None if point["step"] == first["step"] else first
 
@@ -127,6 +143,16 @@ class DeepcodRd(LatentCodec):
         If the states of the point that is fitted from scratch are given, they are the start, with their steps scaled to
         this point's, and a third of the training suffices.
         """
+        if is_banded(data.spec):
+            from codecbench_plugins.deepcod_rd import bands
+
+            for side, state in bands.fit(data, self.step).items():
+                self.restore(side, state)
+        else:
+            self._fit_blocks(data)
+        data.progress(1.0, "fitted")
+
+    def _fit_blocks(self, data: FitData) -> None:
         from codecbench.toolbox.learning import (
             MatrixEncoder,
             Network,
@@ -154,16 +180,15 @@ class DeepcodRd(LatentCodec):
         train(objective, data, Schedule(samples, rate=RATE if data.start is None else RATE / 2))
         for side, state in _states(objective, self.step).items():
             self.restore(side, state)
-        data.progress(1.0, "fitted")
 
     def _network_of(self, states: tuple[bytes, bytes], start: Start) -> Network:
         """Return a fitted network at this point's step: its latents and the decoder's input are rescaled."""
         import dataclasses
 
-        from codecbench.toolbox.learning import MatrixEncoder, Network, ScaleContext, State
+        from codecbench.toolbox.learning import IntegerTransform, MatrixEncoder, Network, ScaleContext, State
 
         other = self._restored(states, step=State.from_bytes(states[0]).about["step"])
-        assert other._transform is not None
+        assert isinstance(other._transform, IntegerTransform)
         finer = other.step / self.step
         matrix = other._transform.matrix() * finer
         context = ScaleContext.of_weights(other._fitted_prior().floating_weights(), finer)
@@ -177,9 +202,24 @@ class DeepcodRd(LatentCodec):
         return _symbols(self._transform, x, self._geometry(x.shape), self.spec.image)
 
     def _restore_encoder(self, state: State) -> None:
+        from codecbench.toolbox.bands import BandTransform
         from codecbench.toolbox.learning import IntegerTransform
 
-        self._transform = IntegerTransform.from_tensors(state.tensors)
+        kind = BandTransform if is_banded(self.spec) else IntegerTransform
+        self._transform = kind.from_tensors(state.tensors)
+
+    def compact(self) -> bytes:
+        """Return the edge's state without the weights of a large tail, which `complete` adds."""
+        from codecbench_plugins.deepcod_rd import bands
+
+        state = self.export("edge")
+        return bands.without_frozen(state) if is_banded(self.spec) else state
+
+    def complete(self, state: bytes, tail: nn.Module) -> bytes:
+        """Return the state with the weights of a large tail."""
+        from codecbench_plugins.deepcod_rd import bands
+
+        return bands.with_frozen(state, tail, self.spec.max_shape) if is_banded(self.spec) else state
 
     def _samples(self, decoder: Any, grids: Tensor, geometry: Geometry) -> Tensor:
         """Decode one by one, because gradients jump at activations near zero, and batches round differently.
@@ -199,6 +239,10 @@ class DeepcodRd(LatentCodec):
 
         from codecbench.toolbox.learning import TailCopy
 
+        if is_banded(self.spec):
+            from codecbench_plugins.deepcod_rd import bands
+
+            return bands.empty_decoder(geometry, state)
         tail = TailCopy.empty(state.about["tail"]) if state.about["tail"] else None
         return _decoder(geometry, torch.zeros(geometry.values, latents), torch.zeros(geometry.values), tail)
 
@@ -209,7 +253,7 @@ def _decoder(geometry: Geometry, matrix: Tensor, mean: Tensor, tail: TailCopy | 
     return SynthesisNetwork(geometry, matrix, mean, WIDTH, DEPTH, tail)
 
 
-def _symbols(transform: IntegerTransform, x: Tensor, geometry: Geometry, image: bool) -> Tensor:
+def _symbols(transform: IntegerTransform | BandTransform, x: Tensor, geometry: Geometry, image: bool) -> Tensor:
     """Return the symbols (latents, height, width) of a sample."""
     from codecbench.toolbox.learning import quantise_dead_zone
 

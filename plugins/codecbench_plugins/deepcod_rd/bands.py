@@ -57,7 +57,7 @@ RELATIVE_RATE_WEIGHT = 1.0
 SAMPLES = 200_000
 """Training samples of a fit, unless the time limit ends it."""
 
-RATE, MATRIX_RATE, COPY_RATE = 2e-3, 0.03, 0.1
+RATE, MATRIX_RATE, COPY_RATE = 2e-3, 0.3, 0.1
 """The learning rate, and the shares of it for the matrices and for the copy of the tail, which start good."""
 
 VALIDATED = 256

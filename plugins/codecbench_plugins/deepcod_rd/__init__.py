@@ -49,7 +49,7 @@ SAMPLES: Mapping[TensorKind, int] = {"image": 1_200_000, "large": 500_000, "midd
 RATE = 1e-3
 
 
-_BAND_POINTS = steps(6.0, 4.0)
+_BAND_POINTS = {"picture": steps(2.0, 1.4), "map": steps(6.0, 4.0)}
 
 BLOCK_VALUES = 16_384
 """A picture or a feature map of fixed size with more values than this is coded on frequency bands."""
@@ -106,8 +106,10 @@ class DeepcodRd(LatentCodec):
 
     @classmethod
     def points_for(cls, spec: TensorSpec) -> Points:
-        """Return three steps, finer for an image, and where the statistics ask for it."""
-        return _BAND_POINTS if is_banded(spec) else cls._suited(spec, cls._points[kind_of(spec)])
+        """Return three steps, finer for an image, and where the statistics ask for it; two of a large tensor."""
+        if is_banded(spec):
+            return _BAND_POINTS["picture" if spec.image else "map"]
+        return cls._suited(spec, cls._points[kind_of(spec)])
 
     @classmethod
     def further_points_for(cls, spec: TensorSpec) -> Points:

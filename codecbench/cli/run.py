@@ -230,8 +230,8 @@ def data_get(
     if name == shared_states.NAME and name not in known:
         shared_states.take(sources or (), cache_dir, echo)
         return
-    workload = pick({**known, shared_states.NAME: None}, name, "dataset")
-    assert workload is not None
+    pick(dict.fromkeys([*known, shared_states.NAME]), name, "dataset")
+    workload = known[name]
     place = data_folders(data_dir)[0]
     if sources:
         with workload_call(workload, "fetch_from"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from support.registered import CODECS
-from support.training import noise, training
+from support.training import noise, on_virtual_clock, training
 from torch import Tensor, fx, nn
 
 from codecbench import Codec, FitData, TensorSpec
@@ -44,16 +44,8 @@ def samples(count: int, seed: int = 0) -> Tensor:
 
 
 def data(kind: str, max_s: float) -> FitData:
-    """The clock is virtual: each look at it takes a twentieth of a second."""
-    left_s = [max_s]
-
-    def remaining_s() -> float:
-        left_s[0] = max(0.0, left_s[0] - 0.05)
-        return left_s[0]
-
-    return dataclasses.replace(
-        training(samples(48)), spec=SPEC, tail=TAILS[kind], max_s=max_s, remaining_s=remaining_s, held_out_count=48
-    )
+    made = dataclasses.replace(training(samples(48)), spec=SPEC, tail=TAILS[kind], held_out_count=48)
+    return on_virtual_clock(made, max_s)
 
 
 @cache

@@ -14,7 +14,7 @@ import pytest
 import torch
 from support.registered import CODECS, default_split_specs
 from support.traced import tail_at
-from support.training import noise, training
+from support.training import noise, on_virtual_clock, training
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -65,16 +65,10 @@ def sides(spec: TensorSpec, name: str) -> tuple[Codec, Codec]:
 
 
 def task_data(kind: str, max_s: float = 0.6) -> FitData:
-    """Samples at a split of a traced network. The clock is virtual: each look at it takes a twentieth of a second."""
+    """Samples at a split of a traced network."""
     tail, spec = tail_at(TILED[kind], (3, 16, 16))
-    left_s = [max_s]
-
-    def remaining_s() -> float:
-        left_s[0] = max(0.0, left_s[0] - 0.05)
-        return left_s[0]
-
     data = training(pictures(48) if spec.image else noise(48, *spec.max_shape).relu())
-    return dataclasses.replace(data, spec=spec, tail=tail, max_s=max_s, remaining_s=remaining_s)
+    return on_virtual_clock(dataclasses.replace(data, spec=spec, tail=tail), max_s)
 
 
 def from_scratch(spec: TensorSpec, name: str) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
 """A copy of a large tail that is trained by low-rank changes of its weights.
 
 A copy of a ResNet-50 has 25 million weights: too many to train with a few hundred photographs, and a state of 50 MB. So
-its layers are trained by changes of low rank (Hu et al. 2022, section 4.1), which have a hundredth of the weights. The
+its layers are trained by changes of low rank (Hu et al. 2022, section 4.1), with about a thirtieth of the weights. The
 unchanged weights are not among the module's own, and a state need not hold them: the edge has them, in the tail.
 
 Importing this module imports torch, so a plugin imports it inside methods.
@@ -22,6 +22,7 @@ LARGE_TAIL = 1_000_000
 """A copy with more weights than this is trained by low-rank changes."""
 
 RANK = 16
+"""The rank of the changes."""
 
 
 class FrozenWeights(nn.Module):
@@ -97,7 +98,7 @@ def unchanged(tail: TailCopy) -> TailCopy:
 
 def _with_weights(tail: TailCopy, weights: FrozenWeights) -> TailCopy:
     found = TailCopy(tail.steps, {}, tail.kept)
-    found.weights = weights  # type: ignore[assignment]
+    found.weights = weights  # type: ignore[assignment]  # a TailCopy asks for `[name]` and `items` alone
     return found
 
 

@@ -51,12 +51,8 @@ class BandEncoder(nn.Module):
 
     def forward(self, samples: Tensor, geometry: Geometry) -> Tensor:
         """Return the grid (n, latents, height, width)."""
-        coefficients = self.cosines(samples, geometry) - self.mean
-        parts = [
-            (matrix @ coefficients[..., members]).flatten(2)
-            for matrix, members in zip(self.bands.matrices(), self.cosines.bands, strict=True)
-        ]
-        return geometry.to_grid(torch.cat(parts, 2)[..., self.kept])
+        components = self.cosines.components(self.cosines(samples, geometry) - self.mean, self.bands.matrices())
+        return geometry.to_grid(components[..., self.kept])
 
 
 class BandDecoder(nn.Module):

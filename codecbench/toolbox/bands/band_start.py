@@ -44,17 +44,11 @@ GRADIENT_SAMPLES, COVARIANCE_SAMPLES, BATCH = 1500, 3000, 32
 class Band:
     """The transform of one band over its channels.
 
-    `frequencies` are the band's members, as indices. `matrix` (components, channels) maps coefficients to steps,
-    `inverse` (channels, components) maps back.
+    `matrix` (components, channels) maps coefficients to steps, `inverse` (channels, components) maps back.
     """
 
-    frequencies: Tensor
     matrix: Tensor
     inverse: Tensor
-
-    def components(self, coefficients: Tensor) -> Tensor:
-        """Return the components (..., components * frequencies) of coefficients (..., channels, frequencies)."""
-        return (self.matrix @ coefficients[..., self.frequencies]).flatten(-2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +96,9 @@ class BandStart:
         ]
         energy = sum(float(of_band.variances.sum()) for of_band in weighted)
         step = relative_step * math.sqrt(energy / geometry.values) or 1.0
-        bands = [of_band.band(members, step) for of_band, members in zip(weighted, cosines.bands, strict=True)]
-        deviations, scales, magnitudes = _spreads(data, bands, values.mean, cosines, geometry)
+        bands = [of_band.band(len(members), step) for of_band, members in zip(weighted, cosines.bands, strict=True)]
+        matrices = [band.matrix for band in bands]
+        deviations, scales, magnitudes = _spreads(data, matrices, values.mean, cosines, geometry)
         order = deviations.argsort(descending=True, stable=True)
         kept = order[: max(1, min(MAX_LATENTS, int((deviations > MIN_DEVIATION).sum())))]
         limits = values.low, values.high
@@ -234,26 +229,26 @@ class _Weighted:
         vectors = vectors.flip(1)
         return cls(variances.flip(0).clamp(min=0), vectors.T @ root, inverse @ vectors)
 
-    def band(self, frequencies: Tensor, step: float) -> Band:
-        """Return the band in steps, with the components of which a latent may be large enough to be kept."""
-        deviations = (self.variances / len(frequencies)).sqrt() / step
+    def band(self, frequencies: int, step: float) -> Band:
+        """Return the band of this number of frequencies in steps, with the components that may be large enough."""
+        deviations = (self.variances / frequencies).sqrt() / step
         count = int((deviations > MIN_DEVIATION / 2).sum())
-        return Band(frequencies, (self.matrix[:count] / step).float(), (self.inverse[:, :count] * step).float())
+        return Band((self.matrix[:count] / step).float(), (self.inverse[:, :count] * step).float())
 
 
 def _spreads(
-    data: FitData, bands: Sequence[Band], mean: Tensor, cosines: BlockCosines, geometry: Geometry
+    data: FitData, matrices: Sequence[Tensor], mean: Tensor, cosines: BlockCosines, geometry: Geometry
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the standard deviation of each possible latent, in steps, then its scale and its symbols' mean magnitude.
 
     The last two are as in `BandStart`.
     """
     count = 0
-    squares = torch.zeros(sum(len(band.matrix) * len(band.frequencies) for band in bands))
-    sent, magnitudes = torch.zeros_like(squares), torch.zeros_like(squares)
+    squares, sent, magnitudes = torch.zeros(
+        3, sum(len(m) * len(at) for m, at in zip(matrices, cosines.bands, strict=True))
+    )
     for batch in _samples(data):
-        coefficients = (cosines(batch, geometry) - mean).flatten(0, 1)
-        components = torch.cat([band.components(coefficients) for band in bands], 1)
+        components = cosines.components(cosines(batch, geometry) - mean, matrices).flatten(0, 1)
         symbols = quantise_dead_zone(components)
         squares += components.square().sum(0)
         sent += (symbols != 0).sum(0)

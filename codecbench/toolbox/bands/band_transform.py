@@ -81,13 +81,10 @@ class BandTransform:
         """
         planes = geometry.planes(self._integers(x, image)[None])
         blocks = geometry.blocks(planes)[0].reshape(-1, geometry.channels, self.rows, self.columns)
-        vertical, horizontal = self._cosines
+        vertical, horizontal = self._integer_cosines
         coefficients = (vertical @ (blocks @ horizontal.T)).mul_(2.0 ** (-2 * COSINE_BITS)).round_().flatten(2)
-        parts = [
-            (weight @ coefficients[..., members]).flatten(1)
-            for weight, members in zip(self.weights, self._bands, strict=True)
-        ]
-        latents = ((torch.cat(parts, 1) - self.offsets) / self._scale_of)[:, self.kept]
+        components = self._block_cosines.components(coefficients, self.weights)
+        latents = ((components - self.offsets) / self._scale_of)[:, self.kept]
         return latents.T.reshape(-1, *geometry.grid)
 
     def _integers(self, x: Tensor, image: bool) -> Tensor:
@@ -105,20 +102,20 @@ class BandTransform:
         return [(weight * unit[:, None]).float() for weight, unit in zip(self.weights, units, strict=True)]
 
     @cached_property
-    def _cosines(self) -> tuple[Tensor, Tensor]:
-        """The integer cosines along both axes; zero for frequencies that no component needs."""
+    def _integer_cosines(self) -> tuple[Tensor, Tensor]:
+        """The cosines along both axes, as integers."""
         vertical, horizontal = ((cosine_matrix(side) * 2.0**COSINE_BITS).round() for side in (self.rows, self.columns))
         return vertical, horizontal
 
     @cached_property
-    def _bands(self) -> list[Tensor]:
-        fine = len(self.weights) == self.rows * self.columns
-        return BlockCosines(self.rows, self.columns, fine=fine).bands
+    def _block_cosines(self) -> BlockCosines:
+        return BlockCosines(self.rows, self.columns, fine=len(self.weights) == self.rows * self.columns)
 
     @cached_property
     def _scale_of(self) -> Tensor:
         """The scale of each possible latent."""
-        counts = [len(members) for weight, members in zip(self.weights, self._bands, strict=True) for _ in weight]
+        pairs = zip(self.weights, self._block_cosines.bands, strict=True)
+        counts = [len(members) for weight, members in pairs for _ in weight]
         return self.scales.repeat_interleave(torch.tensor(counts))
 
     def tensors(self) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ Importing this module imports torch, so a plugin imports it inside methods.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -37,7 +38,7 @@ class BlockCosines(nn.Module):
 
     def __init__(self, rows: int, columns: int, *, fine: bool = False) -> None:
         super().__init__()
-        self.rows, self.columns, self.fine = rows, columns, fine
+        self.rows, self.columns = rows, columns
         self.register_buffer("vertical", cosine_matrix(rows).float(), persistent=False)
         self.register_buffer("horizontal", cosine_matrix(columns).float(), persistent=False)
         self.bands = list(torch.arange(rows * columns)[:, None]) if fine else _bands(rows, columns)
@@ -47,6 +48,14 @@ class BlockCosines(nn.Module):
         blocks = geometry.blocks(geometry.planes(samples))
         blocks = blocks.reshape(*blocks.shape[:2], geometry.channels, self.rows, self.columns)
         return torch.einsum("fr,npcrk,gk->npcfg", self.vertical, blocks, self.horizontal).flatten(3)
+
+    def components(self, coefficients: Tensor, matrices: Sequence[Tensor]) -> Tensor:
+        """Return the components of coefficients (..., channels, frequencies) by a matrix for each band.
+
+        They are flat (...), band by band, and component by component at all frequencies of the band.
+        """
+        parts = zip(matrices, self.bands, strict=True)
+        return torch.cat([(matrix @ coefficients[..., members]).flatten(-2) for matrix, members in parts], -1)
 
     def inverse(self, coefficients: Tensor, geometry: Geometry) -> Tensor:
         """Return the samples of coefficients; the inverse of `forward`."""

@@ -48,8 +48,8 @@ SAMPLES: Mapping[TensorKind, int] = {"image": 1_200_000, "large": 500_000, "midd
 
 RATE = 1e-3
 
-
 _BAND_POINTS = {"picture": steps(2.0, 1.4), "map": steps(6.0, 4.0)}
+"""The points of large pictures and of large feature maps."""
 
 BLOCK_VALUES = 16_384
 """A picture or a feature map of fixed size with more values than this is coded on frequency bands."""
@@ -73,6 +73,11 @@ class DeepcodRd(LatentCodec):
     (`TailCopy.steered`). For an image, the copy also evaluates the mirror image, as in training. In total, decoding
     costs several times as much as the tail. With `edge="plain"`, the tensor is the networks' result, without that step
     and without the mirror image; payloads and fitted states are the same.
+
+    Pictures and feature maps of fixed size with more than BLOCK_VALUES values have another transform: cosines of
+    blocks, and a matrix over channels for each band of frequencies, weighted by the sensitivity of the tail's
+    probabilities (`codecbench.toolbox.bands`). Their decoder is the inverse transform and the copy of the tail, without
+    networks; a large copy is trained by low-rank changes.
 
     `step` is the step at the start, in root-mean-square deviations of the weighted values. It sets the rate weight: a
     fixed share of the tail loss that a further bit saves at the start.

@@ -1,4 +1,4 @@
-"""`deepcod-rd` on frequency bands, for large feature maps: a matrix over channels for each band.
+"""`deepcod-rd` on frequency bands, for large pictures and feature maps: a matrix over channels for each band.
 
 Importing this module imports torch, so the codec imports it inside methods.
 """
@@ -111,6 +111,7 @@ class BandObjective(RateTaskObjective):
     def __init__(self, data: FitData, start: BandStart, network: Network, rate_weight: float) -> None:
         has_copy = network.decoder.tail is not None
         teacher = RememberingTeacher(data.tail) if has_copy else Teacher(data.tail)
+        # Of a `Start`, it reads the tiling and the limits, which a `BandStart` has as well.
         super().__init__(data, start, network, teacher, rate_weight)  # type: ignore[arg-type]
         self.copy_alone = has_copy
 
@@ -148,10 +149,7 @@ class BandObjective(RateTaskObjective):
 
 
 def fit(data: FitData, step: float) -> dict[Side, bytes]:
-    """Return the states for a fit's data: the start on frequency bands, then training.
-
-    If states of another step are given as the start, their steps are scaled to this one.
-    """
+    """Return the states for a fit's data: the start on frequency bands, then training."""
     tiling = tiling_of(data.spec)
     start = BandStart.of(data, step, tiling)
     tail = TailCopy.of(data.tail, next(as_tensors(data.held_out(2))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -22,8 +23,8 @@ def pooled_scores(xs: Tensor) -> Tensor:
     return xs.mean((2, 3)) @ WEIGHTS.T
 
 
-def data(tail: object = pooled_scores, count: int = 64) -> FitData:
-    return training(noise(count, CHANNELS, SIDE, SIDE).relu(), tail)  # type: ignore[arg-type]
+def data(tail: Callable[[Tensor], Tensor] = pooled_scores, count: int = 64) -> FitData:
+    return training(noise(count, CHANNELS, SIDE, SIDE).relu(), tail)
 
 
 def test_behind_a_pooling_only_the_mean_is_sent() -> None:
@@ -78,7 +79,7 @@ def test_gradients_are_those_of_drawn_classes() -> None:
 
 
 @pytest.mark.parametrize("tail", [lambda xs: xs.sum((1, 2, 3)), lambda xs: xs * 2.0], ids=["number", "map"])
-def test_outputs_that_are_no_scores_have_gradients_too(tail: object) -> None:
+def test_outputs_that_are_no_scores_have_gradients_too(tail: Callable[[Tensor], Tensor]) -> None:
     gradients = torch.cat(list(fisher_gradients(data(tail))))
     assert gradients.shape == (128, CHANNELS, SIDE, SIDE)
     assert (gradients != 0).all()

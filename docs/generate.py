@@ -29,7 +29,7 @@ import typer
 from typer.models import ArgumentInfo, OptionInfo
 
 from codecbench import hookspecs
-from codecbench.analysis import curves, equal_accuracy, study
+from codecbench.analysis import curves, equal_accuracy, planner, study
 from codecbench.analysis.budget import Entry
 from codecbench.analysis.equal_accuracy import RateAtLoss
 from codecbench.analysis.paper import OUR_ROWS
@@ -52,6 +52,7 @@ from codecbench.tables import curves as curves_table
 from codecbench.tables import equal_accuracy as equal_accuracy_table
 from codecbench.tables.budget import CHOICE_MARKS, Table, choice_marks
 from codecbench.tables.document import markdown
+from codecbench.tables.plan import answer_sentence
 from codecbench.tables.reservations import Reservations
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -230,6 +231,18 @@ def figures(root: Path) -> str:
     )
 
 
+def answers(root: Path) -> str:
+    """Returns the answer for the machines of PREDICTED over each default link, as a list."""
+    records = [record for record in _records(root) if record.key.workload == DEFAULT_WORKLOAD]
+    found = _study(root, records, **PREDICTED)
+    metric = next(record.task.metric for record in found.measured if record.task)
+    texts = (
+        answer_sentence(planner.answer(found.candidates(each), found.limits), found.limits, each, metric)
+        for each in found.scenarios
+    )
+    return "".join(f"- {text}\n" for text in texts)
+
+
 def latency_figures(root: Path) -> str:
     """Returns the figures of latency by split over the default links, for the machines of PREDICTED."""
     shown = [d for d in drawings(root) if d.name.startswith(SPLIT_FIGURE) and d.name.endswith(PREDICTED["device"])]
@@ -314,6 +327,7 @@ GENERATORS: dict[str, Generator] = {
     "paper-table": published_table,
     "paper-ratios": paper_ratios,
     "facts": facts,
+    "answers": answers,
     "latency": latency_figures,
     "figures": figures,
     "curves": rate_accuracy,

@@ -30,6 +30,7 @@ from codecbench.analysis.selection import (
     undefined_reason,
     valid_budget,
 )
+from codecbench.descriptions.splits import INPUT
 from codecbench.errors import UsageError
 from codecbench.links.model import Link
 from codecbench.names import counted
@@ -40,6 +41,9 @@ SWEEP_BIT_PER_S = tuple(float(f"{10 ** (5 + exponent / 4):.3g}") for exponent in
 """Bandwidths from 100 kbit/s to 1 Gbit/s, four a decade."""
 
 _ON_DEVICE = ("head", "encode")
+
+JPEG_ROWS = frozenset({"jpeg-huffman (own)", "jpeg-huffman (shared)"})
+"""The rows of JPEG as anybody would send it, without help on the edge."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +112,19 @@ class Plan:
 
 
 @dataclass(frozen=True, eq=False)
+class Answer:
+    """The fastest feasible candidate with a codec, beside what one would do without a plan.
+
+    `best` is None where no codec is feasible, `jpeg` where no JPEG at the input is. `local` is the whole network on the
+    device, whatever the limits are.
+    """
+
+    best: Candidate | None
+    local: Candidate
+    jpeg: Candidate | None
+
+
+@dataclass(frozen=True, eq=False)
 class BandwidthRange:
     """A range of bandwidths with one best candidate, None where nothing is feasible. It ends where the next begins."""
 
@@ -157,6 +174,14 @@ def plan(found: Sequence[Candidate], limits: Limits) -> Plan:
         candidates=len(found),
         rejected={"loss": int(too_lossy.sum()), "latency": int(too_slow.sum()), "device": int(too_heavy.sum())},
     )
+
+
+def answer(found: Sequence[Candidate], limits: Limits) -> Answer:
+    """Returns the answer for candidates, of which one is `local`."""
+    cut = [candidate for candidate in found if candidate.row != LOCAL]
+    jpegs = [candidate for candidate in cut if candidate.split == INPUT and candidate.row in JPEG_ROWS]
+    (local,) = (candidate for candidate in found if candidate.row == LOCAL)
+    return Answer(plan(cut, limits).best, local, plan(jpegs, limits).best)
 
 
 def sweep(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import textwrap
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -85,10 +86,14 @@ def plan(
     except UsageError as error:  # a link of a plugin may have no bandwidth
         echo(f"the choice at other bandwidths is left out: {error}")
         ranges = []
+    answer = plan_text.answer_sentence(planner.answer(candidates, limits), limits, chosen, _metric(shown))
     if as_json:
-        show(json.dumps(plan_text.as_json(found, ranges, limits, chosen, left_out), indent=1, allow_nan=False))
+        values = {"answer": answer, **plan_text.as_json(found, ranges, limits, chosen, left_out)}
+        show(json.dumps(values, indent=1, allow_nan=False))
     else:
-        show(plan_text.as_text(found, ranges, limits, chosen, _metric(shown), terminal_columns(), left_out))
+        columns = terminal_columns()
+        show(textwrap.fill(answer, min(columns, 100)) + "\n")
+        show(plan_text.as_text(found, ranges, limits, chosen, _metric(shown), columns, left_out))
     if found.best is None:
         raise typer.Exit(1)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from codecbench.analysis.latency import LOCAL, PREDICTED, PREDICTED_MEANS, STEPS, Scenario
-from codecbench.analysis.planner import BandwidthRange, Candidate, Limits, Plan
+from codecbench.analysis.planner import Answer, BandwidthRange, Candidate, Limits, Plan
 from codecbench.analysis.selection import OVER_ON_TEST, OVER_ON_TEST_MEANS
 from codecbench.names import counted
 from codecbench.tables import document, reservations
@@ -47,6 +47,39 @@ def as_text(
     if ranges:
         parts.append(document.text(_sweep(ranges), min(width, 100)))
     return "\n".join(parts)
+
+
+def answer_sentence(found: Answer, limits: Limits, scenario: Scenario, metric: str) -> str:
+    """Returns where to cut and with which codec, what that takes, and how much faster it is, as one sentence."""
+    best, local = found.best, found.local
+    others = [("the whole network on the device", local)]
+    if found.jpeg is not None and found.jpeg is not best:
+        others.append((f"{found.jpeg.row} {found.jpeg.point} at the input", found.jpeg))
+    if best is None:
+        text = f"no codec is within the limits; the whole network on the device takes {_ms(local)}"
+    elif local.latency.median_s <= best.latency.median_s:
+        text = f"keep the whole network on the device, {_ms(local)}; the fastest cut is at {_taken(best, metric)}"
+    else:
+        times = [(name, short(each.latency.median_s / best.latency.median_s), _ms(each)) for name, each in others]
+        compared = " and ".join(f"{ratio} times as fast as {name} ({ms})" for name, ratio, ms in times)
+        text = f"cut at {_taken(best, metric)}; {compared}"
+    shown = [local, *(each for each in (best, found.jpeg) if each is not None)]
+    meaning = f" ({PREDICTED} {PREDICTED_MEANS})" if any(each.latency.predicted for each in shown) else ""
+    return (
+        f"Device {scenario.device_name}, edge {scenario.edge_name}, link {scenario.link.name}, loss at most "
+        f"{limits.budget:g} of {metric}: {text}{meaning}."
+    )
+
+
+def _taken(found: Candidate, metric: str) -> str:
+    """Returns a candidate with a codec, its payload, its latency and the change of the metric."""
+    change = document.with_interval(found.change, found.change_low, found.change_high, "+.2g")
+    return f"{found.label}, {found.payload_bytes:,.0f} bytes, {_ms(found)}, change of {metric} {change}"
+
+
+def _ms(found: Candidate) -> str:
+    """Returns the median latency, marked where it is predicted in part."""
+    return f"{short(1000 * found.latency.median_s)} ms{PREDICTED if found.latency.predicted else ''}"
 
 
 def as_json(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -83,6 +85,19 @@ def test_each_turn_of_a_sweep_is_the_best_there(found: list[Candidate], asked: L
         turn = [turn for turn in turns if turn.from_bit_per_s <= bandwidth][-1]
         assert (here and here.label) == (turn.best and turn.best.label)
     assert len({turn.from_bit_per_s for turn in turns}) == len(turns)
+
+
+@given(st.lists(a_candidate().filter(lambda c: c.row != "local"), max_size=12), limits)
+def test_an_answer_is_the_fastest_codec_and_the_fastest_jpeg_at_the_input(
+    found: list[Candidate], asked: Limits
+) -> None:
+    (local,) = make_candidates()[-1:]
+    named = [replace(c, row="jpeg-huffman (own)" if c.row == "b" else c.row) for c in found]
+    answer = planner.answer([*named, local], asked)
+    jpegs = [c for c in named if c.split == "input" and c.row == "jpeg-huffman (own)"]
+    assert answer.local is local
+    assert answer.best is planner.plan(named, asked).best
+    assert answer.jpeg is planner.plan(jpegs, asked).best
 
 
 def test_candidates_are_the_measured_cells_and_the_whole_network() -> None:

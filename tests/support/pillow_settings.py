@@ -1,6 +1,6 @@
 """Pillow's own settings beside the records of `jpeg-huffman`, `webp` and `avif` at the input of `imagenet-resnet50`.
 
-    python tests/support/pillow_settings.py PICTURES RECORD...
+    PYTHONPATH=tests python -m support.pillow_settings PICTURES RECORD...
 
 PICTURES is the folder with folders of classes, a RECORD the Parquet file of a cell. For each record and each setting of
 Pillow it takes the smallest quality whose mean PSNR over the record's pictures is no worse than the record's, and
@@ -21,10 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-try:
-    from support.imagenet_reference import pixels
-except ImportError:  # run as a script, from its own folder
-    from imagenet_reference import pixels  # type: ignore[import-not-found, no-redef]
+from support.imagenet_reference import pixels
 
 COUNT, TRIED = 100, 20
 """The pictures that are coded, and those on which a quality is searched."""

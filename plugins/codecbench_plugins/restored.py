@@ -11,7 +11,6 @@ from codecbench.toolbox.codecs import Edge, PictureCodec, Points, edge_fault
 from codecbench.toolbox.coding import read_pair, write_pair
 from codecbench.toolbox.transforms import Tiling
 from codecbench_plugins.avif import Avif
-from codecbench_plugins.deepcod_rd import DEPTH, SAMPLES, WIDTH
 from codecbench_plugins.jpeg_huffman import JpegHuffman
 from codecbench_plugins.webp import WebP
 
@@ -26,6 +25,12 @@ FORMATS: Mapping[str, tuple[type[PictureCodec], Mapping[str, Any]]] = {
     "webp": (WebP, {}),
 }
 """The codec of each picture format, and its arguments beside the quality."""
+
+WIDTH, DEPTH, SAMPLES = 32, 2, 1_200_000
+"""The size of the residual network and the training samples of a fit from scratch: those of `deepcod-rd` at an image.
+
+They are not imported, so that a change of that codec does not make records of this one outdated.
+"""
 
 LIMITS = (0.0, 1.0)
 """The range of pixels."""
@@ -127,7 +132,7 @@ class Restored(Codec):
             self._codec.fit(replace(data, start=None, saved=None))  # those are this codec's
         tail = TailCopy.of(data.tail, next(as_tensors(data.held_out(2) if data.held_out_count else data.batches(2))))
         objective = _objective(data, self._codec, _decoder(self.spec, tail))
-        samples, rate = SAMPLES["image"], RATE
+        samples, rate = SAMPLES, RATE
         if data.start is not None:
             self._load(objective.decoder, read_pair(data.start[1])[1])
             objective.share_alone, samples, rate = 0.0, samples // 3, rate / 2

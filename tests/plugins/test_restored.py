@@ -17,6 +17,7 @@ from codecbench.kit.samples import samples
 from codecbench.toolbox.coding import read_pair, write_pair
 from codecbench.toolbox.learning import State, Teacher
 from codecbench.toolbox.learning.teacher import tail_loss
+from codecbench_plugins import deepcod_rd, restored
 
 RESTORED = CODECS["restored"]
 pytestmark = pytest.mark.skipif(bool(RESTORED.unavailable()), reason=RESTORED.unavailable() or "")
@@ -29,6 +30,11 @@ SPECS = {
     "one pixel": TensorSpec((3, 1, 1), image=True),
 }
 every_picture = pytest.mark.parametrize("picture", PLAIN)
+
+
+def test_its_network_and_its_training_are_as_large_as_those_of_deepcod_rd() -> None:
+    assert (restored.WIDTH, restored.DEPTH) == (deepcod_rd.WIDTH, deepcod_rd.DEPTH)
+    assert restored.SAMPLES == deepcod_rd.SAMPLES["image"]
 
 
 def scores(xs: torch.Tensor) -> torch.Tensor:

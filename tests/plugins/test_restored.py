@@ -34,7 +34,7 @@ every_picture = pytest.mark.parametrize("picture", PLAIN)
 
 def test_its_network_and_its_training_are_as_large_as_those_of_deepcod_rd() -> None:
     assert (restored.WIDTH, restored.DEPTH) == (deepcod_rd.WIDTH, deepcod_rd.DEPTH)
-    assert restored.SAMPLES == deepcod_rd.SAMPLES["image"]
+    assert deepcod_rd.SAMPLES["image"] == restored.SAMPLES
 
 
 def scores(xs: torch.Tensor) -> torch.Tensor:

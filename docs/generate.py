@@ -52,7 +52,7 @@ from codecbench.tables import curves as curves_table
 from codecbench.tables import equal_accuracy as equal_accuracy_table
 from codecbench.tables.budget import CHOICE_MARKS, Table, choice_marks
 from codecbench.tables.document import markdown
-from codecbench.tables.plan import answer_sentence
+from codecbench.tables.plan import recommendation
 from codecbench.tables.reservations import Reservations
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -231,13 +231,13 @@ def figures(root: Path) -> str:
     )
 
 
-def answers(root: Path) -> str:
-    """Returns the answer for the machines of PREDICTED over each default link, as a list."""
+def recommendations(root: Path) -> str:
+    """Returns what `codecbench plan` recommends for the machines of PREDICTED over each default link, as a list."""
     records = [record for record in _records(root) if record.key.workload == DEFAULT_WORKLOAD]
     found = _study(root, records, **PREDICTED)
     metric = next(record.task.metric for record in found.measured if record.task)
     texts = (
-        answer_sentence(planner.answer(found.candidates(each), found.limits), found.limits, each, metric)
+        recommendation(planner.recommend(found.candidates(each), found.limits), found.limits, each, metric)
         for each in found.scenarios
     )
     return "".join(f"- {text}\n" for text in texts)
@@ -327,7 +327,7 @@ GENERATORS: dict[str, Generator] = {
     "paper-table": published_table,
     "paper-ratios": paper_ratios,
     "facts": facts,
-    "answers": answers,
+    "recommendations": recommendations,
     "latency": latency_figures,
     "figures": figures,
     "curves": rate_accuracy,

@@ -112,7 +112,7 @@ class Plan:
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class Recommendation:
     """The fastest feasible candidate with a codec, beside what one would do without a plan.
 
     `best` is None where no codec is feasible, `jpeg` where no JPEG at the input is. `local` is the whole network on the
@@ -176,12 +176,12 @@ def plan(found: Sequence[Candidate], limits: Limits) -> Plan:
     )
 
 
-def answer(found: Sequence[Candidate], limits: Limits) -> Answer:
-    """Returns the answer for candidates, of which one is `local`."""
+def recommend(found: Sequence[Candidate], limits: Limits) -> Recommendation:
+    """Returns the recommendation among candidates, of which one is `local`."""
     cut = [candidate for candidate in found if candidate.row != LOCAL]
     jpegs = [candidate for candidate in cut if candidate.split == INPUT and candidate.row in JPEG_ROWS]
     (local,) = (candidate for candidate in found if candidate.row == LOCAL)
-    return Answer(plan(cut, limits).best, local, plan(jpegs, limits).best)
+    return Recommendation(plan(cut, limits).best, local, plan(jpegs, limits).best)
 
 
 def sweep(

@@ -86,13 +86,13 @@ def plan(
     except UsageError as error:  # a link of a plugin may have no bandwidth
         echo(f"the choice at other bandwidths is left out: {error}")
         ranges = []
-    answer = plan_text.answer_sentence(planner.answer(candidates, limits), limits, chosen, _metric(shown))
+    sentence = plan_text.recommendation(planner.recommend(candidates, limits), limits, chosen, _metric(shown))
     if as_json:
-        values = {"answer": answer, **plan_text.as_json(found, ranges, limits, chosen, left_out)}
+        values = {"recommendation": sentence, **plan_text.as_json(found, ranges, limits, chosen, left_out)}
         show(json.dumps(values, indent=1, allow_nan=False))
     else:
         columns = terminal_columns()
-        show(textwrap.fill(answer, min(columns, 100)) + "\n")
+        show(textwrap.fill(sentence, min(columns, 100)) + "\n")
         show(plan_text.as_text(found, ranges, limits, chosen, _metric(shown), columns, left_out))
     if found.best is None:
         raise typer.Exit(1)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from codecbench.analysis.latency import LOCAL, PREDICTED, PREDICTED_MEANS, STEPS, Scenario
-from codecbench.analysis.planner import Answer, BandwidthRange, Candidate, Limits, Plan
+from codecbench.analysis.planner import BandwidthRange, Candidate, Limits, Plan, Recommendation
 from codecbench.analysis.selection import OVER_ON_TEST, OVER_ON_TEST_MEANS
 from codecbench.names import counted
 from codecbench.tables import document, reservations
@@ -49,7 +49,7 @@ def as_text(
     return "\n".join(parts)
 
 
-def answer_sentence(found: Answer, limits: Limits, scenario: Scenario, metric: str) -> str:
+def recommendation(found: Recommendation, limits: Limits, scenario: Scenario, metric: str) -> str:
     """Returns where to cut and with which codec, what that takes, and how much faster it is, as one sentence."""
     best, local = found.best, found.local
     others = [("the whole network on the device", local)]

@@ -88,16 +88,16 @@ def test_each_turn_of_a_sweep_is_the_best_there(found: list[Candidate], asked: L
 
 
 @given(st.lists(a_candidate().filter(lambda c: c.row != "local"), max_size=12), limits)
-def test_an_answer_is_the_fastest_codec_and_the_fastest_jpeg_at_the_input(
+def test_a_recommendation_is_the_fastest_codec_and_the_fastest_jpeg_at_the_input(
     found: list[Candidate], asked: Limits
 ) -> None:
     (local,) = make_candidates()[-1:]
     named = [replace(c, row="jpeg-huffman (own)" if c.row == "b" else c.row) for c in found]
-    answer = planner.answer([*named, local], asked)
+    recommended = planner.recommend([*named, local], asked)
     jpegs = [c for c in named if c.split == "input" and c.row == "jpeg-huffman (own)"]
-    assert answer.local is local
-    assert answer.best is planner.plan(named, asked).best
-    assert answer.jpeg is planner.plan(jpegs, asked).best
+    assert recommended.local is local
+    assert recommended.best is planner.plan(named, asked).best
+    assert recommended.jpeg is planner.plan(jpegs, asked).best
 
 
 def test_candidates_are_the_measured_cells_and_the_whole_network() -> None:

@@ -28,14 +28,14 @@ def test_the_text_says_what_to_do_and_why() -> None:
     assert values["best"]["row"] == "local"
 
 
-def test_the_answer_says_where_to_cut_and_what_that_gains() -> None:
+def test_the_recommendation_says_where_to_cut_and_what_that_gains() -> None:
     jpeg = make_record("input", "jpeg-huffman", row="jpeg-huffman (own)", payload_bytes=2_000, encode_s=0.006)
     quick = make_record("stem", "quick", {"step": 2}, payload_bytes=1_500, change=-0.25, encode_s=0.0001)
     records = [jpeg, quick, make_record("stem", "lossy", payload_bytes=1, change=-5.0)]
     found = planner.candidates(records, Scenario(LINK))
 
     def sentence(asked: Limits) -> str:
-        return plan_text.answer_sentence(planner.answer(found, asked), asked, Scenario(LINK), "top-1 %")
+        return plan_text.recommendation(planner.recommend(found, asked), asked, Scenario(LINK), "top-1 %")
 
     best, local = found[1], found[-1]
     slower = best.latency.median_s / local.latency.median_s

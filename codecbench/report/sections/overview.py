@@ -11,7 +11,7 @@ from codecbench.names import counted
 from codecbench.report.sections.plan import best
 from codecbench.report.subject import Subject, listed
 from codecbench.tables import reservations
-from codecbench.tables.plan import answer_sentence
+from codecbench.tables.plan import recommendation
 
 
 def overview(subject: Subject) -> dict[str, object]:
@@ -39,15 +39,15 @@ def overview(subject: Subject) -> dict[str, object]:
     if subject.task:
         pairs.insert(3, ("uncompressed model", _uncompressed(subject)))
     choices = [(_fastest(each), best(subject, each)) for each in subject.scenarios] if subject.task else []
-    answers = [_answer(subject, each) for each in subject.scenarios] if subject.task else []
-    return {"answers": answers, "facts": pairs, "choices": choices, "left_out": subject.left_out}
+    recommended = [_recommended(subject, each) for each in subject.scenarios] if subject.task else []
+    return {"recommended": recommended, "facts": pairs, "choices": choices, "left_out": subject.left_out}
 
 
-def _answer(subject: Subject, scenario: Scenario) -> str:
+def _recommended(subject: Subject, scenario: Scenario) -> str:
     """Returns where to cut, with which codec, and what that gains, as one sentence."""
     limits = subject.study.limits
-    found = planner.answer(subject.study.candidates(scenario), limits)
-    return answer_sentence(found, limits, scenario, subject.metric)
+    found = planner.recommend(subject.study.candidates(scenario), limits)
+    return recommendation(found, limits, scenario, subject.metric)
 
 
 def _fastest(scenario: Scenario) -> str:

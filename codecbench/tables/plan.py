@@ -74,7 +74,8 @@ def recommendation(found: Recommendation, limits: Limits, scenario: Scenario, me
 def _taken(found: Candidate, metric: str) -> str:
     """Returns a candidate with a codec, its payload, its latency and the change of the metric."""
     change = document.with_interval(found.change, found.change_low, found.change_high, "+.2g")
-    return f"{found.label}, {found.payload_bytes:,.0f} bytes, {_ms(found)}, change of {metric} {change}"
+    carried = " ".join(filter(None, (found.row, found.point)))
+    return f"{found.split} with {carried}: {found.payload_bytes:,.0f} bytes, {_ms(found)}, change of {metric} {change}"
 
 
 def _ms(found: Candidate) -> str:

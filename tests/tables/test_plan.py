@@ -42,7 +42,7 @@ def test_the_recommendation_says_where_to_cut_and_what_that_gains() -> None:
     assert slower > 1
     assert sentence(Limits(1.0)) == (
         f"Device host, edge host, link {LINK.name}, loss at most 1 of top-1 %: keep the whole network on the device, "
-        f"{1000 * local.latency.median_s:.1f} ms; the fastest cut is at stem quick step=2, 1,500 bytes, "
+        f"{1000 * local.latency.median_s:.1f} ms; the fastest cut is at stem with quick step=2: 1,500 bytes, "
         f"{1000 * best.latency.median_s:.1f} ms, change of top-1 % -0.25 [-0.5, 0]."
     )
     assert sentence(Limits(0.1)).endswith(
@@ -51,7 +51,7 @@ def test_the_recommendation_says_where_to_cut_and_what_that_gains() -> None:
     steps = {**local.latency.steps_s, "head": 3 * best.latency.steps_s["network"] + 1}
     found[-1] = replace(local, latency=replace(local.latency, steps_s=steps, predicted=frozenset({"head"})))
     text = sentence(Limits(1.0))
-    assert f"top-1 %: cut at stem quick step=2, 1,500 bytes, {1000 * best.latency.median_s:.1f} ms, change" in text
+    assert f"top-1 %: cut at stem with quick step=2: 1,500 bytes, {1000 * best.latency.median_s:.1f} ms, change" in text
     assert f" times as fast as the whole network on the device ({1000 * found[-1].latency.median_s:,.0f} ms*)" in text
     assert " times as fast as jpeg-huffman (own) at the input (" in " ".join(text.split())
     assert text.endswith("(* predicted by a device profile, not measured).")

@@ -52,6 +52,7 @@ from codecbench.tables import curves as curves_table
 from codecbench.tables import equal_accuracy as equal_accuracy_table
 from codecbench.tables.budget import CHOICE_MARKS, Table, choice_marks
 from codecbench.tables.document import markdown
+from codecbench.tables.formats import metric_label
 from codecbench.tables.plan import recommendation
 from codecbench.tables.reservations import Reservations
 
@@ -235,12 +236,11 @@ def recommendations(root: Path) -> str:
     """Returns what `codecbench plan` recommends for the machines of PREDICTED over each default link, as a list."""
     records = [record for record in _records(root) if record.key.workload == DEFAULT_WORKLOAD]
     found = _study(root, records, **PREDICTED)
-    metric = next(record.task.metric for record in found.measured if record.task)
-    texts = (
-        recommendation(planner.recommend(found.candidates(each), found.limits), found.limits, each, metric)
-        for each in found.scenarios
-    )
-    return "".join(f"- {text}\n" for text in texts)
+    lines = []
+    for each in found.scenarios:
+        recommended = planner.recommend(found.plan(each), found.candidates(each), found.limits)
+        lines.append(f"- {recommendation(recommended, found.limits, each, metric_label(found.task))}\n")
+    return "".join(lines)
 
 
 def latency_figures(root: Path) -> str:

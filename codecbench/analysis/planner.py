@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecbench.analysis.latency import LOCAL, STEPS, Latency, Scenario, latency_of, local_latency, sum_of
+from codecbench.analysis.paper import OUR_ROWS
 from codecbench.analysis.selection import (
     LOSS_TOLERANCE,
     Origin,
@@ -42,7 +43,7 @@ SWEEP_BIT_PER_S = tuple(float(f"{10 ** (5 + exponent / 4):.3g}") for exponent in
 
 _ON_DEVICE = ("head", "encode")
 
-JPEG_ROWS = frozenset({"jpeg-huffman (own)", "jpeg-huffman (shared)"})
+JPEG_ROWS = OUR_ROWS["Offload-Lossy"]
 """The rows of JPEG as anybody would send it, without help on the edge."""
 
 
@@ -110,6 +111,11 @@ class Plan:
     candidates: int
     rejected: dict[str, int]
 
+    @property
+    def best_cut(self) -> Candidate | None:
+        """The best feasible candidate with a codec: the runner-up where the best is `local`."""
+        return self.runner_up if self.best is not None and self.best.row == LOCAL else self.best
+
 
 @dataclass(frozen=True, eq=False)
 class Recommendation:
@@ -176,12 +182,11 @@ def plan(found: Sequence[Candidate], limits: Limits) -> Plan:
     )
 
 
-def recommend(found: Sequence[Candidate], limits: Limits) -> Recommendation:
-    """Returns the recommendation among candidates, of which one is `local`."""
-    cut = [candidate for candidate in found if candidate.row != LOCAL]
-    jpegs = [candidate for candidate in cut if candidate.split == INPUT and candidate.row in JPEG_ROWS]
+def recommend(chosen: Plan, found: Sequence[Candidate], limits: Limits) -> Recommendation:
+    """Returns the recommendation of a plan for these candidates, of which one is `local`, and limits."""
+    jpegs = [candidate for candidate in found if candidate.split == INPUT and candidate.row in JPEG_ROWS]
     (local,) = (candidate for candidate in found if candidate.row == LOCAL)
-    return Recommendation(plan(cut, limits).best, local, plan(jpegs, limits).best)
+    return Recommendation(chosen.best_cut, local, plan(jpegs, limits).best)
 
 
 def sweep(

@@ -86,7 +86,7 @@ def plan(
     except UsageError as error:  # a link of a plugin may have no bandwidth
         echo(f"the choice at other bandwidths is left out: {error}")
         ranges = []
-    sentence = plan_text.recommendation(planner.recommend(candidates, limits), limits, chosen, _metric(shown))
+    sentence = plan_text.recommendation(planner.recommend(found, candidates, limits), limits, chosen, _metric(shown))
     if as_json:
         values = {"recommendation": sentence, **plan_text.as_json(found, ranges, limits, chosen, left_out)}
         show(json.dumps(values, indent=1, allow_nan=False))
@@ -162,7 +162,9 @@ def validation_text(found: PlanValidation, metric: str) -> str:
 
 def _metric(records: Iterable[Record]) -> str:
     """Returns the metric with its unit: `top-1 %`. Raises DataError where nothing was measured."""
+    from codecbench.tables.formats import metric_label
+
     task = next((record.task for record in records if record.task), None)
     if task is None:
         raise DataError("no cell of this workload was measured; 'codecbench table' shows why")
-    return f"{task.metric} {task.unit}".strip()
+    return metric_label(task)

@@ -15,6 +15,7 @@ from codecbench.report.page import Ids
 from codecbench.results.record import Record, Task
 from codecbench.tables import budget
 from codecbench.tables.budget import Table
+from codecbench.tables.formats import metric_label
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,7 @@ class Subject:
     @property
     def metric(self) -> str:
         """The metric with its unit: `top-1 %`."""
-        return f"{self.task.metric} {self.task.unit}".strip() if self.task else "metric"
+        return metric_label(self.task) if self.task else "metric"
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -93,7 +93,7 @@ def test_a_recommendation_is_the_fastest_codec_and_the_fastest_jpeg_at_the_input
 ) -> None:
     (local,) = make_candidates()[-1:]
     named = [replace(c, row="jpeg-huffman (own)" if c.row == "b" else c.row) for c in found]
-    recommended = planner.recommend([*named, local], asked)
+    recommended = planner.recommend(planner.plan([*named, local], asked), [*named, local], asked)
     jpegs = [c for c in named if c.split == "input" and c.row == "jpeg-huffman (own)"]
     assert recommended.local is local
     assert recommended.best is planner.plan(named, asked).best

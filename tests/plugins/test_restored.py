@@ -10,7 +10,7 @@ import pytest
 import torch
 from support.registered import CODECS
 from support.traced import tail_at
-from support.training import training
+from support.training import on_virtual_clock, training
 
 from codecbench import Codec, FitData, PayloadError, TensorSpec
 from codecbench.kit.samples import samples
@@ -42,18 +42,12 @@ def scores(xs: torch.Tensor) -> torch.Tensor:
 
 
 def data_for(max_s: float) -> FitData:
-    """Pictures before a traced network. The clock is virtual: each look at it takes a twentieth of a second."""
+    """Pictures before a traced network, on a virtual clock."""
     tail, spec = tail_at("input", (3, 16, 16))
     with torch.no_grad():
         tail.get_submodule("classifier").weight.mul_(100)  # so that classes differ between pictures
-    left_s = [max_s]
-
-    def remaining_s() -> float:
-        left_s[0] = max(0.0, left_s[0] - 0.05)
-        return left_s[0]
-
-    data = training(torch.stack(samples(spec, 48, 0)))
-    return dataclasses.replace(data, spec=spec, tail=tail, max_s=max_s, remaining_s=remaining_s)
+    data = dataclasses.replace(training(torch.stack(samples(spec, 48, 0))), spec=spec, tail=tail)
+    return on_virtual_clock(data, max_s)
 
 
 def fitted(data: FitData, **point: Any) -> Codec:

@@ -35,7 +35,8 @@ def test_the_recommendation_says_where_to_cut_and_what_that_gains() -> None:
     found = planner.candidates(records, Scenario(LINK))
 
     def sentence(asked: Limits) -> str:
-        return plan_text.recommendation(planner.recommend(found, asked), asked, Scenario(LINK), "top-1 %")
+        recommended = planner.recommend(planner.plan(found, asked), found, asked)
+        return plan_text.recommendation(recommended, asked, Scenario(LINK), "top-1 %")
 
     best, local = found[1], found[-1]
     slower = best.latency.median_s / local.latency.median_s

@@ -45,9 +45,9 @@ def overview(subject: Subject) -> dict[str, object]:
 
 def _recommended(subject: Subject, scenario: Scenario) -> str:
     """Returns where to cut, with which codec, and what that gains, as one sentence."""
-    limits = subject.study.limits
-    found = planner.recommend(subject.study.candidates(scenario), limits)
-    return recommendation(found, limits, scenario, subject.metric)
+    study = subject.study
+    found = planner.recommend(study.plan(scenario), study.candidates(scenario), study.limits)
+    return recommendation(found, study.limits, scenario, subject.metric)
 
 
 def _fastest(scenario: Scenario) -> str:

@@ -47,10 +47,8 @@ def best(subject: Subject, scenario: Scenario) -> list[CandidateView]:
     The list is empty where nothing is feasible.
     """
     found = subject.study.plan(scenario)
-    if found.best is None:
-        return []
-    with_codec = found.runner_up if found.best.row == LOCAL else None
-    return [_candidate(subject, each) for each in (found.best, with_codec) if each]
+    shown = dict.fromkeys(each for each in (found.best, found.best_cut) if each is not None)
+    return [_candidate(subject, each) for each in shown]
 
 
 def _over_link(subject: Subject, scenario: Scenario) -> Section:

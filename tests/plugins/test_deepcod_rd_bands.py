@@ -15,8 +15,8 @@ from torch import Tensor, fx, nn
 from codecbench import Codec, FitData, TensorSpec
 from codecbench.measure import torch_threads
 from codecbench.toolbox.learning.state import State
-from codecbench_plugins.deepcod_rd import is_early
-from codecbench_plugins.deepcod_rd.bands import RememberingTeacher, tiling_of
+from codecbench_plugins.deepcod_rd.bands import RememberingTeacher
+from codecbench_plugins.deepcod_rd.sizes import banded_tiling
 
 RD = CODECS["deepcod-rd"]
 SPEC = TensorSpec((96, 14, 14))
@@ -74,7 +74,7 @@ def restored(kind: str, edge: str = "steered") -> tuple[Codec, Codec]:
     ],
 )
 def test_blocks_are_equal_and_smaller_where_channels_are_few(spec: TensorSpec, sizes: tuple[int, int]) -> None:
-    assert tiling_of(spec, early=is_early(spec)).sizes == sizes
+    assert banded_tiling(spec).sizes == sizes
 
 
 @pytest.mark.parametrize("kind", TAILS)
@@ -192,7 +192,29 @@ def test_a_teacher_runs_once_for_each_sample() -> None:
     assert torch.equal(again[0], xs[5].flatten().cumsum(0))
 
 
+@pytest.mark.parametrize("kind", TAILS)
+def test_a_coarser_point_starts_from_the_finer_ones_fit(kind: str) -> None:
+    """Without time to train, it has that fit's matrices in its own steps, and its trained copy of the tail."""
+    fine = fitted(kind, 5.0)
+    coarse = RD(SPEC, step=1.5 * STEP, edge="steered")
+    coarse.fit(dataclasses.replace(data(kind, 0.0), start=(fine.export("device"), fine.export("edge"))))
+    for theirs, ours in zip(fine._transform.matrices(), coarse._transform.matrices(), strict=True):
+        assert torch.allclose(theirs / 1.5, ours, atol=1e-3 * float(ours.abs().max()))
+    assert len(coarse._transform.kept) <= len(fine._transform.kept)
+    if fine._decoder.tail is not None:
+        for theirs, ours in zip(fine._decoder.tail.parameters(), coarse._decoder.tail.parameters(), strict=True):
+            assert torch.equal(theirs, ours)
+    xs = list(samples(12, seed=5))
+    payloads = [coarse.encode(x) for x in xs]
+    assert sum(map(len, payloads)) < sum(len(fine.encode(x)) for x in xs)
+    decoded, known = TAILS[kind](torch.stack(coarse.decode_batch(payloads))), TAILS[kind](torch.stack(xs))
+    assert (decoded.argmax(1) == known.argmax(1)).float().mean() >= 0.6
+
+
 def test_points_of_large_maps_are_their_own() -> None:
-    assert all(RD.starts_from(SPEC, **point) is None for point in RD.points_for(SPEC))
+    coarse, fine = RD.points_for(SPEC)
+    assert RD.starts_from(SPEC, **fine) is None
+    assert RD.starts_from(SPEC, **coarse) == fine
+    assert RD.quick_points_for(SPEC) == (fine,)
     steps = [point["step"] for point in RD.points_for(SPEC)]
     assert steps == sorted(steps, reverse=True)

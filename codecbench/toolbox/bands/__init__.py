@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from codecbench.toolbox.bands.adapted_tail import adapted, is_large, unchanged
-    from codecbench.toolbox.bands.band_networks import BandDecoder, BandEncoder
-    from codecbench.toolbox.bands.band_start import BandStart, cosines_of, fisher_gradients, inverse_softplus
+    from codecbench.toolbox.bands.band_networks import BandDecoder, BandEncoder, in_bfloat16
+    from codecbench.toolbox.bands.band_start import Band, BandStart, cosines_of, fisher_gradients, inverse_softplus
     from codecbench.toolbox.bands.band_transform import BandTransform
     from codecbench.toolbox.bands.frequency_bands import BlockCosines
 
 __all__ = [
+    "Band",
     "BandDecoder",
     "BandEncoder",
     "BandStart",
@@ -24,6 +25,7 @@ __all__ = [
     "adapted",
     "cosines_of",
     "fisher_gradients",
+    "in_bfloat16",
     "inverse_softplus",
     "is_large",
     "unchanged",
@@ -38,8 +40,10 @@ _NAMES = {
     "band_networks": (
         "BandDecoder",
         "BandEncoder",
+        "in_bfloat16",
     ),
     "band_start": (
+        "Band",
         "BandStart",
         "cosines_of",
         "fisher_gradients",

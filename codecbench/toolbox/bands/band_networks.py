@@ -6,6 +6,8 @@ Importing this module imports torch, so a plugin imports it inside methods.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -83,6 +85,13 @@ class BandDecoder(nn.Module):
         self.tail = tail
         self.fixed_tail = None if tail is None else unchanged(tail)
 
+    def take_over(self, other: BandDecoder) -> None:
+        """Take mean and copy of the tail from a decoder for the same tail and the same blocks."""
+        with torch.no_grad():
+            self.mean.copy_(other.mean)
+        if self.tail is not None and other.tail is not None:
+            self.tail.load_state_dict(other.tail.state_dict())
+
     def samples(self, grid: Tensor, geometry: Geometry) -> Tensor:
         """Return the samples of a grid by the matrices alone."""
         latents = geometry.from_grid(grid)
@@ -109,9 +118,7 @@ class BandDecoder(nn.Module):
         return self._asked(self.tail, self.samples(grid, geometry))
 
     def _asked(self, tail: TailCopy, samples: Tensor) -> Tensor:
-        """Return a tail's output, in training on a CPU that has bfloat16 with its products in that."""
-        fast = self.training and samples.device.type == "cpu" and has_bfloat16()
-        with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+        with in_bfloat16(samples.device) if self.training else nullcontext():
             output: Tensor = tail(samples)[1]
         return output.float()
 
@@ -129,10 +136,11 @@ class BandDecoder(nn.Module):
         return steered(self.fixed_tail, samples, target, limits)
 
 
-def has_bfloat16() -> bool:
-    """Return True if this CPU multiplies in bfloat16, which halves the time of training."""
+def in_bfloat16(device: torch.device) -> AbstractContextManager[Any]:
+    """Return a context for products in bfloat16 on a CPU that has it, which halves the time of training."""
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return supported is not None and bool(supported())
+    fast = device.type == "cpu" and supported is not None and bool(supported())
+    return torch.autocast("cpu", torch.bfloat16, enabled=fast)
 
 
 def _deviation(matrix: Tensor) -> float:

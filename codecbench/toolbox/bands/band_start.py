@@ -37,7 +37,9 @@ FLOOR = 1e-3
 DRAWS = 2
 """The number of classes that are drawn for a sample."""
 
-GRADIENT_SAMPLES, COVARIANCE_SAMPLES, BATCH = 1500, 3000, 32
+GRADIENT_SAMPLES, FEW_GRADIENT_SAMPLES, COVARIANCE_SAMPLES, BATCH = 1500, 500, 3000, 32
+MANY_BLOCKS = 16
+"""FEW_GRADIENT_SAMPLES are enough where a sample has more blocks than this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,11 +87,10 @@ class BandStart:
         """
         geometry = Geometry(tiling, data.spec.max_shape)
         cosines = cosines_of(geometry)
-        gradients, values = _Sums(cosines, geometry), _Sums(cosines, geometry)
-        for batch in fisher_gradients(data):
+        gradients, few = _Sums(cosines, geometry), math.prod(geometry.grid) > MANY_BLOCKS
+        for batch in fisher_gradients(data, FEW_GRADIENT_SAMPLES if few else GRADIENT_SAMPLES):
             gradients.add(batch)
-        for batch in _samples(data):
-            values.add(batch)
+        values = _Sums.of_samples(data, cosines, geometry)
         weighted = [
             _Weighted.of(products / len(members), values.covariance(at))
             for at, (members, products) in enumerate(zip(cosines.bands, gradients.products, strict=True))
@@ -97,7 +98,17 @@ class BandStart:
         energy = sum(float(of_band.variances.sum()) for of_band in weighted)
         step = relative_step * math.sqrt(energy / geometry.values) or 1.0
         bands = [of_band.band(len(members), step) for of_band, members in zip(weighted, cosines.bands, strict=True)]
-        matrices = [band.matrix for band in bands]
+        return cls._counted(data, bands, tiling, values)
+
+    @classmethod
+    def of_bands(cls, data: FitData, bands: list[Band], tiling: Tiling) -> BandStart:
+        """Return the start with these transforms of the bands."""
+        geometry = Geometry(tiling, data.spec.max_shape)
+        return cls._counted(data, bands, tiling, _Sums.of_samples(data, cosines_of(geometry), geometry))
+
+    @classmethod
+    def _counted(cls, data: FitData, bands: list[Band], tiling: Tiling, values: _Sums) -> BandStart:
+        cosines, geometry, matrices = values.cosines, values.geometry, [band.matrix for band in bands]
         deviations, scales, magnitudes = _spreads(data, matrices, values.mean, cosines, geometry)
         order = deviations.argsort(descending=True, stable=True)
         kept = order[: max(1, min(MAX_LATENTS, int((deviations > MIN_DEVIATION).sum())))]
@@ -134,11 +145,11 @@ def cosines_of(geometry: Geometry) -> BlockCosines:
     return BlockCosines(rows, columns, fine=geometry.channels <= FEW_CHANNELS)
 
 
-def fisher_gradients(data: FitData) -> Iterator[Tensor]:
+def fisher_gradients(data: FitData, count: int) -> Iterator[Tensor]:
     """Yield gradients of log p(k), (n, *shape), for classes k drawn from the softmax p of the tail's first output.
 
     For an output that is no row of scores, they are gradients of its sum with random signs, for which E[g g^T] is that
-    of its Jacobian. DRAWS for each sample, of up to GRADIENT_SAMPLES samples, within a fifth of the fit's time.
+    of its Jacobian. DRAWS for each of up to about `count` samples, within a fifth of the fit's time.
     """
     generator = torch.Generator().manual_seed(data.seed)
     seen = 0
@@ -150,7 +161,7 @@ def fisher_gradients(data: FitData) -> Iterator[Tensor]:
             for score in scores:
                 yield _gradient(score, xs, keep=score is not scores[-1])
         seen += len(xs)
-        if seen >= GRADIENT_SAMPLES or data.remaining_s() < 0.8 * data.max_s:
+        if seen >= count or data.remaining_s() < 0.8 * data.max_s:
             return
 
 
@@ -189,6 +200,14 @@ class _Sums:
         self.blocks, self.low, self.high = 0, math.inf, -math.inf
         self.total = torch.zeros(geometry.channels, cosines.rows * cosines.columns, dtype=torch.float64)
         self.products = [torch.zeros(geometry.channels, geometry.channels, dtype=torch.float64) for _ in cosines.bands]
+
+    @classmethod
+    def of_samples(cls, data: FitData, cosines: BlockCosines, geometry: Geometry) -> _Sums:
+        """Return the sums of `_samples`."""
+        sums = cls(cosines, geometry)
+        for batch in _samples(data):
+            sums.add(batch)
+        return sums
 
     def add(self, samples: Tensor) -> None:
         """Add the blocks of a batch."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,6 +16,7 @@ from codecbench.toolbox.codecs import (
     steps,
     suited_steps,
 )
+from codecbench_plugins.deepcod_rd.sizes import banded_points, is_banded
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -47,26 +47,6 @@ SAMPLES: Mapping[TensorKind, int] = {"image": 1_200_000, "large": 500_000, "midd
 """Training samples of a fit from scratch, unless the time limit ends it."""
 
 RATE = 1e-3
-
-EARLY_CHANNELS = 128
-"""A large feature map of up to this number of channels is an early one."""
-
-_BAND_POINTS = {"picture": steps(1.2, 0.8), "early": steps(2.0, 1.4), "late": steps(6.0, 4.0)}
-"""The points of large pictures, and of early and of late large feature maps."""
-
-BLOCK_VALUES = 16_384
-"""A picture or a feature map of fixed size with more values than this is coded on frequency bands."""
-
-
-def is_banded(spec: TensorSpec) -> bool:
-    """Return True for a tensor that is coded on frequency bands: a large picture or feature map."""
-    fixed = spec.ndim == 3 and None not in spec.shape
-    return fixed and math.prod(spec.max_shape) > BLOCK_VALUES
-
-
-def is_early(spec: TensorSpec) -> bool:
-    """Return True for a picture or a map of few channels: finer, and less tolerant of errors, than late maps."""
-    return spec.max_shape[0] <= EARLY_CHANNELS
 
 
 class DeepcodRd(LatentCodec):
@@ -121,7 +101,7 @@ class DeepcodRd(LatentCodec):
     def points_for(cls, spec: TensorSpec) -> Points:
         """Return three steps, finer for an image, and where the statistics ask for it; two of a large tensor."""
         if is_banded(spec):
-            return _BAND_POINTS["picture" if spec.image else "early" if is_early(spec) else "late"]
+            return banded_points(spec)
         return cls._suited(spec, cls._points[kind_of(spec)])
 
     @classmethod
@@ -143,8 +123,9 @@ class DeepcodRd(LatentCodec):
     def starts_from(cls, spec: TensorSpec, **point: Any) -> Mapping[str, Any] | None:
         """Return None for the one point that is fitted from scratch, and that point for all others."""
         if is_banded(spec):
-            return None
-        (first,) = cls._suited(spec, steps(cls._from_scratch[kind_of(spec)]))
+            first = banded_points(spec)[-1]
+        else:
+            (first,) = cls._suited(spec, steps(cls._from_scratch[kind_of(spec)]))
         return None if point["step"] == first["step"] else first
 
     @classmethod
@@ -159,13 +140,24 @@ class DeepcodRd(LatentCodec):
         this point's, and a third of the training suffices.
         """
         if is_banded(data.spec):
-            from codecbench_plugins.deepcod_rd import bands
-
-            for side, state in bands.fit(data, self.step, early=is_early(data.spec)).items():
-                self.restore(side, state)
+            self._fit_bands(data)
         else:
             self._fit_blocks(data)
         data.progress(1.0, "fitted")
+
+    def _fit_bands(self, data: FitData) -> None:
+        from codecbench.toolbox.bands import BandTransform
+        from codecbench.toolbox.learning import State
+        from codecbench_plugins.deepcod_rd import bands
+
+        begun: bands.Begun | None = None
+        if data.start is not None:
+            other = self._restored(data.start, step=State.from_bytes(data.start[0]).about["step"])
+            decoder: Any = other._fitted_decoder()
+            assert isinstance(other._transform, BandTransform)
+            begun = bands.Begun(other._transform.matrices(), decoder, other.step / self.step)
+        for side, state in bands.fit(data, self.step, begun).items():
+            self.restore(side, state)
 
     def _fit_blocks(self, data: FitData) -> None:
         from codecbench.toolbox.learning import (

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -15,14 +16,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from codecbench import FitData, Side, TensorSpec
+from codecbench import FitData, Side
 from codecbench.toolbox.bands import (
+    Band,
     BandDecoder,
     BandEncoder,
     BandStart,
     BandTransform,
     adapted,
     cosines_of,
+    in_bfloat16,
     inverse_softplus,
     is_large,
 )
@@ -47,9 +50,7 @@ from codecbench.toolbox.learning import (
     train,
 )
 from codecbench.toolbox.transforms import Tiling
-
-MAX_SIDE, MAX_EARLY_SIDE = 14, 8
-"""The largest side of a block: of late feature maps; of pictures and early maps, whose blocks predict each other."""
+from codecbench_plugins.deepcod_rd.sizes import banded_tiling
 
 RELATIVE_RATE_WEIGHT = 1.0
 """The rate weight, as a share of `RateTaskObjective.slope` at the start."""
@@ -70,11 +71,22 @@ FROZEN = "tail."
 """Prefix of the names of `frozen_weights` in a state."""
 
 
-def tiling_of(spec: TensorSpec, *, early: bool) -> Tiling:
-    """Return blocks of at most the largest side, as few as that takes, of equal size; `early` for the smaller one."""
-    limit = MAX_EARLY_SIDE if early else MAX_SIDE
-    sides = [-(-extent // -(-extent // limit)) for extent in spec.max_shape[1:]]
-    return Tiling((1, 2), tuple(sides))
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """What a fit takes from that of another point: the encoder's matrices, in that point's steps, and the decoder.
+
+    That point's step is `finer` times this one's.
+    """
+
+    matrices: Sequence[Tensor]
+    decoder: BandDecoder
+    finer: float
+
+    def start(self, data: FitData, tiling: Tiling) -> BandStart:
+        """Return a start with these matrices in this point's steps, and statistics of the training data."""
+        pairs = zip(self.matrices, self.decoder.bands.matrices(), strict=True)
+        bands = [Band(matrix * self.finer, inverse.detach() / self.finer) for matrix, inverse in pairs]
+        return BandStart.of_bands(data, bands, tiling)
 
 
 class RememberingTeacher(Teacher):
@@ -96,7 +108,9 @@ class RememberingTeacher(Teacher):
 
     def _outputs(self, xs: Tensor) -> list[list[Tensor]]:
         """Return the outputs of each sample."""
-        return [list(rows) for rows in zip(*super().__call__(xs).outputs, strict=True)]
+        with in_bfloat16(xs.device):
+            found = super().__call__(xs).outputs
+        return [[row.float() for row in rows] for rows in zip(*found, strict=True)]
 
 
 def _values(outputs: Sequence[Tensor]) -> int:
@@ -148,10 +162,13 @@ class BandObjective(RateTaskObjective):
         return super().validate(iter([first, *islice(batches, count)]))
 
 
-def fit(data: FitData, step: float, *, early: bool) -> dict[Side, bytes]:
-    """Return the states for a fit's data: the start on frequency bands, then training. `early` is for `tiling_of`."""
-    tiling = tiling_of(data.spec, early=early)
-    start = BandStart.of(data, step, tiling)
+def fit(data: FitData, step: float, begun: Begun | None) -> dict[Side, bytes]:
+    """Return the states for a fit's data: the start on frequency bands, then training.
+
+    With what another point's fit has `begun`, a third of the samples suffices.
+    """
+    tiling = banded_tiling(data.spec)
+    start = BandStart.of(data, step, tiling) if begun is None else begun.start(data, tiling)
     tail = TailCopy.of(data.tail, next(as_tensors(data.held_out(2))))
     if tail is not None and is_large(tail):
         tail = adapted(tail)
@@ -159,10 +176,12 @@ def fit(data: FitData, step: float, *, early: bool) -> dict[Side, bytes]:
     inverses = [band.inverse for band in start.bands]
     encoder = BandEncoder(cosines, matrices, start.mean, start.kept)
     decoder = BandDecoder(cosines, inverses, start.mean, start.kept, start.limits, tail)
+    if begun is not None:
+        decoder.take_over(begun.decoder)
     network = Network(encoder, start.context(), decoder)
     objective = BandObjective(data, start, network, 0.0)
     objective.rate_weight = RELATIVE_RATE_WEIGHT * objective.slope()
-    train(objective, data, Schedule(SAMPLES, batch=16, rate=RATE))
+    train(objective, data, Schedule(SAMPLES if begun is None else SAMPLES // 3, batch=16, rate=RATE))
     return _states(objective, start, step)
 
 

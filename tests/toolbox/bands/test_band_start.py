@@ -72,7 +72,7 @@ def test_gradients_are_those_of_drawn_classes() -> None:
         return xs.flatten(1) * 0 + xs.flatten(1) + scores
 
     source = dataclasses.replace(training(torch.zeros(1500, 3, 1, 1), same), max_s=60.0)
-    gradients = torch.cat([batch.flatten(1) for batch in fisher_gradients(source)])
+    gradients = torch.cat([batch.flatten(1) for batch in fisher_gradients(source, 1500)])
     p = scores.softmax(0)
     assert torch.allclose(gradients.mean(0), torch.zeros(3), atol=0.03)
     assert torch.allclose(gradients.T @ gradients / len(gradients), torch.diag(p) - torch.outer(p, p), atol=0.03)

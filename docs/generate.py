@@ -34,8 +34,8 @@ from codecbench.analysis.budget import Entry
 from codecbench.analysis.equal_accuracy import RateAtLoss
 from codecbench.analysis.paper import OUR_ROWS
 from codecbench.analysis.published import PublishedTable, published_tables
+from codecbench.api.choices import DEFAULT_LINK, DEFAULT_LINKS, scenario
 from codecbench.cli.main import app
-from codecbench.cli.options import DEFAULT_LINK, DEFAULT_LINKS, scenario
 from codecbench.codec import Codec
 from codecbench.errors import CodecbenchError, DataError, UsageError
 from codecbench.experiment.config import DEFAULT_WORKLOAD

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from support.cli import Cli, Ended
     from support.prepared import PreparedServer
     from support.runs import KeptProcesses
 
@@ -106,3 +108,23 @@ def shared(kept: KeptProcesses, monkeypatch: pytest.MonkeyPatch) -> KeptProcesse
     """Every run of the test takes the kept processes."""
     kept.share(monkeypatch)
     return kept
+
+
+@pytest.fixture
+def cli(prepared: None, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Runs a command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    from support.cli import Ended
+
+    from codecbench.cli.main import main
+
+    def cli(*words: str | Path) -> Ended:
+        status = 0
+        try:
+            main([str(word) for word in words])
+        except SystemExit as end:
+            status = int(end.code or 0)
+        return Ended(status, *capsys.readouterr())
+
+    return cli

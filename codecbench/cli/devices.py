@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from codecbench.api.choices import DEFAULT_OUT
 from codecbench.cli.errors import CommandGroup
 from codecbench.cli.options import (
-    DEFAULT_OUT,
     DataDir,
     Out,
     Plugins,

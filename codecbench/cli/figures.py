@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
+from codecbench.api.choices import DEFAULT_LINKS, DEFAULT_OUT, installed_budgets, of_one_workload, scenario
 from codecbench.cli.options import (
-    DEFAULT_LINKS,
-    DEFAULT_OUT,
     Budget,
     DeviceName,
     EdgeName,
@@ -21,9 +20,6 @@ from codecbench.cli.options import (
     SampleSet,
     check_writable,
     echo,
-    installed_budgets,
-    of_one_workload,
-    scenario,
     show,
 )
 from codecbench.devices.profile import HOST

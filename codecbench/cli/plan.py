@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
-import textwrap
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from codecbench.api.choices import DEFAULT_LINK, DEFAULT_OUT, installed_budgets, of_one_workload, scenario
 from codecbench.cli.options import (
-    DEFAULT_LINK,
-    DEFAULT_OUT,
     Budget,
     DataDir,
     DeviceName,
@@ -25,22 +22,17 @@ from codecbench.cli.options import (
     check_data_dir,
     check_milliseconds,
     echo,
-    installed_budgets,
-    of_one_workload,
-    scenario,
     show,
     terminal_columns,
     warn_renamed,
 )
 from codecbench.devices.profile import HOST
-from codecbench.errors import DataError, UsageError
 from codecbench.experiment.config import load
 from codecbench.names import counted
 from codecbench.registry import manager
 
 if TYPE_CHECKING:
     from codecbench.harness.plan_validation import PlanValidation
-    from codecbench.results.record import Record
 
 
 def plan(
@@ -64,36 +56,17 @@ def plan(
 
     Exit status 1 where nothing is feasible.
     """
-    from codecbench.analysis import planner
-    from codecbench.analysis.budget import budget_of
-    from codecbench.analysis.selection import one_set
+    from codecbench.api.plans import plan_of
     from codecbench.results.store import Store
-    from codecbench.tables import plan as plan_text
 
     pm = manager(plugin or ())
     store = Store(out)
-    records = of_one_workload(store.records(), workload)
-    name = records[0].key.workload
-    shown, left_out = one_set(records, name, sample_set)
-    accepted = budget_of(name, installed_budgets(pm) if budget is None else budget, shown)
-    limits = planner.Limits.from_milliseconds(accepted, max_latency, max_device_ms)
-    chosen = scenario(pm, store, link, device, edge)
-    candidates = planner.candidates(shown, chosen)
-    found = planner.plan(candidates, limits)
-    left_out = [*left_out, *planner.left_out(shown)]
-    try:
-        ranges = planner.sweep(candidates, limits, chosen.link)
-    except UsageError as error:  # a link of a plugin may have no bandwidth
-        echo(f"the choice at other bandwidths is left out: {error}")
-        ranges = []
-    sentence = plan_text.recommendation(planner.recommend(found, candidates, limits), limits, chosen, _metric(shown))
-    if as_json:
-        values = {"recommendation": sentence, **plan_text.as_json(found, ranges, limits, chosen, left_out)}
-        show(json.dumps(values, indent=1, allow_nan=False))
-    else:
-        columns = terminal_columns()
-        show(textwrap.fill(sentence, min(columns, 100)) + "\n")
-        show(plan_text.as_text(found, ranges, limits, chosen, _metric(shown), columns, left_out))
+    found = plan_of(
+        of_one_workload(store.records(), workload), installed_budgets(pm) if budget is None else budget,
+        scenario(pm, store, link, device, edge), max_latency_ms=max_latency, max_device_ms=max_device_ms,
+        sample_set=sample_set,
+    )  # fmt: skip
+    show(json.dumps(found.to_dict(), indent=1, allow_nan=False) if as_json else found.text(terminal_columns()))
     if found.best is None:
         raise typer.Exit(1)
 
@@ -115,6 +88,7 @@ def validate_plan(
     from codecbench.analysis.budget import budget_of
     from codecbench.analysis.planner import Limits
     from codecbench.analysis.selection import one_set
+    from codecbench.api.plans import metric_of
     from codecbench.experiment.progress import reporter
     from codecbench.harness import plan_validation
     from codecbench.links.relay import parse_rate
@@ -133,7 +107,7 @@ def validate_plan(
     with reporter() as report:
         limits = Limits.from_milliseconds(accepted, None, None)
         validated = plan_validation.validate_plan(load(None, options), records, limits, path, requests, report)
-    show(validation_text(validated, _metric(records)))
+    show(validation_text(validated, metric_of(records)))
 
 
 @functools.wraps(validate_plan)
@@ -158,13 +132,3 @@ def validation_text(found: PlanValidation, metric: str) -> str:
         f"error      {100 * found.error:+.1f} % of the plan; with its steps timed anew, "
         f"{1000 * found.retimed_s:.2f} ms, {100 * found.retimed_error:+.1f} %\n"
     )
-
-
-def _metric(records: Iterable[Record]) -> str:
-    """Returns the metric with its unit: `top-1 %`. Raises DataError where nothing was measured."""
-    from codecbench.tables.formats import metric_label
-
-    task = next((record.task for record in records if record.task), None)
-    if task is None:
-        raise DataError("no cell of this workload was measured; 'codecbench table' shows why")
-    return metric_label(task)

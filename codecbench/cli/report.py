@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
+from codecbench.api.choices import DEFAULT_LINKS, DEFAULT_OUT, installed_budgets, only, scenario, some_records
 from codecbench.cli.options import (
-    DEFAULT_LINKS,
-    DEFAULT_OUT,
     Budget,
     DeviceName,
     EdgeName,
@@ -20,10 +19,6 @@ from codecbench.cli.options import (
     Plugins,
     SampleSet,
     echo,
-    installed_budgets,
-    only,
-    scenario,
-    some_records,
 )
 from codecbench.descriptions.catalogue import LocalCatalogue
 from codecbench.devices.profile import HOST

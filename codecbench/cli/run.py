@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from codecbench.api.choices import DEFAULT_LINK, DEFAULT_OUT, scenario
+from codecbench.api.tables import TableFormat, table_of
 from codecbench.cli.options import (
-    DEFAULT_LINK,
-    DEFAULT_OUT,
     DataDir,
     Plugins,
     check_data_dir,
@@ -18,10 +18,9 @@ from codecbench.cli.options import (
     debugging,
     describing,
     echo,
-    scenario,
     show,
+    terminal_columns,
 )
-from codecbench.cli.tables import print_table
 from codecbench.errors import UsageError
 from codecbench.experiment.config import DEFAULT_WORKLOAD, RunConfig, load
 from codecbench.names import counted, pick
@@ -150,7 +149,8 @@ def run(
     _print_counts(summary, left_out)
     pm = manager()  # without plugin files: records say all that the table needs
     store = Store(settings.out)
-    print_table(store, shown, pm, scenario(pm, store, DEFAULT_LINK), sample_set=sample_set)
+    found = table_of(store, shown, pm, scenario(pm, store, DEFAULT_LINK), sample_set=sample_set)
+    show(found.render(TableFormat.TEXT, terminal_columns()))
     if summary.failures:
         raise typer.Exit(1)
 

@@ -6,13 +6,13 @@ import shlex
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from codecbench.api.choices import DEFAULT_LINK, DEFAULT_OUT, only, scenario, some_records
+from codecbench.api.tables import TableFormat, TableKind, table_of
 from codecbench.cli.options import (
-    DEFAULT_LINK,
-    DEFAULT_OUT,
     Budget,
     DeviceName,
     EdgeName,
@@ -22,47 +22,14 @@ from codecbench.cli.options import (
     Plugins,
     SampleSet,
     echo,
-    installed_budgets,
-    only,
-    scenario,
     show,
-    some_records,
     terminal_columns,
     warn_renamed,
 )
 from codecbench.devices.profile import HOST
 from codecbench.errors import UsageError
 from codecbench.names import counted
-from codecbench.registry import manager, workloads
-
-if TYPE_CHECKING:
-    import pluggy
-
-    from codecbench.analysis.latency import Scenario
-    from codecbench.results.record import Record
-    from codecbench.results.store import Store
-    from codecbench.tables.training import ModelTraining
-
-
-class TableKind(StrEnum):
-    """The tables of `codecbench table`."""
-
-    BUDGET = "budget"
-    LATENCY = "latency"
-    POINTS = "points"
-    BD_RATE = "bd-rate"
-    EQUAL_ACCURACY = "equal-accuracy"
-    TRAINING = "training"
-
-
-class TableFormat(StrEnum):
-    """The formats of `codecbench table`."""
-
-    TEXT = "text"
-    MD = "md"
-    CSV = "csv"
-    LATEX = "latex"
-    HTML = "html"
+from codecbench.registry import manager
 
 
 class ComparisonFormat(StrEnum):
@@ -143,68 +110,10 @@ def table(
     records = some_records(store)
     for field, values in (("workload", [workload] if workload else None), ("codec", codec), ("split", split)):
         records = only(records, field, values)
-    print_table(
-        store, records, pm, chosen, kind=kind, anchors=anchors, budget=budget, paper=paper, sample_set=sample_set,
-        format_=format_,
-    )  # fmt: skip
-
-
-def print_table(
-    store: Store,
-    records: Sequence[Record],
-    pm: pluggy.PluginManager,
-    chosen: Scenario,
-    *,
-    kind: TableKind = TableKind.BUDGET,
-    anchors: Sequence[str] = (),
-    budget: float | None = None,
-    paper: bool = False,
-    sample_set: str | None = None,
-    format_: TableFormat = TableFormat.TEXT,
-) -> None:
-    """Prints one table of these records of a store.
-
-    The kinds budget and latency use the scenario, the budget (None means the workloads' own) and the paper's rows; the
-    kind bd-rate uses the anchor, the kind equal-accuracy anchors, budget and per-sample outcomes. Installed workloads
-    are asked for what older records do not hold. Raises UsageError where the records do not allow the table.
-    """
-    from codecbench.analysis import curves
-    from codecbench.analysis.paper import comparable_points
-    from codecbench.tables import budget as budget_table
-    from codecbench.tables import curves as curves_table
-    from codecbench.tables import latency as latency_table
-    from codecbench.tables import published as published_table
-    from codecbench.tables import training as training_table
-
-    how = (str(format_), terminal_columns())
-    if kind is TableKind.POINTS:
-        show(curves_table.render(curves.build(records, sample_set=sample_set), *how))
-    elif kind is TableKind.TRAINING:
-        show(training_table.render(training_table.build(records, _model_trainings(pm), sample_set=sample_set), *how))
-    elif kind is TableKind.BD_RATE:
-        from codecbench.analysis import bd_rate
-        from codecbench.tables import bd_rate as bd_rate_table
-
-        anchor = anchors[0] if anchors else bd_rate.default_anchor(records, sample_set)
-        if anchor is None:
-            raise UsageError(
-                "no row has the four operating points that a BD-rate takes; 'codecbench run --preset full' measures "
-                "more of each codec than the quick preset"
-            )
-        show(bd_rate_table.render(bd_rate.build(records, anchor, sample_set=sample_set), *how))
-    elif kind is TableKind.EQUAL_ACCURACY:
-        from codecbench.analysis import equal_accuracy
-        from codecbench.tables import equal_accuracy as equal_accuracy_table
-
-        budgets = installed_budgets(pm) if budget is None else budget
-        rates = equal_accuracy.build(records, store.samples, budgets=budgets, anchors=anchors, sample_set=sample_set)
-        show(equal_accuracy_table.render(rates, *how))
-    else:
-        budgets = installed_budgets(pm) if budget is None else budget
-        built = budget_table.build(records, budgets=budgets, paper=paper, sample_set=sample_set, scenario=chosen)
-        text = (latency_table if kind is TableKind.LATENCY else budget_table).render(built, *how)
-        points = comparable_points(records) if paper and format_ is not TableFormat.CSV else ()
-        show(f"{text}\n{published_table.render(points, *how)}" if points else text)
+    found = table_of(
+        store, records, pm, chosen, kind=kind, anchors=anchors, budget=budget, paper=paper, sample_set=sample_set
+    )
+    show(found.render(format_, terminal_columns()))
 
 
 def _with_old_options(
@@ -229,12 +138,6 @@ def _with_old_options(
     row = shlex.quote(bd_rate)
     warn_renamed(f"--bd-rate {row}", f"--kind bd-rate --anchor {row}")
     return TableKind.BD_RATE, [bd_rate]
-
-
-def _model_trainings(pm: pluggy.PluginManager) -> dict[str, ModelTraining]:
-    from codecbench.tables.training import ModelTraining
-
-    return {name: ModelTraining(kind().training_s, kind.training_note) for name, kind in workloads(pm).items()}
 
 
 def compare(

@@ -46,6 +46,10 @@ class Drawing:
             self.figure.savefig(stream, format="svg", metadata={"Date": None})
         return compact_svg(stream.getvalue(), self.name, self.title, self.alt, self.tips)
 
+    def _repr_svg_(self) -> str:
+        """Returns the figure for a notebook."""
+        return self.svg()
+
     def save(self, path: Path) -> None:
         """Writes the figure as .svg, .pdf or .png, by the path's ending. Raises DataError where it cannot."""
         if path.suffix == ".svg":

@@ -36,9 +36,14 @@ def export(records: Sequence[Record], path: Path) -> int:
     ending = path.suffix.lower()
     if ending not in ENDINGS:
         raise UsageError(f"cannot export to {path.name!r}: the file name must end in {' or '.join(ENDINGS)}")
-    rows = [_row(record) for record in records]
-    write_file(path, _csv(rows) if ending == ".csv" else _parquet(rows))
-    return len(rows)
+    found = rows(records)
+    write_file(path, _csv(found) if ending == ".csv" else _parquet(found))
+    return len(found)
+
+
+def rows(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Return the values of `columns` for each record."""
+    return [_row(record) for record in records]
 
 
 def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, type]]:
@@ -73,20 +78,20 @@ def _flat(values: Mapping[str, Any], prefix: str, known: Mapping[str, Any]) -> I
             yield from _flat(value, f"{column}_", known)
 
 
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+def _csv(found: Sequence[Mapping[str, Any]]) -> str:
     stream = io.StringIO(newline="")
     writer = csv.DictWriter(stream, list(columns()), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(found)
     return stream.getvalue()
 
 
-def _parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
+def _parquet(found: Sequence[Mapping[str, Any]]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     arrow = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
     schema = pa.schema([(name, arrow[kind]) for name, kind in columns().items()])
     stream = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), stream)
+    pq.write_table(pa.Table.from_pylist(list(found), schema=schema), stream)
     return stream.getvalue()

@@ -29,7 +29,7 @@ Columns: TypeAlias = "Mapping[str, NDArray[Any]]"
 _Identity: TypeAlias = tuple[str, str, str, str, int, str]
 
 
-class Results(Protocol):
+class ReadFolder(Protocol):
     """A results folder to read; `codecbench.results.store.Store` is one."""
 
     def records(self) -> list[Record]:
@@ -125,7 +125,7 @@ class Comparison:
         yield from (f"Other payloads: {_label(pair.a)}." for pair in digested if not pair.equal_payloads)
 
 
-def compare(a: Results, b: Results) -> Comparison:
+def compare(a: ReadFolder, b: ReadFolder) -> Comparison:
     """Matches the cells of A and B and tests each pair on its samples, with McNemar's test or a paired bootstrap.
 
     The codec version is ignored: of several versions in one folder, the newest is compared. Cells of other weights or
@@ -164,7 +164,7 @@ def _newest(records: Iterable[Record]) -> dict[_Identity, Record]:
     return dict(sorted(newest.items()))
 
 
-def _pair(a: Record, b: Record, results_a: Results, results_b: Results) -> CellPair:
+def _pair(a: Record, b: Record, results_a: ReadFolder, results_b: ReadFolder) -> CellPair:
     (size_a, task_a), (size_b, task_b) = _size_and_task(a), _size_and_task(b)
     if (task_a.metric, task_a.scale) != (task_b.metric, task_b.scale):
         raise DataError(f"{_label(a)}: {task_a.metric} decides in A and {task_b.metric} in B; run one of them again")
@@ -192,7 +192,7 @@ def _pair(a: Record, b: Record, results_a: Results, results_b: Results) -> CellP
 
 
 def _set_change(
-    results: Results, record: Record, other_results: Results, other: Record
+    results: ReadFolder, record: Record, other_results: ReadFolder, other: Record
 ) -> tuple[float | None, float | None, float | None, float | None]:
     """Returns the change of a set metric against the other record, its interval and its p-value."""
     task, other_task = _size_and_task(record)[1], _size_and_task(other)[1]

@@ -1,0 +1,148 @@
+"""The tables of `codecbench table` and of `Results.table`, rendered when they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from codecbench.api.choices import installed_budgets
+from codecbench.errors import UsageError
+from codecbench.registry import workloads
+
+if TYPE_CHECKING:
+    import pluggy
+
+    from codecbench.analysis.latency import Scenario
+    from codecbench.results.record import Record
+    from codecbench.results.store import Store
+    from codecbench.tables.training import ModelTraining
+
+
+class TableKind(StrEnum):
+    """The kinds of tables."""
+
+    BUDGET = "budget"
+    LATENCY = "latency"
+    POINTS = "points"
+    BD_RATE = "bd-rate"
+    EQUAL_ACCURACY = "equal-accuracy"
+    TRAINING = "training"
+
+
+class TableFormat(StrEnum):
+    """The formats of a table."""
+
+    TEXT = "text"
+    MD = "md"
+    CSV = "csv"
+    LATEX = "latex"
+    HTML = "html"
+
+
+@dataclass(frozen=True, eq=False)
+class ResultTable:
+    """A table of results; `print` shows it as text, a notebook as HTML."""
+
+    _render: Callable[[str, int | None], str]
+
+    def render(self, format_: str, width: int | None = None) -> str:
+        """Return the table as `text`, `md`, `csv`, `latex` or `html`; `width` limits the columns of text."""
+        return self._render(format_, width)
+
+    def __str__(self) -> str:
+        """Return the table as text."""
+        return self.render(TableFormat.TEXT, 120)
+
+    def _repr_html_(self) -> str:
+        return self.render(TableFormat.HTML)
+
+
+def table_of(
+    store: Store,
+    records: Sequence[Record],
+    pm: pluggy.PluginManager,
+    chosen: Scenario,
+    *,
+    kind: TableKind = TableKind.BUDGET,
+    anchors: Sequence[str] = (),
+    budget: float | None = None,
+    paper: bool = False,
+    sample_set: str | None = None,
+) -> ResultTable:
+    """Return one table of these records of a store.
+
+    The kinds budget and latency use the scenario, the budget (None means the workloads' own) and the paper's rows; the
+    kind bd-rate uses the anchor, the kind equal-accuracy anchors, budget and per-sample outcomes. Installed workloads
+    are asked for what older records do not hold. Raises UsageError where the records do not allow the table.
+    """
+    if kind is TableKind.POINTS:
+        from codecbench.analysis import curves
+        from codecbench.tables import curves as curves_table
+
+        points = curves.build(records, sample_set=sample_set)
+        return ResultTable(lambda *how: curves_table.render(points, *how))
+    if kind is TableKind.TRAINING:
+        from codecbench.tables import training as training_table
+
+        times = training_table.build(records, _model_trainings(pm), sample_set=sample_set)
+        return ResultTable(lambda *how: training_table.render(times, *how))
+    if kind is TableKind.BD_RATE:
+        return _bd_rates(records, anchors, sample_set)
+    budgets = installed_budgets(pm) if budget is None else budget
+    if kind is TableKind.EQUAL_ACCURACY:
+        from codecbench.analysis import equal_accuracy
+        from codecbench.tables import equal_accuracy as equal_accuracy_table
+
+        rates = equal_accuracy.build(records, store.samples, budgets=budgets, anchors=anchors, sample_set=sample_set)
+        return ResultTable(lambda *how: equal_accuracy_table.render(rates, *how))
+    return _within_budgets(
+        records, chosen, budgets, paper=paper, sample_set=sample_set, latency=kind is TableKind.LATENCY
+    )
+
+
+def _bd_rates(records: Sequence[Record], anchors: Sequence[str], sample_set: str | None) -> ResultTable:
+    from codecbench.analysis import bd_rate
+    from codecbench.tables import bd_rate as bd_rate_table
+
+    anchor = anchors[0] if anchors else bd_rate.default_anchor(records, sample_set)
+    if anchor is None:
+        raise UsageError(
+            "no row has the four operating points that a BD-rate takes; 'codecbench run --preset full' measures "
+            "more of each codec than the quick preset"
+        )
+    rates = bd_rate.build(records, anchor, sample_set=sample_set)
+    return ResultTable(lambda *how: bd_rate_table.render(rates, *how))
+
+
+def _within_budgets(
+    records: Sequence[Record],
+    chosen: Scenario,
+    budgets: dict[str, float] | float,
+    *,
+    paper: bool,
+    sample_set: str | None,
+    latency: bool,
+) -> ResultTable:
+    from codecbench.analysis.paper import comparable_points
+    from codecbench.tables import budget as budget_table
+    from codecbench.tables import latency as latency_table
+    from codecbench.tables import published as published_table
+
+    built = budget_table.build(records, budgets=budgets, paper=paper, sample_set=sample_set, scenario=chosen)
+    points = comparable_points(records) if paper else ()
+
+    def render(format_: str, width: int | None = None) -> str:
+        text: str = (latency_table if latency else budget_table).render(built, format_, width)
+        if not points or format_ == TableFormat.CSV:
+            return text
+        return f"{text}\n{published_table.render(points, format_, width)}"
+
+    return ResultTable(render)
+
+
+def _model_trainings(pm: pluggy.PluginManager) -> dict[str, ModelTraining]:
+    from codecbench.tables.training import ModelTraining
+
+    return {name: ModelTraining(kind().training_s, kind.training_note) for name, kind in workloads(pm).items()}

@@ -38,6 +38,12 @@ Plugins = Annotated[
     list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A .py file with more plugins; repeatable.")
 ]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", metavar="DIR", help="The folder of fetched datasets.")]
+CacheDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache-dir", metavar="DIR", help="The cache of fitted states [default: CODECBENCH_CACHE or the user's cache]."
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The results folder.")]
 WorkloadName = Annotated[str, typer.Option("--workload", metavar="W", help="A workload's name.")]
 OnlyWorkload = Annotated[str | None, typer.Option("--workload", metavar="W", help="Only this workload.")]

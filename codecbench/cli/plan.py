@@ -32,7 +32,7 @@ from codecbench.names import counted
 from codecbench.registry import manager
 
 if TYPE_CHECKING:
-    from codecbench.harness.plan_validation import PlanValidation
+    from codecbench.harness.requests.plan_validation import PlanValidation
 
 
 def plan(
@@ -90,7 +90,7 @@ def validate_plan(
     from codecbench.analysis.selection import one_set
     from codecbench.api.plans import metric_of
     from codecbench.experiment.progress import reporter
-    from codecbench.harness import plan_validation
+    from codecbench.harness.requests import plan_validation
     from codecbench.links.relay import parse_rate
     from codecbench.results.store import Store
 

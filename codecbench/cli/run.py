@@ -11,6 +11,7 @@ import typer
 from codecbench.api.choices import DEFAULT_LINK, DEFAULT_OUT, scenario
 from codecbench.api.tables import TableFormat, table_of
 from codecbench.cli.options import (
+    CacheDir,
     DataDir,
     Plugins,
     check_data_dir,
@@ -75,13 +76,6 @@ MaxFitS = Annotated[
 MaybeOut = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help=f"The results folder [default: {DEFAULT_OUT}].")
 ]
-CacheDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--cache-dir", metavar="DIR", help="The cache of fitted states [default: CODECBENCH_CACHE or the user's cache]."
-    ),
-]
-
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the cells and an estimate of the time, and stop.")]
 LongFits = Annotated[
     bool, typer.Option("--fit", help="Fit codecs that need a long fit and have no state [default: they are skipped].")

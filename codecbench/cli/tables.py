@@ -1,4 +1,4 @@
-"""`codecbench table`, `compare` and `export`: tables of results folders."""
+"""`codecbench table`, `compare`, `merge`, `verify` and `export`: what is asked of results folders."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from codecbench.api.choices import DEFAULT_LINK, DEFAULT_OUT, only, scenario, so
 from codecbench.api.tables import TableFormat, TableKind, table_of
 from codecbench.cli.options import (
     Budget,
+    CacheDir,
+    DataDir,
     DeviceName,
     EdgeName,
     LinkName,
@@ -21,6 +23,7 @@ from codecbench.cli.options import (
     Out,
     Plugins,
     SampleSet,
+    check_data_dir,
     echo,
     show,
     terminal_columns,
@@ -166,6 +169,41 @@ def merge(
     echo(f"{counted(merged.records, 'record')} in {out}, {merged.added} of them new")
     for sentence in merged.left_out:
         echo(sentence)
+
+
+def verify(
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")] = DEFAULT_OUT,
+    encode: Annotated[
+        int, typer.Option("--encode", metavar="N", min=0, help="Encode digested samples of N records again.")
+    ] = 0,
+    plugin: Plugins = None,
+    data_dir: DataDir = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Check that a results folder is as a run has written it: digests, and summaries by their samples.
+
+    This is integrity, not authenticity. Exit status 1 where something is wrong.
+    """
+    from codecbench.experiment.config import load
+    from codecbench.experiment.progress import reporter
+    from codecbench.verification import EncodedAgain, encode_again
+    from codecbench.verification import verify as verify_folder
+
+    check_data_dir(data_dir)
+    options = {"plugin": plugin, "data_dir": data_dir, "cache_dir": cache_dir}
+    found, again = verify_folder(out), EncodedAgain(0, (), ())
+    if encode:
+        with reporter() as report:
+            again = encode_again(load(None, options), found.intact, encode, report)
+    for fault in (*found.faults, *again.faults):
+        show(fault)
+    for remark in (*found.remarks, *again.remarks):
+        echo(remark)
+    faults = len(found.faults) + len(again.faults)
+    checked = f"{counted(found.records, 'record')} with {found.samples:,} samples"
+    show(f"{checked}, {counted(again.payloads, 'payload')} encoded again: {counted(faults, 'fault')}")
+    if faults:
+        raise typer.Exit(1)
 
 
 def export(

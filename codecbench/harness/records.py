@@ -20,7 +20,6 @@ from codecbench.results.outcomes import of_full_model
 from codecbench.results.record import (
     Digests,
     Key,
-    Quality,
     Record,
     SampleDigest,
     Samples,
@@ -31,7 +30,7 @@ from codecbench.results.record import (
     Timed,
     TwoLooks,
 )
-from codecbench.results.statistics import payload_summary
+from codecbench.results.statistics import mean_bound, mean_quality, payload_summary
 from codecbench.results.store import RESAMPLED, Store
 from codecbench.results.summaries import Summaries
 from codecbench.system.stopping import check_stopped
@@ -112,7 +111,7 @@ class RecordWriter:
             size=Size(
                 payload_bytes=payload_summary(test["payload_bytes"]),
                 device_state_bytes=len(state.device), edge_state_bytes=len(state.edge),
-                estimated_bytes=_mean_bound(test),
+                estimated_bytes=mean_bound(test),
             ),
             time=Time(
                 head_s=_seconds(timings.head_s), fit_s=state.fit_s,
@@ -127,7 +126,7 @@ class RecordWriter:
             others=tasks[1:],
             two_looks=self._two_looks,
             choice=self.summaries.choice(self.choice_set, choice),
-            quality=_quality(test) if cell.spec.image else None,
+            quality=mean_quality(test) if cell.spec.image else None,
             samples=self._samples(scored, resampled),
             digests=_digests(scored, test["sample_id"]),
             provenance=self.provenance.of(cell, scored.isolation),
@@ -196,16 +195,3 @@ def _seconds(values: list[float]) -> Seconds:
 def _rounded(seconds: list[float]) -> list[float]:
     """Return the values rounded to 10 ns: a clock does not resolve less."""
     return [round(value, 8) for value in seconds]
-
-
-def _mean_bound(test: Mapping[str, NDArray[Any]]) -> float | None:
-    """Return the mean Shannon bound of the payloads, or None if a payload has none that is finite."""
-    bounds = test.get("bound_bytes")
-    return None if bounds is None or not np.isfinite(bounds).all() else float(bounds.mean(dtype=np.float64))
-
-
-def _quality(test: Mapping[str, NDArray[Any]]) -> Quality:
-    inexact = test["psnr_db"][np.isfinite(test["psnr_db"])]
-    mean_db = float(inexact.mean(dtype=np.float64)) if inexact.size else None
-    similarity = float(test["ssim"].mean(dtype=np.float64))
-    return Quality(psnr_db=mean_db, ssim=similarity if np.isfinite(similarity) else None)

@@ -337,7 +337,8 @@ def parse(text: str, label: str) -> Record:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise DataError(f"{label}: field {place!r}: {first['msg']}; delete it and run again") from error
-    if schema >= _FIRST_WITH_DIGEST and written.get("digest") != _own_digest(written):
+    has_digest = schema >= _FIRST_WITH_DIGEST or "digest" in written
+    if has_digest and written.get("digest") != _own_digest(written):
         raise DataError(f"{label} was changed after it was written: its digest is another one; delete it and run again")
     return record
 

@@ -13,14 +13,15 @@ and the p-value are undefined as well. Resamples without a denominator are left 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from codecbench.names import counted
-from codecbench.results.record import Choice, PayloadBytes, Task
+from codecbench.results.record import Choice, PayloadBytes, Quality, Task
 from codecbench.results.set_values import SetValues, draw_counts
 from codecbench.workload import Metric, RatioMetric, ratio_of_sums
 
@@ -105,6 +106,20 @@ def payload_summary(payload_bytes: ArrayLike) -> PayloadBytes:
         min=int(sizes.min()),
         max=int(sizes.max()),
     )
+
+
+def mean_bound(test: Mapping[str, NDArray[Any]]) -> float | None:
+    """Return the mean Shannon bound of the payloads, or None if a payload has none that is finite."""
+    bounds = test.get("bound_bytes")
+    return None if bounds is None or not np.isfinite(bounds).all() else float(bounds.mean(dtype=np.float64))
+
+
+def mean_quality(test: Mapping[str, NDArray[Any]]) -> Quality:
+    """Return the mean PSNR of the test images that are not reproduced exactly, and the mean SSIM."""
+    inexact = test["psnr_db"][np.isfinite(test["psnr_db"])]
+    mean_db = float(inexact.mean(dtype=np.float64)) if inexact.size else None
+    similarity = float(test["ssim"].mean(dtype=np.float64))
+    return Quality(psnr_db=mean_db, ssim=similarity if np.isfinite(similarity) else None)
 
 
 def summarise_task(

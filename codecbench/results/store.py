@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.devices.layers import ModelLayers
 from codecbench.errors import DataError, UsageError
-from codecbench.results.cell import CellKey
+from codecbench.results.cell import CellKey, digest
 from codecbench.results.outcomes import from_table, parquet
 from codecbench.results.record import Record, Samples, Task, parse
 from codecbench.results.set_values import SetValues, resampled_from
@@ -56,6 +56,11 @@ _LEFT_OVER = re.compile(
     rf"\.?({_CELL_STEM.pattern}\.(json|parquet|parquet\.new)|{re.escape(LAYERS)}|{re.escape(SEARCHES)})(\.[0-9]+)?\.tmp"
 )
 """The temporary file of a write that was killed."""
+
+
+def is_record_name(path: Path) -> bool:
+    """Return True for the name of a record's file."""
+    return _CELL_STEM.fullmatch(path.stem) is not None and path.suffix == ".json"
 
 
 class Store:
@@ -112,11 +117,15 @@ class Store:
 
     def scan(self) -> Iterator[Record | DataError]:
         """Yield each record by path, or the error of one that cannot be read; nothing without a folder."""
-        paths = (p for p in self.out.glob("*/*/*.json") if _CELL_STEM.fullmatch(p.stem) and not self._is_hidden(p))
+        paths = (p for p in self.out.glob("*/*/*.json") if is_record_name(p) and not self._is_hidden(p))
         for path in filter(Path.is_file, sorted(paths)):
             record = _read_or_error(path)
-            if isinstance(record, DataError) or path == self._path(CellKey(**record.key.model_dump()), ".json"):
+            if isinstance(record, DataError) or path == self.path_of(record):
                 yield record
+
+    def path_of(self, record: Record) -> Path:
+        """Return where the record of a cell lies."""
+        return self._path(CellKey(**record.key.model_dump()), ".json")
 
     def find(self, key: CellKey) -> Record | None:
         """Return the record of a cell, or None if there is none or its samples are missing.
@@ -188,7 +197,7 @@ class Store:
         self.write(key, record)
 
     def _samples_path(self, record: Record, samples: Samples) -> Path:
-        return self._path(CellKey(**record.key.model_dump()), ".json").with_name(samples.file)
+        return self.path_of(record).with_name(samples.file)
 
     def write_samples(
         self, key: CellKey, columns: Mapping[str, NDArray[np.generic]], partial: Mapping[str, Any]
@@ -254,18 +263,26 @@ class Store:
         if not path.is_file():
             return None
         try:
-            return ModelLayers.from_json(json.loads(decoded(path.read_bytes())))
+            values = json.loads(decoded(path.read_bytes()))
+            found = ModelLayers.from_json(values)
+            if values.get("digest", known := digest(found.to_json())) != known:
+                raise DataError("it was changed after it was written")
+            return found
         except (OSError, ValueError, RecursionError, DataError) as error:
             raise DataError(f"{path} cannot be read ({error}); delete it and run again") from error
 
     def all_layers(self) -> dict[str, ModelLayers]:
         """Return the layers of all workloads that have them, by name. Raises DataError as `layers` does."""
-        names = sorted(path.parent.name for path in self.out.glob(f"*/{LAYERS}") if not self._is_hidden(path))
-        return {name: found for name in names if (found := self.layers(name)) is not None}
+        return {name: found for name in self.described_workloads() if (found := self.layers(name)) is not None}
+
+    def described_workloads(self) -> list[str]:
+        """Return the names of the workloads whose model's layers are here."""
+        return sorted(path.parent.name for path in self.out.glob(f"*/{LAYERS}") if not self._is_hidden(path))
 
     def write_layers(self, workload: str, layers: ModelLayers) -> None:
         """Write the layers of a workload's full model beside the folders of its splits."""
         rows = layers.to_json()
+        rows = {"digest": digest(rows), **rows}
         described = ",\n".join(json.dumps(row) for row in rows.pop("layers"))
         text = json.dumps(rows, indent=1)[:-2] + f',\n "layers": [\n{described}\n]\n}}\n'
         self._write(self._layers_path(workload), text.encode())

@@ -84,7 +84,7 @@ def test_a_plan_is_validated_under_both_names(
         asked.append((len(records), limits.budget, path.rate_bit_per_s, path.delay_s, requests))
         raise UsageError("no codec is feasible")
 
-    monkeypatch.setattr("codecbench.harness.plan_validation.validate_plan", validate)
+    monkeypatch.setattr("codecbench.harness.requests.plan_validation.validate_plan", validate)
     ended = cli(name, "--out", "out", "--rate", "5Mbit", "--delay-ms", "2", "--budget", "3", "--requests", "7")
     assert (ended.status, ended.out) == (2, "")
     assert asked == [(1, 3.0, 5e6, 0.002, 7)]

@@ -11,7 +11,7 @@ from codecbench.cli.plan import validation_text
 from codecbench.errors import UsageError
 from codecbench.experiment.config import RunConfig
 from codecbench.experiment.progress import Lines
-from codecbench.harness.plan_validation import PathShape, PlanValidation, validate_plan
+from codecbench.harness.requests.plan_validation import PathShape, PlanValidation, validate_plan
 from codecbench.results.record import Record
 from codecbench.results.store import Store
 

@@ -20,8 +20,7 @@ from codecbench.analysis.planner import Candidate, Limits
 from codecbench.errors import UsageError
 from codecbench.experiment.cells import Reporter
 from codecbench.experiment.config import RunConfig
-from codecbench.harness.provenance import changed, sources_of
-from codecbench.harness.run import Run
+from codecbench.harness.requests.opened_record import OpenedRecord, opened_cell
 from codecbench.links.fitting import fit_pairs
 from codecbench.links.model import Link, TcpRampLink
 from codecbench.links.probe import LinkClient, link_server, probe
@@ -30,9 +29,7 @@ from codecbench.links.tcp import Address
 from codecbench.names import counted
 from codecbench.results.cell import point_label
 from codecbench.results.record import Record
-from codecbench.workers.codec_client import CodecClient
 from codecbench.workers.offload import request_client, request_server
-from codecbench.workers.pair import Pair
 
 PROBE_SIZES = (1, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 PROBE_REPEATS = 15
@@ -105,59 +102,11 @@ def validate_plan(
     record = next(r for r in records if (r.status, r.key.split, r.row) == ("ok", planned.split, planned.row)
                   and point_label(r.key.point) == planned.point)  # fmt: skip
     samples = min(requests, record.task.n if record.task else requests)
-    with _opened(config, record, samples, reporter) as opened, opened.pair.single_threaded():
+    with opened_cell(config, record, samples, reporter) as opened, opened.pair.single_threaded():
         reporter.stage(f"{counted(requests, 'request')} over {path.rate_bit_per_s / 1e6:g} Mbit/s")
         retimed_s = _retimed_s(opened, link, samples)
         seconds = _request_seconds(opened, path, samples, WARM_UP + requests)
     return PlanValidation(link, planned, retimed_s, seconds[WARM_UP:])
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """The processes that serve requests: the model's on the two sides, an encoder and a decoder."""
-
-    pair: Pair
-    encoder: CodecClient
-    decoder: CodecClient
-
-    def payload(self, position: int) -> bytes:
-        """Return the payload of a test sample, after head and encoder."""
-        (payload,) = self.encoder.encode_samples([self.pair.device.activation("test", position)], batched=False)
-        return payload
-
-    def answer(self, payload: bytes) -> bytes:
-        """Return the bytes of the model's outputs for a payload, after decoder and tail."""
-        (decoded,) = self.decoder.decode_payloads([payload], batched=False, finite=False)
-        return b"".join(output.tobytes() for output in self.pair.edge.outputs(decoded))
-
-
-@contextmanager
-def _opened(config: RunConfig, record: Record, samples: int, reporter: Reporter) -> Iterator[_Opened]:
-    """Yield the processes, set up for a record's cell with `samples` test samples."""
-    key = record.key
-    narrowed = config.model_copy(
-        update={"codec": [key.codec], "split": [key.split], "seed": key.seed, "samples": samples}
-    )
-    with Run(narrowed, reporter, points={key.codec: key.point}) as job:
-        (cell,) = job.plan()
-        if cell.skip_reason is not None:
-            raise UsageError(f"{cell.label} cannot run here: {cell.skip_reason}")
-        now = {
-            "source_hash": cell.codec.source_hash, "weights_hash": job.workload.weights_sha256,
-            "workload_source_hash": job.workload.source_hash,
-        }  # fmt: skip
-        difference = changed(now, sources_of(record))
-        if difference is not None:
-            reporter.log(
-                f"{cell.label}: {difference} since the record that is planned with; 'codecbench run' renews it"
-            )
-        reporter.stage(f"setting up {cell.label}")
-        job.pair.use_split(key.split)
-        state, reference, limit_s = job.fits.state_of(cell), cell.codec.reference, config.timeout_s
-        with CodecClient(job.processes.start()) as encoder, CodecClient(job.processes.start()) as decoder:
-            encoder.open(reference, cell.spec, key.point, "device", state.device, timeout_s=limit_s)
-            decoder.open(reference, cell.spec, key.point, "edge", state.edge, timeout_s=limit_s)
-            yield _Opened(job.pair, encoder, decoder)
 
 
 def fitted_link(path: PathShape) -> TcpRampLink:
@@ -168,7 +117,7 @@ def fitted_link(path: PathShape) -> TcpRampLink:
     return fit_pairs(sizes, ms, name="shaped loopback").link
 
 
-def _retimed_s(opened: _Opened, link: Link, count: int) -> float:
+def _retimed_s(opened: OpenedRecord, link: Link, count: int) -> float:
     """Return the median seconds of head, encode, network, decode and tail, with the steps timed one by one."""
     totals = []
     for turn in range(min(count, RETIMED_SAMPLES) + WARM_UP):
@@ -182,7 +131,7 @@ def _retimed_s(opened: _Opened, link: Link, count: int) -> float:
     return measure.percentile(totals[WARM_UP:], 0.5)
 
 
-def _request_seconds(opened: _Opened, path: PathShape, samples: int, requests: int) -> list[float]:
+def _request_seconds(opened: OpenedRecord, path: PathShape, samples: int, requests: int) -> list[float]:
     """Return the seconds of each request, one after another, over the path."""
     with (
         request_server(opened.answer).running() as server,
@@ -194,7 +143,7 @@ def _request_seconds(opened: _Opened, path: PathShape, samples: int, requests: i
         return [measure.timed(partial(_one_request, opened, send, i % samples))[1] for i in range(requests)]
 
 
-def _one_request(opened: _Opened, send: Callable[[bytes], bytes], position: int) -> bytes:
+def _one_request(opened: OpenedRecord, send: Callable[[bytes], bytes], position: int) -> bytes:
     return send(opened.payload(position))
 
 

@@ -1,0 +1,6 @@
+"""Whether a results folder is what a run has written: digests, summaries, payloads encoded again."""
+
+from codecbench.verification.folder import Verification, verify
+from codecbench.verification.payloads import EncodedAgain, encode_again
+
+__all__ = ["EncodedAgain", "Verification", "encode_again", "verify"]

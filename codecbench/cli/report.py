@@ -1,4 +1,4 @@
-"""`codecbench report`: write a results folder as one HTML page."""
+"""`codecbench report` and `leaderboard`: write a results folder as one HTML page, and many as a site."""
 
 from __future__ import annotations
 
@@ -85,6 +85,36 @@ def report(
     page = build(request)
     write_file(file, page, advice="choose another --file", raises=DataError)
     echo(f"{counted(len(records), 'record')} reported in {file} ({len(page.encode()) / 1e6:.2f} MB)")
+
+
+def leaderboard(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Results folders.")],
+    into: Annotated[Path, typer.Option("--into", metavar="SITE", help="The folder to write.")],
+    title: Annotated[str, typer.Option("--title", metavar="TEXT", help="The site's title.")] = "codecbench leaderboard",
+    link: LinkNames = None,
+    device: DeviceName = HOST,
+    edge: EdgeName = HOST,
+    budget: Budget = None,
+    figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Figures in each report.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Verify results folders and write a site that ranks their codecs, with a report of each folder.
+
+    Exit status 1 where a folder has a fault: the site shows it, and does not rank it.
+    """
+    from codecbench.leaderboard import write_site
+    from codecbench.results.store import Store
+
+    pm = manager(plugin or ())
+    scenarios = [scenario(pm, Store(folders[0]), name, device, edge) for name in link or DEFAULT_LINKS]
+    budgets = installed_budgets(pm) if budget is None else budget
+    entrants = write_site(folders, into, scenarios, budgets, title=title, figures=figures)
+    for entrant in entrants:
+        for fault in entrant.found.faults:
+            echo(f"{entrant.name}: {fault}")
+    echo(f"{counted(len(entrants), 'results folder')} in {into / 'index.html'}")
+    if any(entrant.found.faults for entrant in entrants):
+        raise typer.Exit(1)
 
 
 def _shown(path: Path) -> str:

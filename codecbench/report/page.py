@@ -75,12 +75,19 @@ def trusted(html: str) -> Markup:
 
 def render(**values: object) -> str:
     """Returns the whole page from the values of `page.html`, ending in a newline."""
-    css, script = (_asset(name) for name in ("report.css", "report.js"))
+    css, css_hash = style()
+    script = _asset("report.js")
     return (
         _environment()
         .get_template("page.html")
-        .render(css=trusted(css), css_hash=_hash(css), script=trusted(script), script_hash=_hash(script), **values)
+        .render(css=css, css_hash=css_hash, script=trusted(script), script_hash=_hash(script), **values)
     )
+
+
+def style() -> tuple[Markup, str]:
+    """Returns the style sheet, and its hash source for a content security policy."""
+    css = _asset("report.css")
+    return trusted(css), _hash(css)
 
 
 @cache

@@ -63,6 +63,15 @@ def is_record_name(path: Path) -> bool:
     return _CELL_STEM.fullmatch(path.stem) is not None and path.suffix == ".json"
 
 
+def _unchanged_layers(values: Any) -> ModelLayers:
+    """Return the layers of these values. Raises DataError unless their digest is right; earlier files have none."""
+    found = ModelLayers.from_json(values)
+    known = digest(found.to_json())
+    if values.get("digest", known) != known:
+        raise DataError("it was changed after it was written")
+    return found
+
+
 class Store:
     """The results folder `out`. Reading needs no lock; a run writes inside `locked()`."""
 
@@ -263,21 +272,14 @@ class Store:
         if not path.is_file():
             return None
         try:
-            values = json.loads(decoded(path.read_bytes()))
-            found = ModelLayers.from_json(values)
-            if values.get("digest", known := digest(found.to_json())) != known:
-                raise DataError("it was changed after it was written")
-            return found
+            return _unchanged_layers(json.loads(decoded(path.read_bytes())))
         except (OSError, ValueError, RecursionError, DataError) as error:
             raise DataError(f"{path} cannot be read ({error}); delete it and run again") from error
 
     def all_layers(self) -> dict[str, ModelLayers]:
         """Return the layers of all workloads that have them, by name. Raises DataError as `layers` does."""
-        return {name: found for name in self.described_workloads() if (found := self.layers(name)) is not None}
-
-    def described_workloads(self) -> list[str]:
-        """Return the names of the workloads whose model's layers are here."""
-        return sorted(path.parent.name for path in self.out.glob(f"*/{LAYERS}") if not self._is_hidden(path))
+        names = sorted(path.parent.name for path in self.out.glob(f"*/{LAYERS}") if not self._is_hidden(path))
+        return {name: found for name in names if (found := self.layers(name)) is not None}
 
     def write_layers(self, workload: str, layers: ModelLayers) -> None:
         """Write the layers of a workload's full model beside the folders of its splits."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from codecbench.errors import CodecbenchError, DataError, UsageError
 from codecbench.results.record import SCHEMA, Record, parse
-from codecbench.results.store import NEW_SAMPLES, SAMPLES, Store, is_record_name
+from codecbench.results.store import LAYERS, NEW_SAMPLES, SAMPLES, Store, is_record_name
 from codecbench.system.textfiles import decoded
 from codecbench.verification.summaries import faults_of
 
@@ -78,14 +78,17 @@ def _faults(record: Record, path: Path, store: Store) -> Iterator[str]:
     except DataError as error:
         yield str(error).replace(f"{path.parent}/", "")
         return
-    yield from faults_of(record, columns)
+    try:
+        yield from faults_of(record, columns)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        yield f"its samples do not have the columns of such a record ({type(error).__name__}: {error})"
 
 
 def _faults_of_layers(store: Store) -> Iterator[str]:
     """Yield a line for each description of a model's layers that cannot be read or was changed."""
-    for workload in store.described_workloads():
+    for path in sorted(store.out.glob(f"*/{LAYERS}")):
         try:
-            store.layers(workload)
+            store.layers(path.parent.name)
         except DataError as error:
             yield str(error).replace(f"{store.out}/", "")
 

@@ -90,10 +90,10 @@ def _outcomes(
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]] | None:
     """Return numerators, denominators, and those of the full model; None where there are none."""
     names = ratio_columns(metric, metrics)
-    wanted = [f"{before}{name}" for before in ("", FULL_MODEL) for name in names]
-    if any(name not in columns for name in wanted):
+    names_of_outcomes = [f"{before}{name}" for before in ("", FULL_MODEL) for name in names]
+    if any(name not in columns for name in names_of_outcomes):
         return None
-    numerators, denominators, full_numerators, full_denominators = (columns[name] for name in wanted)
+    numerators, denominators, full_numerators, full_denominators = (columns[name] for name in names_of_outcomes)
     return numerators, denominators, full_numerators, full_denominators
 
 

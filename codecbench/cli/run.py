@@ -94,6 +94,48 @@ ScratchGb = Annotated[
     ),
 ]
 
+Samples = Annotated[str | None, typer.Option(metavar="N|all", help="Test samples [default: the preset's].")]
+TimeoutS = Annotated[
+    float | None,
+    typer.Option("--timeout-s", metavar="N", help="Time limit of one cell on one chunk of samples [default: 300]."),
+]
+TorchDevice = Annotated[
+    str | None,
+    typer.Option("--torch-device", metavar="cpu|cuda", help="Where heads, tails and fits run [default: cpu]."),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Measure cells again even if they have a record.")]
+
+Measure = Annotated[
+    str | None,
+    typer.Option(
+        "--measure",
+        metavar="all|accuracy|timing",
+        help="accuracy: score only; timing: time here what was scored, and write the records [default: all].",
+    ),
+]
+ExecutorName = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        metavar="local|processes|dask|slurm",
+        help="Where cells are scored: see the guide on more machines [default: local].",
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", metavar="N", help="Sets of processes that score at once [default: one for each core]."),
+]
+Dask = Annotated[
+    str | None,
+    typer.Option(
+        "--dask", metavar="tcp://HOST:PORT", help="The scheduler of --executor dask [default: one of its own]."
+    ),
+]
+SharedDir = Annotated[
+    Path | None,
+    typer.Option("--shared-dir", metavar="DIR", help="A folder that all machines see, for --executor slurm."),
+]
+
 
 @describing
 def run(
@@ -105,27 +147,27 @@ def run(
     all_splits: AllSplits = False,
     preset: RunPreset = None,
     points: PointChoice = None,
-    samples: Annotated[str | None, typer.Option(metavar="N|all", help="Test samples [default: the preset's].")] = None,
+    samples: Samples = None,
     seed: Seed = None,
     plugin: Plugins = None,
     data_dir: DataDir = None,
     cache_dir: CacheDir = None,
     out: MaybeOut = None,
-    timeout_s: Annotated[
-        float | None,
-        typer.Option("--timeout-s", metavar="N", help="Time limit of one cell on one chunk of samples [default: 300]."),
-    ] = None,
+    timeout_s: TimeoutS = None,
     max_fit_s: MaxFitS = None,
     scratch_gb: ScratchGb = None,
-    torch_device: Annotated[
-        str | None,
-        typer.Option("--torch-device", metavar="cpu|cuda", help="Where heads, tails and fits run [default: cpu]."),
-    ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Measure cells again even if they have a record.")] = False,
+    torch_device: TorchDevice = None,
+    fresh: Fresh = False,
     fit: LongFits = False,
+    measure: Measure = None,
+    executor: ExecutorName = None,
+    jobs: Jobs = None,
+    dask: Dask = None,
+    shared_dir: SharedDir = None,
     dry_run: DryRun = False,
 ) -> None:
     """Measure every codec at every split point, then print the table. A killed run resumes where it stopped."""
+    from codecbench.executors.choice import check_executor
     from codecbench.experiment.progress import reporter
     from codecbench.experiment.run_status import StatusFile
     from codecbench.harness.run import Run
@@ -135,9 +177,11 @@ def run(
         "workload": workload, "codec": codec, "split": split, "all_splits": all_splits, "preset": preset,
         "points": points, "samples": _sample_count(samples), "seed": seed, "plugin": plugin, "data_dir": data_dir,
         "cache_dir": cache_dir, "out": out, "timeout_s": timeout_s, "max_fit_s": max_fit_s, "scratch_gb": scratch_gb,
-        "torch_device": torch_device, "fresh": fresh, "fit": fit, **described,
+        "torch_device": torch_device, "fresh": fresh, "fit": fit, "measure": measure, "executor": executor,
+        "jobs": jobs, "dask": dask, "shared_dir": shared_dir, **described,
     }  # fmt: skip
     settings = _settings(config, options)
+    check_executor(settings)
     with reporter() as report:
         if dry_run:
             with Run(settings, report) as job:
@@ -148,6 +192,8 @@ def run(
             shown, left_out = job.current(Store(settings.out).records())
             sample_set = job.sample_sets["test"]
     _print_counts(summary, left_out)
+    if summary.scored and not shown:
+        return
     pm = manager()  # without plugin files: records say all that the table needs
     store = Store(settings.out)
     print_table(store, shown, pm, scenario(pm, store, DEFAULT_LINK), sample_set=sample_set)
@@ -252,7 +298,11 @@ def _settings(config: Path | None, options: Mapping[str, Any]) -> RunConfig:
 
 def _print_counts(summary: Summary, left_out: Iterable[str]) -> None:
     echo(f"{summary.ok} measured, {summary.skipped} skipped, {summary.failed} failed, {summary.present} already there")
-    if not (summary.ok or summary.skipped or summary.failed):
+    if summary.scored:
+        echo(f"{summary.scored} scored: --measure timing times them, on the machine whose times are wanted")
+    if summary.unscored:
+        echo(f"{summary.unscored} not timed: they are not scored yet, which --measure accuracy does")
+    if not (summary.ok or summary.skipped or summary.failed or summary.scored or summary.unscored):
         echo("nothing to do: every cell has a current record (--fresh measures again)")
     _print_failures(summary)
     for remark in left_out:

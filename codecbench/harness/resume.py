@@ -35,10 +35,13 @@ class EarlierResults:
         summary = Summary()
         return [cell for cell in cells if not self._is_present(cell, summary)], summary
 
-    def resume(self, scored: ScoredCell, boundaries: Collection[int]) -> None:
-        """Give a cell the samples that an interrupted run has scored, if they are current and end at a boundary."""
+    def resume(self, scored: ScoredCell, boundaries: Collection[int], *, own: bool = False) -> None:
+        """Give a cell the samples that an interrupted run has scored, if they are current and end at a boundary.
+
+        With `own`, it is this run itself that has scored them, so that a fresh one takes them, too.
+        """
         kept = self.store.partial(scored.cell.key)
-        if kept is None or self.fresh:
+        if kept is None or (self.fresh and not own):
             return
         columns, values, samples = kept
         if len(columns["payload_bytes"]) not in boundaries or "progress" not in values:

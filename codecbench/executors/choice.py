@@ -1,0 +1,32 @@
+"""The executor that a configuration names."""
+
+from __future__ import annotations
+
+from codecbench.errors import UsageError
+from codecbench.executors.executor import Executor
+from codecbench.executors.processes import ProcessExecutor
+from codecbench.experiment.config import RunConfig
+
+
+def check_executor(config: RunConfig) -> None:
+    """Raise UsageError for options of another executor than the one that is named."""
+    if config.jobs is not None and config.executor == "local":
+        raise UsageError(f"--jobs {config.jobs} needs --executor processes, dask or slurm: `local` runs on all cores")
+    if config.dask is not None and config.executor != "dask":
+        raise UsageError(f"--dask {config.dask} needs --executor dask")
+    if config.shared_dir is not None and config.executor != "slurm":
+        raise UsageError(f"--shared-dir {config.shared_dir} needs --executor slurm")
+    if config.measure == "timing" and config.executor != "local":
+        raise UsageError(f"--measure timing runs on this machine alone; leave --executor {config.executor} out")
+    if config.measure == "timing" and config.fresh:
+        raise UsageError("--fresh forgets what is scored and --measure timing needs it; take one")
+
+
+def elsewhere(config: RunConfig) -> bool:
+    """Return True if crews may run on other machines, whose software and data may be others."""
+    return config.executor in ("dask", "slurm")
+
+
+def open_executor(config: RunConfig, set_up: bytes) -> Executor:
+    """Return a running executor, whose crews are set up by this frame. The caller closes it."""
+    return ProcessExecutor(set_up, config.jobs)

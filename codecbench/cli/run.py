@@ -167,12 +167,6 @@ def run(
     dry_run: DryRun = False,
 ) -> None:
     """Measure every codec at every split point, then print the table. A killed run resumes where it stopped."""
-    from codecbench.executors.choice import check_executor
-    from codecbench.experiment.progress import reporter
-    from codecbench.experiment.run_status import StatusFile
-    from codecbench.harness.run import Run
-    from codecbench.results.store import Store
-
     options = {
         "workload": workload, "codec": codec, "split": split, "all_splits": all_splits, "preset": preset,
         "points": points, "samples": _sample_count(samples), "seed": seed, "plugin": plugin, "data_dir": data_dir,
@@ -180,25 +174,7 @@ def run(
         "torch_device": torch_device, "fresh": fresh, "fit": fit, "measure": measure, "executor": executor,
         "jobs": jobs, "dask": dask, "shared_dir": shared_dir, **described,
     }  # fmt: skip
-    settings = _settings(config, options)
-    check_executor(settings)
-    with reporter() as report:
-        if dry_run:
-            with Run(settings, report) as job:
-                show(_plan_text(job))
-            return
-        with Store(settings.out).locked(), Run(settings, StatusFile(report, settings.out)) as job:
-            summary = job.execute()
-            shown, left_out = job.current(Store(settings.out).records())
-            sample_set = job.sample_sets["test"]
-    _print_counts(summary, left_out)
-    if summary.scored and not shown:
-        return
-    pm = manager()  # without plugin files: records say all that the table needs
-    store = Store(settings.out)
-    print_table(store, shown, pm, scenario(pm, store, DEFAULT_LINK), sample_set=sample_set)
-    if summary.failures:
-        raise typer.Exit(1)
+    _execute(_settings(config, options), dry_run=dry_run)
 
 
 def status(
@@ -287,6 +263,34 @@ def data_get(
         workload.fetch(place, echo)
 
 
+def _execute(settings: RunConfig, *, dry_run: bool) -> None:
+    """Run a configuration and print the table, or print what would run."""
+    from codecbench.executors.choice import check_executor
+    from codecbench.experiment.progress import reporter
+    from codecbench.experiment.run_status import StatusFile
+    from codecbench.harness.run import Run
+    from codecbench.results.store import Store
+
+    check_executor(settings)
+    with reporter() as report:
+        if dry_run:
+            with Run(settings, report) as job:
+                show(_plan_text(job))
+            return
+        with Store(settings.out).locked(), Run(settings, StatusFile(report, settings.out)) as job:
+            summary = job.execute()
+            shown, left_out = job.current(Store(settings.out).records())
+            sample_set = job.sample_sets["test"]
+    _print_counts(summary, left_out)
+    if summary.scored and not shown:
+        return
+    pm = manager()  # without plugin files: records say all that the table needs
+    store = Store(settings.out)
+    print_table(store, shown, pm, scenario(pm, store, DEFAULT_LINK), sample_set=sample_set)
+    if summary.failures:
+        raise typer.Exit(1)
+
+
 def _settings(config: Path | None, options: Mapping[str, Any]) -> RunConfig:
     """Return the configuration of these options. Raises UsageError where two of them exclude each other."""
     if options["split"] and options["all_splits"]:
@@ -323,10 +327,12 @@ def _sample_count(text: str | None) -> int | str | None:
 
 def _plan_text(job: Run) -> str:
     cells = job.plan()
-    lines = [f"{c.label}{f'  (skipped: {c.skip_reason})' if c.skip_reason else ''}" for c in cells]
-    minutes = job.estimate_s(cells) / 60
+    present = [cell for cell in cells if job.earlier.has_current(cell)]
+    lines = [
+        f"{c.label}{'  (there already)' if c in present else f'  (skipped: {c.skip_reason})' if c.skip_reason else ''}"
+        for c in cells
+    ]
     if job.config.points == "auto":
         lines.append(f"Points are searched, from these on, on {job.grid.counts['choice']} samples.")
-    return "\n".join(
-        [*lines, f"{counted(len(cells), 'cell')} on {job.sample_sets['test']}, about {minutes:.1f} minutes"]
-    )
+    found = job.estimate([cell for cell in cells if cell not in present])
+    return "\n".join([*lines, f"{counted(len(cells), 'cell')} on {job.sample_sets['test']}, {found.text}"])

@@ -6,6 +6,7 @@ from codecbench.errors import UsageError
 from codecbench.executors.executor import Executor
 from codecbench.executors.processes import ProcessExecutor
 from codecbench.experiment.config import RunConfig
+from codecbench.measure import cores
 
 
 def check_executor(config: RunConfig) -> None:
@@ -27,6 +28,17 @@ def elsewhere(config: RunConfig) -> bool:
     return config.executor in ("dask", "slurm")
 
 
+def slots_of(config: RunConfig) -> int:
+    """Return the number of units that run at once, as far as the options tell; 1 with the default executor."""
+    if config.executor == "local":
+        return 1
+    return config.jobs or cores()
+
+
 def open_executor(config: RunConfig, set_up: bytes) -> Executor:
     """Return a running executor, whose crews are set up by this frame. The caller closes it."""
+    if config.executor == "dask":
+        from codecbench.executors.dask_cluster import DaskExecutor
+
+        return DaskExecutor(set_up, config.dask, config.jobs)
     return ProcessExecutor(set_up, config.jobs)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from codecbench.errors import CodecbenchError
+from codecbench.errors import CodecbenchError, WorkerDied
 from codecbench.workers.protocol import Reply, pack_frame, unpack_error, unpack_frame
+
+LOST = "lost"
+"""The field of a frame that stands for the reply of a crew that was lost, with the reason."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +29,16 @@ class UnitRequest:
 
 @dataclass(frozen=True, eq=False)
 class UnitOutcome:
-    """What became of a unit: one of a reply, the reason why its crew was lost, and an error that ends the run."""
+    """What became of a unit: one of a reply, the reason why its crew was lost, and an error that ends the run.
+
+    `ended_crews` is the number of crews that were lost with it.
+    """
 
     number: int
     reply: Reply | None = None
     lost: str | None = None
     error: CodecbenchError | None = None
+    ended_crews: int = 1
 
 
 class Executor(Protocol):
@@ -57,11 +65,18 @@ class Executor(Protocol):
         """End all crews."""
 
 
+def lost_frame(error: WorkerDied) -> bytes:
+    """Return the frame that stands for the reply of a lost crew."""
+    return pack_frame({LOST: str(error)})
+
+
 def outcome_of(number: int, frame: bytes) -> UnitOutcome:
     """Return the outcome of a unit whose crew has sent this frame."""
     try:
         reply = unpack_frame(frame)
         error = unpack_error(reply)
-    except (ValueError, KeyError, TypeError) as fault:
+    except (struct.error, ValueError, KeyError, TypeError) as fault:
         return UnitOutcome(number, lost=f"what came back cannot be read ({fault})")
+    if LOST in reply.fields:
+        return UnitOutcome(number, lost=str(reply.fields[LOST]))
     return UnitOutcome(number, error=error) if error is not None else UnitOutcome(number, reply=reply)

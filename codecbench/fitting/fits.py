@@ -89,7 +89,7 @@ class Fits:
 
     def warm(self, cells: Sequence[PlannedCell]) -> None:
         """Have the model of the fits built while others work, if one of these cells has to be fitted."""
-        if any(self._lacks_fit(cell) for cell in cells):
+        if any(self.lacks_fit(cell) for cell in cells):
             self.fitter.warm()
 
     def without_long_fits(self, cells: Sequence[PlannedCell], *, requested: bool) -> list[PlannedCell]:
@@ -104,7 +104,7 @@ class Fits:
             replace(
                 cell, skip_reason=f"needs a long fit: `{fit_command(self.config, cell, requested)}` makes its state"
             )
-            if cell.codec.long_fit and self._lacks_fit(cell)
+            if cell.codec.long_fit and self.lacks_fit(cell)
             else cell
             for cell in cells
         ]
@@ -188,7 +188,7 @@ class Fits:
             self._data_hashes[count] = self.fitter.data_hash(count)
         return self._data_hashes[count]
 
-    def _lacks_fit(self, cell: PlannedCell) -> bool:
+    def lacks_fit(self, cell: PlannedCell) -> bool:
         """True if the cell has to be fitted, and has no state yet."""
         if not _takes_fit(cell) or cell.needs_fit_fault is not None or (cell.works_unfitted and not self.fit_ids):
             return False

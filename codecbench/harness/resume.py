@@ -35,6 +35,17 @@ class EarlierResults:
         summary = Summary()
         return [cell for cell in cells if not self._is_present(cell, summary)], summary
 
+    def has_current(self, cell: PlannedCell) -> bool:
+        """Return True if the cell has a current record. Nothing is written or reported."""
+        try:
+            record = None if self.fresh else self.store.find(cell.key)
+        except DataError:
+            return False
+        if record is None or (record.status == "skipped" and cell.skip_reason is None):
+            return False
+        enough = record.choice is None or record.choice.n >= self.choice_samples
+        return enough and self.provenance.changes(cell, sources_of(record)) is None
+
     def resume(self, scored: ScoredCell, boundaries: Collection[int], *, own: bool = False) -> None:
         """Give a cell the samples that an interrupted run has scored, if they are current and end at a boundary.
 

@@ -29,6 +29,7 @@ from codecbench.harness.records import RecordWriter
 from codecbench.harness.resume import EarlierResults
 from codecbench.harness.search.point_search import PointSearch
 from codecbench.harness.split_run import RunParts, SplitRun
+from codecbench.harness.units.estimate import RunEstimate, estimate
 from codecbench.harness.units.execution import score_in_units
 from codecbench.isolation.seal import Isolation
 from codecbench.names import counted
@@ -45,9 +46,6 @@ from codecbench.workers.forks import CodecProcesses
 from codecbench.workers.pair import Pair, WorkloadRef
 from codecbench.workers.plugins import PluginCatalogue
 from codecbench.workload import Subset
-
-TRIED = 8
-"""About the number of points that a search tries."""
 
 
 class Run:
@@ -163,18 +161,9 @@ class Run:
         chosen = iter(search.chosen(searched))
         return [cell for cells, row in rows for cell in (cells if row is None else [next(chosen)])]
 
-    def estimate_s(self, cells: Sequence[PlannedCell]) -> float:
-        """Return the estimated seconds of these cells: from one forward pass of the model, and 1 s of overhead each.
-
-        Of a search, TRIED points a cell are counted.
-        """
-        count = min(32, self.grid.counts["test"])
-        sample_s = self.pair.device.run_full_model("test", range(count)).forward_s / count
-        samples = sum(self.grid.counts.values())
-        running = [c for c in cells if c.skip_reason is None]
-        cell_s = 1.0 + sample_s * (samples + 2 * self.config.timing_samples)
-        tried = TRIED * (1.0 + sample_s * self.grid.counts["choice"]) if self.config.points == "auto" else 0.0
-        return len(running) * (cell_s + tried) + 6.0
+    def estimate(self, cells: Sequence[PlannedCell]) -> RunEstimate:
+        """Return what these cells will take."""
+        return estimate(self.config, cells, self.grid.counts, self.pair.device, self.fits, self.store)
 
     def execute(self) -> Summary:
         """Measure every cell that has no current record. The results folder must be locked.
@@ -204,7 +193,7 @@ class Run:
             self.fits.warm(todo)
             writer.compare_looks(self.full_model_runs["test"])
         with temporary_folder("tensors") as tensors:
-            splits = self._split_runs(todo, writer)
+            splits: Iterable[SplitRun] = self._split_runs(todo, writer)
             if self.config.executor != "local":
                 splits = self._scored_in_units(list(splits), writer, tensors)
             for split in splits:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from codecbench.harness.chunks import GB, SHARES, SampleBatch
 from codecbench.harness.scored_cell import ScoredCell, SeenSample
 from codecbench.harness.split_run import RunParts, SplitRun
 from codecbench.harness.units.unit import CellScores, ScoringUnit, checked_scores
+from codecbench.harness.units.unit_size import UnitSize
 from codecbench.isolation.seal import Isolation
 from codecbench.names import counted
 from codecbench.results.outcomes import Columns, joined, of_full_model
@@ -27,31 +27,6 @@ from codecbench.system.stopping import check_stopped
 
 MAX_ENDED_CREWS = 3
 """A cell has failed when so many crews have ended while they were at work on it."""
-UNIT_S = 60.0
-"""The time that a unit should take: long beside its overhead, short beside a run."""
-UNITS_PER_SLOT = 4
-"""The units of a run for each crew, at least, so that all crews end at about the same time."""
-FEWEST_CELLS = 8
-"""The cells of a split that share a run of the head, where a unit of all of them would take long."""
-
-
-@dataclass(frozen=True)
-class UnitSize:
-    """The most batches and the most cells of a unit."""
-
-    batches: int
-    cells: int
-
-    @classmethod
-    def of(cls, batches: int, cells: int, slots: int, sample_s: float, batch: int) -> UnitSize:
-        """Return the size of units of a run of so many batches in all and at most so many cells of one split.
-
-        `sample_s` is the time of the full model on a sample, `batch` the number of samples of a batch.
-        """
-        batch_s = max(1e-9, sample_s * batch)
-        shared = min(cells, max(FEWEST_CELLS, int(UNIT_S / batch_s)))
-        fitting = max(1, int(UNIT_S / (batch_s * (shared + 1))))
-        return cls(max(1, min(fitting, math.ceil(batches / (UNITS_PER_SLOT * slots)))), max(1, shared))
 
 
 @dataclass
@@ -77,12 +52,11 @@ class UnitScoring:
         self.parts = parts
         self.splits = splits
         self.folder = folder
-        self.sample_s = sample_s
         self._numbers = itertools.count()
         self._cells: dict[str, _CellInWork] = {}
         self._at_work: dict[int, ScoringUnit] = {}
         self._cell_count = max(1, sum(len(split.cells) for split in splits))
-        self._size = self._unit_size()
+        self._size = UnitSize.of([(split.chunks, len(split.cells)) for split in splits], executor.slots, sample_s)
 
     def score_all(self) -> None:
         """Score all cells. Raises the error of a workload, and UsageError if no crew can work."""
@@ -93,13 +67,6 @@ class UnitScoring:
                 self._submit(unit)
         while self._at_work:
             self._collect()
-
-    def _unit_size(self) -> UnitSize:
-        batches = [batch for split in self.splits for chunk in split.chunks for batch in chunk.batches]
-        return UnitSize.of(
-            len(batches), max((len(split.cells) for split in self.splits), default=1), self.executor.slots,
-            self.sample_s, max((len(batch.positions) for batch in batches), default=1),
-        )  # fmt: skip
 
     def _units_of(self, split: SplitRun) -> Iterator[ScoringUnit]:
         """Yield the units of a split: of cells that an earlier run has begun, from the sample where it ended."""
@@ -127,8 +94,8 @@ class UnitScoring:
     def _kept(self, split: SplitRun, batches: Sequence[SampleBatch]) -> tuple[int, ...]:
         """Return the test samples among these whose decoded tensors come back: as many in all as there is room for."""
         room = int(self.parts.config.scratch_gb * GB / SHARES / (self._cell_count * max(1, split.spec.nbytes)))
-        wanted = split.seen[: max(1, room)]
-        return tuple(at for at in wanted if any(b.subset == "test" and at in b.positions for b in batches))
+        sought = split.seen[: max(1, room)]
+        return tuple(at for at in sought if any(b.subset == "test" and at in b.positions for b in batches))
 
     def _submit(self, unit: ScoringUnit) -> None:
         """Hand a unit to the executor, without the cells that have failed meanwhile."""
@@ -159,10 +126,10 @@ class UnitScoring:
             except DataError as error:
                 lost = str(error)
         if lost is not None:
-            self._run_again(unit, lost)
+            self._run_again(unit, lost, outcome.ended_crews)
 
-    def _run_again(self, unit: ScoringUnit, reason: str) -> None:
-        ended = unit.ended_crews + 1
+    def _run_again(self, unit: ScoringUnit, reason: str, ended_crews: int) -> None:
+        ended = unit.ended_crews + ended_crews
         if len(unit.cells) == 1 and ended >= MAX_ENDED_CREWS:
             self._fail(unit.cells[0], f"{ended} crews were lost at work on it: {reason}")
             return

@@ -9,45 +9,18 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support import crews
+from support.crews import set_up
 
 from codecbench.errors import UsageError, WorkerDied
 from codecbench.executors import crew
 from codecbench.executors.executor import UnitRequest, outcome_of
 from codecbench.executors.processes import ProcessExecutor, core_shares
-from codecbench.workers.protocol import pack_frame
-
-CREW = """
-import os, sys, time
-from multiprocessing.connection import Connection
-from codecbench.errors import UsageError
-from codecbench.workers.protocol import pack_error, pack_frame, unpack_frame
-connection = Connection(int(sys.argv[1]))
-while True:
-    request = unpack_frame(connection.recv_bytes()).fields
-    if request["op"] == "set_up":
-        connection.send_bytes(pack_error(UsageError("another version")) if request.get("fails") else pack_frame({}))
-        if request.get("ends"):
-            print("no memory", file=sys.stderr)
-            sys.exit(3)
-    elif request.get("ends"):
-        os._exit(9)
-    elif "sleep_s" in request:
-        time.sleep(request["sleep_s"])
-    else:
-        connection.send_bytes(pack_frame({"pid": os.getpid(), "cores": sys.argv[3]}, [b"scores"]))
-"""
-"""A crew that needs no model."""
 
 
 @pytest.fixture(autouse=True)
 def _crews_without_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "crew_without_model.py").write_text(CREW)
-    monkeypatch.setattr(crew, "PROGRAM", "crew_without_model")
-    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
-
-
-def set_up(**fields: bool) -> bytes:
-    return pack_frame({"op": "set_up", **fields})
+    crews.without_models(tmp_path, monkeypatch)
 
 
 def test_a_unit_comes_back_and_a_lost_one_is_named_and_the_crew_replaced() -> None:

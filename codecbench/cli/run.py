@@ -136,6 +136,13 @@ SharedDir = Annotated[
     typer.Option("--shared-dir", metavar="DIR", help="A folder that all machines see, for --executor slurm."),
 ]
 
+Slurm = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slurm", metavar="KEY=VALUE", help="A parameter of sbatch, or minutes=N, the limit of a job; repeatable."
+    ),
+]
+
 
 @describing
 def run(
@@ -164,6 +171,7 @@ def run(
     jobs: Jobs = None,
     dask: Dask = None,
     shared_dir: SharedDir = None,
+    slurm: Slurm = None,
     dry_run: DryRun = False,
 ) -> None:
     """Measure every codec at every split point, then print the table. A killed run resumes where it stopped."""
@@ -172,7 +180,7 @@ def run(
         "points": points, "samples": _sample_count(samples), "seed": seed, "plugin": plugin, "data_dir": data_dir,
         "cache_dir": cache_dir, "out": out, "timeout_s": timeout_s, "max_fit_s": max_fit_s, "scratch_gb": scratch_gb,
         "torch_device": torch_device, "fresh": fresh, "fit": fit, "measure": measure, "executor": executor,
-        "jobs": jobs, "dask": dask, "shared_dir": shared_dir, **described,
+        "jobs": jobs, "dask": dask, "shared_dir": shared_dir, "slurm": slurm, **described,
     }  # fmt: skip
     _execute(_settings(config, options), dry_run=dry_run)
 
@@ -326,6 +334,8 @@ def _sample_count(text: str | None) -> int | str | None:
 
 
 def _plan_text(job: Run) -> str:
+    from codecbench.executors.slurm_jobs import parsed_parameters, script
+
     cells = job.plan()
     present = [cell for cell in cells if job.earlier.has_current(cell)]
     lines = [
@@ -334,5 +344,7 @@ def _plan_text(job: Run) -> str:
     ]
     if job.config.points == "auto":
         lines.append(f"Points are searched, from these on, on {job.grid.counts['choice']} samples.")
+    if job.config.executor == "slurm":
+        lines.append(script(parsed_parameters(job.config.slurm), job.config.jobs or 1))
     found = job.estimate([cell for cell in cells if cell not in present])
     return "\n".join([*lines, f"{counted(len(cells), 'cell')} on {job.sample_sets['test']}, {found.text}"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from codecbench.errors import UsageError
 from codecbench.executors.executor import Executor
 from codecbench.executors.processes import ProcessExecutor
+from codecbench.executors.slurm_jobs import SlurmExecutor, parsed_parameters
 from codecbench.experiment.config import RunConfig
 from codecbench.measure import cores
 
@@ -17,6 +18,14 @@ def check_executor(config: RunConfig) -> None:
         raise UsageError(f"--dask {config.dask} needs --executor dask")
     if config.shared_dir is not None and config.executor != "slurm":
         raise UsageError(f"--shared-dir {config.shared_dir} needs --executor slurm")
+    if config.slurm and config.executor != "slurm":
+        raise UsageError(f"--slurm {config.slurm[0]} needs --executor slurm")
+    if config.executor == "slurm":
+        parsed_parameters(config.slurm)
+        if config.shared_dir is None:
+            raise UsageError("--executor slurm needs --shared-dir: a folder that this and all other machines see")
+        if config.jobs is None:
+            raise UsageError("--executor slurm needs --jobs: the number of jobs that run at once")
     if config.measure == "timing" and config.executor != "local":
         raise UsageError(f"--measure timing runs on this machine alone; leave --executor {config.executor} out")
     if config.measure == "timing" and config.fresh:
@@ -41,4 +50,8 @@ def open_executor(config: RunConfig, set_up: bytes) -> Executor:
         from codecbench.executors.dask_cluster import DaskExecutor
 
         return DaskExecutor(set_up, config.dask, config.jobs)
+    if config.executor == "slurm":
+        assert config.shared_dir is not None
+        assert config.jobs is not None
+        return SlurmExecutor(set_up, config.shared_dir, config.jobs, parsed_parameters(config.slurm))
     return ProcessExecutor(set_up, config.jobs)

@@ -40,7 +40,8 @@ class RunConfig(BaseModel):
     `points` are the preset's, or with "auto" searched: for each codec, the smallest payload within the budget.
     With `fit`, codecs that need a long fit and have no state are fitted; without, they are skipped.
     `executor` says where cells are scored, in `jobs` sets of processes at once, and `measure` whether to score them, to
-    time them, or both. `dask` is the address of a scheduler, `shared_dir` a folder that all machines see.
+    time them, or both. `dask` is the address of a scheduler, `shared_dir` a folder that all machines see,
+    `slurm` parameters of jobs, `KEY=VALUE`.
     With a `description`, `workload` is the name in it. Files and options have its keys in its place.
     """
 
@@ -70,6 +71,7 @@ class RunConfig(BaseModel):
     measure: Literal["all", "accuracy", "timing"] = "all"
     dask: str | None = None
     shared_dir: UsablePath | None = None
+    slurm: list[str] = []
 
     @property
     def sample_limit(self) -> int | None:

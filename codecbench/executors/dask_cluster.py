@@ -9,7 +9,7 @@ from typing import Any
 from codecbench.errors import CodecbenchError, UsageError, one_line
 from codecbench.executors.executor import UnitOutcome, UnitRequest, outcome_of
 from codecbench.executors.kept_crews import end_crews, run_unit
-from codecbench.executors.processes import AHEAD, core_shares
+from codecbench.executors.processes import AHEAD
 from codecbench.measure import cores
 from codecbench.workers.closing import Closing
 
@@ -57,11 +57,10 @@ class DaskExecutor(Closing):
 
     def submit(self, request: UnitRequest) -> None:
         """Make a task of a unit."""
-        function = run_unit if self._cluster is None else run_on_own_cores
-        own = () if self._cluster is None else (self.slots,)
+        workers = None if self._cluster is None else self.slots
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # states are large, and on purpose in the task: a worker may be lost
-            future = self._client.submit(function, self._set_up, request.to_frame(), *own, pure=False)
+            future = self._client.submit(run_on_worker, self._set_up, request.to_frame(), workers, pure=False)
         self._futures[request.number] = future
         future.add_done_callback(lambda done: self._outcomes.put(self._outcome(request.number, done)))
 
@@ -138,13 +137,17 @@ class DaskExecutor(Closing):
             self._cluster.close()
 
 
-def run_on_own_cores(set_up: bytes, unit: bytes, workers: int) -> bytes:
-    """Run a unit on one of so many workers of this machine, by a crew on the cores of that worker."""
+def run_on_worker(set_up: bytes, unit: bytes, workers: int | None) -> bytes:
+    """Run a unit on a Dask worker, by a crew that has its share of the cores.
+
+    They are shared by so many workers on this machine, or by the threads of this one.
+    """
     from distributed import get_worker
 
-    number = get_worker().name
-    shares = core_shares(workers)
-    return run_unit(set_up, unit, shares[number % workers] if isinstance(number, int) else None)
+    worker = get_worker()
+    if workers is not None and isinstance(worker.name, int):
+        return run_unit(set_up, unit, workers, worker.name)
+    return run_unit(set_up, unit, worker.state.nthreads)
 
 
 def _imported() -> Any:

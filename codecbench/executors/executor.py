@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from codecbench.errors import CodecbenchError, WorkerDied
 from codecbench.workers.protocol import Reply, pack_frame, unpack_error, unpack_frame
 
+NO_UNIT = -1
+"""The number of an error that concerns all units."""
 LOST = "lost"
 """The field of a frame that stands for the reply of a crew that was lost, with the reason."""
 

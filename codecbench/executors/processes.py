@@ -7,9 +7,9 @@ import queue
 import threading
 from collections.abc import Sequence
 
-from codecbench.errors import CodecbenchError, WorkerDied
+from codecbench.errors import CodecbenchError, WorkerDied, one_line
 from codecbench.executors.crew import CrewProcess
-from codecbench.executors.executor import UnitOutcome, UnitRequest, outcome_of
+from codecbench.executors.executor import NO_UNIT, UnitOutcome, UnitRequest, outcome_of
 from codecbench.measure import cores
 from codecbench.workers.closing import Closing
 
@@ -92,9 +92,10 @@ class ProcessExecutor(Closing):
                     self._outcomes.put(UnitOutcome(request.number, lost=str(error)))
                     crew.close()
                     crew = None
-        except CodecbenchError as error:
+        except Exception as error:  # else the main process would wait for this crew's unit for ever
             if not self._closing.is_set():
-                self._outcomes.put(UnitOutcome(-1, error=error))
+                fault = error if isinstance(error, CodecbenchError) else WorkerDied(f"no crew runs: {one_line(error)}")
+                self._outcomes.put(UnitOutcome(NO_UNIT, error=fault))
         finally:
             if crew is not None:
                 crew.close()

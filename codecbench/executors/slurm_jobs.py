@@ -24,6 +24,8 @@ SPARE_MINUTES = 10
 """The time before its limit from which a job takes no more units: one that it is at work on is not to be lost."""
 CHECK_S = 2.0
 """The time between two looks at the states of jobs."""
+END_S = 10.0
+"""The time in which jobs may end by themselves before they are cancelled."""
 CLUSTERS = ("slurm", "local")
 
 
@@ -95,9 +97,13 @@ class SlurmExecutor(Closing):
             return
         self._closed = True
         self._folder.close()
-        for job in self._running.values():
-            with suppress(Exception):
-                job.cancel(check=False)
+        waiting = Stopwatch()
+        for name, job in self._running.items():
+            with suppress(Exception):  # what cannot be cancelled ends at its own next look at the folder
+                while self._folder.has_served(name) and waiting.elapsed_s() < END_S and not job.done():
+                    Event().wait(POLL_S)
+                if not job.done():
+                    job.cancel(check=False)
         shutil.rmtree(self._folder.path, ignore_errors=True)
 
     def _start_jobs(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -52,6 +54,22 @@ def test_workers_of_a_cluster_run_units_and_keep_their_crews(cluster: Any) -> No
     assert all(outcome.reply is not None and outcome.reply.blobs == [b"scores"] for outcome in replies)
     assert 1 <= len({outcome.reply.fields["pid"] for outcome in replies if outcome.reply}) <= 2
     assert (lost.lost, lost.ended_crews) == ("its crew ended with status 9", 1)
+
+
+def test_a_unit_whose_worker_is_killed_is_lost_and_its_cluster_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crews.without_models_anywhere(tmp_path, monkeypatch)
+    with closing(DaskExecutor(set_up(), None, 1)) as executor:
+        (first,) = outcomes(executor, {})
+        executor.submit(UnitRequest(1, {"sleep_s": 60}, []))
+        (pid,) = executor._client.run(os.getpid).values()
+        os.kill(pid, signal.SIGKILL)
+        (lost,) = executor.wait()
+        (last,) = outcomes(executor, {})
+    assert first.reply is not None
+    assert last.reply is not None
+    assert (lost.number, lost.lost, lost.ended_crews) == (1, "the workers that ran it ended", 1)
 
 
 def test_an_error_of_a_crew_is_one_of_the_run(cluster: Any) -> None:

@@ -9,18 +9,35 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import crews
 from support.crews import set_up
 from support.runs import KeptProcesses, configured, content_of, execute
 
 from codecbench.errors import UsageError
 from codecbench.executors import slurm_jobs
 from codecbench.executors.choice import check_executor
-from codecbench.executors.executor import UnitRequest
+from codecbench.executors.executor import UnitOutcome, UnitRequest
 from codecbench.executors.slurm_jobs import SlurmExecutor, parsed_parameters, script
 
 LOCAL = {"cluster": "local"}
 
 
+def test_jobs_on_this_machine_run_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit", reason="submitit is not installed")
+    (tmp_path / "shared").mkdir()
+    crews.without_models_anywhere(tmp_path, monkeypatch)
+    with closing(SlurmExecutor(set_up(), tmp_path / "shared", 1, LOCAL)) as executor:
+        for number in range(3):
+            executor.submit(UnitRequest(number, {"ends": number == 2}, []))
+        found: list[UnitOutcome] = []
+        while len(found) < 3:
+            found += executor.wait()
+    assert [outcome.reply is not None for outcome in found] == [True, True, False]
+    assert found[2].lost == "its crew ended with status 9"
+    assert not list((tmp_path / "shared").iterdir())
+
+
+@pytest.mark.slow
 def test_jobs_give_the_records_of_one_process(tmp_path: Path, shared: KeptProcesses) -> None:
     pytest.importorskip("submitit", reason="submitit is not installed")
     (tmp_path / "shared").mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -61,6 +62,15 @@ def without_models(folder: Path, patch: pytest.MonkeyPatch) -> None:
     (folder / "crew_without_model.py").write_text(WITHOUT_MODEL)
     patch.setattr(crew, "PROGRAM", "crew_without_model")
     patch.setattr(sys, "path", [*sys.path, str(folder)])
+
+
+def without_models_anywhere(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """The same for crews of Python processes that this one starts, such as those of a cluster on this machine."""
+    without_models(folder, patch)
+    (folder / "sitecustomize.py").write_text(
+        "from codecbench.executors import crew\ncrew.PROGRAM = 'crew_without_model'\n"
+    )
+    patch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *sys.path]))
 
 
 def share(prepared: PreparedServer, patch: pytest.MonkeyPatch) -> None:

@@ -123,7 +123,11 @@ ExecutorName = Annotated[
 ]
 Jobs = Annotated[
     int | None,
-    typer.Option("--jobs", metavar="N", help="Sets of processes that score at once [default: one for each core]."),
+    typer.Option(
+        "--jobs",
+        metavar="N",
+        help="Crews, which score at once: sets of processes, or jobs [default: one for each core].",
+    ),
 ]
 Dask = Annotated[
     str | None,

@@ -120,9 +120,7 @@ class DaskExecutor(Closing):
                 address or self._cluster, timeout=CONNECT_S, set_as_default=False, name="codecbench"
             )
         except (OSError, ValueError, TypeError, TimeoutError) as error:
-            raise UsageError(
-                f"--dask {address}: no scheduler answers there; start one with `dask scheduler`"
-            ) from error
+            raise UsageError(f"--dask {address}: no scheduler answers there; `dask scheduler` starts one") from error
         try:
             client.wait_for_workers(1, timeout=WORKERS_S)
         except TimeoutError as error:

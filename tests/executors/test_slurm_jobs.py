@@ -104,6 +104,7 @@ def test_a_unit_of_a_job_that_ended_is_lost(tmp_path: Path, monkeypatch: pytest.
 
     jobs = Jobs()
     monkeypatch.setattr(slurm_jobs, "_executor", lambda *_: jobs)
+    monkeypatch.setattr(slurm_jobs, "END_S", 0.0)
     monkeypatch.setattr(slurm_jobs, "CHECK_S", 0.01)
     with closing(SlurmExecutor(set_up(), tmp_path, 2, LOCAL)) as executor:
         executor.submit(UnitRequest(3, {}, []))

@@ -95,16 +95,17 @@ class DaskExecutor(Closing):
             except Exception as error:
                 return UnitOutcome(number, lost=f"its scores are lost ({one_line(error)})")
         if done.status == "error":
-            error = done.exception()
-            if isinstance(error, self._distributed.KilledWorker):
-                reason = "the workers that ran it ended"
-                return UnitOutcome(number, lost=reason, ended_crews=1 if self._cluster else ALLOWED_FAILURES)
-            if isinstance(error, CodecbenchError):
-                return UnitOutcome(number, error=error)
-            return UnitOutcome(
-                number, error=UsageError(f"a Dask worker cannot run units: {one_line(error)}; install codecbench there")
-            )
+            return self._failed(number, done.exception())
         return UnitOutcome(number, error=UsageError(f"{self.name} has gone; the same command goes on from there"))
+
+    def _failed(self, number: int, fault: Exception) -> UnitOutcome:
+        if isinstance(fault, self._distributed.KilledWorker):
+            ended = 1 if self._cluster else ALLOWED_FAILURES
+            return UnitOutcome(number, lost="the workers that ran it ended", ended_crews=ended)
+        if isinstance(fault, CodecbenchError):
+            return UnitOutcome(number, error=fault)
+        reason = f"a Dask worker cannot run units: {one_line(fault)}; install this version of codecbench there"
+        return UnitOutcome(number, error=UsageError(reason))
 
     def _own_cluster(self, jobs: int) -> Any:
         import dask

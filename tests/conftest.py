@@ -25,7 +25,8 @@ LONGEST = (
     "docs/test_your_model", "workers/process/graphs/test_architectures", "plugins/test_conformance",
     "isolation/test_seal", "docs/test_tutorial", "workers/test_forks", "cli/test_main", "harness/test_resume",
     "cli/test_scaffold", "kit/test_mutated_payloads", "kit/test_checks", "fitting/test_torch_optim",
-    "fitting/test_checkpoints", "harness/test_plugin_helpers",
+    "fitting/test_checkpoints", "harness/test_plugin_helpers", "docs/test_more_machines",
+    "harness/units/test_unit_scoring",
 )  # fmt: skip
 """The files that take the longest. They come first, so that no process is left with one of them at the end."""
 

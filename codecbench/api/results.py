@@ -181,6 +181,7 @@ def run(config: str | Path | None = None, **options: Any) -> Results:
 
     Raises UsageError for options that cannot be used. Failed cells raise nothing: `Results.failures` has them.
     """
+    from codecbench.executors.choice import check_executor
     from codecbench.experiment.config import RunConfig
     from codecbench.experiment.config import load as configuration
     from codecbench.experiment.progress import reporter
@@ -192,10 +193,13 @@ def run(config: str | Path | None = None, **options: Any) -> Results:
         name: [value] if name in lists and isinstance(value, str | Path) else value for name, value in options.items()
     }
     settings = configuration(None if config is None else Path(config), used)
+    check_executor(settings)
     store = Store(settings.out)
     with reporter() as report, store.locked(), Run(settings, StatusFile(report, settings.out)) as job:
         summary = job.execute()
         records, _ = job.current(store.records())
+    if not records and summary.scored:
+        raise UsageError("no cell has its times yet: all that were scored wait for run(measure='timing')")
     if not records:
         command = shlex.join(["codecbench", "run", "--out", str(settings.out)])
         raise UsageError(f"no cell of this configuration was measured; `{command}` says why")

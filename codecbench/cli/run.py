@@ -87,6 +87,59 @@ ScratchGb = Annotated[
     ),
 ]
 
+Samples = Annotated[str | None, typer.Option(metavar="N|all", help="Test samples [default: the preset's].")]
+TimeoutS = Annotated[
+    float | None,
+    typer.Option("--timeout-s", metavar="N", help="Time limit of one cell on one chunk of samples [default: 300]."),
+]
+TorchDevice = Annotated[
+    str | None,
+    typer.Option("--torch-device", metavar="cpu|cuda", help="Where heads, tails and fits run [default: cpu]."),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Measure cells again even if they have a record.")]
+
+Measure = Annotated[
+    str | None,
+    typer.Option(
+        "--measure",
+        metavar="all|accuracy|timing",
+        help="accuracy: score only; timing: time here what was scored, and write the records [default: all].",
+    ),
+]
+ExecutorName = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        metavar="local|processes|dask|slurm",
+        help="Where cells are scored: see the guide on more machines [default: local].",
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        metavar="N",
+        help="Crews, which score at once: sets of processes, or jobs [default: one for each core].",
+    ),
+]
+Dask = Annotated[
+    str | None,
+    typer.Option(
+        "--dask", metavar="tcp://HOST:PORT", help="The scheduler of --executor dask [default: one of its own]."
+    ),
+]
+SharedDir = Annotated[
+    Path | None,
+    typer.Option("--shared-dir", metavar="DIR", help="A folder that all machines see, for --executor slurm."),
+]
+
+Slurm = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slurm", metavar="KEY=VALUE", help="A parameter of sbatch, or minutes=N, the limit of a job; repeatable."
+    ),
+]
+
 
 @describing
 def run(
@@ -98,55 +151,35 @@ def run(
     all_splits: AllSplits = False,
     preset: RunPreset = None,
     points: PointChoice = None,
-    samples: Annotated[str | None, typer.Option(metavar="N|all", help="Test samples [default: the preset's].")] = None,
+    samples: Samples = None,
     seed: Seed = None,
     plugin: Plugins = None,
     data_dir: DataDir = None,
     cache_dir: CacheDir = None,
     out: MaybeOut = None,
-    timeout_s: Annotated[
-        float | None,
-        typer.Option("--timeout-s", metavar="N", help="Time limit of one cell on one chunk of samples [default: 300]."),
-    ] = None,
+    timeout_s: TimeoutS = None,
     max_fit_s: MaxFitS = None,
     scratch_gb: ScratchGb = None,
-    torch_device: Annotated[
-        str | None,
-        typer.Option("--torch-device", metavar="cpu|cuda", help="Where heads, tails and fits run [default: cpu]."),
-    ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Measure cells again even if they have a record.")] = False,
+    torch_device: TorchDevice = None,
+    fresh: Fresh = False,
     fit: LongFits = False,
+    measure: Measure = None,
+    executor: ExecutorName = None,
+    jobs: Jobs = None,
+    dask: Dask = None,
+    shared_dir: SharedDir = None,
+    slurm: Slurm = None,
     dry_run: DryRun = False,
 ) -> None:
     """Measure every codec at every split point, then print the table. A killed run resumes where it stopped."""
-    from codecbench.experiment.progress import reporter
-    from codecbench.experiment.run_status import StatusFile
-    from codecbench.harness.run import Run
-    from codecbench.results.store import Store
-
     options = {
         "workload": workload, "codec": codec, "split": split, "all_splits": all_splits, "preset": preset,
         "points": points, "samples": _sample_count(samples), "seed": seed, "plugin": plugin, "data_dir": data_dir,
         "cache_dir": cache_dir, "out": out, "timeout_s": timeout_s, "max_fit_s": max_fit_s, "scratch_gb": scratch_gb,
-        "torch_device": torch_device, "fresh": fresh, "fit": fit, **described,
+        "torch_device": torch_device, "fresh": fresh, "fit": fit, "measure": measure, "executor": executor,
+        "jobs": jobs, "dask": dask, "shared_dir": shared_dir, "slurm": slurm, **described,
     }  # fmt: skip
-    settings = _settings(config, options)
-    with reporter() as report:
-        if dry_run:
-            with Run(settings, report) as job:
-                show(_plan_text(job))
-            return
-        with Store(settings.out).locked(), Run(settings, StatusFile(report, settings.out)) as job:
-            summary = job.execute()
-            shown, left_out = job.current(Store(settings.out).records())
-            sample_set = job.sample_sets["test"]
-    _print_counts(summary, left_out)
-    pm = manager()  # without plugin files: records say all that the table needs
-    store = Store(settings.out)
-    found = table_of(store, shown, pm, scenario(pm, store, DEFAULT_LINK), sample_set=sample_set)
-    show(found.render(TableFormat.TEXT, terminal_columns()))
-    if summary.failures:
-        raise typer.Exit(1)
+    _execute(_settings(config, options), dry_run=dry_run)
 
 
 def status(
@@ -235,6 +268,35 @@ def data_get(
         workload.fetch(place, echo)
 
 
+def _execute(settings: RunConfig, *, dry_run: bool) -> None:
+    """Run a configuration and print the table, or print what would run."""
+    from codecbench.executors.choice import check_executor
+    from codecbench.experiment.progress import reporter
+    from codecbench.experiment.run_status import StatusFile
+    from codecbench.harness.run import Run
+    from codecbench.results.store import Store
+
+    check_executor(settings)
+    with reporter() as report:
+        if dry_run:
+            with Run(settings, report) as job:
+                show(_plan_text(job))
+            return
+        with Store(settings.out).locked(), Run(settings, StatusFile(report, settings.out)) as job:
+            summary = job.execute()
+            shown, left_out = job.current(Store(settings.out).records())
+            sample_set = job.sample_sets["test"]
+    _print_counts(summary, left_out)
+    if summary.scored and not shown:
+        return
+    pm = manager()  # without plugin files: records say all that the table needs
+    store = Store(settings.out)
+    found = table_of(store, shown, pm, scenario(pm, store, DEFAULT_LINK), sample_set=sample_set)
+    show(found.render(TableFormat.TEXT, terminal_columns()))
+    if summary.failures:
+        raise typer.Exit(1)
+
+
 def _settings(config: Path | None, options: Mapping[str, Any]) -> RunConfig:
     """Return the configuration of these options. Raises UsageError where two of them exclude each other."""
     if options["split"] and options["all_splits"]:
@@ -246,7 +308,11 @@ def _settings(config: Path | None, options: Mapping[str, Any]) -> RunConfig:
 
 def _print_counts(summary: Summary, left_out: Iterable[str]) -> None:
     echo(f"{summary.ok} measured, {summary.skipped} skipped, {summary.failed} failed, {summary.present} already there")
-    if not (summary.ok or summary.skipped or summary.failed):
+    if summary.scored:
+        echo(f"{summary.scored} scored: --measure timing times them, on the machine whose times are wanted")
+    if summary.unscored:
+        echo(f"{summary.unscored} not timed: they are not scored yet, which --measure accuracy does")
+    if not (summary.ok or summary.skipped or summary.failed or summary.scored or summary.unscored):
         echo("nothing to do: every cell has a current record (--fresh measures again)")
     _print_failures(summary)
     for remark in left_out:
@@ -266,11 +332,17 @@ def _sample_count(text: str | None) -> int | str | None:
 
 
 def _plan_text(job: Run) -> str:
+    from codecbench.executors.slurm_jobs import parsed_parameters, script
+
     cells = job.plan()
-    lines = [f"{c.label}{f'  (skipped: {c.skip_reason})' if c.skip_reason else ''}" for c in cells]
-    minutes = job.estimate_s(cells) / 60
+    present = [cell for cell in cells if job.earlier.has_current(cell)]
+    lines = [
+        f"{c.label}{'  (there already)' if c in present else f'  (skipped: {c.skip_reason})' if c.skip_reason else ''}"
+        for c in cells
+    ]
     if job.config.points == "auto":
         lines.append(f"Points are searched, from these on, on {job.grid.counts['choice']} samples.")
-    return "\n".join(
-        [*lines, f"{counted(len(cells), 'cell')} on {job.sample_sets['test']}, about {minutes:.1f} minutes"]
-    )
+    if job.config.executor == "slurm":
+        lines.append(script(parsed_parameters(job.config.slurm), job.config.jobs or 1))
+    found = job.estimate([cell for cell in cells if cell not in present])
+    return "\n".join([*lines, f"{counted(len(cells), 'cell')} on {job.sample_sets['test']}, {found.text}"])

@@ -28,6 +28,18 @@ def first_positions(count: int) -> list[int]:
     return list(range(min(count, HASHED_SAMPLES)))
 
 
+def scored_positions(counts: Mapping[Subset, int], fit_count: int) -> dict[Subset, list[int]]:
+    """Return the positions whose samples stand for the data of a run that scores so many samples.
+
+    They are spread over the test samples, and the first of the others: runs of one key have the same test samples, but
+    may have different numbers of the others.
+    """
+    return {
+        "test": spread_positions(counts["test"]), "choice": first_positions(counts["choice"]),
+        "fit": first_positions(fit_count),
+    }  # fmt: skip
+
+
 def data_sha256(samples: Mapping[Subset, tuple[Iterable[Any], Iterable[Any]]]) -> str:
     """Return the hex SHA-256 of inputs and targets by subset."""
     found = []

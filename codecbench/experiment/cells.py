@@ -87,13 +87,18 @@ class _Failures:
 
 @dataclass
 class Summary(_Failures):
-    """The counts of a run: cells by status, `present` ones with a current record, and `stale` ones measured again."""
+    """The counts of a run: cells by status, `present` ones with a current record, and `stale` ones measured again.
+
+    `scored` ones were not to be timed; `unscored` ones were only to be timed, and could not.
+    """
 
     ok: int = 0
     skipped: int = 0
     failed: int = 0
     present: int = 0
     stale: int = 0
+    scored: int = 0
+    unscored: int = 0
 
 
 @dataclass

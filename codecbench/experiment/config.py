@@ -39,6 +39,9 @@ class RunConfig(BaseModel):
 
     `points` are the preset's, or with "auto" searched: for each codec, the smallest payload within the budget.
     With `fit`, codecs that need a long fit and have no state are fitted; without, they are skipped.
+    `executor` says where cells are scored, in `jobs` sets of processes at once, and `measure` whether to score them, to
+    time them, or both. `dask` is the address of a scheduler, `shared_dir` a folder that all machines see,
+    `slurm` parameters of jobs, `KEY=VALUE`.
     With a `description`, `workload` is the name in it. Files and options have its keys in its place.
     """
 
@@ -63,6 +66,12 @@ class RunConfig(BaseModel):
     torch_device: Literal["cpu", "cuda"] = "cpu"
     fresh: bool = False
     fit: bool = False
+    executor: Literal["local", "processes", "dask", "slurm"] = "local"
+    jobs: int | None = Field(default=None, gt=0)
+    measure: Literal["all", "accuracy", "timing"] = "all"
+    dask: str | None = None
+    shared_dir: UsablePath | None = None
+    slurm: list[str] = []
 
     @property
     def sample_limit(self) -> int | None:
@@ -176,7 +185,7 @@ def _is_set(option: Any) -> bool:
 
 def _from_folder(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     resolved = dict(values)
-    for key in ("data_dir", "cache_dir", "out"):
+    for key in ("data_dir", "cache_dir", "out", "shared_dir"):
         if isinstance(values.get(key), str):
             resolved[key] = folder / values[key]
     if isinstance(values.get("plugin"), list):

@@ -35,6 +35,7 @@ class RunStatus:
     elapsed_s: float = 0.0
     cells: int = 0
     ok: int = 0
+    scored: int = 0
     skipped: int = 0
     failed: int = 0
     samples: int = 0
@@ -50,8 +51,9 @@ class RunStatus:
 
     def text(self, *, running: bool) -> str:
         """Return the status in a few lines."""
-        finished = self.ok + self.skipped + self.failed
-        counts = f"{finished} of {counted(self.cells, 'cell')}: {self.ok} measured, {self.skipped} skipped, "
+        finished = self.ok + self.scored + self.skipped + self.failed
+        scored = f"{self.scored} scored, " if self.scored else ""
+        counts = f"{finished} of {counted(self.cells, 'cell')}: {self.ok} measured, {scored}{self.skipped} skipped, "
         lines = [self._first_line(running, finished), f"{counts}{self.failed} failed"]
         if self.all_samples and self.elapsed_s:
             rate = self.samples / self.elapsed_s

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecbench.codec import TensorSpec
-from codecbench.errors import CodecFailure, FailureCode
+from codecbench.errors import CodecbenchError, CodecFailure, DataError, FailureCode, PayloadError, PluginError
 from codecbench.experiment.cells import SCORED, PlannedCell
 from codecbench.harness.chunks import ChunkActivations, SampleBatch, Shapes, batches_of
 from codecbench.harness.scored_cell import ScoredCell
@@ -19,7 +19,7 @@ from codecbench.harness.side_by_side import CELLS, Awaited, Pass, PendingReply, 
 from codecbench.measure import Deadline, cores
 from codecbench.results.outcomes import FULL_MODEL, Columns, joined, of_full_model
 from codecbench.results.quality import psnr_db, ssim
-from codecbench.results.repeats import not_finite_fault
+from codecbench.results.repeats import NOT_CARRIED, not_finite_fault
 from codecbench.workers.answers import Encoded, FullModelRun
 from codecbench.workers.client import EdgeClient
 from codecbench.workers.closing import Closing
@@ -28,6 +28,9 @@ from codecbench.workers.forks import CodecProcesses
 from codecbench.workers.pair import Pair
 from codecbench.workers.tensor_file import TensorFile
 from codecbench.workload import SampleId, Subset
+
+_VALUE_FAULTS = (FailureCode.RAISED, FailureCode.NOT_FINITE)
+"""The faults that values of a tensor cause."""
 
 
 def score_full_model(
@@ -108,6 +111,27 @@ class AccuracyPass:
         self.on_scored = on_scored
         self._files = itertools.count()
 
+    def run(
+        self, scored: ScoredCell, activations: ChunkActivations
+    ) -> Generator[Awaited, None, CodecbenchError | None]:
+        """Run a chunk through a cell; return the error with which the cell fails, or None.
+
+        Raises DataError or PluginError if the workload fails.
+        """
+        try:
+            with self.open(scored, activations) as opened:
+                yield from self.measure(opened, activations)
+        except (DataError, PluginError):  # the workload's, not the codec's
+            raise
+        except CodecbenchError as error:
+            raised = isinstance(error, CodecFailure | PayloadError) and error.code in _VALUE_FAULTS
+            if raised and not activations.all_finite():
+                fault = CodecFailure(NOT_CARRIED)
+                fault.frames = error.frames
+                return fault
+            return error
+        return None
+
     def open(self, scored: ScoredCell, activations: ChunkActivations) -> OpenedCell:
         """Start the processes of a cell for a chunk. Raises WorkerError if they cannot be started."""
         return OpenedCell(self.processes, scored, activations, self.folder / f"decoded-{next(self._files)}")
@@ -183,7 +207,7 @@ class AccuracyPass:
         full_model = self.full_model[batch.subset]
         columns: Columns = {
             "subset": np.array([batch.subset] * len(sizes)),
-            "sample_id": _id_column(self.sample_ids[batch.subset][positions]),
+            "sample_id": id_column(self.sample_ids[batch.subset][positions]),
             "payload_bytes": np.array(sizes, dtype=np.int64),
             **dict.fromkeys(full_model, np.empty(0)),  # until the batch is scored
             **of_full_model({name: column[positions] for name, column in full_model.items()}),
@@ -227,7 +251,7 @@ class AccuracyPass:
         self.on_scored(len(columns["payload_bytes"]))
 
 
-def _id_column(sample_ids: Sequence[SampleId]) -> NDArray[Any]:
+def id_column(sample_ids: Sequence[SampleId]) -> NDArray[Any]:
     """Return identifiers as a column: integers, or texts as objects, of whose ends numpy cuts nothing."""
     texts = any(isinstance(found, str) for found in sample_ids)
     return np.array(sample_ids, dtype=object if texts else np.int64)

@@ -91,6 +91,16 @@ class RecordWriter:
         self.summary.add_failure(f"{cell.label}: {reason}", frames)
         self._finish("failed", cell, reason)
 
+    def scored(self, cell: PlannedCell) -> None:
+        """Count a cell that is scored and not timed, and so has no record yet."""
+        self.summary.scored += 1
+        self._finish("scored", cell)
+
+    def unscored(self, cell: PlannedCell) -> None:
+        """Count a cell that cannot be timed, since it is not scored yet."""
+        self.summary.unscored += 1
+        self.reporter.log(f"{cell.label}: not scored yet; --measure accuracy does that")
+
     def ok(self, scored: ScoredCell, timings: Timings) -> None:
         """Write the record of a measured cell."""
         check_stopped()

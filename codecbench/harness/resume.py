@@ -35,10 +35,24 @@ class EarlierResults:
         summary = Summary()
         return [cell for cell in cells if not self._is_present(cell, summary)], summary
 
-    def resume(self, scored: ScoredCell, boundaries: Collection[int]) -> None:
-        """Give a cell the samples that an interrupted run has scored, if they are current and end at a boundary."""
+    def has_current(self, cell: PlannedCell) -> bool:
+        """Return True if the cell has a current record. Nothing is written or reported."""
+        try:
+            record = None if self.fresh else self.store.find(cell.key)
+        except DataError:
+            return False
+        if record is None or (record.status == "skipped" and cell.skip_reason is None):
+            return False
+        enough = record.choice is None or record.choice.n >= self.choice_samples
+        return enough and self.provenance.changes(cell, sources_of(record)) is None
+
+    def resume(self, scored: ScoredCell, boundaries: Collection[int], *, own: bool = False) -> None:
+        """Give a cell the samples that an interrupted run has scored, if they are current and end at a boundary.
+
+        With `own`, it is this run itself that has scored them, so that a fresh one takes them, too.
+        """
         kept = self.store.partial(scored.cell.key)
-        if kept is None or self.fresh:
+        if kept is None or (self.fresh and not own):
             return
         columns, values, samples = kept
         if len(columns["payload_bytes"]) not in boundaries or "progress" not in values:

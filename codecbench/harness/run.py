@@ -6,7 +6,7 @@ and run in processes of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from types import TracebackType
 from codecbench.analysis.agreement import MadeWith, one_model, one_source_each
 from codecbench.codec import TensorSpec
 from codecbench.descriptions.codec_info import CodecInfo, Point, PointRequest
-from codecbench.descriptions.data_hash import first_positions, spread_positions
+from codecbench.descriptions.data_hash import scored_positions
 from codecbench.errors import DataError, UsageError, WorkerError
 from codecbench.experiment.candidates import Candidates, by_row
 from codecbench.experiment.cells import SCORED, FitSummary, PlannedCell, Reporter, Summary
@@ -29,6 +29,8 @@ from codecbench.harness.records import RecordWriter
 from codecbench.harness.resume import EarlierResults
 from codecbench.harness.search.point_search import PointSearch
 from codecbench.harness.split_run import RunParts, SplitRun
+from codecbench.harness.units.estimate import RunEstimate, estimate
+from codecbench.harness.units.execution import score_in_units
 from codecbench.isolation.seal import Isolation
 from codecbench.names import counted
 from codecbench.registry import reference_file
@@ -37,15 +39,13 @@ from codecbench.results.record import Record
 from codecbench.results.set_values import RESAMPLES, SetValues
 from codecbench.results.store import Store
 from codecbench.results.summaries import Summaries
+from codecbench.system.folders import temporary_folder
 from codecbench.system.helper_modules import with_helpers
 from codecbench.workers.answers import FullModelRun
 from codecbench.workers.forks import CodecProcesses
 from codecbench.workers.pair import Pair, WorkloadRef
 from codecbench.workers.plugins import PluginCatalogue
 from codecbench.workload import Subset
-
-TRIED = 8
-"""About the number of points that a search tries."""
 
 
 class Run:
@@ -70,7 +70,8 @@ class Run:
             reference = described.reference if described else self.catalogue.workload(config.workload)
             self.ref = WorkloadRef(reference, config.data_dir, config.torch_device)
             chosen = chosen_codecs(config, self.catalogue, self.points)
-            self.processes = stack.enter_context(CodecProcesses(_readable(config, reference, chosen)))
+            self._sources = _readable(config, reference, chosen)
+            self.processes = stack.enter_context(CodecProcesses(self._sources))
             self.pair = stack.enter_context(Pair(self.ref))
             self.workload = self.pair.device.describe_workload()
             self.grid = Grid(config, self.workload, self.catalogue, chosen)
@@ -160,18 +161,9 @@ class Run:
         chosen = iter(search.chosen(searched))
         return [cell for cells, row in rows for cell in (cells if row is None else [next(chosen)])]
 
-    def estimate_s(self, cells: Sequence[PlannedCell]) -> float:
-        """Return the estimated seconds of these cells: from one forward pass of the model, and 1 s of overhead each.
-
-        Of a search, TRIED points a cell are counted.
-        """
-        count = min(32, self.grid.counts["test"])
-        sample_s = self.pair.device.run_full_model("test", range(count)).forward_s / count
-        samples = sum(self.grid.counts.values())
-        running = [c for c in cells if c.skip_reason is None]
-        cell_s = 1.0 + sample_s * (samples + 2 * self.config.timing_samples)
-        tried = TRIED * (1.0 + sample_s * self.grid.counts["choice"]) if self.config.points == "auto" else 0.0
-        return len(running) * (cell_s + tried) + 6.0
+    def estimate(self, cells: Sequence[PlannedCell]) -> RunEstimate:
+        """Return what these cells will take."""
+        return estimate(self.config, cells, self.grid.counts, self.pair.device, self.fits, self.store)
 
     def execute(self) -> Summary:
         """Measure every cell that has no current record. The results folder must be locked.
@@ -196,14 +188,16 @@ class Run:
             isolation=self.isolation,
         )  # fmt: skip
         if any(cell.is_runnable for cell in todo):
-            self.pair.warm()
+            if self.config.executor == "local":
+                self.pair.warm()
             self.fits.warm(todo)
             writer.compare_looks(self.full_model_runs["test"])
-        by_split: dict[str, list[PlannedCell]] = {}
-        for cell in todo:
-            by_split.setdefault(cell.key.split, []).append(cell)
-        for split, cells in by_split.items():
-            self._run_split(split, cells, writer)
+        with temporary_folder("tensors") as tensors:
+            splits: Iterable[SplitRun] = self._split_runs(todo, writer)
+            if self.config.executor != "local":
+                splits = self._scored_in_units(list(splits), writer, tensors)
+            for split in splits:
+                self._execute(split)
         self._describe_layers()
         return summary
 
@@ -242,38 +236,47 @@ class Run:
         )  # fmt: skip
 
     def _data_hash(self) -> str:
-        """Return the hash of a few samples: spread over the test samples, and the first choice and fit samples.
-
-        Runs of one key have the same test samples, but may have different numbers of the others.
-        """
-        counts = {"choice": self.grid.counts["choice"], "fit": len(self.workload.sample_ids["fit"])}
-        return self.pair.device.data_hash({
-            "test": spread_positions(self.grid.counts["test"]),
-            "choice": first_positions(counts["choice"]), "fit": first_positions(counts["fit"]),
-        })  # fmt: skip
+        """Return the hash of a few samples."""
+        return self.pair.device.data_hash(scored_positions(self.grid.counts, len(self.workload.sample_ids["fit"])))
 
     def _set_values(self, name: str, outcomes: Columns) -> SetValues:
         """Return the values of a set metric of the workload, whose code the device's process has."""
         return self.pair.device.metric_values(name, outcomes, resamples=RESAMPLES)
 
-    def _run_split(self, split: str, cells: Sequence[PlannedCell], writer: RecordWriter) -> None:
-        running: list[PlannedCell] = []
+    def _split_runs(self, cells: Sequence[PlannedCell], writer: RecordWriter) -> Iterator[SplitRun]:
+        """Yield the runs of the splits of these cells, once the cells that cannot run have their records."""
+        by_split: dict[str, list[PlannedCell]] = {}
         for cell in cells:
-            if cell.fault is not None:
-                writer.failed(cell, cell.fault)
-            elif cell.skip_reason is not None:
-                writer.skipped(cell, cell.skip_reason)
-            else:
-                running.append(cell)
-        if not running:
-            return
+            by_split.setdefault(cell.key.split, []).append(cell)
+        for found in by_split.values():
+            for cell in found:
+                if cell.fault is not None:
+                    writer.failed(cell, cell.fault)
+                elif cell.skip_reason is not None:
+                    writer.skipped(cell, cell.skip_reason)
+            runnable = [cell for cell in found if cell.is_runnable]
+            if runnable:
+                yield SplitRun(self.parts(writer), runnable)
+
+    def _scored_in_units(self, splits: Sequence[SplitRun], writer: RecordWriter, tensors: Path) -> Sequence[SplitRun]:
+        """Score all cells of these splits in units; return the splits of which cells are left to time."""
+        if splits:
+            sample_s = self.full_model_runs["test"].forward_s / self.grid.counts["test"]
+            score_in_units(self.parts(writer), splits, self._sources, tensors, sample_s=sample_s)
+        if self.config.measure != "accuracy":
+            return [split for split in splits if split.cells]
+        for cell in (cell for split in splits for cell in split.cells):
+            writer.scored(cell)
+        return []
+
+    def _execute(self, split: SplitRun) -> None:
         self.reporter.stage(
-            f"{split}: {counted(len(running), 'cell')}, {counted(self.grid.counts['test'], 'test sample')}"
+            f"{split.cells[0].key.split}: {counted(len(split.cells), 'cell')}, "
+            f"{counted(self.grid.counts['test'], 'test sample')}"
         )
         self.processes.warm()
-        parts = self.parts(writer)
-        self.pair.use_split(split)
-        SplitRun(parts, running).execute()
+        self.pair.use_split(split.cells[0].key.split)
+        split.execute()
 
     def _describe_layers(self) -> None:
         """Write the layers of the full model, so that device profiles can be applied to it later without torch."""

@@ -10,31 +10,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codecbench.errors import CodecbenchError, CodecFailure, DataError, FailureCode, PayloadError, PluginError
+from codecbench.errors import CodecbenchError, CodecFailure, DataError, FailureCode, PluginError
 from codecbench.experiment.cells import PlannedCell, Reporter
 from codecbench.experiment.config import RunConfig
 from codecbench.experiment.grid import Grid
 from codecbench.fitting.fits import Fits
+from codecbench.fitting.states import FittedState
 from codecbench.harness.accuracy import AccuracyPass
 from codecbench.harness.chunks import GB, SHARES, ChunkActivations, chunks_of, drawn_positions
 from codecbench.harness.provenance import RunProvenance
 from codecbench.harness.records import RecordWriter
 from codecbench.harness.resume import EarlierResults
-from codecbench.harness.scored_cell import ScoredCell
+from codecbench.harness.scored_cell import ScoredCell, SeenSample
 from codecbench.harness.side_by_side import Pass, run_side_by_side
 from codecbench.harness.timing import Failure, TimingPass
 from codecbench.results.digests import DIGESTED_SAMPLES
 from codecbench.results.outcomes import Columns
-from codecbench.results.repeats import NOT_CARRIED
 from codecbench.results.store import Store
 from codecbench.system.folders import temporary_folder
 from codecbench.system.stopping import check_stopped
 from codecbench.workers.forks import CodecProcesses
 from codecbench.workers.pair import Pair
 from codecbench.workload import Subset
-
-_VALUE_FAULTS = (FailureCode.RAISED, FailureCode.NOT_FINITE)
-"""The faults that values of a tensor cause."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +52,26 @@ class RunParts:
 
 
 class SplitRun:
-    """The cells of one split. `execute` measures and records them; a cell that fails does not affect the others."""
+    """The cells of one split. `execute` measures and records them; a cell that fails does not affect the others.
+
+    Where cells are scored in units elsewhere, `seen_in_units` has what was seen there of the samples of `seen`, by
+    cell.
+    """
 
     def __init__(self, parts: RunParts, cells: Sequence[PlannedCell]) -> None:
         self.parts = parts
-        self.cells = cells
+        self.cells = list(cells)
         self.spec = cells[0].spec
         config, counts = parts.config, parts.grid.counts
         self.chunks = chunks_of(counts, self.spec.nbytes, config.scratch_gb)
         self.digested = drawn_positions(counts["test"], DIGESTED_SAMPLES, config.seed)
         self.timed = self._timed_positions(counts["test"], config.timing_samples)
+        self.seen = list(dict.fromkeys([*self.timed, *self.digested]))
+        """The positions of the test samples that a new instance will encode again, or that have digests, in order."""
+        self.end = self.chunks[-1].end
+        """The row behind the last sample."""
+        self.seen_in_units: dict[str, dict[int, SeenSample]] = {}
+        self._begun_before: set[str] = set()
         self._scored: list[ScoredCell] = []
         self._timed_activations: dict[int, NDArray[Any]] = {}
 
@@ -79,9 +86,14 @@ class SplitRun:
         return [*known, *(at for at in drawn if at not in known)][: len(drawn)]
 
     def execute(self) -> None:
-        """Fit what needs it, score all cells chunk by chunk, time them, and write their records."""
-        self._scored = [scored for cell in self.cells if (scored := self._with_state(cell)) is not None]
+        """Fit what needs it, score all cells chunk by chunk, and as configured time them and write their records."""
+        measure = self.parts.config.measure
+        self._scored = self.begin()
         self._measure()
+        if measure == "accuracy":
+            for scored in self._scored:
+                self.parts.writer.scored(scored.cell)
+            return
         again = self._time()
         if again:
             for scored in again:
@@ -90,14 +102,28 @@ class SplitRun:
             self._measure()
             self._time()
 
-    def _with_state(self, cell: PlannedCell) -> ScoredCell | None:
+    def begin(self) -> list[ScoredCell]:
+        """Return the cells with their states, and with what was scored already; record those whose fit fails.
+
+        To time cells alone, it is those that are scored.
+        """
+        found = [scored for cell in self.cells if (scored := self._begun(cell)) is not None]
+        self.cells = [scored.cell for scored in found]
+        return found
+
+    def _begun(self, cell: PlannedCell) -> ScoredCell | None:
         """Return the cell with its fitted state, and with what an earlier run has scored.
 
         None if its fit fails, or refuses the model.
         """
         check_stopped()
+        scored = ScoredCell(cell, FittedState(), digested=self.digested)
+        self._resume(scored)
+        if self.parts.config.measure == "timing" and scored.rows < self.end:
+            self.parts.writer.unscored(cell)
+            return None
         try:
-            scored = ScoredCell(cell, self.parts.fits.state_of(cell), digested=self.digested)
+            scored.state = self.parts.fits.state_of(cell)
         except (DataError, PluginError):  # the workload's, not the codec's
             raise
         except CodecbenchError as error:
@@ -106,12 +132,21 @@ class SplitRun:
             else:
                 self.parts.writer.failed(cell, str(error), error.frames)
             return None
-        starts = {batch.first for chunk in self.chunks for batch in chunk.batches} | {self.chunks[-1].end}
-        self.parts.earlier.resume(scored, starts)
-        self.parts.reporter.expect(-scored.rows)
+        return scored
+
+    def _resume(self, scored: ScoredCell) -> None:
+        """Give a cell the samples that are scored already."""
+        starts = {batch.first for chunk in self.chunks for batch in chunk.batches} | {self.end}
+        seen = self.seen_in_units.pop(scored.id, None)
+        self.parts.earlier.resume(scored, starts, own=seen is not None)
+        if seen is not None:
+            scored.seen, scored.resumed = seen, False
+            return
         if any(position < scored.rows and position not in scored.seen for position in self.digested):
             scored.forget()  # scored with another seed
-        return scored
+        if scored.id not in self._begun_before:
+            self._begun_before.add(scored.id)
+            self.parts.reporter.expect(-scored.rows)
 
     def _measure(self) -> None:
         """Run all chunks through the cells that have not seen them."""
@@ -120,12 +155,12 @@ class SplitRun:
         with temporary_folder("scratch") as folder:
             accuracy = AccuracyPass(
                 parts.pair, parts.processes, parts.grid.sample_ids, parts.full_model, folder=folder,
-                seen=[*self.timed, *self.digested], keep=max(1, int(parts.config.scratch_gb * GB / SHARES / sizes)),
+                seen=self.seen, keep=max(1, int(parts.config.scratch_gb * GB / SHARES / sizes)),
                 timeout_s=parts.config.timeout_s, on_scored=parts.reporter.scored,
             )  # fmt: skip
             for chunk in self.chunks:
                 todo = [scored for scored in self._scored if scored.rows < chunk.end]
-                needed = chunk if todo else chunk.only(self.timed)
+                needed = chunk if todo else chunk.only(() if parts.config.measure == "accuracy" else self.timed)
                 if needed.batches and self._scored:
                     with ChunkActivations(parts.pair, self.spec, needed, folder) as activations:
                         passes = (self._score(accuracy, scored, activations) for scored in todo)
@@ -144,15 +179,9 @@ class SplitRun:
         """Run a chunk through a cell, and write its outcomes so far."""
         check_stopped()
         self.parts.reporter.update(scored.cell.label)
-        try:
-            with accuracy.open(scored, activations) as opened:
-                yield from accuracy.measure(opened, activations)
-        except (DataError, PluginError):  # the workload's, not the codec's
-            raise
-        except CodecbenchError as error:
-            raised = isinstance(error, CodecFailure | PayloadError) and error.code in _VALUE_FAULTS
-            reason = NOT_CARRIED if raised and not activations.all_finite() else str(error)
-            self.parts.writer.failed(scored.cell, reason, error.frames)
+        error = yield from accuracy.run(scored, activations)
+        if error is not None:
+            self.parts.writer.failed(scored.cell, str(error), error.frames)
             self._scored.remove(scored)
             return
         kept = {**self.parts.provenance.sources(scored.cell), "progress": scored.progress()}

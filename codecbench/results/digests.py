@@ -39,7 +39,11 @@ class PayloadChain:
 
     def add(self, payload: bytes) -> None:
         """Append one payload."""
-        self._state = hashlib.sha256(self._state + hashlib.sha256(payload).digest()).digest()
+        self.add_digest(hashlib.sha256(payload).digest())
+
+    def add_digest(self, digest: bytes) -> None:
+        """Append a payload by its SHA-256."""
+        self._state = hashlib.sha256(self._state + digest).digest()
 
     @property
     def hex(self) -> str:

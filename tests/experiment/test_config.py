@@ -73,6 +73,12 @@ def test_every_key_may_stand_in_the_file(write: Write) -> None:
         torch_device = "cuda"
         fresh = true
         fit = true
+        executor = "slurm"
+        jobs = 4
+        measure = "accuracy"
+        dask = "tcp://a:8786"
+        shared_dir = "shared"
+        slurm = ["partition=long"]
         """
     )
     config = load(path, {})
@@ -83,7 +89,8 @@ def test_every_key_may_stand_in_the_file(write: Write) -> None:
         "plugin": [folder / "a.py", folder / "sub" / "b.py"],
         "data_dir": folder / "data", "cache_dir": folder / "cache", "out": folder / "results", "timeout_s": 1.5,
         "max_fit_s": 2.0, "scratch_gb": 0.5, "torch_device": "cuda", "fresh": True, "fit": True,
-        "description": None,
+        "description": None, "executor": "slurm", "jobs": 4, "measure": "accuracy", "dask": "tcp://a:8786",
+        "shared_dir": folder / "shared", "slurm": ["partition=long"],
     }  # fmt: skip
     assert set(config.model_dump()) == set(RunConfig.model_fields)
 

@@ -64,6 +64,9 @@ class FakePair:
     def describe_workload(self) -> WorkloadInfo:
         return describe_workload(resolve(self.workload.reference)(self.workload.data_dir))
 
+    def data_hash(self, positions: Any) -> str:
+        return "0" * 64
+
     def run_full_model(self, subset: str, positions: Any) -> FullModelRun:
         return FullModelRun({}, 0.032)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from codecbench.adapters.boxes.matching import Detections, suppressed
+from codecbench.toolbox.boxes.matching import Detections, suppressed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -104,8 +104,8 @@ def load(path: Path) -> nn.Module:
     detector = load_detector(path)
     try:
         return built(detector, load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise DataError(f"{path} is damaged ({error}); {CURE_WEIGHTS}") from error
+    except (OSError, SafetensorError, RuntimeError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is damaged ({str(error).splitlines()[0]}); {CURE_WEIGHTS}") from error
 
 
 __all__ = ["FORMS", "built", "load", "load_detector", "of_onnx", "save"]

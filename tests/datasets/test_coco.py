@@ -47,11 +47,26 @@ def test_a_detector_gives_onnxruntimes_outputs_for_every_batch(detector: Path) -
     pixels = torch.randint(0, 256, (3, 3, SIDE, SIDE)) / 255
     session = onnxruntime.InferenceSession(str(detector), providers=["CPUExecutionProvider"])
     with torch.no_grad():
-        found = model(pixels)
+        found = weights.ungated(model)(pixels)
     for sample, output in zip(pixels, found, strict=True):
         (expected,) = session.run(None, {"images": (sample.flip(0) * 255)[None].numpy()})
         assert np.allclose(output.numpy(), expected[0], atol=1e-4)
     assert found.std() > 0.1
+
+
+def test_the_gate_loses_no_detection(detector: Path) -> None:
+    from codecbench.toolbox.boxes import decode_grids
+    from codecbench_datasets.coco.pictures import detections
+
+    model = weights.built(*weights.of_onnx(detector, "bgr255"))
+    pixels = torch.rand(1, 3, SIDE, SIDE)
+    with torch.no_grad():
+        cells, output = weights.ungated(model)(pixels)[0].numpy(), model(pixels)[0].numpy()
+    expected, found = decode_grids(cells, (SIDE, SIDE)), detections(output, (SIDE, SIDE))
+    assert len(expected.scores) > 10
+    assert np.array_equal(found.classes, expected.classes)
+    assert np.allclose(found.scores, expected.scores, rtol=1e-6)
+    assert np.allclose(found.boxes, expected.boxes, rtol=1e-5, atol=1e-4)
 
 
 def test_what_a_detector_takes_is_made_within_it(detector: Path) -> None:
@@ -192,10 +207,10 @@ def test_boxes_stand_in_pixels_of_the_input(place: Path) -> None:
 def test_the_right_box_scores_and_another_does_not(place: Path) -> None:
     workload = CocoYolo(place)
     target = np.array([[8.0, 16.0, 24.0, 32.0]]), np.array([1]), np.array([False])
-    output = np.zeros((CELLS, 5 + CLASSES), np.float32)
-    output[3 * 8 + 2] = [0, 0, np.log(2), np.log(2), 0.9, 0.1, 0.8, 0.1]
+    output = np.zeros((CELLS, 4 + CLASSES), np.float32)
+    output[3 * 8 + 2] = [0, 0, 0.7 * np.log(2), 0.7 * np.log(2), 0.1, 0.7, 0.1]
     for moved, expected in ((0, [100, 100]), (0.25, [60, 100]), (3, [0, 0])):
-        output[3 * 8 + 2, 0] = moved
+        output[3 * 8 + 2, 0] = 0.7 * moved
         outcome = workload.score((output,), target)["boxes"]
         found = [metric.values([outcome], np.ones((1, 1), np.int64))[0] for metric in workload.metrics]
         assert np.allclose(found, expected), moved

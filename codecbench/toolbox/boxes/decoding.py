@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STRIDES = (8, 16, 32)
+"""The pixels of the input from one cell to the next, of each grid."""
 FEWEST_COLUMNS = 6
 """The columns of a row of a grid: a box, whether there is an object, and one class or more."""
 SCORE_LIMIT = 0.01

@@ -46,7 +46,7 @@ class CocoYolo(Workload):
         return TensorSpec((3, *self._detector().size), image=True)
 
     def build_model(self) -> nn.Module:
-        """Return the detector: (N, 3, height, width) pixels to (N, cells, 5 + classes). Raises DataError without it."""
+        """Return the detector: (N, 3, height, width) pixels to (N, cells, 4 + classes). Raises DataError without it."""
         from codecbench_datasets.coco.weights import load
 
         return load(self._weights_file())
@@ -110,9 +110,10 @@ class CocoYolo(Workload):
 
     def score(self, output: tuple[NDArray[Any], ...], target: Any) -> dict[str, tuple[NDArray[Any], ...]]:
         """Return the matched boxes of one picture, which both metrics share."""
-        from codecbench.toolbox.boxes import Objects, decode_grids, matched
+        from codecbench.toolbox.boxes import Objects, matched
+        from codecbench_datasets.coco.pictures import detections
 
-        return {OUTCOME: matched(decode_grids(output[0], self._detector().size), Objects(*target))}
+        return {OUTCOME: matched(detections(output[0], self._detector().size), Objects(*target))}
 
     @classmethod
     def fetch(cls, data_dir: Path, log: Callable[[str], None]) -> None:

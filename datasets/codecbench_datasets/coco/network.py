@@ -29,6 +29,10 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 """The kinds of steps that are functions of values and settings."""
 
 
+GATE = "gate"
+"""The name of the last part, behind the detector's own output."""
+
+
 class Part(nn.Module):
     """Steps of which the first takes the part's input, and the last gives its output."""
 
@@ -68,8 +72,21 @@ class Pixels(nn.Module):
         return x * 255.0 if self.scales else x
 
 
+class Gate(nn.Module):
+    """Cells as what counts of them: their boxes times the likeliest class's probability, and that of each class.
+
+    Where there is nothing, all values are near zero whatever the box is. So what learns or weighs by outputs looks at
+    objects, not at the boxes of empty cells, which are dropped when detections are decoded.
+    """
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """Return (N, cells, 4 + classes) for (N, cells, 5 + classes)."""
+        scores = cells[..., 4:5] * cells[..., 5:]
+        return torch.cat([cells[..., :4] * scores.amax(-1, keepdim=True), scores], -1)
+
+
 def network(detector: Detector) -> nn.Module:
-    """Return the module of a detector, on the device meta: (N, 3, height, width) pixels to (N, cells, 5 + classes)."""
+    """Return the module of a detector, on the device meta: (N, 3, height, width) pixels to (N, cells, 4 + classes)."""
     parts: dict[str, nn.Module] = {"pixels": Pixels(detector.form)}
     start = detector.steps[0].inputs[0]
     with torch.device("meta"):
@@ -77,6 +94,7 @@ def network(detector: Detector) -> nn.Module:
             steps = list(group)
             parts[name] = Part(start, steps)
             start = steps[-1].output
+    parts[GATE] = Gate()
     found = nn.Sequential()
     for name, part in parts.items():
         found.add_module(name, part)

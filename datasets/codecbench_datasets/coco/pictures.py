@@ -1,4 +1,4 @@
-"""The pixels of the `coco-yolo` workload: pictures opened, and scaled or cropped to fit the detector's input."""
+"""Pictures of the `coco-yolo` workload, scaled or cropped to fit the detector's input, and detections in them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecbench import DataError
-from codecbench.toolbox.boxes import letterbox
+from codecbench.toolbox.boxes import Detections, decode_grids, letterbox
 from codecbench_datasets.coco.catalogue import digest
 
 if TYPE_CHECKING:
@@ -48,3 +48,12 @@ def _random_crop(image: Image, name: str, view: int) -> Image:
     )
     cropped = image.crop((left, top, left + width, top + height))
     return ImageOps.mirror(cropped) if generator.random() < 0.5 else cropped
+
+
+def detections(output: NDArray[np.float32], size: tuple[int, int]) -> Detections:
+    """Return the detections of a picture's output, (cells, 4 + classes): boxes times scores, and scores by class."""
+    scores = output[:, 4:]
+    highest = scores.max(axis=1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        boxes = output[:, :4] / highest
+    return decode_grids(np.hstack([boxes, np.ones_like(highest), scores]), size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +18,7 @@ from codecbench.toolbox.boxes import grid_rows
 from codecbench_datasets.coco import convert
 from codecbench_datasets.coco.catalogue import CURE_WEIGHTS, DOWN_SPLITS, weights_sha256
 from codecbench_datasets.coco.form import FORMS, Detector
-from codecbench_datasets.coco.network import network
+from codecbench_datasets.coco.network import GATE, network
 from codecbench_datasets.coco.stages import staged
 
 DETECTOR = "detector"
@@ -61,6 +62,11 @@ def built(detector: Detector, tensors: Mapping[str, Tensor]) -> nn.Module:
     return model.eval()
 
 
+def ungated(model: nn.Module) -> nn.Module:
+    """Return a detector that gives the outputs of its ONNX file: (N, cells, 5 + classes)."""
+    return nn.Sequential(OrderedDict((name, part) for name, part in model.named_children() if name != GATE))
+
+
 def _compared(path: Path, model: nn.Module, detector: Detector) -> Tensor:
     """Return the output of noise. Raises DataError where onnxruntime gives another one."""
     try:
@@ -70,9 +76,9 @@ def _compared(path: Path, model: nn.Module, detector: Detector) -> Tensor:
     pixels = torch.rand(1, 3, *detector.size, generator=torch.Generator().manual_seed(0))
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     with torch.inference_mode():
-        found: Tensor = model(pixels)
-        taken = model.get_submodule("pixels")(pixels).numpy()
-    (expected,) = session.run(None, {session.get_inputs()[0].name: taken})
+        taken = model.get_submodule("pixels")(pixels)
+        found: Tensor = ungated(model)(pixels)
+    (expected,) = session.run(None, {session.get_inputs()[0].name: taken.numpy()})
     same_shape = tuple(found.shape) == expected.shape
     difference = float(np.abs(found.numpy() - expected).max()) if same_shape else np.inf
     if not difference <= MAX_DIFFERENCE * max(1.0, float(np.abs(expected).max())):
@@ -108,4 +114,4 @@ def load(path: Path) -> nn.Module:
         raise DataError(f"{path} is damaged ({str(error).splitlines()[0]}); {CURE_WEIGHTS}") from error
 
 
-__all__ = ["FORMS", "built", "load", "load_detector", "of_onnx", "save"]
+__all__ = ["FORMS", "built", "load", "load_detector", "of_onnx", "save", "ungated"]

@@ -42,8 +42,8 @@ def of_onnx(path: Path, form: str) -> tuple[Detector, dict[str, Tensor]]:
         if (key := f"{old.name}.{kind}") in arrays
     }
     detector = Detector(path.name, form, size, 0, tuple(steps))
-    places = {f"{step.part}.{step.name}" for step in steps}
-    missing = [name for name in DOWN_SPLITS if name not in places]
+    paths = {f"{step.part}.{step.name}" for step in steps}
+    missing = [name for name in DOWN_SPLITS if name not in paths]
     if missing:
         raise DataError(f"{path.name} has no place {missing[0]} where one tensor crosses; give a detector of YOLOX")
     found = _compared(path, built(detector, tensors), detector)

@@ -1,9 +1,9 @@
-"""Draws what the detector of `coco-yolo` finds in a photograph before and after a picture codec, as one SVG file.
+"""Draw what a detector finds in a photograph before and after a picture codec, as one SVG file.
 
     python docs/detection_example.py docs/guides/detection.svg --data-dir DIR
 
 DIR has the detector that `codecbench data get coco` puts there. The photograph is `coffee.png` of scikit-image, which
-Rachel Michetti gave away under CC0; `--picture` names another. This is a drawing of one example, by a picture codec that
+Rachel Michetti gave away under CC0; `--picture` names another. This is one example, by a picture codec that
 was not fitted: numbers of many pictures come from `codecbench run`.
 """
 

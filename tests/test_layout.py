@@ -163,8 +163,9 @@ NAMED_FAMILIES = {
     "codecbench/analysis/published.py": {"imagenet", "resnet"},
     "codecbench/cli/options.py": {"hf", "imagefolder"},
     "codecbench/experiment/config.py": {"cifar", "resnet"},
+    "codecbench/toolbox/boxes/labels.py": {"coco"},
 }
-"""The published tables that are compared with, the examples in the options' help, and the default workload's name."""
+"""Published tables to compare with, examples in the options' help, the default workload, and a layout of files."""
 
 
 def named_families(path: Path) -> set[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from codecbench.adapters.boxes.matching import Detections, Objects
+from codecbench.toolbox.boxes.matching import Detections, Objects
 
 Picture = tuple[Detections, Objects]
 

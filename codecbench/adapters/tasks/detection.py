@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from codecbench.adapters.boxes.average_precision import AveragePrecision
-from codecbench.adapters.boxes.decoding import FEWEST_COLUMNS, decode_grids, decode_queries, grid_rows
-from codecbench.adapters.boxes.matching import Detections, Objects, matched
 from codecbench.adapters.contracts import DataAdapter, ModelAdapter, TaskAdapter
 from codecbench.adapters.description import WorkloadDescription
 from codecbench.adapters.pictures import form_of
 from codecbench.errors import DataError, UsageError
 from codecbench.names import suggestion
+from codecbench.toolbox.boxes import (
+    AveragePrecision,
+    Detections,
+    Objects,
+    decode_grids,
+    decode_queries,
+    grid_rows,
+    matched,
+)
+from codecbench.toolbox.boxes.decoding import FEWEST_COLUMNS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DECODERS = ("yolox", "detr")
 OUTCOME = "boxes"
-USES = ("boxes",)
+USES = ("toolbox/boxes",)
 
 
 class Detection(TaskAdapter):

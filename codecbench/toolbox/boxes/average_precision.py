@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from codecbench.adapters.boxes.matching import THRESHOLDS
+from codecbench.toolbox.boxes.matching import THRESHOLDS
 from codecbench.workload import SetMetric
 
 if TYPE_CHECKING:

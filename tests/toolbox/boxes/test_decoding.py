@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from codecbench.adapters.boxes.decoding import decode_grids, decode_queries, grid_rows
+from codecbench.toolbox.boxes.decoding import decode_grids, decode_queries, grid_rows
 
 
 def grids(size: tuple[int, int] = (64, 96)) -> np.ndarray:

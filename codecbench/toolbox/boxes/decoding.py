@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from codecbench.adapters.boxes.matching import Detections, suppressed
+from codecbench.toolbox.boxes.matching import Detections, suppressed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STRIDES = (8, 16, 32)
+"""The pixels of the input from one cell to the next, of each grid."""
 FEWEST_COLUMNS = 6
 """The columns of a row of a grid: a box, whether there is an object, and one class or more."""
 SCORE_LIMIT = 0.01

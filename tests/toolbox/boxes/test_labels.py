@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from codecbench.adapters.boxes.labels import read_json_labels, read_text_labels
 from codecbench.errors import DataError
+from codecbench.toolbox.boxes.labels import read_json_labels, read_text_labels
 
 
 def texts(content: str, folder: Path) -> Any:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from support.boxes import Picture, random_pictures, reference_precision, second_reference_precision
 
-from codecbench.adapters.boxes.average_precision import AveragePrecision
-from codecbench.adapters.boxes.matching import Detections, Objects, matched
+from codecbench.toolbox.boxes.average_precision import AveragePrecision
+from codecbench.toolbox.boxes.matching import Detections, Objects, matched
 
 AP = AveragePrecision("AP", "%", higher_is_better=True, outcome="boxes")
 AP50 = AveragePrecision("AP50", "%", higher_is_better=True, outcome="boxes", bits=(0,))

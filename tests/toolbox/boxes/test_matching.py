@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from codecbench.adapters.boxes.matching import Detections, Objects, matched, overlap, suppressed
+from codecbench.toolbox.boxes.matching import Detections, Objects, matched, overlap, suppressed
 
 SQUARE = [0.0, 0.0, 10.0, 10.0]
 

@@ -29,9 +29,7 @@ def greedy_text(logits: NDArray[Any], vocabulary: Sequence[str]) -> str:
     return _text(kept, vocabulary)
 
 
-def beam_text(
-    logits: NDArray[Any], vocabulary: Sequence[str], beam: int = BEAM, negligible: float = NEGLIGIBLE
-) -> str:
+def beam_text(logits: NDArray[Any], vocabulary: Sequence[str], beam: int = BEAM, negligible: float = NEGLIGIBLE) -> str:
     """Return the likeliest text of (time, tokens) logits, the probabilities of all its paths added up.
 
     `beam` prefixes are kept after each time step (Graves and Jaitly 2014, algorithm 1, without a language model).

@@ -77,10 +77,10 @@ def source_sha256(item: type[Any] | Callable[..., Any]) -> str:
 
     It covers the module that defines the class, all modules of its folder if that module is a package, and every
     module that these import, directly or indirectly, if it is in the same top-level package, not installed (a file
-    beside a plugin file, for example), or in `codecbench.toolbox` or `codecbench.adapters`. A plugin file in the folder of a package belongs to
-    that package, installed or not. The contract and libraries are not covered; a record names their versions. Imports
-    are read from the source text, so imports at run time by a computed name are missed. Raises PluginError if the class
-    has no source file.
+    beside a plugin file, for example), or in `codecbench.toolbox` or `codecbench.adapters`. A plugin file in the folder
+    of a package belongs to that package, installed or not. The contract and libraries are not covered; a record names
+    their versions. Imports are read from the source text, so imports at run time by a computed name are missed. Raises
+    PluginError if the class has no source file.
     """
     path = inspect.getsourcefile(item)
     if path is None:

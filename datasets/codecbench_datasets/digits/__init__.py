@@ -33,6 +33,7 @@ class DigitsDeepSpeech(Workload):
     default_splits = ("input", "layer1", "layer2", "layer3", "layer4", "layer5")
     budget = 1.0
     dataset = "fsdd"
+    training_note = "as the log beside the weights says, on the cores of that machine with whatever else they did."
 
     @property
     def input_spec(self) -> TensorSpec:
@@ -63,6 +64,13 @@ class DigitsDeepSpeech(Workload):
         from codecbench_datasets.digits.recordings import weights_sha256
 
         return weights_sha256(self._weights_file())
+
+    @property
+    def training_s(self) -> float | None:
+        """Seconds of the training, of the log beside the weights; None without one."""
+        from codecbench_datasets.digits.recordings import training_s
+
+        return training_s(self._weights_file())
 
     def sample_ids(self, subset: Subset) -> Sequence[str]:
         """Return the identifiers of strings, which are the same whatever recordings are there."""

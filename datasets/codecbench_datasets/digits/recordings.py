@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import wave
 from functools import lru_cache
 from pathlib import Path
@@ -55,3 +56,13 @@ def weights_sha256(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise DataError(f"no weights in {path} ({error.strerror}); {CURE_WEIGHTS}") from error
+
+
+def training_s(weights: Path) -> float | None:
+    """Return the seconds that the log beside the weights says, whose lines are JSON objects; None without a log."""
+    try:
+        lines = weights.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()
+        seconds = [float(row["elapsed_s"]) for row in map(json.loads, lines) if "elapsed_s" in row]
+    except (OSError, ValueError, TypeError):
+        return None
+    return max(seconds, default=None)

@@ -2,11 +2,11 @@
 
     python -m codecbench_datasets.digits.train --data-dir DIR --out FILE --max-s N
 
-Needs the recordings (`codecbench data get fsdd`). It learns from new strings in every epoch, of the recordings that fits
-use; strings of the `choice` recordings, which it does not learn from, tell its word error rate on the way and have no
-influence. Test recordings are not read. A line a epoch goes to FILE with the ending `.jsonl`. A run that was stopped goes
-on from its checkpoint beside FILE. The learning rate falls with the epochs or with the seconds, whichever are further,
-so the training is complete when either ends.
+Needs the recordings (`codecbench data get fsdd`). It learns from new strings in every epoch, of the recordings that
+fits use; strings of the `choice` recordings, which it does not learn from, tell its word error rate and have no
+influence. Test recordings are not read. A line an epoch goes to FILE with the ending `.jsonl`. A run that was stopped
+goes on from its checkpoint beside FILE. The learning rate falls with the epochs or with the seconds, whichever are
+further, so the training is complete when either ends.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ BAND_MASK, FRAME_MASK = 6, 5
 """The most bands and frames that are masked at once; each string has two masks of either kind."""
 LENGTHS = (MIN_DIGITS, MAX_DIGITS)
 NORMAL_STRINGS = 200
-VALIDATION_STRINGS = 100
+VALIDATION_STRINGS, FINAL_STRINGS = 100, 500
+"""The strings of `choice` that are recognised after each epoch, and after the last."""
 LABELS = {word.strip(): label for label, word in enumerate(VOCABULARY)}
 
 
@@ -258,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     weights = {key: value.half().contiguous() for key, value in model.state_dict().items()}
     model.load_state_dict({key: value.float() for key, value in weights.items()})
     save_file(weights, args.out)
-    _log(args.out, {"weights": args.out.name, "choice_wer": round(word_error_rate(model, folder, 500), 4)})
+    _log(args.out, {"weights": args.out.name, "choice_wer": round(word_error_rate(model, folder, FINAL_STRINGS), 4)})
 
 
 def _log(out: Path, row: dict[str, Any]) -> None:

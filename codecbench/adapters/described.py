@@ -123,7 +123,7 @@ def own_files(kind: type[DescribedWorkload]) -> list[Path]:
     ]
     shared = [Path(__file__), *sorted(Path(__file__).parent.glob("*.py"))]
     used = sorted({folder for module in modules for folder in getattr(module, "USES", ())})
-    shared += [path for folder in used for path in sorted((Path(__file__).parent / folder).glob("*.py"))]
+    shared += [path for folder in used for path in sorted((Path(__file__).parents[1] / folder).glob("*.py"))]
     files = [*shared, *(Path(str(getattr(module, "__file__", ""))) for module in modules)]
     return list(dict.fromkeys(file.resolve() for file in files))
 

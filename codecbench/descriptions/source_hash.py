@@ -23,8 +23,6 @@ from codecbench.registry import class_label
 CORE = "codecbench"
 HELPERS = "codecbench.toolbox"
 """The part of codecbench that belongs to a codec's source. The rest is the contract and the harness."""
-ADAPTERS = "codecbench.adapters"
-"""The part that belongs to the source of a workload that uses it, as shipped ones do."""
 
 
 def read_toolbox() -> None:
@@ -77,10 +75,10 @@ def source_sha256(item: type[Any] | Callable[..., Any]) -> str:
 
     It covers the module that defines the class, all modules of its folder if that module is a package, and every
     module that these import, directly or indirectly, if it is in the same top-level package, not installed (a file
-    beside a plugin file, for example), or in `codecbench.toolbox` or `codecbench.adapters`. A plugin file in the folder
-    of a package belongs to that package, installed or not. The contract and libraries are not covered; a record names
-    their versions. Imports are read from the source text, so imports at run time by a computed name are missed. Raises
-    PluginError if the class has no source file.
+    beside a plugin file, for example), or in `codecbench.toolbox`. A plugin file in the folder of a package belongs to
+    that package, installed or not. The contract and libraries are not covered; a record names their versions. Imports
+    are read from the source text, so imports at run time by a computed name are missed. Raises PluginError if the class
+    has no source file.
     """
     path = inspect.getsourcefile(item)
     if path is None:
@@ -185,8 +183,8 @@ def _is_library(spec: ModuleSpec) -> bool:
 
 
 def _is_hashed(name: str) -> bool:
-    """True for all modules except those of codecbench outside the toolbox and the adapters."""
-    return name.partition(".")[0] != CORE or f"{name}.".startswith((f"{HELPERS}.", f"{ADAPTERS}."))
+    """True for all modules except those of codecbench outside the toolbox."""
+    return name.partition(".")[0] != CORE or f"{name}.".startswith(f"{HELPERS}.")
 
 
 @lru_cache

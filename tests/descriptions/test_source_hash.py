@@ -183,18 +183,6 @@ def test_a_workload_has_a_source_too_without_the_contract(monkeypatch: pytest.Mo
     assert with_edited(package.parent / "cifar10" / "data.py") != before
 
 
-def test_adapters_that_a_workload_uses_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path, mine="from codecbench.adapters.speech.decoding import greedy_text\n" + CLASS)
-    kind = load_file(tmp_path / "mine.py").Mine
-    core = Path(sys.modules["codecbench"].__file__ or "").parent
-    before = source_sha256(kind)
-    with monkeypatch.context() as patch:
-        edit(patch, core / "adapters" / "speech" / "edits.py")
-        assert source_sha256(kind) == before
-    edit(monkeypatch, core / "adapters" / "speech" / "decoding.py")
-    assert source_sha256(kind) != before
-
-
 def test_an_edit_of_the_class_itself_counts_and_libraries_are_never_imported(tmp_path: Path) -> None:
     write(tmp_path, mine="def later():\n    import torch.utils.nowhere, xml.dom.minidom\n" + CLASS)
     kind = load_file(tmp_path / "mine.py").Mine

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.adapters.contracts import DataAdapter, ModelAdapter, TaskAdapter
 from codecbench.adapters.description import WorkloadDescription
-from codecbench.adapters.speech.decoding import greedy_text, normalised
-from codecbench.adapters.speech.edits import character_edits, word_edits
 from codecbench.errors import DataError
+from codecbench.toolbox.speech import character_edits, greedy_text, normalised, word_edits
 from codecbench.workload import RatioMetric
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-USES = ("speech",)
+USES = ("toolbox/speech",)
 
 
 class Transcription(TaskAdapter):

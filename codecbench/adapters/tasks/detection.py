@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DECODERS = ("yolox", "detr")
 OUTCOME = "boxes"
-USES = ("boxes",)
+USES = ("adapters/boxes",)
 
 
 class Detection(TaskAdapter):

@@ -97,8 +97,7 @@ class DigitsDeepSpeech(Workload):
 
     def score(self, output: tuple[NDArray[Any], ...], target: str) -> dict[str, tuple[float, float]]:
         """Return edits over words of the likeliest path and of the beam search, and whether the first has none."""
-        from codecbench.adapters.speech.decoding import beam_text, greedy_text
-        from codecbench.adapters.speech.edits import word_edits
+        from codecbench.toolbox.speech import beam_text, greedy_text, word_edits
         from codecbench_datasets.digits.strings import VOCABULARY
 
         edits, words = word_edits(target, greedy_text(output[0], VOCABULARY))

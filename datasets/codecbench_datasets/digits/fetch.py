@@ -8,7 +8,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import IO, TypeAlias
@@ -97,7 +97,7 @@ def _take(source: str, folder: Path) -> None:
         raise DataError(f"--from {source} does not unpack as a tar or zip archive: {error}; {ADVICE}") from error
 
 
-def _files(place: Path) -> Iterator[tuple[str, IO[bytes]]]:
+def _files(place: Path) -> Generator[tuple[str, IO[bytes]], None, None]:
     """Yield the name and the content of each file in a folder, a zip archive or a tar archive."""
     if place.is_dir():
         for path in sorted(place.rglob("*.wav")):

@@ -27,8 +27,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from codecbench.adapters.speech.decoding import greedy_text
-from codecbench.adapters.speech.edits import word_edits
+from codecbench.toolbox.speech import greedy_text, word_edits
 from codecbench_datasets.digits.features import log_mel
 from codecbench_datasets.digits.model import DigitRecogniser
 from codecbench_datasets.digits.recordings import recording, recordings_folder

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from codecbench.adapters.speech.edits import character_edits, word_edits
 from codecbench.errors import DataError
+from codecbench.toolbox.speech import character_edits, word_edits
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codecbench.adapters.speech.decoding import beam_text, greedy_text, normalised
+from codecbench.toolbox.speech import beam_text, greedy_text, normalised
 
 LETTERS = ["", " ", "a", "b", "c"]
 

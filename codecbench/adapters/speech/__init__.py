@@ -1,1 +1,0 @@
-"""Speech recognised by connectionist temporal classification: decoded from logits, and compared with what was said."""

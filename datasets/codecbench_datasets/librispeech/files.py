@@ -53,7 +53,10 @@ def files_sha256(folder: Path) -> str:
 
 
 def split_names(folder: Path) -> tuple[str, ...]:
-    """Return the usual split points: the input, the features, and the layers at a quarter, a half, three quarters."""
+    """Return the usual split points: the input, the features, and the layers at a quarter, a half, three quarters.
+
+    What leaves the last layer leaves the model without its head, so it is none of these.
+    """
     layers = int(read_file(folder, CONFIG).get("num_hidden_layers", 0))
-    places = sorted({max(1, round(layers * share / 4)) - 1 for share in (1, 2, 3)}) if layers else []
-    return ("input", "speech.feature_extractor", *(f"speech.encoder.layers.{place}" for place in places))
+    places = sorted({min(max(1, round(layers * share / 4)), layers - 1) - 1 for share in (1, 2, 3)})
+    return ("input", "speech.feature_extractor", *(f"speech.encoder.layers.{place}" for place in places if place >= 0))

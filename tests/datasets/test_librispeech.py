@@ -157,7 +157,7 @@ def test_archives_are_unpacked_beside_the_model(tmp_path: Path, pretrained: Path
         with tarfile.open(tmp_path / f"{part}.tar.gz", "w:gz") as tar:
             tar.add(pack / "LibriSpeech" / part, f"LibriSpeech/{part}")
     lines: list[str] = []
-    with pytest.raises(DataError, match="^test-clean of LibriSpeech are not there yet; download test-clean.tar.gz"):
+    with pytest.raises(DataError, match=r"^test-clean of LibriSpeech are not there yet; download test-clean.tar.gz"):
         LibriSpeech.fetch_from([str(tmp_path / "dev-clean.tar.gz")], data, lines.append)
     LibriSpeech.fetch_from([str(tmp_path / "test-clean.tar.gz"), f"hf:{pretrained}"], data, lines.append)
     assert any("9 utterances of test-clean" in line and "CC BY 4.0" in line for line in lines)
@@ -247,7 +247,7 @@ def test_flac_without_soundfile_says_what_to_install(
     (folder,) = pack.rglob(f"{workload.sample_ids('test')[0].rpartition('-')[0]}.trans.txt")
     (folder.parent / f"{workload.sample_ids('test')[0]}.flac").write_bytes(b"fLaC")
     monkeypatch.setitem(sys.modules, "soundfile", None)
-    with pytest.raises(DataError, match="flac need the package soundfile, .* run: pip install soundfile"):
+    with pytest.raises(DataError, match=r"flac need the package soundfile, .* run: pip install soundfile"):
         workload.inputs("test", [0])
 
 

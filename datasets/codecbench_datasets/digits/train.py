@@ -112,7 +112,7 @@ def masked(frames: Tensor, mean: Tensor, rng: np.random.Generator) -> Tensor:
     for sample in frames:
         for _ in range(2):
             band, frame = (int(rng.integers(0, size)) for size in (frames.shape[2], frames.shape[1]))
-            bands, count = (int(rng.integers(0, most + 1)) for most in (BAND_MASK, FRAME_MASK))
+            bands, count = (int(rng.integers(0, limit + 1)) for limit in (BAND_MASK, FRAME_MASK))
             sample[:, band : band + bands] = mean[band : band + bands]
             sample[frame : frame + count] = mean
     return frames

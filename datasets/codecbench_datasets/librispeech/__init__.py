@@ -1,7 +1,7 @@
 """The workload `librispeech`: read English, recognised by a model like wav2vec 2.0.
 
-`codecbench data get librispeech` takes the recordings and a model, none of which ship. The README beside this file names
-their sources. Importing this module imports neither torch nor numpy.
+`codecbench data get librispeech` takes the recordings and a model, none of which ship. The README beside this file
+names their sources. Importing this module imports neither torch nor numpy.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class SplitsOfModel:
 
 
 class LibriSpeech(Workload):
-    """Word and character error rates of a wav2vec2-class model on LibriSpeech, split at the waveform or within the model.
+    """Word and character error rates of a wav2vec2-class model on LibriSpeech, split at the input or within.
 
     Results are those of test-clean. Half of the speakers of dev-clean serve to choose operating points, codecs are
     fitted on the others. The model is any of the library transformers with a CTC head that takes waveforms.

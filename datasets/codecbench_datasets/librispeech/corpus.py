@@ -90,8 +90,8 @@ def utterances(root: Path) -> tuple[Utterance, ...]:
 def subset_of(subset: Subset, root: Path) -> list[Utterance]:
     """Return the utterances of a subset; `root` is the folder of the part that it is taken from.
 
-    Half of the speakers of dev-clean serve to choose operating points, up to MAX_CHOICE utterances; codecs are fitted on
-    the others.
+    Half of the speakers of dev-clean serve to choose operating points, up to MAX_CHOICE utterances; codecs are fitted
+    on the others.
     """
     found = list(utterances(root))
     if subset == "test":

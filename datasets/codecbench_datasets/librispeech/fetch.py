@@ -1,7 +1,7 @@
 """Take recordings and a model: `codecbench data get librispeech --from PLACE ...`.
 
-Folders of recordings are used where they are; archives are unpacked. The model is copied, since the edge's processes read
-the folder of weights alone.
+Folders of recordings are used where they are; archives are unpacked. The model is copied, since the edge's processes
+read the folder of weights alone.
 """
 
 from __future__ import annotations

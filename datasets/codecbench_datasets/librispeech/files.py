@@ -58,5 +58,5 @@ def split_names(folder: Path) -> tuple[str, ...]:
     What leaves the last layer leaves the model without its head, so it is none of these.
     """
     layers = int(read_file(folder, CONFIG).get("num_hidden_layers", 0))
-    places = sorted({min(max(1, round(layers * share / 4)), layers - 1) - 1 for share in (1, 2, 3)})
-    return ("input", "speech.feature_extractor", *(f"speech.encoder.layers.{place}" for place in places if place >= 0))
+    depths = sorted({min(max(1, round(layers * share / 4)), layers - 1) - 1 for share in (1, 2, 3)})
+    return ("input", "speech.feature_extractor", *(f"speech.encoder.layers.{depth}" for depth in depths if depth >= 0))

@@ -37,7 +37,7 @@ class LibriSpeech(Workload):
         RatioMetric("WER", "%", higher_is_better=False, scale=100.0, decimals=2),
         RatioMetric("CER", "%", higher_is_better=False, scale=100.0, decimals=2),
     )
-    default_splits = SplitsOfModel()  # type: ignore[assignment]
+    default_splits = SplitsOfModel()
     budget = 1.0
     dataset = "librispeech"
 

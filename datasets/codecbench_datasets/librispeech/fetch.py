@@ -48,8 +48,8 @@ def fetch(data_dir: Path, log: Log, named: Sequence[str]) -> None:
             _take_model(files.DEFAULT_MODEL, model, log)
     except OSError as error:
         raise DataError(f"cannot write to {folder}: {error}; name another folder with --data-dir") from error
-    for part, place in corpus.read_places(folder).items():
-        log(f"{len(corpus.utterances(place)):,} utterances of {part} in {place} (LibriSpeech, CC BY 4.0, {HOME})")
+    for part, root in corpus.read_places(folder).items():
+        log(f"{len(corpus.utterances(root)):,} utterances of {part} in {root} (LibriSpeech, CC BY 4.0, {HOME})")
     log(f"model: sha256 {files.files_sha256(model)[:8]} in {model}")
 
 

@@ -5,6 +5,7 @@ Importing this module imports torch; transformers is imported when a model is lo
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from pathlib import Path
@@ -94,12 +95,12 @@ def _without_unused(model: Any) -> Any:
 def _library(label: str) -> Any:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
-        import transformers
-    except ModuleNotFoundError as error:
+        library: Any = importlib.import_module("transformers")
+    except ImportError as error:
         raise DataError(f"{label} needs the package transformers; run: pip install transformers") from error
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    return transformers
+    library.logging.set_verbosity_error()
+    library.logging.disable_progress_bar()
+    return library
 
 
 def _file(name: str, file: str, label: str) -> dict[str, Any] | None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from codecbench.adapters.contracts import DataAdapter, ModelAdapter, TaskAdapter, imported
+from codecbench.adapters.contracts import DataAdapter, ModelAdapter, TaskAdapter
 from codecbench.adapters.description import WorkloadDescription
 from codecbench.errors import DataError
+from codecbench.toolbox.speech import character_edits, greedy_text, normalised, word_edits
 from codecbench.workload import RatioMetric
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+USES = ("toolbox/speech",)
 
 
 class Transcription(TaskAdapter):
@@ -40,26 +43,8 @@ class Transcription(TaskAdapter):
         self, output: tuple[NDArray[Any], ...], target: Any, network: ModelAdapter
     ) -> dict[str, tuple[float, float]]:
         """Return edits over words, and edits over characters."""
-        jiwer = imported("jiwer", "--task ctc")
         spoken = greedy_text(output[0], _vocabulary(network))
-        words, characters = jiwer.process_words(target, spoken), jiwer.process_characters(target, spoken)
-        found = {}
-        for name, counted in (("WER", words), ("CER", characters)):
-            edits = counted.substitutions + counted.deletions + counted.insertions
-            found[name] = (float(edits), float(counted.hits + counted.substitutions + counted.deletions))
-        return found
-
-
-def greedy_text(logits: NDArray[Any], vocabulary: Sequence[str]) -> str:
-    """Return the text of the likeliest tokens of (time, tokens) logits; repeated ones count once."""
-    best = logits.argmax(-1).tolist()
-    kept = [token for token, before in zip(best, [None, *best[:-1]], strict=True) if token != before]
-    return normalised("".join(vocabulary[token] if token < len(vocabulary) else "" for token in kept))
-
-
-def normalised(text: str) -> str:
-    """Return a text in small letters with single spaces."""
-    return " ".join(text.casefold().split())
+        return {"WER": word_edits(target, spoken), "CER": character_edits(target, spoken)}
 
 
 def _vocabulary(network: ModelAdapter) -> Sequence[str]:

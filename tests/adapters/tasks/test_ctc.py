@@ -9,7 +9,7 @@ import pytest
 from support.descriptions import PlainNetwork, describe
 
 from codecbench.adapters.contracts import DataAdapter
-from codecbench.adapters.tasks.ctc import greedy_text, open_task
+from codecbench.adapters.tasks.ctc import open_task
 from codecbench.errors import DataError
 
 LETTERS = ["", " ", "a", "b", "c"]
@@ -19,12 +19,6 @@ NETWORK = PlainNetwork(vocabulary=LETTERS)
 def logits(*tokens: int) -> np.ndarray:
     found: np.ndarray = np.eye(len(LETTERS), dtype=np.float32)[list(tokens)]
     return found
-
-
-def test_repeated_tokens_count_once_and_blanks_part_them() -> None:
-    assert greedy_text(logits(0, 2, 2, 0, 2, 1, 1, 3, 0, 0), LETTERS) == "aa b"
-    assert greedy_text(logits(1, 2, 1), LETTERS) == "a"
-    assert greedy_text(logits(0, 0), LETTERS) == ""
 
 
 def test_edits_over_words_and_over_characters() -> None:

@@ -27,6 +27,7 @@ from codecbench.executors import crew
 from codecbench.executors.executor import UnitOutcome, UnitRequest
 from codecbench.executors.processes import ProcessExecutor
 from codecbench.experiment.config import RunConfig
+from codecbench.harness import chunks
 from codecbench.harness.run import Run
 from codecbench.harness.units import execution
 from codecbench.harness.units.unit import CellScores, ScoringUnit, scores_reply
@@ -95,17 +96,21 @@ class Sleeping:
 
     def __init__(self) -> None:
         self.units = 0
+        self.started_s = self.ended_s = 0.0
         self._requests: queue.SimpleQueue[UnitRequest] = queue.SimpleQueue()
         self._outcomes: queue.SimpleQueue[UnitOutcome] = queue.SimpleQueue()
         for _ in range(CREWS):
             threading.Thread(target=self._serve, daemon=True).start()
 
     def submit(self, request: UnitRequest) -> None:
+        self.started_s = self.started_s or time.perf_counter()
         self.units += 1
         self._requests.put(request)
 
     def wait(self) -> list[UnitOutcome]:
-        return [self._outcomes.get()]
+        found = [self._outcomes.get()]
+        self.ended_s = time.perf_counter()
+        return found
 
     def close(self) -> None:
         pass
@@ -134,15 +139,17 @@ def made_up(cell: str, unit: ScoringUnit, full_model: Any) -> CellScores:
 
 
 def simulated() -> None:
+    chunks.BATCH = 32  # several units for each crew
     with tempfile.TemporaryDirectory() as out:
-        config = RunConfig(samples="all", measure="accuracy", executor="processes", out=Path(out), codec=CELLS[1::2])
+        config = RunConfig(
+            samples="all", measure="accuracy", executor="processes", out=Path(out), codec=["raw", "interpolation"]
+        )
         with Store(config.out).locked(), Run(config, RecordingReporter()) as job:
             _ = job.full_model_runs
             crews_asleep = Sleeping()
             execution.open_executor = lambda *_: crews_asleep  # type: ignore[assignment]
-            start = time.perf_counter()
             summary = job.execute()
-            elapsed_s = time.perf_counter() - start
+    elapsed_s = crews_asleep.ended_s - crews_asleep.started_s
     share = crews_asleep.units * SLEEP_S / CREWS / elapsed_s
     print(f"{summary.scored} cells, {crews_asleep.units} units in {elapsed_s:.1f} s: efficiency {share:.2f}")
 

@@ -21,12 +21,16 @@ from codecbench.harness.split_run import RunParts, SplitRun
 from codecbench.harness.units.unit import CellScores, ScoringUnit, checked_scores
 from codecbench.harness.units.unit_size import UnitSize
 from codecbench.isolation.seal import Isolation
+from codecbench.measure import Stopwatch
 from codecbench.names import counted
 from codecbench.results.outcomes import Columns, joined, of_full_model
 from codecbench.system.stopping import check_stopped
 
 MAX_ENDED_CREWS = 3
 """A cell has failed when so many crews have ended while they were at work on it."""
+
+WRITE_S = 30.0
+"""The time in which the new samples of a cell are written: a file of many samples takes longer than a unit brings."""
 
 
 @dataclass
@@ -36,6 +40,8 @@ class _CellInWork:
     split: SplitRun
     scored: ScoredCell
     parts: dict[int, tuple[ScoringUnit, CellScores]] = field(default_factory=dict)
+    written: Stopwatch = field(default_factory=Stopwatch)
+    unwritten: bool = False
 
 
 class UnitScoring:
@@ -60,13 +66,17 @@ class UnitScoring:
 
     def score_all(self) -> None:
         """Score all cells. Raises the error of a workload, and UsageError if no crew can work."""
-        for split in self.splits:
-            for unit in self._units_of(split):
-                while len(self._at_work) >= self.executor.capacity:
-                    self._collect()
-                self._submit(unit)
-        while self._at_work:
-            self._collect()
+        try:
+            for split in self.splits:
+                for unit in self._units_of(split):
+                    while len(self._at_work) >= self.executor.capacity:
+                        self._collect()
+                    self._submit(unit)
+            while self._at_work:
+                self._collect()
+        finally:
+            for found in self._cells.values():
+                self._write(found)
 
     def _units_of(self, split: SplitRun) -> Iterator[ScoringUnit]:
         """Yield the units of a split: of cells that an earlier run has begun, from the sample where it ended."""
@@ -155,7 +165,7 @@ class UnitScoring:
         return joined(parts)
 
     def _add(self, unit: ScoringUnit, scores: CellScores) -> None:
-        """Add the scores of one cell; write its samples as far as they are there without a gap."""
+        """Add the scores of one cell as far as they are there without a gap; now and then, write its samples."""
         found = self._cells.get(scores.cell)
         if found is None:
             return  # it has failed in another unit
@@ -167,12 +177,21 @@ class UnitScoring:
         while scored.rows in found.parts:
             self._append(found, *found.parts.pop(scored.rows))
         if scored.rows > before:
-            kept = {**self.parts.provenance.sources(scored.cell), "progress": scored.progress()}
-            self.parts.store.write_samples(scored.cell.key, scored.columns, kept)
+            found.unwritten = True
             self.parts.reporter.scored(scored.rows - before)
+        if scored.rows == found.split.end or found.written.elapsed_s() >= WRITE_S:
+            self._write(found)
         if scored.rows == found.split.end:
             found.split.seen_in_units[scored.id] = scored.seen
             del self._cells[scored.id]
+
+    def _write(self, found: _CellInWork) -> None:
+        """Write the samples of a cell so far, if there are new ones."""
+        if found.unwritten:
+            scored = found.scored
+            kept = {**self.parts.provenance.sources(scored.cell), "progress": scored.progress()}
+            self.parts.store.write_samples(scored.cell.key, scored.columns, kept)
+            found.unwritten, found.written = False, Stopwatch()
 
     def _append(self, found: _CellInWork, unit: ScoringUnit, scores: CellScores) -> None:
         scored, seen = found.scored, set(found.split.seen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,9 @@ LONGEST = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # In the background, a shell may have these ignored; then they would be in all processes that tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.option.loadscopereorder = False  # by default, xdist begins with the files that have the most tests
 
 

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Final
 
-from codecbench.isolation.file_kinds import LIBRARY_SUFFIXES, METADATA_FOLDERS, MODULE_SUFFIXES, STUB_SUFFIX
+from codecbench.isolation.file_kinds import LIBRARY_SUFFIXES, METADATA_FOLDERS, MODULE_SUFFIXES, STUB_SUFFIX, TIME_ZONES
 from codecbench.isolation.silent_calls import wrap_silent_calls
 from codecbench.system.helper_modules import added_folders
 
@@ -186,10 +186,12 @@ def _open_rule(args: tuple[Any, ...]) -> str | None:
 
 
 def _is_module_read(path: str) -> bool:
-    """True if an import reads the file, Python's library reads a source text, or anybody a library's stub or page."""
+    """True if an import reads the file, Python's library a source, or anybody a library's stub, page or time zone."""
     if path.endswith(MODULE_SUFFIXES) or path in _import_roots():  # an archive with modules, for example
         return _called_by_import() or (path.endswith(".py") and _caller() in SOURCE_READERS)
-    return path.endswith((STUB_SUFFIX, *LIBRARY_SUFFIXES)) and _is_below_import_root(path)
+    if path.endswith((STUB_SUFFIX, *LIBRARY_SUFFIXES)):
+        return _is_below_import_root(path)
+    return any(path.startswith(f"{root}/{zones}/") for root in _import_roots() for zones in TIME_ZONES)
 
 
 def _writes(mode: str | None, flags: int | None) -> bool:

@@ -28,3 +28,8 @@ def is_module_file(name: str) -> bool:
 def is_library_file(name: str) -> bool:
     """True for a file that may be read where it belongs to an installed distribution."""
     return is_module_file(name) or name.endswith(LIBRARY_SUFFIXES)
+
+
+TIME_ZONES: Final = ("tzdata/zoneinfo", "dateutil/zoneinfo")
+"""Folders of installed packages with the rules of time zones, which pandas reads when it is imported: so does whatever
+imports it where it is there, as scikit-learn and pyarrow do."""

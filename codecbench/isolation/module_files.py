@@ -29,7 +29,13 @@ from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 from typing import Final
 
-from codecbench.isolation.file_kinds import METADATA_FILES, METADATA_FOLDERS, is_library_file, is_module_file
+from codecbench.isolation.file_kinds import (
+    METADATA_FILES,
+    METADATA_FOLDERS,
+    TIME_ZONES,
+    is_library_file,
+    is_module_file,
+)
 from codecbench.isolation.landlock import IOCTL_DEV, READ_DIR, READ_FILE, TRUNCATE, WRITE_FILE, Ruleset
 from codecbench.registry import GROUP
 
@@ -184,7 +190,8 @@ def _shared_library_folders() -> list[str]:
 def _library_modules(folder: str, apart: set[str], seen: set[str]) -> tuple[bool, list[str]]:
     """Return whether all below the folder are modules' files, and the paths that need a rule to read its modules.
 
-    A folder with nothing but modules is one path. Folders in `apart` are left out; so are those of other libraries.
+    A folder with nothing but modules, or with time zones, is one path. Folders in `apart` are left out; so are those of
+    other libraries.
     """
     only_modules, found = True, []
     for entry in _entries(folder):
@@ -198,6 +205,9 @@ def _library_modules(folder: str, apart: set[str], seen: set[str]) -> tuple[bool
         elif name.endswith(METADATA_FOLDERS):
             only_modules = False
             found += [os.path.join(entry.path, file) for file in METADATA_FILES]
+        elif entry.path.endswith(TIME_ZONES):
+            only_modules = False
+            found.append(entry.path)
         elif name in _LIBRARY_NAMES or entry.path in apart:
             only_modules = False
         elif entry.is_symlink():

@@ -23,7 +23,8 @@ def results(tmp_path: Path) -> Results:
     return codecbench.load(tmp_path / "out")
 
 
-def test_tables_are_those_of_the_command(results: Results, cli: Cli) -> None:
+def test_tables_are_those_of_the_command(results: Results, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     for kind in ("budget", "latency", "points"):
         table = results.table(kind)
         assert str(table) == cli("table", "--out", results.out, "--kind", kind).out
@@ -33,7 +34,8 @@ def test_tables_are_those_of_the_command(results: Results, cli: Cli) -> None:
     assert results._repr_html_() == results.table()._repr_html_()
 
 
-def test_a_plan_is_that_of_the_command(results: Results, cli: Cli) -> None:
+def test_a_plan_is_that_of_the_command(results: Results, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     plan = results.plan(max_device_ms=2)
     words = ("plan", "--out", str(results.out), "--max-device-ms", "2")
     assert plan.to_dict() == json.loads(cli(*words, "--json").out)

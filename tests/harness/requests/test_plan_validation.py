@@ -74,8 +74,7 @@ def test_a_plan_by_records_of_an_earlier_source_is_said(config: RunConfig) -> No
     records = [record.model_copy(update={"provenance": earlier})]
     validate_plan(config, records, Limits(100.0), PATH, 1, reporter)
     assert reporter.logged == [
-        "stem steady bits=16: the codec's source has changed since the record that is planned with; "
-        "'codecbench run' renews it"
+        "stem steady bits=16: the codec's source has changed since its record; 'codecbench run' renews it"
     ]
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codecbench.adapters.contracts import ModelAdapter, Pictures
 from codecbench.codec import TensorSpec
-from codecbench.errors import DataError, one_line
+from codecbench.errors import DataError
+from codecbench.toolbox.collecting import picture_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,34 +35,10 @@ def picture_spec(network: ModelAdapter, label: str) -> TensorSpec:
     return TensorSpec((3, *form_of(network, label).size), image=True)
 
 
-def open_picture(path: Path, label: str) -> Image:
-    """Return a picture in RGB, upright. Raises DataError with the label for a file that is no picture."""
-    from PIL import ImageOps
-
-    with _opened(path, label) as image:
-        return ImageOps.exif_transpose(image).convert("RGB")
-
-
 def check_header(path: Path, label: str) -> None:
     """Raise DataError unless a file begins as a picture does. Reads its header only."""
-    with _opened(path, label):
+    with picture_file(path, label):
         pass
-
-
-@contextmanager
-def _opened(path: Path, label: str) -> Iterator[Image]:
-    """Open a picture for a with block. Raises DataError with the label where that, or reading it, fails."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            yield image
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"{label} does not open as a picture ({_reason(error)}); remove or replace the file") from error
-
-
-def _reason(error: BaseException) -> str:
-    return "its format is unknown" if type(error).__name__ == "UnidentifiedImageError" else one_line(error)
 
 
 def prepared(image: Image, form: Pictures) -> NDArray[Any]:

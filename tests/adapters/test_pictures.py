@@ -12,9 +12,10 @@ from PIL import Image
 from support.descriptions import PlainNetwork
 
 from codecbench.adapters.contracts import Pictures, Sounds
-from codecbench.adapters.pictures import check_header, form_of, open_picture, picture_spec, prepared
+from codecbench.adapters.pictures import check_header, form_of, picture_spec, prepared
 from codecbench.codec import TensorSpec
 from codecbench.errors import DataError
+from codecbench.toolbox.collecting import open_picture
 
 
 def noise(width: int, height: int) -> Image.Image:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.adapters.contracts import DataAdapter, ModelAdapter
 from codecbench.adapters.description import WorkloadDescription
-from codecbench.adapters.pictures import ENDINGS, check_header, form_of, open_picture, picture_spec
+from codecbench.adapters.pictures import ENDINGS, check_header, form_of, picture_spec
 from codecbench.codec import TensorSpec
 from codecbench.errors import DataError
 from codecbench.toolbox.boxes import Label, Labels, Objects, letterbox, placed_objects, read_folder, upright_size
+from codecbench.toolbox.collecting import open_picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from codecbench.adapters.contracts import DataAdapter, ModelAdapter
 from codecbench.adapters.description import WorkloadDescription
-from codecbench.adapters.pictures import ENDINGS, check_header, fitted, form_of, open_picture, picture_spec, prepared
+from codecbench.adapters.pictures import ENDINGS, check_header, fitted, form_of, picture_spec, prepared
 from codecbench.codec import TensorSpec
 from codecbench.errors import DataError
+from codecbench.toolbox.collecting import open_picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -59,11 +59,12 @@ class CocoYolo(Workload):
 
     def sample_ids(self, subset: Subset) -> Sequence[str]:
         """Return paths of labelled pictures in their folder; for `fit` names of unlabelled ones, `#` and a view."""
-        from codecbench_datasets.coco.catalogue import choice_count, labelled_names, unlabelled_names, view_names
+        from codecbench.toolbox.collecting import view_names
+        from codecbench_datasets.coco.catalogue import VIEWS, choice_count, labelled_names, unlabelled_names
 
         if subset == "fit":
             place = self._unlabelled()
-            return view_names(unlabelled_names(place)) if place is not None else []
+            return view_names(unlabelled_names(place), VIEWS) if place is not None else []
         found = labelled_names(self._labelled())
         chosen = choice_count(len(found))
         return found[:chosen] if subset == "choice" else found[chosen:]
@@ -151,10 +152,11 @@ class CocoYolo(Workload):
         return self._places().get(UNLABELLED)
 
     def _places(self) -> dict[str, Path]:
-        from codecbench_datasets.coco.catalogue import FOLDER, PLACES, read
+        from codecbench.toolbox.collecting import PLACES, kept_places
+        from codecbench_datasets.coco.catalogue import FOLDER
 
         folders = (place / FOLDER for place in data_folders(self.data_dir))
-        return next((read(folder) for folder in folders if (folder / PLACES).is_file()), {})
+        return next((kept_places(folder) for folder in folders if (folder / PLACES).is_file()), {})
 
 
 @hookimpl

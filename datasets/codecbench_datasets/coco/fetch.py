@@ -7,14 +7,15 @@ are used where they are; archives are unpacked. A detector's ONNX file is conver
 from __future__ import annotations
 
 import shutil
-import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from codecbench import DataError
+from codecbench.toolbox.collecting import kept_places, unpack_tar
 from codecbench_datasets.coco import catalogue, weights
 from codecbench_datasets.coco.catalogue import CURE, CURE_WEIGHTS, LABELLED, OFFICIAL, UNLABELLED, WEIGHTS
 from codecbench_datasets.coco.form import FORMS
@@ -24,7 +25,6 @@ Log: TypeAlias = Callable[[str], None]
 OFFICIAL_PICTURES = OFFICIAL.removeprefix("instances_")
 OFFICIAL_FOLDER = "official"
 """The folder of the unpacked official archives, of pictures and of labels."""
-PATCHED = "this Python unpacks no tar archives safely; unpack it yourself and name the folder"
 
 
 def fetch(data_dir: Path, log: Log, named: Sequence[str]) -> None:
@@ -108,20 +108,18 @@ def _take_archive(path: Path, folder: Path, log: Log) -> None:
 def _unpacked(path: Path, scratch: Path) -> Path:
     """Unpack an archive; of its labels, the official file alone if it is there. Return the outermost folder of it."""
     place = scratch / "content"
-    try:
-        if zipfile.is_zipfile(path):
+    place.mkdir()
+    if not zipfile.is_zipfile(path):
+        unpack_tar(path, place, kinds="tar or zip")
+    else:
+        try:
             with zipfile.ZipFile(path) as archive:
                 names = archive.namelist()
                 labels = [name for name in names if name.endswith(f"{OFFICIAL}.json")]
                 for name in labels or names:
                     archive.extract(name, place)
-        else:
-            with tarfile.open(path) as tar:
-                if not hasattr(tarfile, "data_filter"):
-                    raise DataError(f"--from {path}: {PATCHED}")
-                tar.extractall(place, filter="data")
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
-        raise DataError(f"--from {path} does not unpack as a tar or zip archive: {error}") from error
+        except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+            raise DataError(f"--from {path} does not unpack as a tar or zip archive: {error}") from error
     inside = [each for each in place.iterdir() if not each.name.startswith(".")]
     return inside[0] if len(inside) == 1 and inside[0].is_dir() and inside[0].name not in ("images",) else place
 
@@ -135,7 +133,7 @@ def _replace(source: Path, target: Path) -> None:
 def _report(data_dir: Path, log: Log) -> None:
     """Log what is there. Raises DataError if the detector or labelled pictures are missing."""
     folder = data_dir / catalogue.FOLDER
-    known, kept = catalogue.read(folder), data_dir / "weights" / WEIGHTS
+    known, kept = kept_places(folder), data_dir / "weights" / WEIGHTS
     if not kept.is_file():
         raise DataError(f"no detector yet; {CURE_WEIGHTS}")
     if LABELLED not in known:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from codecbench import DataError
 from codecbench.toolbox.boxes import Detections, decode_grids, letterbox
-from codecbench_datasets.coco.catalogue import digest
+from codecbench.toolbox.collecting import open_picture
+from codecbench_datasets.coco.catalogue import ORDER
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,13 +26,7 @@ def picture(path: Path, size: tuple[int, int], view: int = 0) -> NDArray[np.floa
     The others are of random crops, half of them mirrored, which follow from the file's name. Raises DataError for a
     file that is no picture.
     """
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened).convert("RGB")
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} does not open as a picture ({error}); remove or replace the file") from error
+    image = open_picture(path)
     pixels = letterbox(image if view == 0 else _random_crop(image, path.name, view), size).transpose(2, 0, 1)
     return np.ascontiguousarray(pixels).astype(np.float32) / np.float32(255)
 
@@ -40,7 +34,7 @@ def picture(path: Path, size: tuple[int, int], view: int = 0) -> NDArray[np.floa
 def _random_crop(image: Image, name: str, view: int) -> Image:
     from PIL import ImageOps
 
-    generator = np.random.default_rng(list(digest(f"view {view}", name)))
+    generator = np.random.default_rng(list(ORDER.digest(f"view {view}", name)))
     share = math.sqrt(generator.uniform(MIN_AREA, 1.0))
     width, height = (max(1, round(side * share)) for side in image.size)
     left, top = (

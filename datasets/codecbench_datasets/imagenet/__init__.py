@@ -59,20 +59,22 @@ class ImageNetResNet50(Workload):
 
     def sample_ids(self, subset: Subset) -> Sequence[str]:
         """Return paths of labelled pictures in their folder; for `fit` names of unlabelled ones, `#` and a view."""
-        from codecbench_datasets.imagenet.catalogue import choice_count, names, view_names
+        from codecbench.toolbox.collecting import view_names
+        from codecbench_datasets.imagenet.catalogue import VIEWS, choice_count, names
 
         if subset == "fit":
             place = self._unlabelled()
-            return view_names(names(place)) if place is not None else []
+            return view_names(names(place), VIEWS) if place is not None else []
         found = self._labelled_names()
         chosen = choice_count(len(found))
         return found[:chosen] if subset == "choice" else found[chosen:]
 
     def training_ids(self) -> Sequence[str]:
         """Return the views of the photographs that shipped states were fitted on, whether or not these are here."""
-        from codecbench_datasets.imagenet.catalogue import reference_photographs, view_names
+        from codecbench.toolbox.collecting import view_names
+        from codecbench_datasets.imagenet.catalogue import VIEWS, reference_photographs
 
-        return view_names(reference_photographs())
+        return view_names(reference_photographs(), VIEWS)
 
     def fit_groups(self) -> Sequence[str]:
         """Return the picture of each view."""
@@ -123,7 +125,8 @@ class ImageNetResNet50(Workload):
 
     def _folder(self) -> Path:
         """Return the folder that `codecbench data get imagenet` wrote. Raises DataError if it has not."""
-        from codecbench_datasets.imagenet.catalogue import CURE, FOLDER, PLACES
+        from codecbench.toolbox.collecting import PLACES
+        from codecbench_datasets.imagenet.catalogue import CURE, FOLDER
 
         for place in data_folders(self.data_dir):
             if (place / FOLDER / PLACES).is_file():
@@ -136,9 +139,10 @@ class ImageNetResNet50(Workload):
         return self.weights_file(WEIGHTS)
 
     def _labelled(self) -> Path:
-        from codecbench_datasets.imagenet.catalogue import CURE, LABELLED, read
+        from codecbench.toolbox.collecting import kept_places
+        from codecbench_datasets.imagenet.catalogue import CURE, LABELLED
 
-        place = read(self._folder()).get(LABELLED)
+        place = kept_places(self._folder()).get(LABELLED)
         if place is None:
             raise DataError(f"imagenet-resnet50 has no labelled pictures yet; {CURE}")
         return place
@@ -149,9 +153,10 @@ class ImageNetResNet50(Workload):
         return labelled_names(self._labelled())
 
     def _unlabelled(self) -> Path | None:
-        from codecbench_datasets.imagenet.catalogue import UNLABELLED, read
+        from codecbench.toolbox.collecting import kept_places
+        from codecbench_datasets.imagenet.catalogue import UNLABELLED
 
-        return read(self._folder()).get(UNLABELLED)
+        return kept_places(self._folder()).get(UNLABELLED)
 
 
 @hookimpl

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 
 from codecbench import DataError
+from codecbench.toolbox.collecting import NameOrder, files_below, keep_place
+
+ORDER = NameOrder("imagenet-resnet50")
 
 ENDINGS = frozenset({".jpg", ".jpeg", ".png"})
 
 FOLDER = "imagenet"
 """The folder in a data folder that `codecbench data get imagenet` writes."""
-
-PLACES = "places.json"
-"""The file in it that says where labelled and unlabelled pictures lie."""
 
 WEIGHTS = "imagenet-resnet50.safetensors"
 """The file of the weights, in the folder `weights` of a data folder."""
@@ -46,7 +45,7 @@ def class_numbers() -> Mapping[str, int]:
 def reference_photographs() -> list[str]:
     """Return the names of the photographs that shipped states were fitted on, in the order of `names`."""
     text = files("codecbench_datasets.imagenet").joinpath("photographs.txt").read_text(encoding="ascii")
-    return in_order(text.split())
+    return ORDER.sorted(text.split())
 
 
 def has_classes(folder: Path) -> bool:
@@ -77,28 +76,12 @@ def names(folder: Path) -> list[str]:
     """
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}; {CURE}")
-    found = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
-    return in_order(path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts))
-
-
-def in_order(found: Iterable[str]) -> list[str]:
-    """Return paths in the order of hashes of their last parts."""
-    return sorted(found, key=lambda name: (digest("order", name.rpartition("/")[2]), name))
+    return ORDER.sorted(files_below(folder, ENDINGS))
 
 
 def choice_count(labelled: int) -> int:
     """Return how many of the labelled pictures serve to choose operating points."""
     return min(MAX_CHOICE, labelled // 2)
-
-
-def view_names(found: Sequence[str]) -> list[str]:
-    """Return the identifiers of views: the first of every picture, then the second of every picture, and so on."""
-    return [f"{name}#{view}" for view in range(VIEWS) for name in found]
-
-
-def digest(purpose: str, name: str) -> bytes:
-    """Return 32 bytes that follow from a name, for one purpose."""
-    return hashlib.sha256(f"imagenet-resnet50\0{purpose}\0{name}".encode(errors="surrogateescape")).digest()
 
 
 @lru_cache(maxsize=2)
@@ -111,23 +94,8 @@ def weights_sha256(path: Path) -> str:
         raise DataError(f"no weights in {path} ({error.strerror}); {CURE}") from error
 
 
-def read(folder: Path) -> dict[str, Path]:
-    """Return where pictures lie, by kind, as `note` wrote it; empty if it has not."""
-    try:
-        return {str(kind): folder / place for kind, place in json.loads((folder / PLACES).read_bytes()).items()}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}
-
-
 def note(folder: Path, kind: str, place: Path) -> None:
-    """Keep where pictures of one kind lie; relative to the folder if they are in it."""
-    known = {**read(folder), kind: place}
-    shown = {
-        each: path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
-        for each, path in known.items()
-    }
-    aside = folder / f"{PLACES}.new"
-    aside.write_text(json.dumps(shown, indent=1) + "\n", encoding="utf-8")
-    aside.replace(folder / PLACES)
+    """Keep where pictures of one kind lie."""
+    keep_place(folder, kind, place)
     names.cache_clear()
     labelled_names.cache_clear()

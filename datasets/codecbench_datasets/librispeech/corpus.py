@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import wave
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecbench import DataError, Subset
+from codecbench.toolbox.collecting import keep_place
 from codecbench.toolbox.speech import normalised
 
 FOLDER = "librispeech"
 """The folder in a data folder that `codecbench data get librispeech` writes."""
-PLACES = "places.json"
-"""The file in it that says where the parts lie."""
 TEST, TRAINING = "test-clean", "dev-clean"
 PARTS = (TEST, TRAINING)
 CURE = "give its folder or archives: codecbench data get librispeech --from PLACE"
@@ -44,24 +42,9 @@ class Utterance:
         return self.name.partition("-")[0]
 
 
-def read_places(folder: Path) -> dict[str, Path]:
-    """Return where the parts lie, as `note_place` wrote it; empty if it has not."""
-    try:
-        return {str(part): folder / place for part, place in json.loads((folder / PLACES).read_bytes()).items()}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}
-
-
-def note_place(folder: Path, part: str, place: Path) -> None:
-    """Keep where a part lies; relative to the folder if it is in it."""
-    known = {**read_places(folder), part: place}
-    shown = {
-        each: path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
-        for each, path in known.items()
-    }
-    aside = folder / f"{PLACES}.new"
-    aside.write_text(json.dumps(shown, indent=1) + "\n", encoding="utf-8")
-    aside.replace(folder / PLACES)
+def note(folder: Path, part: str, place: Path) -> None:
+    """Keep where a part lies."""
+    keep_place(folder, part, place)
     utterances.cache_clear()
 
 

@@ -7,14 +7,13 @@ read the folder of weights alone.
 from __future__ import annotations
 
 import shutil
-import tarfile
 import tempfile
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from codecbench import DataError
+from codecbench.toolbox.collecting import kept_places, unpack_tar
 from codecbench_datasets.librispeech import corpus, files
 
 Log: TypeAlias = Callable[[str], None]
@@ -41,14 +40,14 @@ def fetch(data_dir: Path, log: Log, named: Sequence[str]) -> None:
                 _take_model(place.removeprefix(MODEL_KIND), model, log)
             else:
                 _take(place, folder, log)
-        missing = [part for part in corpus.PARTS if part not in corpus.read_places(folder)]
+        missing = [part for part in corpus.PARTS if part not in kept_places(folder)]
         if missing:
             raise DataError(f"{' and '.join(missing)} of LibriSpeech are not there yet; {ADVICE}")
         if not (model / files.CONFIG).is_file():
             _take_model(files.DEFAULT_MODEL, model, log)
     except OSError as error:
         raise DataError(f"cannot write to {folder}: {error}; name another folder with --data-dir") from error
-    for part, root in corpus.read_places(folder).items():
+    for part, root in kept_places(folder).items():
         log(f"{len(corpus.utterances(root)):,} utterances of {part} in {root} (LibriSpeech, CC BY 4.0, {HOME})")
     log(f"model: sha256 {files.files_sha256(model)[:8]} in {model}")
 
@@ -88,18 +87,14 @@ def _note_parts(path: Path, folder: Path, place: str, log: Log) -> None:
         raise DataError(f"--from {place} has neither {' nor '.join(corpus.PARTS)} of LibriSpeech; {ADVICE}")
     for root in found:
         corpus.utterances(root)
-        corpus.note_place(folder, root.name, root)
+        corpus.note(folder, root.name, root)
         log(f"{root.name}: {root}")
 
 
 def _unpack(path: Path, folder: Path) -> None:
     """Write the parts in an archive to `folder`/LibriSpeech; each replaces what was there."""
     with tempfile.TemporaryDirectory(prefix=".get-", dir=folder) as scratch:
-        try:
-            with tarfile.open(path) as tar:
-                tar.extractall(scratch, filter="data")
-        except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-            raise DataError(f"--from {path} does not unpack as a tar archive: {error}; {ADVICE}") from error
+        unpack_tar(path, Path(scratch), advice=ADVICE)
         for part in corpus.PARTS:
             for root in (Path(scratch) / "LibriSpeech" / part, Path(scratch) / part):
                 if root.is_dir():

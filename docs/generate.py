@@ -34,7 +34,8 @@ from codecbench.analysis.budget import Entry
 from codecbench.analysis.equal_accuracy import RateAtLoss
 from codecbench.analysis.paper import OUR_ROWS
 from codecbench.analysis.published import PublishedTable, published_tables
-from codecbench.api.choices import DEFAULT_LINK, DEFAULT_LINKS, scenario
+from codecbench.api.choices import DEFAULT_LINK, DEFAULT_LINKS, installed_budgets, scenario
+from codecbench.api.tables import model_trainings
 from codecbench.cli.main import app
 from codecbench.codec import Codec
 from codecbench.errors import CodecbenchError, DataError, UsageError
@@ -107,7 +108,7 @@ def ideas(root: Path) -> str:
     store = Store(root / "results" / WHOLE_TEST)
     records = [record for record in store.records() if record.key.split == "input"]
     rows = {record.row for record in records}
-    budgets = {name: kind().budget for name, kind in workloads(manager()).items()}
+    budgets = installed_budgets(manager())
     anchors = [anchor for anchor in IDEA_ANCHORS if anchor in rows]
     (found,) = equal_accuracy.build(records, store.samples, budgets=budgets, anchors=anchors)
     rates = {split: dict(sorted(of_rows.items(), key=_bytes_last)) for split, of_rows in found.rates.items()}
@@ -146,9 +147,7 @@ def seed_spread(root: Path) -> str:
 
 def training_times(root: Path, format_: str = "md") -> str:
     """Returns the table of fit times, with their share of the model's own training."""
-    known = workloads(manager())
-    models = {name: training.ModelTraining(kind().training_s, kind.training_note) for name, kind in known.items()}
-    return training.render(training.build(_records(root), models), format_)
+    return training.render(training.build(_records(root), model_trainings(manager())), format_)
 
 
 def published_table(root: Path) -> str:
@@ -445,9 +444,8 @@ def _records(root: Path) -> list[Record]:
 
 def _tables(root: Path, records: Sequence[Record], paper: bool = False) -> list[Table]:
     pm = manager()
-    budgets = {name: kind.budget for name, kind in workloads(pm).items()}
     chosen = scenario(pm, Store(root / "results"), DEFAULT_LINK)
-    return budget.build(records, budgets=budgets, scenario=chosen, paper=paper)
+    return budget.build(records, budgets=installed_budgets(pm), scenario=chosen, paper=paper)
 
 
 def _default_table(root: Path) -> Table:

@@ -1,4 +1,4 @@
-"""What commands and calls from Python choose alike: records of a folder, a budget, a scenario."""
+"""The records of a folder, the budget and the scenario that a command, or a call from Python, asks for."""
 
 from __future__ import annotations
 

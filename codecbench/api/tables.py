@@ -86,7 +86,7 @@ def table_of(
     if kind is TableKind.TRAINING:
         from codecbench.tables import training as training_table
 
-        times = training_table.build(records, _model_trainings(pm), sample_set=sample_set)
+        times = training_table.build(records, model_trainings(pm), sample_set=sample_set)
         return ResultTable(lambda *how: training_table.render(times, *how))
     if kind is TableKind.BD_RATE:
         return _bd_rates(records, anchors, sample_set)
@@ -142,7 +142,8 @@ def _within_budgets(
     return ResultTable(render)
 
 
-def _model_trainings(pm: pluggy.PluginManager) -> dict[str, ModelTraining]:
+def model_trainings(pm: pluggy.PluginManager) -> dict[str, ModelTraining]:
+    """Return what installed workloads say of their models' training, by name."""
     from codecbench.tables.training import ModelTraining
 
     return {name: ModelTraining(kind().training_s, kind.training_note) for name, kind in workloads(pm).items()}

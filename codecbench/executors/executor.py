@@ -31,7 +31,7 @@ class UnitRequest:
 
 @dataclass(frozen=True, eq=False)
 class UnitOutcome:
-    """What became of a unit: one of a reply, the reason why its crew was lost, and an error that ends the run.
+    """The outcome of a unit: a reply, or the reason why its crew was lost, or an error that ends the run.
 
     `ended_crews` is the number of crews that were lost with it.
     """

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from codecbench.analysis.latency import Scenario
 from codecbench.errors import DataError, UsageError
 from codecbench.leaderboard.ranking import Entrant, Ranked, Ranking, rankings
 from codecbench.names import counted
+from codecbench.report import page
 from codecbench.report.build import Request, build
-from codecbench.report.page import style, trusted
+from codecbench.report.page import trusted
 from codecbench.results.cell import slug
-from codecbench.results.store import Store
 from codecbench.system.files import write_file
 from codecbench.tables.document import Cell, Group, TableBlock, html_table, with_interval
 from codecbench.tables.formats import short
@@ -49,28 +47,19 @@ def write_site(
         raise DataError(f"cannot write to {into} ({error.strerror}); choose another --into") from error
     shown = [entrant for entrant in entrants if entrant.found.intact]
     for entrant in shown:
-        page = build(
+        report = build(
             Request(
-                records=Store(entrant.folder).records() if not entrant.found.faults else entrant.found.intact,
-                scenarios=scenarios, budgets=budgets, figures=figures, paper=False,
+                records=entrant.found.intact, scenarios=scenarios, budgets=budgets, figures=figures, paper=False,
                 command=f"codecbench report --out {entrant.name}",
             )
         )  # fmt: skip
-        write_file(into / _report_of(entrant.name), page, advice="choose another --into", raises=DataError)
-    css, css_hash = style()
-    index = _environment().get_template("leaderboard.html").render(
-        title=title, css=css, css_hash=css_hash, entrants=[_entrant(each) for each in entrants],
+        write_file(into / _report_of(entrant.name), report, advice="choose another --into", raises=DataError)
+    index = page.render(
+        "leaderboard.html", with_script=False, title=title, entrants=[_entrant(each) for each in entrants],
         rankings=[_ranking(each) for each in rankings(entrants, budgets, scenarios[0])],
     )  # fmt: skip
     write_file(into / INDEX, index, advice="choose another --into", raises=DataError)
     return entrants
-
-
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("codecbench.leaderboard"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
 
 
 def _report_of(name: str) -> str:

@@ -73,21 +73,14 @@ def trusted(html: str) -> Markup:
     return Markup(html)  # noqa: S704 - the docstring says why each caller's text is safe
 
 
-def render(**values: object) -> str:
-    """Returns the whole page from the values of `page.html`, ending in a newline."""
-    css, css_hash = style()
-    script = _asset("report.js")
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(css=css, css_hash=css_hash, script=trusted(script), script_hash=_hash(script), **values)
-    )
-
-
-def style() -> tuple[Markup, str]:
-    """Returns the style sheet, and its hash source for a content security policy."""
+def render(template: str = "page.html", *, with_script: bool = True, **values: object) -> str:
+    """Returns a whole page from the values of its template, which extends `shell.html`, ending in a newline."""
     css = _asset("report.css")
-    return trusted(css), _hash(css)
+    assets: dict[str, object] = {"css": trusted(css), "css_hash": _hash(css)}
+    if with_script:
+        script = _asset("report.js")
+        assets |= {"script": trusted(script), "script_hash": _hash(script)}
+    return _environment().get_template(template).render(**assets, **values)
 
 
 @cache

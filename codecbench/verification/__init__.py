@@ -1,4 +1,4 @@
-"""Whether a results folder is what a run has written: digests, summaries, payloads encoded again."""
+"""Checks of a results folder: digests, summaries computed again from samples, payloads encoded again."""
 
 from codecbench.verification.folder import Verification, verify
 from codecbench.verification.payloads import EncodedAgain, encode_again

@@ -83,7 +83,9 @@ def test_a_reply_that_cannot_be_read_is_a_lost_unit() -> None:
 def test_a_crew_is_told_its_cores_and_ends_at_sigterm() -> None:
     with crew.CrewProcess(set_up(), [0]) as found:
         found.ready()
-        assert outcome_of(0, found.run(UnitRequest(0, {}, []).to_frame())).reply.fields["cores"] == "0"  # type: ignore[union-attr]
+        reply = outcome_of(0, found.run(UnitRequest(0, {}, []).to_frame())).reply
+        assert reply is not None
+        assert reply.fields["cores"] == "0"
         os.kill(found.pid, signal.SIGTERM)
         with pytest.raises(WorkerDied, match=r"^its crew was killed by SIGTERM$"):
             found.run(UnitRequest(1, {}, []).to_frame())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.cli import Cli
@@ -29,8 +30,8 @@ def ranked(*entrants: Entrant) -> list[Ranking]:
     return rankings(entrants, 1.0, Scenario(links(manager())["wifi-450"]))
 
 
-def row(codec: str, payload_bytes: float, change: float = -0.5, **fields: object) -> Record:
-    return make_record(codec=codec, payload_bytes=payload_bytes, change=change, **fields)  # type: ignore[arg-type]
+def row(codec: str, payload_bytes: float, change: float = -0.5, **fields: Any) -> Record:
+    return make_record(codec=codec, payload_bytes=payload_bytes, change=change, **fields)
 
 
 def shown(rows: list[Ranked]) -> list[tuple[int | None, str, str]]:

@@ -147,7 +147,7 @@ def simulated() -> None:
         with Store(config.out).locked(), Run(config, RecordingReporter()) as job:
             _ = job.full_model_runs
             crews_asleep = Sleeping()
-            execution.open_executor = lambda *_: crews_asleep  # type: ignore[assignment]
+            execution.open_executor = lambda *_: crews_asleep  # type: ignore[assignment]  # for this measuring alone
             summary = job.execute()
     elapsed_s = crews_asleep.ended_s - crews_asleep.started_s
     share = crews_asleep.units * SLEEP_S / CREWS / elapsed_s

@@ -1,4 +1,4 @@
-"""What a crew does: sets up the processes of a run, and scores the cells of units with them."""
+"""The work of a crew: it sets up the processes of a run, and scores the cells of units with them."""
 
 from __future__ import annotations
 

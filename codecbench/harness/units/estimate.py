@@ -1,4 +1,4 @@
-"""What a run will take, told before it starts: units, seconds, and fits of which earlier ones tell or do not."""
+"""Estimates of a run before it starts: the number of units, and the seconds of cells and of fits."""
 
 from __future__ import annotations
 

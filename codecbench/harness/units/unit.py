@@ -1,4 +1,4 @@
-"""What crosses between the main process and a crew: the set-up of a run, units, and the scores of their cells."""
+"""The messages between the main process and a crew: the set-up of a run, units, and the scores of their cells."""
 
 from __future__ import annotations
 

@@ -219,7 +219,7 @@ class Training:
                 group["lr"] = learning_rate(self.step, share)
             loss = ctc_loss(self.model(masked(frames, self.model.normalize.mean, rng)), texts)
             self.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]  # torch does not type it
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRADIENT)
             self.optimizer.step()
             losses.append(float(loss.detach()))

@@ -12,21 +12,12 @@ from typing import IO, TYPE_CHECKING
 from codecbench.executors import crew
 from codecbench.workers.protocol import pack_frame
 from support.paths import SUPPORT
-from support.prepared import PreparedServer
+from support.prepared import PreparedServer, program
 
 if TYPE_CHECKING:
     import pytest
 
-COMMAND = """
-import sys
-sys.path.append(sys.argv[2])
-from support.prepared import use_server
-use_server(int(sys.argv[1]))
-sys.path.remove(sys.argv[2])
-del sys.argv[1:3]
-from codecbench.harness.units.__main__ import main
-main()
-"""
+COMMAND = program("codecbench.harness.units.__main__")
 """The program of a crew, whose workers are forked from the server."""
 
 WITHOUT_MODEL = """

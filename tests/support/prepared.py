@@ -25,16 +25,22 @@ if TYPE_CHECKING:
 
 SERVER = Path(__file__).with_name("prepared_server.py")
 
-COMMAND = """
+
+def program(module: str) -> str:
+    """The source of a program that calls `main` of a module, whose workers are forked from the server."""
+    return f"""
 import sys
 sys.path.append(sys.argv[2])
 from support.prepared import use_server
 use_server(int(sys.argv[1]))
 sys.path.remove(sys.argv[2])
 del sys.argv[1:3]
-from codecbench.cli.main import main
+from {module} import main
 main()
 """
+
+
+COMMAND = program("codecbench.cli.main")
 """A command of the tool as a program of its own, whose workers are forked from the server."""
 
 

@@ -17,7 +17,7 @@ EARLY_CHANNELS = 128
 MAX_SIDE, MAX_EARLY_SIDE = 14, 8
 """The largest side of a block: of late feature maps; of pictures and early maps, whose blocks predict each other."""
 
-PICTURE_POINTS, EARLY_POINTS, LATE_POINTS = steps(1.3, 1.0), steps(2.4, 1.7), steps(6.0, 4.0)
+PICTURE_POINTS, EARLY_POINTS, LATE_POINTS = steps(1.1, 0.8), steps(2.2, 1.6), steps(6.0, 4.0)
 
 
 def is_banded(spec: TensorSpec) -> bool:

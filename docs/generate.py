@@ -29,19 +29,29 @@ import typer
 from typer.models import ArgumentInfo, OptionInfo
 
 from codecbench import hookspecs
-from codecbench.analysis import curves, equal_accuracy, planner, study
+from codecbench.analysis import curves, equal_accuracy, study
 from codecbench.analysis.budget import Entry
 from codecbench.analysis.equal_accuracy import RateAtLoss
 from codecbench.analysis.paper import OUR_ROWS
 from codecbench.analysis.published import PublishedTable, published_tables
-from codecbench.api.choices import DEFAULT_LINK, DEFAULT_LINKS, installed_budgets, scenario
+from codecbench.api.choices import (
+    DEFAULT_DEVICE,
+    DEFAULT_EDGE,
+    DEFAULT_LINK,
+    DEFAULT_LINKS,
+    installed_budgets,
+    scenario,
+)
+from codecbench.api.headlines import headlines_of
 from codecbench.api.tables import model_trainings
 from codecbench.cli.main import app
 from codecbench.codec import Codec
+from codecbench.devices.profile import HOST
 from codecbench.errors import CodecbenchError, DataError, UsageError
 from codecbench.experiment.config import DEFAULT_WORKLOAD
 from codecbench.figures import catalogue as figure
 from codecbench.figures.drawing import Drawing
+from codecbench.headlines.headline import Headline
 from codecbench.names import pick
 from codecbench.registry import codecs, manager, workloads
 from codecbench.results.cell import point_label
@@ -53,15 +63,16 @@ from codecbench.tables import curves as curves_table
 from codecbench.tables import equal_accuracy as equal_accuracy_table
 from codecbench.tables.budget import CHOICE_MARKS, Table, choice_marks
 from codecbench.tables.document import markdown
-from codecbench.tables.formats import metric_label
-from codecbench.tables.plan import recommendation
 from codecbench.tables.reservations import Reservations
 
 ROOT = Path(__file__).resolve().parents[1]
 
 SPLIT_FIGURE = "latency-by-split"
-PREDICTED = {"device": "raspberry-pi-4", "edge": "gpu-edge"}
-"""The machines of the README's figures, whose times are predicted."""
+PREDICTED = {"device": DEFAULT_DEVICE, "edge": DEFAULT_EDGE}
+"""The machines of the README's headline and figure, whose times are predicted."""
+
+DEVICES = (DEFAULT_DEVICE, "raspberry-pi-4")
+"""The devices of the recommendations."""
 
 WHOLE_TEST = "whole-test"
 """The folder in results/ with records of the whole test set."""
@@ -76,9 +87,6 @@ FIGURES = "docs/results/figures"
 TABLES = "docs/results/tables"
 """The folders of figures as SVG and of tables as LaTeX."""
 
-SHORT_TABLE = ("raw", "jpeg-huffman", "webp", "deepcod", "deepcod-rd")
-"""The codecs of the README's table."""
-
 Generator: TypeAlias = Callable[[Path], str]
 
 _BLOCK = re.compile(r"^<!-- generated: (\S+) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
@@ -91,10 +99,14 @@ def main_table(root: Path) -> str:
     return _default_table(root).render("md")
 
 
-def short_table(root: Path) -> str:
-    """Returns the same table with the codecs in SHORT_TABLE only."""
-    records = [record for record in _records(root) if record.key.codec in SHORT_TABLE]
-    return _default_of(_tables(root, records)).render("md")
+def headline(root: Path) -> str:
+    """Returns the figure, the sentence and the table of the headline for the machines of PREDICTED."""
+    (found,) = _headlines(root, DEFAULT_LINK, PREDICTED["device"])
+    (drawing,) = (
+        each for each in drawings(root) if each.name == f"{SPLIT_FIGURE}-{DEFAULT_LINK}-{PREDICTED['device']}"
+    )
+    picture = f"![{drawing.alt}](/{FIGURES}/{drawing.name}.svg)"
+    return f"> {found.sentence}\n\n{picture}\n\n{markdown(found.document())}"
 
 
 def whole_test_table(root: Path) -> str:
@@ -217,9 +229,9 @@ def drawings(root: Path) -> list[Drawing]:
     ]
 
 
-def _study(root: Path, records: Sequence[Record], **machines: str) -> study.Study:
+def _study(root: Path, records: Sequence[Record], device: str = HOST, edge: str = HOST) -> study.Study:
     pm, store = manager(), Store(root / "results")
-    scenarios = [scenario(pm, store, link, **machines) for link in DEFAULT_LINKS]
+    scenarios = [scenario(pm, store, link, device, edge) for link in DEFAULT_LINKS]
     return study.build(records, scenarios, workloads(pm)[DEFAULT_WORKLOAD].budget)
 
 
@@ -232,14 +244,18 @@ def figures(root: Path) -> str:
 
 
 def recommendations(root: Path) -> str:
-    """Returns what `codecbench plan` recommends for the machines of PREDICTED over each default link, as a list."""
+    """Returns what `codecbench plan` recommends for each of DEVICES over each default link, as a list."""
+    pairs = ((link, device) for device in DEVICES for link in DEFAULT_LINKS)
+    found = (headline for link, device in pairs for headline in _headlines(root, link, device))
+    return "".join(f"- {each.sentence}\n" for each in found)
+
+
+def _headlines(root: Path, link: str, device: str) -> list[Headline]:
+    """Returns the headlines of the default workload for a link and a device, with the edge of PREDICTED."""
+    pm, store = manager(), Store(root / "results")
     records = [record for record in _records(root) if record.key.workload == DEFAULT_WORKLOAD]
-    found = _study(root, records, **PREDICTED)
-    lines = []
-    for each in found.scenarios:
-        recommended = planner.recommend(found.plan(each), found.candidates(each), found.limits)
-        lines.append(f"- {recommendation(recommended, found.limits, each, metric_label(found.task))}\n")
-    return "".join(lines)
+    chosen = scenario(pm, store, link, device, PREDICTED["edge"])
+    return list(headlines_of(records, installed_budgets(pm), chosen))
 
 
 def latency_figures(root: Path) -> str:
@@ -318,7 +334,7 @@ def _constant_doc(path: Path, name: str) -> str:
 
 GENERATORS: dict[str, Generator] = {
     "table": main_table,
-    "short-table": short_table,
+    "headline": headline,
     "whole-test-table": whole_test_table,
     "ideas": ideas,
     "training-times": training_times,

@@ -27,6 +27,9 @@ DEFAULT_LINK = "wifi-450"
 DEFAULT_LINKS = (DEFAULT_LINK, "lte")
 """The default links of figures and of the report."""
 
+DEFAULT_DEVICE, DEFAULT_EDGE = "phone", "gpu-edge"
+"""The machines whose times are predicted unless others are named."""
+
 
 def some_records(store: Store) -> list[Record]:
     """Return the records of a folder. Raises UsageError, with the folder, where there are none."""
@@ -62,12 +65,22 @@ def installed_budgets(pm: pluggy.PluginManager) -> dict[str, float]:
     return {name: kind.budget for name, kind in workloads(pm).items()}
 
 
-def scenario(pm: pluggy.PluginManager, store: Store, link: str, device: str = HOST, edge: str = HOST) -> Scenario:
-    """Returns the scenario that the options name. Raises UsageError for an unknown name or a missing file."""
+def scenario(
+    pm: pluggy.PluginManager, store: Store, link: str, device: str | None = None, edge: str | None = None
+) -> Scenario:
+    """Returns the scenario that the options name. Raises UsageError for an unknown name or a missing file.
+
+    A machine that is not named is the default, or `host`, as measured, where the results lack the layers of a model,
+    without which nothing can be predicted.
+    """
     from codecbench.analysis.latency import Scenario
     from codecbench.results.payload_sizes import PayloadSizes
 
-    profiles = devices(pm)
+    chosen, profiles = pick_link(link, links(pm)), devices(pm)
+    layers = {} if device == edge == HOST else store.all_layers()
+    if device is None or edge is None:
+        predictable = {record.key.workload for record in store.records()} <= layers.keys()
+        device = device or (DEFAULT_DEVICE if predictable else HOST)
+        edge = edge or (DEFAULT_EDGE if predictable else HOST)
     device_profile, edge_profile = (None if name == HOST else pick_device(name, profiles) for name in (device, edge))
-    layers = store.all_layers() if device_profile or edge_profile else {}
-    return Scenario(pick_link(link, links(pm)), device_profile, edge_profile, layers, PayloadSizes(store))
+    return Scenario(chosen, device_profile, edge_profile, layers, PayloadSizes(store))

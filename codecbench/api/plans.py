@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,9 @@ from codecbench.analysis.latency import Scenario
 from codecbench.analysis.planner import BandwidthRange, Candidate, Limits, Plan
 from codecbench.analysis.selection import one_set
 from codecbench.errors import DataError, UsageError
+from codecbench.headlines.headline import Headline
 from codecbench.tables import plan as plan_text
+from codecbench.tables.document import html_section
 from codecbench.tables.formats import metric_label
 
 if TYPE_CHECKING:
@@ -25,16 +26,22 @@ if TYPE_CHECKING:
 class ResultPlan:
     """Where to cut, with which codec and point; `print` shows it as text.
 
-    `recommendation` is its one sentence. `remarks` say what it leaves out.
+    `remarks` say what it leaves out.
     """
 
-    plan: Plan
-    recommendation: str
-    limits: Limits
-    scenario: Scenario
-    metric: str
+    headline: Headline
     ranges: Sequence[BandwidthRange]
     remarks: Sequence[str]
+
+    @property
+    def plan(self) -> Plan:
+        """The choice, the runner-up and the Pareto front."""
+        return self.headline.plan
+
+    @property
+    def recommendation(self) -> str:
+        """Where to cut, with which codec, and what that gains, as one sentence."""
+        return self.headline.sentence
 
     @property
     def best(self) -> Candidate | None:
@@ -42,13 +49,14 @@ class ResultPlan:
         return self.plan.best
 
     def text(self, width: int = 100) -> str:
-        """Return the recommendation, the choice and why, the Pareto front, and the choice at other bandwidths."""
-        rest = plan_text.as_text(self.plan, self.ranges, self.limits, self.scenario, self.metric, width, self.remarks)
-        return f"{textwrap.fill(self.recommendation, min(width, 100))}\n\n{rest}"
+        """Return the choice and why, the Pareto front, the choice at other bandwidths, and at the end the headline."""
+        limits, chosen, metric = self.headline.limits, self.headline.scenario, self.headline.metric
+        details = plan_text.as_text(self.plan, self.ranges, limits, chosen, metric, width, self.remarks)
+        return f"{details}\n{self.headline.text(width)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain values."""
-        values = plan_text.as_json(self.plan, self.ranges, self.limits, self.scenario, self.remarks)
+        values = plan_text.as_json(self.plan, self.ranges, self.headline.limits, self.headline.scenario, self.remarks)
         return {"recommendation": self.recommendation, **values}
 
     def __str__(self) -> str:
@@ -56,7 +64,7 @@ class ResultPlan:
         return self.text()
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self.recommendation)}</p>"
+        return f"<p>{html.escape(self.recommendation)}</p>\n{html_section(self.headline.document())}"
 
 
 def plan_of(
@@ -80,8 +88,7 @@ def plan_of(
     except UsageError as error:  # a link of a plugin may have no bandwidth
         ranges = []
         remarks.append(f"the choice at other bandwidths is left out: {error}")
-    sentence = plan_text.recommendation(planner.recommend(found, candidates, limits), limits, chosen, metric)
-    return ResultPlan(found, sentence, limits, chosen, metric, ranges, remarks)
+    return ResultPlan(Headline(candidates, found, limits, chosen, metric), ranges, remarks)
 
 
 def metric_of(records: Sequence[Record]) -> str:

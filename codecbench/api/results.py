@@ -20,7 +20,6 @@ from codecbench.api.choices import (
     some_records,
 )
 from codecbench.api.tables import ResultTable, TableKind, table_of
-from codecbench.devices.profile import HOST
 from codecbench.errors import UsageError
 from codecbench.names import counted, pick
 from codecbench.registry import manager
@@ -79,8 +78,8 @@ class Results:
         *,
         budget: float | None = None,
         link: str = DEFAULT_LINK,
-        device: str = HOST,
-        edge: str = HOST,
+        device: str | None = None,
+        edge: str | None = None,
         paper: bool = False,
         anchors: Sequence[str] = (),
         sample_set: str | None = None,
@@ -100,8 +99,8 @@ class Results:
         self,
         *,
         link: str = DEFAULT_LINK,
-        device: str = HOST,
-        edge: str = HOST,
+        device: str | None = None,
+        edge: str | None = None,
         budget: float | None = None,
         max_latency_ms: float | None = None,
         max_device_ms: float | None = None,
@@ -125,8 +124,8 @@ class Results:
         name: str,
         *,
         link: str | Sequence[str] = DEFAULT_LINKS,
-        device: str = HOST,
-        edge: str = HOST,
+        device: str | None = None,
+        edge: str | None = None,
         budget: float | None = None,
         all_rows: bool = False,
         workload: str | None = None,

@@ -126,18 +126,23 @@ def _within_budgets(
     latency: bool,
 ) -> ResultTable:
     from codecbench.analysis.paper import comparable_points
+    from codecbench.api.headlines import headlines_of
     from codecbench.tables import budget as budget_table
     from codecbench.tables import latency as latency_table
     from codecbench.tables import published as published_table
+    from codecbench.tables.formats import PROSE_WIDTH
 
     built = budget_table.build(records, budgets=budgets, paper=paper, sample_set=sample_set, scenario=chosen)
     points = comparable_points(records) if paper else ()
 
     def render(format_: str, width: int | None = None) -> str:
-        text: str = (latency_table if latency else budget_table).render(built, format_, width)
-        if not points or format_ == TableFormat.CSV:
-            return text
-        return f"{text}\n{published_table.render(points, format_, width)}"
+        parts: list[str] = [(latency_table if latency else budget_table).render(built, format_, width)]
+        if points and format_ != TableFormat.CSV:
+            parts.append(published_table.render(points, format_, width))
+        if format_ == TableFormat.TEXT:  # in a terminal, the end is what one sees
+            found = headlines_of(records, budgets, chosen, sample_set)
+            parts += [headline.text(width or PROSE_WIDTH) for headline in found]
+        return "\n".join(parts)
 
     return ResultTable(render)
 

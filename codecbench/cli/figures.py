@@ -22,7 +22,6 @@ from codecbench.cli.options import (
     echo,
     show,
 )
-from codecbench.devices.profile import HOST
 from codecbench.errors import UsageError
 from codecbench.registry import manager
 
@@ -48,8 +47,8 @@ def figure(
         list[FigureFormat] | None, typer.Option("--format", help="A format; repeatable [default: svg].")
     ] = None,
     link: LinkNames = None,
-    device: DeviceName = HOST,
-    edge: EdgeName = HOST,
+    device: DeviceName = None,
+    edge: EdgeName = None,
     budget: Budget = None,
     all_rows: Annotated[bool, typer.Option("--all-rows", help="Show every row, not a readable selection.")] = False,
     workload: OneWorkload = None,

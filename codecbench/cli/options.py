@@ -20,7 +20,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from codecbench.api.choices import DEFAULT_LINKS
+from codecbench.api.choices import DEFAULT_DEVICE, DEFAULT_EDGE, DEFAULT_LINKS
 from codecbench.errors import UsageError
 from codecbench.experiment.config import DEFAULT_WORKLOAD, load
 from codecbench.names import pick
@@ -75,11 +75,20 @@ LinkNames = Annotated[
     ),
 ]
 DeviceName = Annotated[
-    str,
-    typer.Option("--device", metavar="NAME|FILE", help="The device: host, as measured, or a profile that predicts."),
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="NAME|FILE",
+        help=f"The device: host, as measured, or a profile that predicts [default: {DEFAULT_DEVICE}].",
+    ),
 ]
 EdgeName = Annotated[
-    str, typer.Option("--edge", metavar="NAME|FILE", help="The edge: host, as measured, or a profile that predicts.")
+    str | None,
+    typer.Option(
+        "--edge",
+        metavar="NAME|FILE",
+        help=f"The edge: host, as measured, or a profile that predicts [default: {DEFAULT_EDGE}].",
+    ),
 ]
 
 

@@ -26,7 +26,6 @@ from codecbench.cli.options import (
     terminal_columns,
     warn_renamed,
 )
-from codecbench.devices.profile import HOST
 from codecbench.experiment.config import load
 from codecbench.names import counted
 from codecbench.registry import manager
@@ -38,8 +37,8 @@ if TYPE_CHECKING:
 def plan(
     out: Out = DEFAULT_OUT,
     link: LinkName = DEFAULT_LINK,
-    device: DeviceName = HOST,
-    edge: EdgeName = HOST,
+    device: DeviceName = None,
+    edge: EdgeName = None,
     budget: Budget = None,
     max_latency: Annotated[
         float | None, typer.Option("--max-latency", metavar="MS", help="Maximum median latency, in milliseconds.")

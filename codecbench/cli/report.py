@@ -21,7 +21,6 @@ from codecbench.cli.options import (
     echo,
 )
 from codecbench.descriptions.catalogue import LocalCatalogue
-from codecbench.devices.profile import HOST
 from codecbench.errors import DataError
 from codecbench.names import counted, pick
 from codecbench.registry import manager
@@ -34,8 +33,8 @@ def report(
     out: Out = DEFAULT_OUT,
     file: Annotated[Path, typer.Option("--file", metavar="FILE.html", help="The page to write.")] = DEFAULT_FILE,
     link: LinkNames = None,
-    device: DeviceName = HOST,
-    edge: EdgeName = HOST,
+    device: DeviceName = None,
+    edge: EdgeName = None,
     budget: Budget = None,
     bd_rate: Annotated[
         str | None,
@@ -92,8 +91,8 @@ def leaderboard(
     into: Annotated[Path, typer.Option("--into", metavar="SITE", help="The folder to write.")],
     title: Annotated[str, typer.Option("--title", metavar="TEXT", help="The site's title.")] = "codecbench leaderboard",
     link: LinkNames = None,
-    device: DeviceName = HOST,
-    edge: EdgeName = HOST,
+    device: DeviceName = None,
+    edge: EdgeName = None,
     budget: Budget = None,
     figures: Annotated[bool, typer.Option("--figures/--no-figures", help="Figures in each report.")] = False,
     plugin: Plugins = None,
@@ -124,5 +123,5 @@ def _shown(path: Path) -> str:
 
 def _command(options: list[tuple[str, object]], flags: list[str]) -> str:
     """Returns the command line that makes the same page."""
-    words = [word for name, value in options if value is not None and value != HOST for word in (name, f"{value}")]
+    words = [word for name, value in options if value is not None for word in (name, f"{value}")]
     return shlex.join(["codecbench", "report", *words, *flags])

@@ -29,7 +29,6 @@ from codecbench.cli.options import (
     terminal_columns,
     warn_renamed,
 )
-from codecbench.devices.profile import HOST
 from codecbench.errors import UsageError
 from codecbench.names import counted
 from codecbench.registry import manager
@@ -74,8 +73,8 @@ def table(
     anchor: Anchor = None,
     budget: Budget = None,
     link: LinkName = DEFAULT_LINK,
-    device: DeviceName = HOST,
-    edge: EdgeName = HOST,
+    device: DeviceName = None,
+    edge: EdgeName = None,
     format_: Annotated[TableFormat, typer.Option("--format", help="How to print it.")] = TableFormat.TEXT,
     paper: Annotated[bool, typer.Option("--paper", help="Add the paper's published rows.")] = False,
     workload: OnlyWorkload = None,
@@ -102,7 +101,7 @@ def table(
     if kind not in (TableKind.BUDGET, TableKind.LATENCY):
         used = {
             "--budget": budget is not None and kind is not TableKind.EQUAL_ACCURACY, "--link": link != DEFAULT_LINK,
-            "--device": device != HOST, "--edge": edge != HOST, "--paper": paper,
+            "--device": device is not None, "--edge": edge is not None, "--paper": paper,
         }  # fmt: skip
         unused = [option for option, is_used in used.items() if is_used]
         if unused:

@@ -17,11 +17,15 @@ from tabulate import DataRow, TableFormat, tabulate
 
 @dataclass(frozen=True)
 class Cell:
-    """Plain text, the marks after it (one character each), and the numbers of its footnotes."""
+    """Plain text, the marks after it (one character each), and the numbers of its footnotes.
+
+    A `strong` text is bold, except in plain text.
+    """
 
     text: str = ""
     marks: str = ""
     notes: tuple[int, ...] = ()
+    strong: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,9 @@ _LATEX_SPECIAL = {
 }  # fmt: skip
 _LATEX_MARKS = {
     "†": r"\dagger", "‡": r"\ddagger", "~": r"\sim", "*": r"\ast", "↓": r"\downarrow", "°": r"\circ",
-    "§": r"\S", "¶": r"\P", "≤": r"\le",
+    "§": r"\S", "¶": r"\P", "≤": r"\le", "◇": r"\diamond",
 }  # fmt: skip
+_MARKDOWN_STRONG, _HTML_STRONG = "**{}**", "<strong>{}</strong>"
 _MINUS = re.compile(r"(?<![\w.)\]])-(?=\d)")
 _LATEX_ROW = TableFormat(
     lineabove=None,
@@ -139,13 +144,15 @@ def markdown(document: Document) -> str:
     parts = [f"**{_markdown_text(document.title)}**"]
     for block in document.blocks:
         headings = [_markdown_text(block.stub)]
+        titled = any(group.title for group in block.groups)
         for group in block.groups:
-            titles = [f"**{_markdown_text(group.title)}**", *[""] * (len(group.headings) - 1)]
+            titles = [f"**{_markdown_text(group.title)}**" if group.title else "", *[""] * (len(group.headings) - 1)]
             headings += [
-                f"{title}<br>{_markdown_text(heading)}" for title, heading in zip(titles, group.headings, strict=True)
+                f"{title}<br>{_markdown_text(heading)}" if titled else _markdown_text(heading)
+                for title, heading in zip(titles, group.headings, strict=True)
             ]
         rows = [
-            [_markdown_text(label), *(_markup_cell(cell, _markdown_text) for cell in cells)]
+            [_markdown_text(label), *(_markup_cell(cell, _markdown_text, _MARKDOWN_STRONG) for cell in cells)]
             for label, cells in block.rows
         ]
         parts.append(_tabulate(block, rows, headings, "pipe"))
@@ -159,10 +166,11 @@ def _markdown_text(plain: str) -> str:
     return _MARKDOWN_SPECIAL.sub(r"\\\1", plain.replace("&", "&amp;").replace("<", "&lt;"))
 
 
-def _markup_cell(cell: Cell, escape: Callable[[str], str]) -> str:
-    """Returns a cell for Markdown or HTML; both have `<sup>`."""
+def _markup_cell(cell: Cell, escape: Callable[[str], str], strong: str) -> str:
+    """Returns a cell for Markdown or HTML, which both have `<sup>`; `strong` is the form of a strong text."""
     notes = ",".join(map(str, cell.notes))
-    marked = " ".join(escape(part) for part in (cell.text, cell.marks) if part)
+    shown = strong.format(escape(cell.text)) if cell.strong else escape(cell.text)
+    marked = " ".join(part for part in (shown, escape(cell.marks)) if part)
     return f"{marked}<sup>{notes}</sup>" if notes else marked
 
 
@@ -216,7 +224,7 @@ def html_table(
     lines += [f"<tr>{''.join(cells)}</tr>", "</thead>", "<tbody>"]
     for name, row in block.rows:
         cells = (
-            f"<td{attribute}>{_markup_cell(cell, html.escape)}</td>"
+            f"<td{attribute}>{_markup_cell(cell, html.escape, _HTML_STRONG)}</td>"
             for attribute, cell in zip(attributes[1:], row, strict=True)
         )
         lines.append(f'<tr><th scope="row">{label(name)}</th>{"".join(cells)}</tr>')
@@ -273,7 +281,9 @@ def _latex_tabular(block: TableBlock) -> list[str]:
 def _latex_cell(cell: Cell) -> str:
     notes = rf"\textsuperscript{{{','.join(map(str, cell.notes))}}}" if cell.notes else ""
     marks = f" {_latex_marks(cell.marks)}" if cell.marks else ""
-    return f"{_latex_text(cell.text)}{marks}{notes}"
+    text = _latex_text(cell.text)
+    shown = rf"\textbf{{{text}}}" if cell.strong else text
+    return f"{shown}{marks}{notes}"
 
 
 def _latex_text(plain: str) -> str:

@@ -43,7 +43,7 @@ def render(
         return _csv_text(csv_fields, csv_rows)
     if name == "text":
         prose_width = min(width or PROSE_WIDTH, PROSE_WIDTH)
-        return "\n".join(text(_first_that_fits(documents, width), prose_width) for documents in layouts)
+        return "\n".join(text(first_that_fits(documents, width), prose_width) for documents in layouts)
     write = {"md": markdown, "latex": latex, "html": html_section}[name]
     return "\n".join(write(next(iter(documents))) for documents in layouts)
 
@@ -57,7 +57,8 @@ def _csv_text(fields: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     return stream.getvalue()
 
 
-def _first_that_fits(documents: Iterable[Document], width: int | None) -> Document:
+def first_that_fits(documents: Iterable[Document], width: int | None) -> Document:
+    """Returns the first whose blocks fit into `width` terminal columns, or else the last."""
     for document in documents:
         if width is None or all(text_width(block) <= width for block in document.blocks):
             break

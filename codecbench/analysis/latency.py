@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,7 @@ class Scenario:
     edge: DeviceProfile | None = None
     layers: Mapping[str, ModelLayers] | None = None
     payload_sizes: Callable[[Record], SizeCounts | None] | None = None
-    _predicted_s: dict[tuple[str, str, str], float] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _predicted_s: dict[tuple[str, ...], float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def device_name(self) -> str:
@@ -92,11 +92,26 @@ class Scenario:
         """Returns the predicted seconds of the full model on the device, None without a device profile."""
         return self._model_s(self.device, "full model", record)
 
+    def codec_s(self, profile: DeviceProfile, measured_s: Seconds, flop: int, record: Record) -> Seconds:
+        """Returns the predicted seconds of an encoder or decoder by a profile, from the measured ones of each sample.
+
+        Its FLOPs count as those of the model's layers: they take the model's time a FLOP, as measured here and as
+        predicted there. The rest of the measured time is plain code.
+        """
+        model_flop = sum(layer.flop for layer in self._layers_of(record).layers)
+        predicted_s = self._model_s(profile, "full model", record)
+        timed = _timed(record)
+        model_s = percentile(np.add(timed.head_s, timed.tail_s).tolist(), 0.5)
+        if not flop or not model_flop or not model_s or predicted_s is None:
+            return measured_s * profile.general_s(1.0)
+        in_layers_s = np.minimum(measured_s, flop / model_flop * model_s)
+        return (measured_s - in_layers_s) * profile.general_s(1.0) + in_layers_s * (predicted_s / model_s)
+
     def _model_s(self, profile: DeviceProfile | None, part: str, record: Record) -> float | None:
         if profile is None:
             return None
         split = "" if part == "full model" else record.key.split
-        key = (part, record.key.workload, split)
+        key = (profile.name, part, record.key.workload, split)
         model = self._layers_of(record)
         if key not in self._predicted_s:
             layers = (
@@ -188,10 +203,10 @@ def latency_of(record: Record, scenario: Scenario) -> Latency:
     tail_s = scenario.tail_s(record)
     if scenario.device is not None and head_s is not None:
         steps["head"] = np.full_like(steps["head"], head_s)
-        steps["encode"] = steps["encode"] * scenario.device.general_s(1.0)
+        steps["encode"] = scenario.codec_s(scenario.device, steps["encode"], _flop(record, "encoder"), record)
         predicted |= {"head", "encode"}
     if scenario.edge is not None and tail_s is not None:
-        steps["decode"] = steps["decode"] * scenario.edge.general_s(1.0)
+        steps["decode"] = scenario.codec_s(scenario.edge, steps["decode"], _flop(record, "decoder"), record)
         steps["tail"] = np.full_like(steps["tail"], tail_s)
         predicted |= {"decode", "tail"}
     return Latency({step: steps[step] for step in STEPS}, timed.payload_bytes, frozenset(predicted))
@@ -231,6 +246,12 @@ def local_latency(records: Sequence[Record], scenario: Scenario) -> Latency:
     zeros_s = np.zeros_like(total_s)
     predicted = frozenset({"head"} if predicted_s is not None else ())
     return Latency({step: total_s if step == "head" else zeros_s for step in STEPS}, [0] * len(total_s), predicted)
+
+
+def _flop(record: Record, part: Literal["encoder", "decoder"]) -> int:
+    """Returns the FLOPs of an encoder or decoder for one sample, 0 where none were counted."""
+    found: int | None = getattr(record.cost, f"{part}_flop", None)
+    return found or 0
 
 
 def _depth(record: Record) -> float:

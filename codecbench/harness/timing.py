@@ -123,6 +123,8 @@ class TimingPass:
             for timed in group:
                 timed.close()  # no encoder runs any more when the first decoder starts
             self._open(group, "edge")
+            for timed in group:
+                self._guarded(timed, self._count_decoder_flop)
             self._run_turns(group, self.shuffled, lambda turn, at: self._decode_turn(turn, group, at))
         finally:
             self._empty.close()
@@ -202,8 +204,13 @@ class TimingPass:
         timed.cost = Cost(
             head_flop=head.flop, head_peak_bytes=head.peak_bytes, encoder_flop=encoder.flop,
             encoder_parameters=encoder.parameters, encoder_peak_bytes=encoder.peak_bytes,
-            device_peak_bytes=max(peaks, default=None),
+            device_peak_bytes=max(peaks, default=None), decoder_flop=None,
         )  # fmt: skip
+
+    def _count_decoder_flop(self, timed: _Timed) -> None:
+        assert timed.cost is not None
+        flop = self._client(timed).decoder_flop(timed.payloads[self.positions[0]], timeout_s=self.timeout_s)
+        timed.cost = timed.cost.model_copy(update={"decoder_flop": flop})
 
     def _client(self, timed: _Timed) -> CodecClient:
         assert timed.client is not None

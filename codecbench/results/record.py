@@ -14,7 +14,7 @@ from codecbench.results.cell import digest as canonical_digest
 from codecbench.system.textfiles import without_mark
 from codecbench.workload import Subset
 
-SCHEMA = 6
+SCHEMA = 7
 
 IsolationLevel: TypeAlias = Literal["kernel", "partial", "audit", "unknown"]
 """The means that kept codec code in its process, strongest first.
@@ -126,10 +126,11 @@ class Timed(_Group):
 
 
 class Cost(_Group):
-    """The cost on the device for one sample. Null means not countable, never zero.
+    """The cost for one sample, on the device but for the decoder. Null means not countable, never zero.
 
-    `head_peak_bytes` is the peak of the live tensor storage while the head runs, `encoder_peak_bytes` the memory growth
-    of a forked process during its second encode, `device_peak_bytes` the larger of the two.
+    `decoder_flop` is null, too, if the record was written before schema 7. `head_peak_bytes` is the peak of the live
+    tensor storage while the head runs, `encoder_peak_bytes` the memory growth of a forked process during its second
+    encode, `device_peak_bytes` the larger of the two.
     """
 
     head_flop: int | None
@@ -138,6 +139,7 @@ class Cost(_Group):
     head_peak_bytes: int | None
     encoder_peak_bytes: int | None
     device_peak_bytes: int | None
+    decoder_flop: int | None
 
 
 class Task(_Group):
@@ -393,4 +395,10 @@ def _from_5(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "schema": 6, "two_looks": None}
 
 
-_UPGRADES = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4, 5: _from_5}
+def _from_6(values: dict[str, Any]) -> dict[str, Any]:
+    """Upgrade from schema 6, which did not count the FLOPs of decoders."""
+    cost = values.get("cost")
+    return {**values, "schema": 7, "cost": {**cost, "decoder_flop": None} if isinstance(cost, dict) else cost}
+
+
+_UPGRADES = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4, 5: _from_5, 6: _from_6}

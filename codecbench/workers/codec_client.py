@@ -219,6 +219,12 @@ class CodecClient(WorkerClient):
         found = self.call("encoder_cost", timeout_s=timeout_s).fields
         return EncoderCost(_known(found["encoder_flop"]), _known(found["encoder_parameters"]), peak_bytes)
 
+    @_sensible
+    def decoder_flop(self, payload: bytes, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> int | None:
+        """Return the FLOPs of decoding one payload, None if not countable."""
+        self.call("hold", {"array": None}, [payload])
+        return _known(self.call("decoder_flop", timeout_s=timeout_s).fields["decoder_flop"])
+
 
 def _round_trip_s(client: CodecClient, call: Callable[[], Any]) -> float:
     """Return the seconds of a call, less those in which the client's process or this one waited for a processor."""

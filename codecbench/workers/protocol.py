@@ -39,7 +39,7 @@ Operation: TypeAlias = Literal[
     "layers", "measure_layers", "measure_general",
     "score", "run_tail", "time_tail",
     "seal", "open", "export", "encode", "decode", "encode_arrays", "decode_arrays",
-    "hold", "step", "take", "encoder_cost", "trim", "ping",
+    "hold", "step", "take", "encoder_cost", "decoder_flop", "trim", "ping",
     "fit_data", "fit", "complete",
     "prepare", "fork", "wait", "load_plugin", "describe_codecs", "describe_at", "describe_workload",
 ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from support.factories import LINK, make_layers, make_profile, make_record, sizes_of
 
@@ -66,6 +67,22 @@ def test_profiles_take_the_place_of_their_own_side() -> None:
     assert both.steps_s["tail"].tolist() == pytest.approx([0.0004] * 4)
     assert both.steps_s["decode"] == pytest.approx(measured.steps_s["decode"] / 2)
     assert both.steps_s["network"].tolist() == measured.steps_s["network"].tolist()
+
+
+def test_operations_of_a_codec_are_predicted_as_those_of_the_model_and_the_rest_as_plain_code() -> None:
+    layers = {"toy": make_layers()}  # 5,000 FLOPs
+    edge = make_profile("edge", layer_s=0.0001, general=0.5)
+    record = make_record(split="stem", decoder_flop=1_000)
+    measured = latency_of(record, Scenario(LINK))
+    model_s = measured.step_median_s("head", "tail")
+    counted_s = np.minimum(measured.steps_s["decode"], model_s / 5)
+    expected = (measured.steps_s["decode"] - counted_s) / 2 + counted_s * 0.0005 / model_s
+    assert latency_of(record, Scenario(LINK, edge=edge, layers=layers)).steps_s["decode"] == pytest.approx(expected)
+    # More operations than fit into the measured time: all of it is theirs.
+    record = make_record(split="stem", decoder_flop=10**9, encoder_flop=10**9)
+    found = latency_of(record, Scenario(LINK, edge, edge, layers))
+    for step in ("encode", "decode"):
+        assert found.steps_s[step] == pytest.approx(measured.steps_s[step] * 0.0005 / model_s)
 
 
 def test_a_profile_needs_the_layers() -> None:

@@ -54,7 +54,7 @@ def test_costs_are_null_where_nothing_was_counted(measured: Path) -> None:
     cost = record_of(measured, "raw", "stem").cost
     assert cost is not None
     assert cost.head_flop == 2 * 27 * 6 * 16
-    assert (cost.encoder_flop, cost.encoder_parameters) == (None, None)
+    assert (cost.encoder_flop, cost.encoder_parameters, cost.decoder_flop) == (None, None, None)
     assert cost.head_peak_bytes is not None
     assert cost.head_peak_bytes > 0
     assert cost.device_peak_bytes == max(cost.head_peak_bytes, cost.encoder_peak_bytes or 0)
@@ -121,6 +121,9 @@ class FakeClient:
 
     def encoder_cost(self, sample: Any, *, timeout_s: float) -> EncoderCost:
         return EncoderCost(None, None, 200)
+
+    def decoder_flop(self, payload: bytes, *, timeout_s: float) -> int | None:
+        return 10 * payload[-1]
 
     def encode_timed(self, sample: Any, *, empty: Any = None, timeout_s: float) -> tuple[bytes, TimedStep]:
         self.machine.note("encode", self.level, int(sample[0]))
@@ -205,6 +208,7 @@ def test_timings_are_in_one_order(machine: Machine) -> None:
         [9] * 4,
     )
     assert (found.cost.head_flop, found.cost.encoder_peak_bytes, found.cost.device_peak_bytes) == (7, 200, 200)
+    assert found.cost.decoder_flop == 10
 
 
 @pytest.mark.parametrize("step", ["encode", "decode"])

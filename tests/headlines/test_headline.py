@@ -46,7 +46,13 @@ def make_candidate(split: str, row: str, tenths_of_ms: int, loss: float) -> Cand
     }
     latency = replace(base.latency, steps_s=steps)
     return replace(
-        base, split=split, row=row, point="quality=85,tables=shared", loss=loss, latency=latency, payload_bytes=100 * tenths_of_ms
+        base,
+        split=split,
+        row=row,
+        point="quality=85,tables=shared",
+        loss=loss,
+        latency=latency,
+        payload_bytes=100 * tenths_of_ms,
     )
 
 

@@ -114,7 +114,15 @@ def test_a_record_of_schema_6_has_the_full_model_with_two_looks() -> None:
     assert record.two_looks.value is not None
     assert record.task.uncompressed is not None
     assert record.two_looks.change == pytest.approx(record.two_looks.value - record.task.uncompressed)
-    assert record.to_text() == (DATA / "record-v6.json").read_text()
+    assert record.cost is not None
+    assert record.cost.decoder_flop is None
+
+
+def test_a_record_of_schema_7_counts_the_operations_of_the_decoder() -> None:
+    record = parse((DATA / "record-v7.json").read_text(), "v7")
+    assert record.cost is not None
+    assert record.cost.decoder_flop == 55_296
+    assert record.to_text() == (DATA / "record-v7.json").read_text()
 
 
 @pytest.mark.parametrize("path", sorted(DATA.glob("record-v*.json")), ids=lambda path: path.stem)

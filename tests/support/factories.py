@@ -90,6 +90,8 @@ def make_record(
     encode_s: float = 0.001,
     with_timed: bool = True,
     estimated_bytes: float | None = None,
+    encoder_flop: int | None = None,
+    decoder_flop: int | None = None,
     fit_s: float | None = None,
     isolation: IsolationLevel = "kernel",
     mixed_plugin: bool = False,
@@ -142,11 +144,12 @@ def make_record(
         timed=make_timed(split, payload_bytes, encode_s) if with_timed else None,
         cost=Cost(
             head_flop=DEPTH.get(split, 9_000),
-            encoder_flop=None,
+            encoder_flop=encoder_flop,
             encoder_parameters=None,
             head_peak_bytes=None,
             encoder_peak_bytes=None,
             device_peak_bytes=None,
+            decoder_flop=decoder_flop,
         ),
         task=Task(
             metric=metric[0],

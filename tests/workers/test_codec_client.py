@@ -184,6 +184,13 @@ def test_the_cost_of_an_encoder_is_counted(open_codec: Open) -> None:
     assert network.flop == 2 * 6 * 4
 
 
+def test_the_operations_of_a_decoder_are_counted_with_those_of_gradients(open_codec: Open) -> None:
+    plain, weighed = (open_codec(kind).encode_timed(SAMPLES[0])[0] for kind in ("Steady", "Weighs"))
+    assert open_codec("Steady", "edge").decoder_flop(plain) is None
+    # Forward, and the gradient of the weights; the input needs none.
+    assert open_codec("Weighs", "edge").decoder_flop(weighed) == 2 * (2 * 6 * 4)
+
+
 def test_the_memory_growth_of_an_encoder_is_seen_from_outside(open_codec: Open) -> None:
     steady, grows = (open_codec(kind).encoder_cost(SAMPLES[0]).peak_bytes for kind in ("Steady", "TakesMemory"))
     if steady is None or grows is None:

@@ -165,6 +165,13 @@ class CodecProcess:
             parameters = sum(p.numel() for m in modules for p in m.parameters()) if modules else None
         return {"encoder_flop": flop or None, "encoder_parameters": parameters}, ()
 
+    def op_decoder_flop(self, _request: Reply) -> OperationResult:
+        """Return the FLOPs of decoding the payload that is held; None if not countable."""
+        codec, held = self.codec, self._held
+        with decode_call():
+            flop = measure.count_flop(lambda: codec.decode(held))  # type: ignore[arg-type]
+        return {"decoder_flop": flop or None}, ()
+
     def op_trim(self, _request: Reply) -> OperationResult:
         """Give freed memory back to the system, so that the growth of the next step can be seen from outside."""
         measure.trim_memory()

@@ -156,6 +156,11 @@ class Weighs(Misbehaving):
         self.layer(x.flatten())
         return super().encode(x)
 
+    def decode(self, payload: bytes) -> Tensor:
+        decoded = super().decode(payload)
+        self.layer(decoded.flatten()).sum().backward()
+        return decoded
+
 
 class Hoards(Misbehaving):
     """Takes all the memory there is."""

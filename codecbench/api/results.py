@@ -127,22 +127,25 @@ class Results:
         device: str | None = None,
         edge: str | None = None,
         budget: float | None = None,
+        size: str = "paper",
         all_rows: bool = False,
         workload: str | None = None,
         sample_set: str | None = None,
     ) -> Drawing:
         """Return a figure of `codecbench figure --list`, which a notebook shows; its `save` writes it to a file.
 
-        A figure for one link shows the first. Raises UsageError for an unknown name, or without matplotlib.
+        A figure for one link shows the first. `size` is `paper` or `talk`. Raises UsageError for an unknown name or
+        size, or without matplotlib.
         """
         from codecbench.analysis import study
         from codecbench.figures.catalogue import draw
+        from codecbench.figures.sizes import SIZES
 
         names = [link] if isinstance(link, str) else link
         scenarios = [scenario(self._manager, self._store, each, device, edge) for each in names]
         records = of_one_workload(self.records, workload)
         shown = study.build(records, scenarios, self._budgets(budget), sample_set=sample_set, all_rows=all_rows)
-        return draw(name, shown)
+        return draw(name, shown, pick(SIZES, size, "size"))
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return a row for each record, with the columns of `codecbench export`. Raises UsageError without pandas."""

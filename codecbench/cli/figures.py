@@ -36,6 +36,13 @@ class FigureFormat(StrEnum):
     PNG = "png"
 
 
+class FigureSize(StrEnum):
+    """The sizes of figures."""
+
+    PAPER = "paper"
+    TALK = "talk"
+
+
 def figure(
     name: Annotated[
         list[str] | None,
@@ -50,6 +57,9 @@ def figure(
     device: DeviceName = None,
     edge: EdgeName = None,
     budget: Budget = None,
+    size: Annotated[
+        FigureSize, typer.Option("--size", help="paper: for a page; talk: larger text, for a slide.")
+    ] = FigureSize.PAPER,
     all_rows: Annotated[bool, typer.Option("--all-rows", help="Show every row, not a readable selection.")] = False,
     workload: OneWorkload = None,
     sample_set: SampleSet = None,
@@ -60,6 +70,7 @@ def figure(
     from codecbench.analysis import study
     from codecbench.cli import catalogue
     from codecbench.figures.catalogue import KINDS, save_all
+    from codecbench.figures.sizes import SIZES
     from codecbench.results.store import Store
 
     if as_list:
@@ -76,5 +87,6 @@ def figure(
     data = study.build(records, scenarios, budgets, sample_set=sample_set, all_rows=all_rows)
     for remark in data.left_out:
         echo(remark)
-    for path in save_all(data, into, [str(extension) for extension in format_ or [FigureFormat.SVG]], name or ()):
+    formats = [str(extension) for extension in format_ or [FigureFormat.SVG]]
+    for path in save_all(data, into, formats, name or (), SIZES[size]):
         echo(f"wrote {path}")

@@ -10,17 +10,20 @@ from codecbench.analysis.selection import LOSS_TOLERANCE, value_of
 from codecbench.analysis.study import Study
 from codecbench.figures.drawing import Drawing, Tips, numbers
 from codecbench.figures.latency import OVER_MEANS, LatencyBar, bar_limit, bars_at, stacked, total_handle
+from codecbench.figures.sizes import PAPER, Size
 from codecbench.figures.style import (
+    BUDGET_LINE,
     INK,
     OKABE_ITO,
-    PAGE_MM,
     POINTS,
+    UNCOMPRESSED_LINE,
     RowStyle,
     legend_above,
     log_axis,
     metric_limits,
     note_below,
     part_handles,
+    reference_handles,
     row_handle,
     row_styles,
 )
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 CLOUD = "#BBBBBB"
 
 
-def case_study(study: Study) -> Drawing:
+def case_study(study: Study, size: Size = PAPER) -> Drawing:
     """Draws the case study over the first link.
 
     Panels: (a) stacked latency and (b) metric at the shallowest split, (c) all candidates with their Pareto front.
@@ -47,8 +50,8 @@ def case_study(study: Study) -> Drawing:
     best = _best(candidates, study.budget)
     bars = _bars(study, best, split)
     styles = row_styles(study.shown, study.raw_rows)
-    upper_mm, lower_mm = 4.2 * len(bars) + 21, max(58.0, 3.6 * (len(study.shown) + 3) + 12)
-    figure = Figure(figsize=(PAGE_MM / 25.4, (upper_mm + lower_mm) / 25.4))
+    upper_mm, lower_mm = 4.2 * len(bars) + 21, max(58.0, 3.6 * (len(study.shown) + 5) + 12)
+    figure = Figure(figsize=(size.page_mm / 25.4, (upper_mm + lower_mm) / 25.4))
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(upper_mm, lower_mm))[:, 0]
     stack, metric = upper.subplots(1, 2, width_ratios=(1.7, 1))
     tips = Tips()
@@ -112,8 +115,8 @@ def _metric(axes: Axes, study: Study, bars: list[LatencyBar], tips: Tips) -> Non
     """Draws the metric of each bar with its interval; a value beyond the axis becomes an arrow with its number."""
     task = study.task
     low_end, high_end = metric_limits(study)
-    axes.axvline(study.uncompressed, color=INK, lw=0.7, ls=(0, (4, 2)))
-    axes.axvline(study.uncompressed - study.sign * study.budget, color=INK, lw=0.7, ls=":")
+    axes.axvline(study.uncompressed, **UNCOMPRESSED_LINE)
+    axes.axvline(study.uncompressed - study.sign * study.budget, **BUDGET_LINE)
     for y, bar in enumerate(bars):
         value, low, high = (study.uncompressed, None, None) if bar.record is None else value_of(bar.record)
         value_text = with_interval(value, low, high, f".{task.decimals}f")
@@ -172,8 +175,8 @@ def _pareto(
     axes.plot(
         [x for x, _ in ringed], [y for _, y in ringed], marker="o", ms=8, mfc="none", mec=INK, mew=0.7, ls="", zorder=4
     )
-    axes.axhline(study.uncompressed, color=INK, lw=0.7, ls=(0, (4, 2)), zorder=0.9)
-    axes.axhline(study.uncompressed - study.sign * study.budget, color=INK, lw=0.7, ls=":", zorder=0.9)
+    axes.axhline(study.uncompressed, zorder=0.9, **UNCOMPRESSED_LINE)
+    axes.axhline(study.uncompressed - study.sign * study.budget, zorder=0.9, **BUDGET_LINE)
     axes.set_ylim(low, high)
     axes.margins(x=0.03)
     log_axis(axes.xaxis)
@@ -192,6 +195,7 @@ def _handles(study: Study, styles: dict[str, RowStyle]) -> list[Any]:
         *(row_handle(row, styles[row], with_line=False) for row in study.shown),
         Line2D([], [], marker=".", ms=2.5, ls="", color=CLOUD, label="any other candidate"),
         Line2D([], [], marker="o", ms=8, mfc="none", mec=INK, mew=0.7, ls="", label="Pareto front"),
+        *reference_handles(),
     ]
 
 

@@ -6,7 +6,7 @@ matplotlib is needed to draw figures, not to list them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from codecbench.analysis.study import Study
@@ -14,6 +14,7 @@ from codecbench.errors import DataError
 from codecbench.figures import latency, network, rate
 from codecbench.figures.case_study import case_study
 from codecbench.figures.drawing import Drawing
+from codecbench.figures.sizes import PAPER, Size
 from codecbench.figures.style import freeze_layout, style
 from codecbench.names import pick
 from codecbench.system.files import reason_of
@@ -33,7 +34,7 @@ class FigureKind:
     title: str
     paper: str
     per_link: bool
-    function: Callable[[Study], Drawing]
+    function: Callable[[Study, Size], Drawing]
 
     def row(self) -> dict[str, str]:
         """Returns the figure's line in `codecbench figure --list`."""
@@ -56,7 +57,7 @@ KINDS = {
 """All figures, in the order of the paper."""
 
 
-def draw(name: str, study: Study) -> Drawing:
+def draw(name: str, study: Study, size: Size = PAPER) -> Drawing:
     """Returns one figure; a figure `per_link` shows the first link.
 
     Raises UsageError for an unknown name, or where matplotlib is not installed, and DataError where the metric is
@@ -65,17 +66,17 @@ def draw(name: str, study: Study) -> Drawing:
     kind = pick(KINDS, name, "figure")
     study.check_scored()
     with style():
-        drawing = kind.function(study)
+        drawing = kind.function(study, size)
         freeze_layout(drawing.figure)
-        return drawing
+        return replace(drawing, dpi=size.dpi)
 
 
-def draw_all(study: Study, names: Sequence[str] = ()) -> Iterator[Drawing]:
+def draw_all(study: Study, names: Sequence[str] = (), size: Size = PAPER) -> Iterator[Drawing]:
     """Yields the named figures, or all; those `per_link` once for each link. Raises UsageError like `draw`."""
     kinds = [pick(KINDS, name, "figure") for name in names] or list(KINDS.values())
     for kind in kinds:
         for part in [study.with_scenario(scenario) for scenario in study.scenarios] if kind.per_link else [study]:
-            yield draw(kind.name, part)
+            yield draw(kind.name, part, size)
 
 
 def svg(name: str, study: Study) -> str:
@@ -83,7 +84,9 @@ def svg(name: str, study: Study) -> str:
     return draw(name, study).svg()
 
 
-def save_all(study: Study, folder: Path, formats: Sequence[str] = ("svg",), names: Sequence[str] = ()) -> list[Path]:
+def save_all(
+    study: Study, folder: Path, formats: Sequence[str] = ("svg",), names: Sequence[str] = (), size: Size = PAPER
+) -> list[Path]:
     """Writes figures as `<folder>/<name>.<format>` and returns the paths.
 
     Raises UsageError for an unknown format, DataError where a file cannot be written.
@@ -91,7 +94,7 @@ def save_all(study: Study, folder: Path, formats: Sequence[str] = ("svg",), name
     for format_ in formats:
         pick({known: known for known in FORMATS}, format_, "format")
     paths = []
-    for drawing in draw_all(study, names):
+    for drawing in draw_all(study, names, size):
         _make(folder)
         for format_ in formats:
             path = folder / f"{drawing.name}.{format_}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codecbench.errors import DataError
+from codecbench.figures.sizes import PAPER
 from codecbench.figures.style import style
 from codecbench.figures.svg import compact_svg
 from codecbench.system.files import write_file
@@ -24,7 +25,7 @@ class Drawing:
     """A matplotlib figure, its alternative text, its caption, and the numbers that it shows.
 
     `alt` describes the contents and the main finding; `caption` holds everything else that a reader has to know. `tips`
-    holds the tooltips of artists, by gid: one text, or one for each marker of a line.
+    holds the tooltips of artists, by gid: one text, or one for each marker of a line. `dpi` is that of a PNG.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Drawing:
     caption: str
     numbers: Document
     tips: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    dpi: float = PAPER.dpi
 
     def svg(self) -> str:
         """Returns the figure as one `<svg>` element with title, description and tooltips, ending in a newline.
@@ -58,7 +60,8 @@ class Drawing:
             metadata = {".pdf": {"CreationDate": None, "Title": self.title}, ".png": {"Software": None}}
             stream = io.BytesIO()
             with style():
-                self.figure.savefig(stream, format=path.suffix[1:], metadata=metadata.get(path.suffix))
+                dots = {"dpi": self.dpi} if path.suffix == ".png" else {}
+                self.figure.savefig(stream, format=path.suffix[1:], metadata=metadata.get(path.suffix), **dots)
             content = stream.getvalue()
         write_file(path, content, advice="choose another folder", raises=DataError)
 

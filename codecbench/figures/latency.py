@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from codecbench.analysis.latency import LOCAL, Latency, Scenario
 from codecbench.analysis.study import Study
 from codecbench.figures.drawing import Drawing, Tips, numbers
+from codecbench.figures.sizes import PAPER, Size
 from codecbench.figures.style import (
     INK,
-    PAGE_MM,
     PARTS,
     POINTS,
     canvas,
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 OVER = "†"
 """The mark of a row without a point within the budget."""
 OVER_MEANS = f"{OVER} no point within the budget: the one of the least loss."
-PANEL_COLUMNS = 5
 CUT_AT = 3.0
 """A bar longer than this many times the median bar may be cut; its value is written beside it."""
 
@@ -70,15 +69,15 @@ def bars_at(study: Study, split: str, scenario: Scenario) -> list[LatencyBar]:
     return found
 
 
-def by_split(study: Study) -> Drawing:
+def by_split(study: Study, size: Size = PAPER) -> Drawing:
     """Draws latency by codec and split over the first link: one panel for each split, one bar for each row."""
     scenario = study.scenario
     bars = {split: {bar.label: bar for bar in bars_at(study, split, scenario)} for split in study.splits}
     every = [bar for at in bars.values() for bar in at.values()]
     labels = (LOCAL, *study.shown)
-    columns = min(len(study.splits), PANEL_COLUMNS)
+    columns = min(len(study.splits), size.bar_panels)
     rows = -(-len(study.splits) // columns)
-    width_mm = PAGE_MM if columns > 2 else (40 + 45 * columns)
+    width_mm = size.page_mm if columns > 2 else (40 + 45 * columns)
     predicted = frozenset().union(*(bar.latency.predicted for bar in every))
     handles = [*part_handles(predicted), total_handle()]
     over_note = OVER_MEANS if any(bar.over_budget for bar in every) else ""

@@ -14,12 +14,12 @@ from codecbench.analysis.selection import LOSS_TOLERANCE, groups, payload_bytes
 from codecbench.analysis.study import Study
 from codecbench.errors import UsageError
 from codecbench.figures.drawing import Drawing, Tips, numbers
+from codecbench.figures.sizes import PAPER, Size
 from codecbench.figures.style import (
     FAINT,
     GREY,
     INK,
     OKABE_ITO,
-    PAGE_MM,
     POINTS,
     RowStyle,
     canvas,
@@ -29,7 +29,6 @@ from codecbench.figures.style import (
     note_below,
     row_handle,
     row_styles,
-    short_name,
 )
 from codecbench.figures.texts import budget_text, machines_text, setting_text, small_print
 from codecbench.links.model import Link
@@ -60,11 +59,16 @@ class _Sizes:
     coded: dict[str, _Sent]
 
 
-def crossing(study: Study) -> Drawing:
+def crossing(study: Study, size: Size = PAPER) -> Drawing:
     """Draws the bytes that cross at each split, raw and as the smallest payload within the budget, and their times."""
     links = [scenario.link for scenario in study.scenarios]
     figure, grid = canvas(
-        PAGE_MM, 8.5 * len(study.splits) + 21, 1, 1 + len(links), sharey=True, width_ratios=(1.6, *(1.0 for _ in links))
+        size.page_mm,
+        8.5 * len(study.splits) + 21,
+        1,
+        1 + len(links),
+        sharey=True,
+        width_ratios=(1.6, *(1.0 for _ in links)),
     )
     tips = Tips()
     sizes = _crossing_sizes(study)
@@ -204,21 +208,26 @@ _BACKGROUND = _Sweep(
 )  # fmt: skip
 
 
-def against_bandwidth(study: Study) -> Drawing:
+OWN_LINE: Mapping[str, Any] = {"color": INK, "lw": 0.7, "ls": ":"}
+
+
+def against_bandwidth(study: Study, size: Size = PAPER) -> Drawing:
     """Draws the latency of each row at its fastest split and point against bandwidth: one panel for each link."""
-    return _against(study, _BANDWIDTH)
+    return _against(study, _BANDWIDTH, size)
 
 
-def against_background(study: Study) -> Drawing:
+def against_background(study: Study, size: Size = PAPER) -> Drawing:
     """Draws the latency of each row at its fastest split and point against background traffic, a panel a link."""
-    return _against(study, _BACKGROUND)
+    return _against(study, _BACKGROUND, size)
 
 
-def _against(study: Study, sweep: _Sweep) -> Drawing:
-    width_mm = PAGE_MM if len(study.scenarios) > 1 else 110
-    names = [short_name(row) for row in (LOCAL, *study.shown, FASTEST)]
-    figure, grid = canvas(width_mm, 66 + legend_mm(width_mm, names), 1, len(study.scenarios), sharey=True)
+def _against(study: Study, sweep: _Sweep, size: Size) -> Drawing:
+    width_mm = size.page_mm if len(study.scenarios) > 1 else 110
     styles = row_styles(study.shown, study.raw_rows)
+    own = [_own_handle()] if sweep is _BANDWIDTH else []
+    handles = [*(row_handle(row, styles[row]) for row in (LOCAL, *study.shown)), _best_handle(), *own]
+    names = [handle.get_label() for handle in handles]
+    figure, grid = canvas(width_mm, 66 + legend_mm(width_mm, names), 1, len(study.scenarios), sharey=True)
     tips = Tips()
     rows: list[tuple[str, list[str]]] = []
     findings: list[str] = []
@@ -241,7 +250,7 @@ def _against(study: Study, sweep: _Sweep) -> Drawing:
     for axes in filter(lambda panel: panel.lines, grid[0]):
         log_axis(axes.yaxis, dense=1_000)
     grid[0, 0].set_ylabel("latency, ms (median, log)")
-    legend_above(figure, [*(row_handle(row, styles[row]) for row in (LOCAL, *study.shown)), _best_handle()])
+    legend_above(figure, handles)
     left_out = f"No point within the budget: {', '.join(without)}." if without else ""
     note_below(figure, small_print(study), left_out)
     dotted = "Dotted: the bandwidth of the link itself. " if sweep is _BANDWIDTH else ""
@@ -284,7 +293,7 @@ def _sweep_panel(
                              for v, t, c in zip(values, ms, lines[row], strict=True)))  # fmt: skip
     own = sweep.own(link)
     if own is not None:
-        axes.axvline(own, color=INK, lw=0.7, ls=":", zorder=0.9)
+        axes.axvline(own, zorder=0.9, **OWN_LINE)
     axes.set_xlabel(sweep.label)
     axes.grid()
     if sweep is _BANDWIDTH:
@@ -320,6 +329,12 @@ def _ranges_text(values: Sequence[float], best: Sequence[Candidate], shown: Call
     starts = [i for i, name in enumerate(names) if i == 0 or name != names[i - 1]]
     ranges = [names[0], *(f"from {shown(values[i])} {names[i]}" for i in starts[1:])]
     return f"the fastest is {', '.join(ranges)}{' throughout' if len(starts) == 1 else ''}"
+
+
+def _own_handle() -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], label="the link's own bandwidth", **OWN_LINE)
 
 
 def _best_handle() -> Any:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from codecbench.analysis import curves
 from codecbench.analysis.paper import comparable_points
+from codecbench.analysis.published import PublishedPoint
 from codecbench.analysis.selection import groups, is_defined, payload_bytes, value_of
 from codecbench.analysis.study import Study
 from codecbench.descriptions.splits import INPUT
+from codecbench.figures.curve_labels import Curve, label_curves
 from codecbench.figures.drawing import Drawing, Tips, numbers
+from codecbench.figures.sizes import PAPER, Size
 from codecbench.figures.style import (
-    COLUMN_MM,
+    BUDGET_LINE,
+    GREY,
     INK,
-    PAGE_MM,
+    UNCOMPRESSED_LINE,
     RowStyle,
     canvas,
     legend_above,
@@ -21,6 +26,7 @@ from codecbench.figures.style import (
     legend_mm,
     log_axis,
     metric_limits,
+    reference_handles,
     row_handle,
     row_styles,
 )
@@ -30,27 +36,32 @@ from codecbench.tables.document import with_interval
 from codecbench.tables.formats import short
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from codecbench.results.record import Record
 
-PANEL_COLUMNS = 3
 LEGEND_ROWS = 14
 """The number of legend entries that fit into the place of a panel."""
 
+PUBLISHED_POINT: Mapping[str, Any] = {
+    "ls": "", "color": INK, "marker": "o", "ms": 3, "markerfacecolor": "none", "markeredgewidth": 0.5, "alpha": 0.6,
+}  # fmt: skip
+HEAD_LINE: Mapping[str, Any] = {"color": INK, "lw": 0.8, "ls": (0, (4, 2))}
 
-def rate_accuracy(study: Study) -> Drawing:
+
+def rate_accuracy(study: Study, size: Size = PAPER) -> Drawing:
     """Draws the metric with intervals against mean payload bytes: one panel for each split, one line for each row."""
     styles = row_styles(study.shown, study.raw_rows)
-    panels = _panels(study, styles)
+    published = _published(study) if study.splits[0] == INPUT else []
+    panels = _panels(study, styles, size, [*reference_handles(), *_point_handles(with_published=bool(published))])
     tips = Tips()
     lines: list[tuple[str, list[str]]] = []
     low, high = metric_limits(study)
     task, uncompressed = study.task, study.uncompressed
+    curves_at: list[list[Curve]] = []
     beyond = undefined = 0
     for axes, split in zip(panels, study.splits, strict=True):
-        axes.axhline(uncompressed, color=INK, lw=0.7, ls=(0, (4, 2)), zorder=0.9)
-        axes.axhline(uncompressed - study.sign * study.budget, color=INK, lw=0.7, ls=":", zorder=0.9)
+        axes.axhline(uncompressed, zorder=0.9, **UNCOMPRESSED_LINE)
+        axes.axhline(uncompressed - study.sign * study.budget, zorder=0.9, **BUDGET_LINE)
+        drawn = []
         for row, measured in _rows_at(study, split).items():
             records = list(filter(is_defined, measured))
             undefined += len(measured) - len(records)
@@ -76,12 +87,17 @@ def rate_accuracy(study: Study) -> Drawing:
                     color=style.colour, marker=style.marker, markeredgecolor="white", markeredgewidth=0.3, zorder=3,
                 )  # fmt: skip
                 tips.add(dots, *(_tip(record) for _, record in inside))
+                drawn.append(Curve(row, style.colour, [(x, v.value) for x, v in zip(xs, values, strict=True)]))
             lines += [_line(split, record) for record in measured]
         axes.set_ylim(low, high)
         _finish(axes, split)
-    theirs = _draw_published(panels[0], study, tips, lines) if study.splits[0] == INPUT else ""
-    for axes in panels[::PANEL_COLUMNS]:
+        curves_at.append(drawn)
+    theirs = _draw_published(panels[0], published, study.uncompressed, tips, lines)
+    for axes in panels[:: size.curve_panels]:
         axes.set_ylabel(metric_label(study))
+    named: list[str] = []
+    for axes, drawn in zip(panels, curves_at, strict=True):
+        named += label_curves(axes, drawn, named, (uncompressed, uncompressed - study.sign * study.budget))
     left_out = f"{beyond} points that lose more are beyond the axis. " if beyond else ""
     left_out += f"Not drawn: {counted(undefined, 'point')} without a metric. " if undefined else ""
     return Drawing(
@@ -91,34 +107,66 @@ def rate_accuracy(study: Study) -> Drawing:
         alt=f"{task.metric} against mean payload bytes for {counted(len(study.shown), 'codec')} at "
         f"{', '.join(study.splits)}. Smallest payload within the budget, of all rows: {_smallest(study) or 'none'}.",
         caption=f"{study.workload}. Every operating point, with 95 % bootstrap intervals over {task.n} test samples. "
-        f"Dashed: the uncompressed model; dotted: the budget, {budget_text(study)}. {theirs}{left_out}".rstrip(),
+        f"Dashed: the uncompressed model; dotted: the budget, {budget_text(study)}. {theirs}{left_out}"
+        f"{_single_points(study)}".rstrip(),
         numbers=numbers("Rate and metric", "split, codec and point", ["bytes", metric_label(study)], lines),
         tips=tips.texts,
     )
 
 
-def _draw_published(axes: Any, study: Study, tips: Tips, lines: list[tuple[str, list[str]]]) -> str:
-    """Draws points of other systems at their change from our uncompressed model; returns a sentence for the caption."""
-    points = [
-        point for point in comparable_points(study.measured)
+def _published(study: Study) -> list[tuple[PublishedPoint, float]]:
+    """Returns the points of other systems within the axis, each with its change from our uncompressed model."""
+    low, high = metric_limits(study)
+    found = (
+        (point, study.uncompressed + point.change) for point in comparable_points(study.measured)
         if point.metric == study.task.metric and point.change is not None
-    ]  # fmt: skip
-    low, high = axes.get_ylim()
-    shown = [(point, study.uncompressed + (point.change or 0.0)) for point in points]
-    shown = [(point, value) for point, value in shown if low <= value <= high]
+    )  # fmt: skip
+    return [(point, value) for point, value in found if low <= value <= high]
+
+
+def _draw_published(
+    axes: Any,
+    shown: Sequence[tuple[PublishedPoint, float]],
+    uncompressed: float,
+    tips: Tips,
+    lines: list[tuple[str, list[str]]],
+) -> str:
+    """Draws points of other systems, and returns a sentence for the caption."""
     if not shown:
         return ""
     (dots,) = axes.plot(
-        [point.payload_bytes for point, _ in shown], [value for _, value in shown], ls="", marker="o", ms=3,
-        markerfacecolor="none", markeredgecolor=INK, markeredgewidth=0.5, alpha=0.6, zorder=1.5,
-    )  # fmt: skip
+        [point.payload_bytes for point, _ in shown], [value for _, value in shown], zorder=1.5, **PUBLISHED_POINT
+    )
     names = [f"{point.system} {point.variant}, published" for point, _ in shown]
-    tips.add(dots, *(f"{name}: {point.payload_bytes:,.0f} bytes, {point.change:+.1f}"
-                     for name, (point, _) in zip(names, shown, strict=True)))  # fmt: skip
-    lines += [(name, [f"{point.payload_bytes:,.0f}", f"{point.change:+.1f} from its own model"])
-              for name, (point, _) in zip(names, shown, strict=True)]  # fmt: skip
+    changes = [f"{value - uncompressed:+.1f}" for _, value in shown]
+    sizes = [f"{point.payload_bytes:,.0f}" for point, _ in shown]
+    found = list(zip(names, sizes, changes, strict=True))
+    tips.add(dots, *(f"{name}: {size} bytes, {change}" for name, size, change in found))
+    lines += [(name, [size, f"{change} from its own model"]) for name, size, change in found]
     systems = ", ".join(dict.fromkeys(point.system for point, _ in shown))
     return f"Hollow circles: published by others, not measured here ({systems}), at the change from their own model. "
+
+
+def _point_handles(*, with_published: bool) -> list[Any]:
+    """Returns the legend entries of an interval, and of points that others published."""
+    from matplotlib.lines import Line2D
+
+    interval = Line2D([], [], color=GREY, lw=0.5, marker="|", ms=8, ls="", label="95 % interval")
+    theirs = [Line2D([], [], label="published by others", **PUBLISHED_POINT)] if with_published else []
+    return [interval, *theirs]
+
+
+def _single_points(study: Study) -> str:
+    """Returns a sentence on rows that have one point only at every split, and so no curve; empty if none has."""
+    counts = {
+        row: max(len([r for r in study.measured if r.row == row and r.key.split == split]) for split in study.splits)
+        for row in study.shown
+        if row not in study.raw_rows
+    }
+    single = [row for row, count in counts.items() if count == 1]
+    if not single:
+        return ""
+    return f"One point only: {', '.join(single)}; 'codecbench run --preset full' measures the curve. "
 
 
 def _smallest(study: Study) -> str:
@@ -131,10 +179,10 @@ def _smallest(study: Study) -> str:
     )
 
 
-def device_cost(study: Study) -> Drawing:
+def device_cost(study: Study, size: Size = PAPER) -> Drawing:
     """Draws encoding time on the device against mean payload bytes, log-log, with the head's time, a panel a split."""
     styles = row_styles(study.shown, study.raw_rows)
-    panels = _panels(study, styles)
+    panels = _panels(study, styles, size, [_head_handle()])
     scenario = study.scenario
     tips = Tips()
     lines: list[tuple[str, list[str]]] = []
@@ -159,13 +207,13 @@ def device_cost(study: Study) -> Drawing:
         if heads_ms:
             head_ms = sorted(heads_ms)[len(heads_ms) // 2]
             if head_ms > 0:  # 0 at the input, whose head is empty
-                axes.axhline(head_ms, color=INK, lw=0.8, ls=(0, (4, 2)), zorder=0.9)
+                axes.axhline(head_ms, zorder=0.9, **HEAD_LINE)
             axes.set_title(f"head {short(head_ms)} ms", loc="right", fontweight="normal")
             head_times.append(f"{split} {short(head_ms)} ms")
         _finish(axes, split)
     for axes in panels:
         log_axis(axes.yaxis, dense=1_000)
-    for axes in panels[::PANEL_COLUMNS]:
+    for axes in panels[:: size.curve_panels]:
         axes.set_ylabel(f"encoding, ms ({'measured' if scenario.device is None else 'predicted'}, log)")
     return Drawing(
         name="device-cost",
@@ -180,14 +228,23 @@ def device_cost(study: Study) -> Drawing:
     )
 
 
-def _panels(study: Study, styles: Mapping[str, RowStyle]) -> list[Any]:
-    """Returns one panel for each split, and draws the legend: in the place of an unused panel, else above all."""
-    columns = min(PANEL_COLUMNS, len(study.splits))
+def _head_handle() -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], label="head before the split", **HEAD_LINE)
+
+
+def _panels(study: Study, styles: Mapping[str, RowStyle], size: Size, others: Sequence[Any]) -> list[Any]:
+    """Returns one panel for each split, and draws the legend: in the place of an unused panel, else above all.
+
+    `others` are legend entries besides those of rows.
+    """
+    columns = min(size.curve_panels, len(study.splits))
     rows = -(-len(study.splits) // columns)
-    handles = [row_handle(row, styles[row]) for row in study.shown]
+    handles = [*(row_handle(row, styles[row]) for row in study.shown), *others]
     left_over = rows * columns - len(study.splits)
     in_panel = left_over > 0 and len(handles) <= LEGEND_ROWS
-    width_mm = PAGE_MM if columns > 1 else COLUMN_MM
+    width_mm = size.page_mm if columns > 1 else size.column_mm
     labels = [handle.get_label() for handle in handles]
     height_mm = 52 * rows + (3 if in_panel else 3 + legend_mm(width_mm, labels))
     figure, grid = canvas(width_mm, height_mm, rows, columns, sharey=True)
@@ -198,7 +255,7 @@ def _panels(study: Study, styles: Mapping[str, RowStyle]) -> list[Any]:
         legend_above(figure, handles)
     for axes in panels[len(study.splits) : -1 if in_panel else None]:
         axes.remove()
-    for axes in panels[::PANEL_COLUMNS]:
+    for axes in panels[:: size.curve_panels]:
         axes.tick_params(labelleft=True)
     return panels[: len(study.splits)]
 

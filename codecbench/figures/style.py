@@ -31,14 +31,13 @@ INK = "#222222"
 FAINT = "#D9D9D9"
 GREY = "#777777"
 
-COLUMN_MM, PAGE_MM = 88.0, 180.0
-"""Widths of a column and of a page in common two-column papers, in millimetres."""
 POINTS = 7.0
 """The font size of all text, in points."""
 MM_PER_CHARACTER = 1.36
 LABEL_CHARACTERS = 36
 LEGEND_HANDLE_MM = 10.5
 LEGEND_COLUMNS = 6
+GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 LABELS_DENSE = 60.0
 """A logarithmic axis that covers less than this factor also has labels at 2 and 5."""
 LOSS_SHOWN = 10.0
@@ -51,7 +50,13 @@ PARTS = {
 }
 """The parts of a stacked bar: their steps, colour and hatch."""
 
-_ROW_COLOURS = tuple(OKABE_ITO[name] for name in ("vermilion", "blue", "green", "orange", "purple", "sky"))
+_ROW_COLOURS = (
+    *(OKABE_ITO[name] for name in ("vermilion", "blue", "green", "orange", "purple", "sky")),
+    "#332288", "#882255", "#999933", "#44AA99", "#661100",
+)  # fmt: skip
+"""The first are those of Okabe and Ito, the others of Paul Tol's scheme "muted" (2021)."""
+LINE_CHANGE = 6
+"""After this number of rows, the next kind of line is drawn."""
 _ROW_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p", "*", "d", "8")
 _RAW_MARKERS = ("s", "D", "^", "v")
 
@@ -112,6 +117,11 @@ RC: dict[Any, Any] = {
 }
 
 
+UNCOMPRESSED_LINE: dict[str, Any] = {"color": INK, "lw": 0.7, "ls": (0, (4, 2))}
+BUDGET_LINE: dict[str, Any] = {"color": INK, "lw": 0.7, "ls": ":"}
+"""The lines of the uncompressed model's metric, and of that less the budget."""
+
+
 @dataclass(frozen=True)
 class RowStyle:
     """The colour, marker and line of a row in charts."""
@@ -154,17 +164,27 @@ def freeze_layout(figure: Figure) -> None:
 def row_styles(rows: Sequence[str], raw_rows: Sequence[str]) -> dict[str, RowStyle]:
     """Returns a style for each row: raw rows grey, `local` black. Equal rows in equal order get equal styles."""
     found = {LOCAL: RowStyle(OKABE_ITO["black"], "", (0, (4, 2)))}
-    raw_markers, colours, markers = cycle(_RAW_MARKERS), cycle(_ROW_COLOURS), cycle(_ROW_MARKERS)
+    raw_markers, markers = cycle(_RAW_MARKERS), cycle(_ROW_MARKERS)
     lines = ("-", "--", ":", "-.")
     plain = 0
     for row in rows:
         if row in raw_rows:
             found[row] = RowStyle(GREY, next(raw_markers), "-")
         else:
-            line = lines[plain // len(_ROW_COLOURS) % len(lines)]
-            found[row] = RowStyle(next(colours), next(markers), line)
+            line = lines[plain // LINE_CHANGE % len(lines)]
+            found[row] = RowStyle(_row_colour(plain), next(markers), line)
             plain += 1
     return found
+
+
+def _row_colour(number: int) -> str:
+    """Returns the colour of a row; no two rows have the same. Beyond _ROW_COLOURS, hues follow the golden ratio."""
+    if number < len(_ROW_COLOURS):
+        return _ROW_COLOURS[number]
+    from matplotlib.colors import hsv_to_rgb, to_hex
+
+    beyond = number - len(_ROW_COLOURS)
+    return to_hex(hsv_to_rgb(((0.05 + beyond * GOLDEN_RATIO) % 1.0, 0.55 + 0.4 * (beyond % 2), 0.7))).upper()
 
 
 def log_axis(axis: Any, dense: float = LABELS_DENSE) -> None:
@@ -284,6 +304,16 @@ def row_handle(row: str, row_style: RowStyle, *, with_line: bool = True) -> Any:
         [], [], color=row_style.colour, marker=row_style.marker, linestyle=row_style.line if with_line else "",
         label=short_name(row), markeredgecolor="white", markeredgewidth=0.3,
     )  # fmt: skip
+
+
+def reference_handles() -> list[Any]:
+    """Returns the legend entries of the lines of the uncompressed model and of the budget."""
+    from matplotlib.lines import Line2D
+
+    return [
+        Line2D([], [], label="uncompressed model", **UNCOMPRESSED_LINE),
+        Line2D([], [], label="budget", **BUDGET_LINE),
+    ]
 
 
 def metric_limits(study: Study) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from support.factories import make_record
 from support.figures import data_of, lines_of
 
@@ -23,6 +24,34 @@ def test_rate_and_metric_are_those_of_the_records(drawings: dict[str, Drawing], 
     assert {line.get_ydata()[0] for line in axes.lines if line.get_linestyle() in ("--", ":")} == {91.0, 90.0}
     spans = [tuple(path.vertices[:, 1]) for collection in axes.collections for path in collection.get_paths()]
     assert (88.1, 92.1) in [pytest.approx(span) for span in spans]
+
+
+def test_every_kind_of_line_is_in_the_legend_and_single_points_are_named(data: Study) -> None:
+    drawing = figure.draw("rate-accuracy", data)
+    (legend,) = [axes.get_legend() for axes in drawing.figure.axes if axes.get_legend()] or drawing.figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == [*data.shown, "uncompressed model", "budget", "95 % interval"]
+    assert "One point only: klt; 'codecbench" in drawing.caption
+    several = [make_record(point={"q": q}, payload_bytes=float(q)) for q in (1, 9)]
+    assert "One point only" not in figure.draw("rate-accuracy", data_of(several)).caption
+    single = figure.draw("rate-accuracy", data_of([make_record(codec="alone"), make_record(codec="raw")]))
+    assert "One point only: alone; 'codecbench run --preset full' measures the curve." in single.caption
+
+
+def test_names_stand_beside_curves_once_and_cover_nothing(data: Study) -> None:
+    drawing = figure.draw("rate-accuracy", data)
+    names = [text for axes in drawing.figure.axes for text in axes.texts]
+    assert names
+    assert len({text.get_text() for text in names}) == len(names)
+    renderer = FigureCanvasAgg(drawing.figure).get_renderer()
+    for text in names:
+        box, axes = text.get_window_extent(renderer), text.axes
+        assert axes is not None
+        assert axes.bbox.padded(1).containsx(box.x0)
+        for line in axes.lines:
+            if line.get_marker() not in ("None", ""):
+                points = axes.transData.transform(np.column_stack([line.get_xdata(), line.get_ydata()]))
+                assert not any(box.contains(x, y) for x, y in points)
 
 
 def test_points_of_other_systems_are_hollow_and_at_their_own_change() -> None:

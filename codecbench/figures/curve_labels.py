@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
-from codecbench.figures.style import POINTS, freeze_layout, short_name
+from codecbench.figures.style import POINTS, short_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,11 +33,9 @@ def label_curves(axes: Axes, curves: Sequence[Curve], named: Container[str], lin
     """Writes the names of curves beside one of their ends, and returns those that found room.
 
     A name covers no marker, no curve, no horizontal line of `lines_at` and no other name. Curves in `named` get none.
-    The figure keeps its layout from here on.
+    The figure has its final layout.
     """
-    figure = axes.figure
-    freeze_layout(figure)  # type: ignore[arg-type] - a panel of a subfigure has no layout of its own
-    pixels = figure.dpi / 72
+    pixels = axes.figure.dpi / 72
     of_curves = [[(float(x), float(y)) for x, y in axes.transData.transform(curve.points)] for curve in curves]
     taken = [_box_at(x, y, MARKER_POINTS * pixels) for points in of_curves for x, y in points]
     panel = axes.get_window_extent()

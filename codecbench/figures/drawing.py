@@ -60,8 +60,8 @@ class Drawing:
             metadata = {".pdf": {"CreationDate": None, "Title": self.title}, ".png": {"Software": None}}
             stream = io.BytesIO()
             with style():
-                dots = {"dpi": self.dpi} if path.suffix == ".png" else {}
-                self.figure.savefig(stream, format=path.suffix[1:], metadata=metadata.get(path.suffix), **dots)
+                # A PDF has no dots but those of images in it, of which these figures have none.
+                self.figure.savefig(stream, format=path.suffix[1:], metadata=metadata.get(path.suffix), dpi=self.dpi)
             content = stream.getvalue()
         write_file(path, content, advice="choose another folder", raises=DataError)
 

@@ -21,6 +21,7 @@ from codecbench.figures.style import (
     UNCOMPRESSED_LINE,
     RowStyle,
     canvas,
+    freeze_layout,
     legend_above,
     legend_in,
     legend_mm,
@@ -95,6 +96,7 @@ def rate_accuracy(study: Study, size: Size = PAPER) -> Drawing:
     theirs = _draw_published(panels[0], published, study.uncompressed, tips, lines)
     for axes in panels[:: size.curve_panels]:
         axes.set_ylabel(metric_label(study))
+    freeze_layout(panels[0].figure)
     named: list[str] = []
     for axes, drawn in zip(panels, curves_at, strict=True):
         named += label_curves(axes, drawn, named, (uncompressed, uncompressed - study.sign * study.budget))

@@ -184,7 +184,8 @@ def _row_colour(number: int) -> str:
     from matplotlib.colors import hsv_to_rgb, to_hex
 
     beyond = number - len(_ROW_COLOURS)
-    return to_hex(hsv_to_rgb(((0.05 + beyond * GOLDEN_RATIO) % 1.0, 0.55 + 0.4 * (beyond % 2), 0.7))).upper()
+    red, green, blue = hsv_to_rgb(((0.05 + beyond * GOLDEN_RATIO) % 1.0, 0.55 + 0.4 * (beyond % 2), 0.7))
+    return to_hex((red, green, blue)).upper()
 
 
 def log_axis(axis: Any, dense: float = LABELS_DENSE) -> None:

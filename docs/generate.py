@@ -51,6 +51,7 @@ from codecbench.errors import CodecbenchError, DataError, UsageError
 from codecbench.experiment.config import DEFAULT_WORKLOAD
 from codecbench.figures import catalogue as figure
 from codecbench.figures.drawing import Drawing
+from codecbench.fitting import states
 from codecbench.headlines.headline import Headline
 from codecbench.names import pick
 from codecbench.registry import codecs, manager, workloads
@@ -86,6 +87,9 @@ IDEA_ANCHORS = ("avif (steered)", "restored (avif)")
 FIGURES = "docs/results/figures"
 TABLES = "docs/results/tables"
 """The folders of figures as SVG and of tables as LaTeX."""
+
+STATES = "states"
+"""The folder of fitted states that no package ships."""
 
 Generator: TypeAlias = Callable[[Path], str]
 
@@ -184,6 +188,24 @@ def paper_ratios(root: Path) -> str:
     foot = _foot(ours.reservations)
     meanings = [f"- {mark} {meaning}" for mark, meaning in CHOICE_MARKS.items() if any(mark in line for line in lines)]
     lines += [*(foot or [""]), *meanings] if meanings else foot
+    return "\n".join(lines) + "\n"
+
+
+def fitted_states(root: Path) -> str:
+    """Returns a table of the states in STATES: codec, point, split, time of the fit, and size of the file."""
+    lines = ["| codec and point | workload | split | fit | file |", "|---|---|---|--:|--:|"]
+    rows = []
+    for path in sorted((root / STATES).glob("*/*.zip")):
+        state = states.unpacked(path.read_bytes())
+        if state is None:
+            raise DataError(f"{path} is no fitted state, or damaged; delete it, or fit it again")
+        about = state.about
+        label = f"`{about['codec']}` {point_label(about['point'])}"
+        rows.append((about["codec"], about["workload"], about["split"], label, state.fit_s, path.stat().st_size))
+    lines += [
+        f"| {label} | {workload} | {split} | {fit_s / 60:.0f} min | {size / 1e6:.1f} MB |"
+        for _, workload, split, label, fit_s, size in sorted(rows)
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -342,6 +364,7 @@ GENERATORS: dict[str, Generator] = {
     "paper-table": published_table,
     "paper-ratios": paper_ratios,
     "facts": facts,
+    "states": fitted_states,
     "recommendations": recommendations,
     "latency": latency_figures,
     "figures": figures,
@@ -371,7 +394,8 @@ def hook_functions() -> dict[str, Callable[..., Any]]:
 
 def pages(root: Path) -> list[Path]:
     """Returns the files that may hold generated parts."""
-    return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
+    extra = [path for path in (root / STATES / "README.md",) if path.exists()]
+    return [root / "README.md", *extra, *sorted((root / "docs").rglob("*.md"))]
 
 
 def refreshed(text: str, root: Path, label: str) -> str:

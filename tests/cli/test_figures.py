@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import typer
+from PIL import Image
 from support.figures import records
 from typer.testing import CliRunner
 
@@ -51,3 +53,16 @@ def test_the_command_draws_into_a_folder(run: Any, tmp_path: Path) -> None:
     assert "lte, ms (modelled)" in (tmp_path / "figures" / "crossing.svg").read_text()
     with pytest.raises(UsageError, match="workload in these records"):
         run("--out", tmp_path / "out", "--workload", "other")
+
+
+@pytest.mark.parametrize(("size", "width_mm"), [("paper", 180), ("talk", 150)])
+def test_a_figure_for_a_slide_is_narrower_so_that_its_text_is_larger(
+    run: Any, tmp_path: Path, size: str, width_mm: float
+) -> None:
+    fill(tmp_path / "out", records(("input", "stem")))
+    words = ("--out", tmp_path / "out", "--into", tmp_path, "--link", "lte", "--budget", 1, "--size", size)
+    assert run("crossing", *words, "--format", "svg", "--format", "png").exit_code == 0
+    (width_pt,) = re.findall(r'<svg[^>]* viewBox="0 0 ([0-9.]+) ', (tmp_path / "crossing.svg").read_text())
+    assert float(width_pt) == pytest.approx(width_mm / 25.4 * 72, abs=0.1)
+    with Image.open(tmp_path / "crossing.png") as image:
+        assert image.width >= 1400

@@ -10,7 +10,9 @@ import pytest
 from support.factories import CPU, make_record
 from support.paths import ROOT
 
-from codecbench.errors import UsageError
+from codecbench.errors import DataError, UsageError
+from codecbench.fitting import states
+from codecbench.fitting.states import FittedState
 from codecbench.results.cell import CellKey
 from codecbench.results.record import Record
 from codecbench.results.store import Store
@@ -146,3 +148,13 @@ def test_errors_are_one_line_and_a_status(project: Path, capsys: pytest.CaptureF
     (project / "README.md").write_text("<!-- generated: nothing -->\n<!-- end -->\n")
     assert generate.main([], project) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_fitted_states_are_listed_with_codec_point_split_time_and_size(project: Path) -> None:
+    folder = project / "states" / "learned"
+    about = {"codec": "learned", "point": {"step": 0.8}, "workload": "pictures", "split": "stem"}
+    states.keep("0" * 32, FittedState(b"device", b"edge", 150.0, about), folder)
+    assert "| `learned` step=0.8 | pictures | stem | 2 min | 0.0 MB |" in generate.fitted_states(project)
+    (folder / f"{'1' * 32}.zip").write_bytes(b"none")
+    with pytest.raises(DataError, match=r"1\.zip is no fitted state"):
+        generate.fitted_states(project)

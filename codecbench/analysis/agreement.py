@@ -34,6 +34,44 @@ def made_with(record: Record) -> MadeWith:
     )  # fmt: skip
 
 
+class Machine(NamedTuple):
+    """The machine and the settings that times were measured with."""
+
+    cpu: str
+    cores: int
+    threads: int
+    torch_device: str
+
+    def __str__(self) -> str:
+        """Returns its name for people."""
+        where = "" if self.torch_device == "cpu" else f", {self.torch_device}"
+        return f"{self.cpu}, {counted(self.cores, 'core')}, {counted(self.threads, 'thread')}{where}"
+
+
+def machine_of(record: Record) -> Machine:
+    """Returns the machine that timed a record."""
+    where = record.provenance
+    return Machine(where.cpu, where.cores, where.threads, where.torch_device)
+
+
+def one_machine(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """Returns the records without those timed on other machines than most, and a sentence on each group left out.
+
+    Records without times, of skipped and failed cells, stay.
+    """
+    groups = _grouped((record for record in records if record.status == "ok"), machine_of)
+    if len(groups) < 2:
+        return list(records), []
+    chosen = _largest(groups)
+    shown = [record for record in records if record.status != "ok" or machine_of(record) == chosen]
+    remarks = [
+        f"Left out: {counted(len(found), 'record')} timed on {machine}, not on {chosen}; --mix-machines takes both."
+        for machine, found in groups.items()
+        if machine != chosen
+    ]
+    return shown, remarks
+
+
 def one_model(records: Sequence[Record], made: MadeWith | None = None) -> tuple[list[Record], list[str]]:
     """Returns the records that were made with the same weights, workload and data, and a sentence on each other group.
 

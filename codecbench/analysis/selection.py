@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from codecbench.analysis.agreement import one_model, one_source_each
+from codecbench.analysis.agreement import one_machine, one_model, one_source_each
 from codecbench.errors import DataError, UsageError
 from codecbench.names import counted
 from codecbench.results.cell import point_label
@@ -132,13 +132,15 @@ def valid_budget(budget: float) -> float:
     return budget
 
 
-def one_set(records: Sequence[Record], workload: str, sample_set: str | None) -> tuple[list[Record], list[str]]:
+def one_set(
+    records: Sequence[Record], workload: str, sample_set: str | None, *, mix_machines: bool = True
+) -> tuple[list[Record], list[str]]:
     """Returns the records of one sample set, seed, model and data, and a sentence on each group that was left out.
 
     Without a `sample_set`, the set and seed with the most test samples are chosen; ties go to the most records, then to
     the lowest seed. Of these, the largest group with the same weights, workload and data is kept, and of each codec
-    only the newest version, and the largest group of one source; see `codecbench.analysis.agreement`. Raises UsageError
-    for a set without records.
+    only the newest version, and the largest group of one source; see `codecbench.analysis.agreement`. Unless times may
+    `mix_machines`, only the records of one machine are kept. Raises UsageError for a set without records.
     """
     by_set: dict[tuple[str, int], list[Record]] = defaultdict(list)
     for record in records:
@@ -167,7 +169,8 @@ def one_set(records: Sequence[Record], workload: str, sample_set: str | None) ->
     shown, other_sources = one_source_each(current)
     if older:
         remarks.append(f"Left out: {counted(older, 'record')} of older codec versions.")
-    return shown, [*remarks, *other_models, *other_sources]
+    timed, other_machines = (shown, []) if mix_machines else one_machine(shown)
+    return timed, [*remarks, *other_models, *other_sources, *other_machines]
 
 
 def splits_in_order(records: Iterable[Record]) -> tuple[str, ...]:

@@ -225,10 +225,12 @@ def build(
     *,
     sample_set: str | None = None,
     all_rows: bool = False,
+    mix_machines: bool = False,
 ) -> Study:
     """Returns the study of one workload's records. Records are selected as in `tables.budget.build`.
 
-    `budget` is the accepted loss in the metric's own unit, see `analysis.budget.budget_of`. Raises UsageError where the
+    `budget` is the accepted loss in the metric's own unit, see `analysis.budget.budget_of`. Unless times may
+    `mix_machines`, only the records of the machine that timed most are kept. Raises UsageError where the
     records are of several workloads or none was measured, where no link or the same link twice is given, and for a
     budget below 0.
     """
@@ -238,7 +240,7 @@ def build(
     links = [scenario.link.name for scenario in scenarios]
     if not links or len(set(links)) < len(links):
         raise UsageError(f"figures need one or more links of different names, not {', '.join(links) or 'none'}")
-    shown, left_out = one_set(records, workloads[0], sample_set) if records else ([], [])
+    shown, left_out = one_set(records, workloads[0], sample_set, mix_machines=mix_machines) if records else ([], [])
     if not any(record.status == "ok" for record in shown):
         raise UsageError("there are no measured records to draw; `codecbench run` makes some")
     accepted = budget_of(workloads[0], budget, shown)

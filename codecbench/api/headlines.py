@@ -17,11 +17,16 @@ if TYPE_CHECKING:
 
 
 def headlines_of(
-    records: Sequence[Record], budgets: Mapping[str, float] | float, chosen: Scenario, sample_set: str | None = None
+    records: Sequence[Record],
+    budgets: Mapping[str, float] | float,
+    chosen: Scenario,
+    sample_set: str | None = None,
+    *,
+    mix_machines: bool = False,
 ) -> Iterator[Headline]:
     """Yield the headline for each workload of which a cell was measured and its metric is defined."""
     for name, of_workload in by_workload(records).items():
-        shown, _ = one_set(of_workload, name, sample_set)
+        shown, _ = one_set(of_workload, name, sample_set, mix_machines=mix_machines)
         task = next((record.task for record in shown if record.task and is_defined(record)), None)
         if task is None:
             continue

@@ -75,10 +75,11 @@ def plan_of(
     max_latency_ms: float | None = None,
     max_device_ms: float | None = None,
     sample_set: str | None = None,
+    mix_machines: bool = False,
 ) -> ResultPlan:
     """Return the plan for the records of one workload."""
     name = records[0].key.workload
-    shown, left_out = one_set(records, name, sample_set)
+    shown, left_out = one_set(records, name, sample_set, mix_machines=mix_machines)
     limits = Limits.from_milliseconds(budget_of(name, budgets, shown), max_latency_ms, max_device_ms)
     candidates = planner.candidates(shown, chosen)
     found = planner.plan(candidates, limits)

@@ -83,6 +83,7 @@ class Results:
         paper: bool = False,
         anchors: Sequence[str] = (),
         sample_set: str | None = None,
+        mix_machines: bool = False,
     ) -> ResultTable:
         """Return a table of a kind of `codecbench table`; arguments are the options of that command.
 
@@ -92,7 +93,7 @@ class Results:
         chosen = scenario(self._manager, self._store, link, device, edge)
         return table_of(
             self._store, self.records, self._manager, chosen, kind=known, anchors=anchors, budget=budget, paper=paper,
-            sample_set=sample_set,
+            sample_set=sample_set, mix_machines=mix_machines,
         )  # fmt: skip
 
     def plan(
@@ -106,6 +107,7 @@ class Results:
         max_device_ms: float | None = None,
         workload: str | None = None,
         sample_set: str | None = None,
+        mix_machines: bool = False,
     ) -> ResultPlan:
         """Return the split, codec and point of lowest latency within the limits, as `codecbench plan` does.
 
@@ -116,7 +118,7 @@ class Results:
         chosen = scenario(self._manager, self._store, link, device, edge)
         return plan_of(
             of_one_workload(self.records, workload), self._budgets(budget), chosen, max_latency_ms=max_latency_ms,
-            max_device_ms=max_device_ms, sample_set=sample_set,
+            max_device_ms=max_device_ms, sample_set=sample_set, mix_machines=mix_machines,
         )  # fmt: skip
 
     def figure(
@@ -131,6 +133,7 @@ class Results:
         all_rows: bool = False,
         workload: str | None = None,
         sample_set: str | None = None,
+        mix_machines: bool = False,
     ) -> Drawing:
         """Return a figure of `codecbench figure --list`, which a notebook shows; its `save` writes it to a file.
 
@@ -144,7 +147,14 @@ class Results:
         names = [link] if isinstance(link, str) else link
         scenarios = [scenario(self._manager, self._store, each, device, edge) for each in names]
         records = of_one_workload(self.records, workload)
-        shown = study.build(records, scenarios, self._budgets(budget), sample_set=sample_set, all_rows=all_rows)
+        shown = study.build(
+            records,
+            scenarios,
+            self._budgets(budget),
+            sample_set=sample_set,
+            all_rows=all_rows,
+            mix_machines=mix_machines,
+        )
         return draw(name, shown, pick(SIZES, size, "size"))
 
     def to_pandas(self) -> pandas.DataFrame:

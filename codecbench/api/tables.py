@@ -70,12 +70,14 @@ def table_of(
     budget: float | None = None,
     paper: bool = False,
     sample_set: str | None = None,
+    mix_machines: bool = False,
 ) -> ResultTable:
     """Return one table of these records of a store.
 
-    The kinds budget and latency use the scenario, the budget (None means the workloads' own) and the paper's rows; the
-    kind bd-rate uses the anchor, the kind equal-accuracy anchors, budget and per-sample outcomes. Installed workloads
-    are asked for what older records do not hold. Raises UsageError where the records do not allow the table.
+    The kinds budget and latency use the scenario, the budget (None means the workloads' own) and the paper's rows;
+    latency keeps to the times of one machine unless it may `mix_machines`. The kind bd-rate uses the anchor, the kind
+    equal-accuracy anchors, budget and per-sample outcomes. Installed workloads are asked for what older records do not
+    hold. Raises UsageError where the records do not allow the table.
     """
     if kind is TableKind.POINTS:
         from codecbench.analysis import curves
@@ -98,7 +100,13 @@ def table_of(
         rates = equal_accuracy.build(records, store.samples, budgets=budgets, anchors=anchors, sample_set=sample_set)
         return ResultTable(lambda *how: equal_accuracy_table.render(rates, *how))
     return _within_budgets(
-        records, chosen, budgets, paper=paper, sample_set=sample_set, latency=kind is TableKind.LATENCY
+        records,
+        chosen,
+        budgets,
+        paper=paper,
+        sample_set=sample_set,
+        latency=kind is TableKind.LATENCY,
+        mix_machines=mix_machines,
     )
 
 
@@ -124,6 +132,7 @@ def _within_budgets(
     paper: bool,
     sample_set: str | None,
     latency: bool,
+    mix_machines: bool,
 ) -> ResultTable:
     from codecbench.analysis.paper import comparable_points
     from codecbench.api.headlines import headlines_of
@@ -132,7 +141,10 @@ def _within_budgets(
     from codecbench.tables import published as published_table
     from codecbench.tables.formats import PROSE_WIDTH
 
-    built = budget_table.build(records, budgets=budgets, paper=paper, sample_set=sample_set, scenario=chosen)
+    built = budget_table.build(
+        records, budgets=budgets, paper=paper, sample_set=sample_set, scenario=chosen,
+        mix_machines=mix_machines or not latency,
+    )  # fmt: skip
     points = comparable_points(records) if paper else ()
 
     def render(format_: str, width: int | None = None) -> str:
@@ -140,7 +152,7 @@ def _within_budgets(
         if points and format_ != TableFormat.CSV:
             parts.append(published_table.render(points, format_, width))
         if format_ == TableFormat.TEXT:  # in a terminal, the end is what one sees
-            found = headlines_of(records, budgets, chosen, sample_set)
+            found = headlines_of(records, budgets, chosen, sample_set, mix_machines=mix_machines)
             parts += [headline.text(width or PROSE_WIDTH) for headline in found]
         return "\n".join(parts)
 

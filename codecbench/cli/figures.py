@@ -14,6 +14,7 @@ from codecbench.cli.options import (
     DeviceName,
     EdgeName,
     LinkNames,
+    MixMachines,
     OneWorkload,
     Out,
     Plugins,
@@ -60,6 +61,7 @@ def figure(
     size: Annotated[
         FigureSize, typer.Option("--size", help="paper: for a page; talk: larger text, for a slide.")
     ] = FigureSize.PAPER,
+    mix_machines: MixMachines = False,
     all_rows: Annotated[bool, typer.Option("--all-rows", help="Show every row, not a readable selection.")] = False,
     workload: OneWorkload = None,
     sample_set: SampleSet = None,
@@ -84,7 +86,7 @@ def figure(
     check_writable("--into", into)
     scenarios = [scenario(pm, store, network, device, edge) for network in link or DEFAULT_LINKS]
     budgets = installed_budgets(pm) if budget is None else budget
-    data = study.build(records, scenarios, budgets, sample_set=sample_set, all_rows=all_rows)
+    data = study.build(records, scenarios, budgets, sample_set=sample_set, all_rows=all_rows, mix_machines=mix_machines)
     for remark in data.left_out:
         echo(remark)
     formats = [str(extension) for extension in format_ or [FigureFormat.SVG]]

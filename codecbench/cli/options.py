@@ -82,6 +82,9 @@ DeviceName = Annotated[
         help=f"The device: host, as measured, or a profile that predicts [default: {DEFAULT_DEVICE}].",
     ),
 ]
+MixMachines = Annotated[
+    bool, typer.Option("--mix-machines", help="Also take times of other machines than the one that timed most cells.")
+]
 EdgeName = Annotated[
     str | None,
     typer.Option(

@@ -15,6 +15,7 @@ from codecbench.cli.options import (
     DeviceName,
     EdgeName,
     LinkName,
+    MixMachines,
     OneWorkload,
     Out,
     Plugins,
@@ -40,6 +41,7 @@ def plan(
     device: DeviceName = None,
     edge: EdgeName = None,
     budget: Budget = None,
+    mix_machines: MixMachines = False,
     max_latency: Annotated[
         float | None, typer.Option("--max-latency", metavar="MS", help="Maximum median latency, in milliseconds.")
     ] = None,
@@ -63,7 +65,7 @@ def plan(
     found = plan_of(
         of_one_workload(store.records(), workload), installed_budgets(pm) if budget is None else budget,
         scenario(pm, store, link, device, edge), max_latency_ms=max_latency, max_device_ms=max_device_ms,
-        sample_set=sample_set,
+        sample_set=sample_set, mix_machines=mix_machines,
     )  # fmt: skip
     show(json.dumps(found.to_dict(), indent=1, allow_nan=False) if as_json else found.text(terminal_columns()))
     if found.best is None:

@@ -14,6 +14,7 @@ from codecbench.cli.options import (
     DeviceName,
     EdgeName,
     LinkNames,
+    MixMachines,
     OnlyWorkload,
     Out,
     Plugins,
@@ -36,6 +37,7 @@ def report(
     device: DeviceName = None,
     edge: EdgeName = None,
     budget: Budget = None,
+    mix_machines: MixMachines = False,
     bd_rate: Annotated[
         str | None,
         typer.Option(
@@ -72,13 +74,17 @@ def report(
         anchor=bd_rate,
         paper=paper,
         figures=figures,
+        mix_machines=mix_machines,
         command=_command(
             [
                 ("--out", _shown(out)), *(("--link", _shown(Path(name))) for name in names), ("--device", device),
                 ("--edge", edge), ("--budget", budget), ("--bd-rate", bd_rate), ("--workload", workload),
                 ("--sample-set", sample_set), *(("--plugin", _shown(path)) for path in plugin or ()),
             ],
-            [*([] if figures else ["--no-figures"]), *([] if paper else ["--no-paper"])],
+            [
+                *([] if figures else ["--no-figures"]), *([] if paper else ["--no-paper"]),
+                *(["--mix-machines"] if mix_machines else []),
+            ],
         ),
     )  # fmt: skip
     page = build(request)

@@ -19,6 +19,7 @@ from codecbench.cli.options import (
     DeviceName,
     EdgeName,
     LinkName,
+    MixMachines,
     OnlyWorkload,
     Out,
     Plugins,
@@ -75,6 +76,7 @@ def table(
     link: LinkName = DEFAULT_LINK,
     device: DeviceName = None,
     edge: EdgeName = None,
+    mix_machines: MixMachines = False,
     format_: Annotated[TableFormat, typer.Option("--format", help="How to print it.")] = TableFormat.TEXT,
     paper: Annotated[bool, typer.Option("--paper", help="Add the paper's published rows.")] = False,
     workload: OnlyWorkload = None,
@@ -102,6 +104,7 @@ def table(
         used = {
             "--budget": budget is not None and kind is not TableKind.EQUAL_ACCURACY, "--link": link != DEFAULT_LINK,
             "--device": device is not None, "--edge": edge is not None, "--paper": paper,
+            "--mix-machines": mix_machines,
         }  # fmt: skip
         unused = [option for option, is_used in used.items() if is_used]
         if unused:
@@ -113,7 +116,16 @@ def table(
     for field, values in (("workload", [workload] if workload else None), ("codec", codec), ("split", split)):
         records = only(records, field, values)
     found = table_of(
-        store, records, pm, chosen, kind=kind, anchors=anchors, budget=budget, paper=paper, sample_set=sample_set
+        store,
+        records,
+        pm,
+        chosen,
+        kind=kind,
+        anchors=anchors,
+        budget=budget,
+        paper=paper,
+        sample_set=sample_set,
+        mix_machines=mix_machines,
     )
     show(found.render(format_, terminal_columns()))
 

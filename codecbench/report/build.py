@@ -44,6 +44,7 @@ class Request:
     anchor: str | None = None
     paper: bool = True
     figures: bool = True
+    mix_machines: bool = False
     command: str = "codecbench report"
 
 
@@ -86,7 +87,7 @@ def build(request: Request) -> str:
 
 def _subject(request: Request, workload: str, ids: Ids, level: int) -> Subject:
     found = [record for record in request.records if record.key.workload == workload]
-    shown, left_out = one_set(found, workload, request.sample_set)
+    shown, left_out = one_set(found, workload, request.sample_set, mix_machines=request.mix_machines)
     return Subject(
         workload=workload, records=tuple(shown), left_out=tuple(left_out), scenarios=tuple(request.scenarios),
         budgets=request.budgets, docstrings=request.docstrings, ids=ids, level=level,

@@ -193,19 +193,21 @@ def build(
     scenario: Scenario,
     paper: bool = False,
     sample_set: str | None = None,
+    mix_machines: bool = True,
 ) -> list[Table]:
     """Returns one table for each workload, sorted by name, then with `paper` the paper's comparable tables.
 
     `budgets` is the accepted loss in the metric's own unit, see `analysis.budget.budget_of`. Of several sample sets or
-    seeds, `sample_set` or else the largest set is shown, and of several models or sources one, see
-    `analysis.selection.one_set`; remarks say which records are left out. A table of the paper is comparable if its
-    metric has the direction of a workload's metric. Raises UsageError where a workload has no budget or no records of
-    the sample set.
+    seeds, `sample_set` or else the largest set is shown, and of several models or sources, or of machines that may not
+    be mixed, one; see `analysis.selection.one_set`. Remarks say which records are left out. A table of the paper is
+    comparable if its metric has the direction of a workload's metric. Raises UsageError where a workload has no budget
+    or no records of the sample set.
     """
     if not records:
         raise UsageError("there are no records to tabulate; `codecbench run` makes some")
     tables = [
-        _workload_table(name, found, budgets, scenario, sample_set) for name, found in by_workload(records).items()
+        _workload_table(name, *one_set(found, name, sample_set, mix_machines=mix_machines), budgets, scenario)
+        for name, found in by_workload(records).items()
     ]
     if paper:
         directions = {r.task.higher_is_better for r in records if r.task}
@@ -230,12 +232,11 @@ def _layouts(table: Table) -> Iterator[Document]:
 
 def _workload_table(
     workload: str,
-    records: Sequence[Record],
+    shown: Sequence[Record],
+    left_out: Sequence[str],
     budgets: float | Mapping[str, float],
     scenario: Scenario,
-    sample_set: str | None,
 ) -> Table:
-    shown, left_out = one_set(records, workload, sample_set)
     budget = budget_of(workload, budgets, shown)
     task = next((record.task for record in shown if record.task), None)
     metric, unit, decimals = (task.metric, task.unit, task.decimals) if task else ("value", "", 1)

@@ -15,6 +15,7 @@ from codecbench.analysis import bd_rate, curves, study
 from codecbench.analysis.agreement import made_with
 from codecbench.analysis.latency import Scenario
 from codecbench.analysis.selection import one_set
+from codecbench.api.plans import plan_of
 from codecbench.results.record import Record, WorkloadGroup
 from codecbench.tables import bd_rate as bd_rate_table
 from codecbench.tables import budget as budget_table
@@ -149,3 +150,23 @@ def test_every_table_says_what_it_leaves_out(table: str) -> None:
     text = " ".join(TABLES[table]([*points(4), *points(4, codec="gamma"), *other]).split())
     assert OTHERS["model"][1] in text
     assert "beta" not in text
+
+
+def test_latencies_keep_to_the_machine_that_timed_most_unless_asked() -> None:
+    here, there = points(3), points(1, 7, cpu="Other CPU")
+    failed = make_record(codec="beta", status="failed", made_by=GROUP, provenance={"cpu": "Other CPU"})
+    records = [*here, *there, failed]
+    found, left_out = one_set(records, "toy", None, mix_machines=False)
+    assert found == [*here, failed]
+    assert len(left_out) == 1
+    assert left_out[0].startswith("Left out: 1 record timed on Other CPU")
+    assert left_out[0].endswith("--mix-machines takes both.")
+    assert one_set(records, "toy", None)[0] == records
+    drawn = study.build(records, [Scenario(LINK)], 9.0)
+    assert (len(drawn.measured), drawn.left_out) == (3, tuple(left_out))
+    assert len(study.build(records, [Scenario(LINK)], 9.0, mix_machines=True).measured) == 4
+    (one,) = budget_table.build(records, budgets=9.0, scenario=Scenario(LINK), mix_machines=False)
+    assert left_out[0] in " ".join(latency_table.render([one], "text").split())
+    plan = plan_of(records, 9.0, Scenario(LINK))
+    assert (plan.plan.candidates, left_out[0] in plan.remarks) == (4, True)
+    assert plan_of(records, 9.0, Scenario(LINK), mix_machines=True).plan.candidates == 5

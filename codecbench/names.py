@@ -20,8 +20,13 @@ def pick(catalogue: Mapping[str, Named], name: str, kind: str) -> Named:
 
 
 def suggestion(wrong: str, known: Iterable[str]) -> str:
-    """Return the end of an error line with the nearest known name, `; did you mean 'right'?`, or an empty text."""
-    near = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.5)
+    """Return the end of an error line with the nearest known name, `; did you mean 'right'?`, or an empty text.
+
+    The only name that begins like the wrong one is the nearest: `cifar` means `cifar10-resnet20`.
+    """
+    names = list(known)
+    begin_so = [name for name in names if len(wrong) >= 3 and name.startswith(wrong)]
+    near = begin_so if len(begin_so) == 1 else difflib.get_close_matches(wrong, names, n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

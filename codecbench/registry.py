@@ -348,3 +348,9 @@ def resolve(text: str) -> Any:
     if not isinstance(item, type):
         raise PluginError(f"{place} defines no class {qualname}")
     return item
+
+
+def named_file(codec: str) -> Path | None:
+    """Return the file in the current folder that `codecbench new-codec` writes for a codec of this name, or None."""
+    file = Path(f"{codec.replace('-', '_')}.py")
+    return file if file.is_file() else None

@@ -371,3 +371,10 @@ def test_pick_suggests_the_nearest_or_lists_what_there_is() -> None:
         pick({}, "raw", "codec")
     assert suggestion("stage", ["stage1"]) == "; did you mean 'stage1'?"
     assert suggestion("xyz", ["stage1"]) == ""
+
+
+def test_the_only_name_that_begins_so_is_suggested() -> None:
+    names = ["cifar10-resnet20", "raw", "stage1", "stage2"]
+    assert suggestion("cifar", names) == "; did you mean 'cifar10-resnet20'?"
+    assert suggestion("cifar1-resnet", names) == "; did you mean 'cifar10-resnet20'?"
+    assert suggestion("ci", names) == ""

@@ -51,11 +51,13 @@ def only(records: Sequence[Record], field: str, values: Sequence[str] | None) ->
 def of_one_workload(records: Sequence[Record], workload: str | None) -> list[Record]:
     """Returns the records of one workload: the one asked for, else the only one, else the default.
 
-    Raises UsageError where there are no records of it.
+    Raises UsageError where there are no records of it, or where none is asked for and there are several others.
     """
     known = {record.key.workload: None for record in records}
     if not known:
         raise UsageError("there are no records; `codecbench run` makes some")
+    if workload is None and len(known) > 1 and DEFAULT_WORKLOAD not in known:
+        raise UsageError(f"these records are of several workloads, {', '.join(known)}; choose one with --workload")
     name = workload or (next(iter(known)) if len(known) == 1 else DEFAULT_WORKLOAD)
     return only(records, "workload", [name])
 

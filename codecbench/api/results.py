@@ -185,11 +185,12 @@ def load(out: str | Path = DEFAULT_OUT, *, plugins: Iterable[str | Path] = ()) -
     return Results(folder, some_records(Store(folder)), plugins=tuple(map(Path, plugins)))
 
 
-def run(config: str | Path | None = None, **options: Any) -> Results:
+def run(config: str | Path | None = None, *, progress: bool = True, **options: Any) -> Results:
     """Measure codecs at split points as `codecbench run` does, and return the records of this configuration.
 
     `options` are those of the command, by name, such as `workload`, `codec`, `split`, `samples`, `preset` and `out`; a
-    TOML file has the same ones. What is measured already is not measured again. Progress goes to stderr.
+    TOML file has the same ones. What is measured already is not measured again. Progress goes to stderr, with all that
+    the command would say meanwhile; with `progress=False`, nothing is written there.
 
     Raises UsageError for options that cannot be used. Failed cells raise nothing: `Results.failures` has them.
     """
@@ -207,7 +208,7 @@ def run(config: str | Path | None = None, **options: Any) -> Results:
     settings = configuration(None if config is None else Path(config), used)
     check_executor(settings)
     store = Store(settings.out)
-    with reporter() as report, store.locked(), Run(settings, StatusFile(report, settings.out)) as job:
+    with reporter(progress=progress) as report, store.locked(), Run(settings, StatusFile(report, settings.out)) as job:
         summary = job.execute()
         records, _ = job.current(store.records())
     if not records and summary.scored:

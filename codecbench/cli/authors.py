@@ -26,7 +26,7 @@ from codecbench.errors import UsageError
 from codecbench.experiment.config import DEFAULT_WORKLOAD, load
 from codecbench.locations import frames_of
 from codecbench.names import counted, pick
-from codecbench.registry import codec_plugins, codecs, devices, links, manager, workloads
+from codecbench.registry import codec_plugins, codecs, devices, links, manager, named_file, workloads
 
 if TYPE_CHECKING:
     from codecbench.codec import Codec
@@ -158,8 +158,8 @@ def _names_file(text: str) -> bool:
 def _codec_to_check(text: str, plugins: Sequence[Path]) -> type[Codec]:
     """Return the codec of a name. Raises UsageError where there is none."""
     known = codecs(manager(plugins))
-    file = Path(f"{text.replace('-', '_')}.py")
-    if text not in known and file.is_file():
+    file = named_file(text)
+    if text not in known and file is not None:
         raise UsageError(f"no codec {text!r} is installed; a plugin file is named with its ending: {file}")
     return pick(known, text, "codec")
 

@@ -86,19 +86,28 @@ def split_rows(workload: type[Workload], data_dir: Path | None) -> list[dict[str
 def text(rows: Sequence[Mapping[str, Any]], columns: int | None = None) -> str:
     """Returns the rows as an aligned table with a column for each key except `module`.
 
-    Where that is wider than `columns`, each row has its description beneath it, in lines of that length.
+    Where that is wider than `columns`, each row has its description beneath it, and if need be the longest of its other
+    values with their names, in lines of that length.
     """
     from tabulate import tabulate
 
     cells = [{key: _cell(value) for key, value in row.items() if key != "module"} for row in rows]
     table = tabulate(cells, headers="keys")
-    if columns is None or not cells or "description" not in cells[0] or _width(table) <= columns:
+    if columns is None or not cells or _width(table) <= columns:
         return table
-    used = [key for key in cells[0] if key != "description" and any(row[key] for row in cells)]
-    header, rule, *lines = tabulate([{key: row[key] for key in used} for row in cells], headers="keys").splitlines()
+    name, *used = [key for key in cells[0] if any(row[key] for row in cells)]
+    beneath = [key for key in used if key == "description"]
+    while True:
+        kept = [name, *(key for key in used if key not in beneath)]
+        table = tabulate([{key: row[key] for key in kept} for row in cells], headers="keys")
+        if _width(table) <= columns or len(kept) == 1:
+            break
+        beneath.append(max(kept[1:], key=lambda key: max(len(row[key]) for row in cells)))
+    header, rule, *lines = table.splitlines()
     shown = [header.rstrip(), rule]
     for row, line in zip(cells, lines, strict=True):
-        shown += [line.rstrip(), *textwrap.wrap(row["description"], columns - 1, **_INDENTED)]
+        texts = [row[key] if key == "description" else f"{key}: {row[key]}" for key in beneath if row[key]]
+        shown += [line.rstrip(), *(part for text in texts for part in textwrap.wrap(text, columns - 1, **_INDENTED))]
     return "\n".join(shown)
 
 

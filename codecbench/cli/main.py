@@ -14,6 +14,7 @@ from codecbench import __version__
 from codecbench.cli import authors, devices, figures, links, plan, report, run, tables
 from codecbench.cli.errors import INTERRUPTED, CommandGroup, one_line_errors
 from codecbench.cli.options import print_any_text, show
+from codecbench.cli.shell.completion import complete_words, completion
 from codecbench.system.stopping import stopped_by_signals
 
 STATUSES = (
@@ -23,7 +24,7 @@ STATUSES = (
 
 app = typer.Typer(
     name="codecbench", cls=CommandGroup, add_completion=False, no_args_is_help=True, rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+    pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
     help="Which codec should carry the tensor when a network is split between a device and an edge server?",
     epilog=STATUSES,
 )  # fmt: skip
@@ -65,6 +66,8 @@ app.command("list")(authors.list_)
 app.command()(authors.check)
 app.command("new-codec")(authors.new_codec)
 app.command("new-workload")(authors.new_workload)
+app.command()(completion)
+app.command("complete-words", hidden=True)(complete_words)
 
 data_app = typer.Typer(
     cls=CommandGroup, help="Datasets beyond what ships with the package.", no_args_is_help=True, rich_markup_mode=None

@@ -27,6 +27,15 @@ class Reporter(Protocol):
     def scored(self, samples: int) -> None:
         """So many more samples of a cell were scored."""
 
+    def expect_fits(self, cells: Sequence[PlannedCell], limit_s: float) -> None:
+        """These cells will be fitted, each for at most so many seconds."""
+
+    def fitting(self, cell: PlannedCell, share: float, text: str) -> None:
+        """The fit of a cell has done this share, 0 at its start; `text` is the codec's own, such as its loss."""
+
+    def fitted(self) -> None:
+        """The fit has ended, one way or another."""
+
     def stage(self, text: str) -> None:
         """A stage of a whole split begins."""
 

@@ -14,6 +14,7 @@ from codecbench.experiment.candidates import Candidates, candidates_of
 from codecbench.experiment.cells import SCORED, PlannedCell
 from codecbench.experiment.config import RunConfig, split_codec
 from codecbench.names import suggestion
+from codecbench.registry import named_file
 from codecbench.results.cell import CellKey, codec_label, sample_set_id
 from codecbench.workload import Subset
 
@@ -141,6 +142,11 @@ def chosen_codecs(
     )
     if not requested:
         return [(info, None) for info in catalogue.infos(catalogue.names())]
+    known = catalogue.names()
+    for name, _ in requested:
+        file = None if name in known else named_file(name)
+        if file is not None:
+            raise UsageError(f"no codec {name!r} is installed; --plugin {file} adds those of the file that is here")
     infos = catalogue.infos([name for name, _ in requested])
     return [(info, point or None) for info, (_, point) in zip(infos, requested, strict=True)]
 

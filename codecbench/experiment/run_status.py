@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from codecbench.errors import UsageError
-from codecbench.experiment.cells import Reporter
-from codecbench.measure import Stopwatch, utc_now
+from codecbench.experiment.cells import PlannedCell, Reporter
+from codecbench.experiment.time_left import TimeLeft
+from codecbench.measure import utc_now
 from codecbench.names import counted
 from codecbench.results.store import is_locked
 from codecbench.system.files import replace_file
@@ -26,7 +28,7 @@ class RunStatus:
     """The number of cells of a run, in all and by status, and its current step (`doing`).
 
     A sample counts once for each cell: `samples` are scored, of `all_samples` that the run scores. `elapsed_s` are the
-    seconds from its start to `updated_utc`.
+    seconds from its start to `updated_utc`. `left` is the time left then, in words, if something is known of it.
     """
 
     process: int
@@ -41,13 +43,7 @@ class RunStatus:
     samples: int = 0
     all_samples: int = 0
     doing: str = ""
-
-    @property
-    def left_s(self) -> float | None:
-        """The seconds left at the rate so far, or None if nothing was scored yet. Fits and times are not counted."""
-        if not self.samples or not self.elapsed_s:
-            return None
-        return max(0, self.all_samples - self.samples) * self.elapsed_s / self.samples
+    left: str = ""
 
     def text(self, *, running: bool) -> str:
         """Return the status in a few lines."""
@@ -59,8 +55,8 @@ class RunStatus:
             rate = self.samples / self.elapsed_s
             lines.append(f"{self.samples:,} of {self.all_samples:,} samples scored, {rate:,.0f} a second")
         if running:
-            if self.left_s is not None and finished < self.cells:
-                lines.append(f"about {_duration(self.left_s)} left at this rate; fits and the timing come on top")
+            if self.left and finished < self.cells:
+                lines.append(self.left)
             lines.append(f"now: {self.doing}")
         return "\n".join(lines)
 
@@ -81,13 +77,6 @@ def status_of(out: Path) -> str:
     return found.text(running=is_locked(out))
 
 
-def _duration(seconds: float) -> str:
-    hours, minutes = divmod(round(seconds / 60), 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min" if minutes else "under a minute"
-
-
 class StatusFile:
     """A reporter that passes everything on to another, and keeps the run's status in its results folder.
 
@@ -98,7 +87,7 @@ class StatusFile:
         self.reporter = reporter
         self.path = out / FILE
         self.status = RunStatus(os.getpid(), utc_now(), utc_now())
-        self._watch = Stopwatch()
+        self.time = TimeLeft()
         self._written_s = -EVERY_S
 
     def plan(self, cells: int) -> None:
@@ -109,12 +98,30 @@ class StatusFile:
     def expect(self, samples: int) -> None:
         """Add to the number of samples that will be scored."""
         self.reporter.expect(samples)
-        self._set(all_samples=self.status.all_samples + samples)
+        self.time.expect(samples)
+        self._set(all_samples=self.time.all_samples)
 
     def scored(self, samples: int) -> None:
         """Count samples that were scored."""
         self.reporter.scored(samples)
-        self._set(samples=self.status.samples + samples)
+        self.time.scored(samples)
+        self._set(samples=self.time.samples)
+
+    def expect_fits(self, cells: Sequence[PlannedCell], limit_s: float) -> None:
+        """Note the cells that will be fitted."""
+        self.reporter.expect_fits(cells, limit_s)
+        self.time.expect_fits(cells, limit_s)
+
+    def fitting(self, cell: PlannedCell, share: float, text: str) -> None:
+        """Note how far the fit of a cell is."""
+        self.reporter.fitting(cell, share, text)
+        self.time.fitting(cell, share, text)
+        self._set(doing=str(self.time.fit))
+
+    def fitted(self) -> None:
+        """Note that the fit has ended."""
+        self.reporter.fitted()
+        self.time.fitted()
 
     def stage(self, text: str) -> None:
         """Note the stage."""
@@ -136,8 +143,10 @@ class StatusFile:
         self.reporter.log(line)
 
     def _set(self, *, at_once: bool = False, **values: Any) -> None:
-        now_s = self._watch.elapsed_s()
-        self.status = replace(self.status, updated_utc=utc_now(), elapsed_s=round(now_s, 3), **values)
+        now_s = self.time.elapsed_s()
+        self.status = replace(
+            self.status, updated_utc=utc_now(), elapsed_s=round(now_s, 3), left=str(self.time), **values
+        )
         if at_once or now_s - self._written_s >= EVERY_S:
             self._written_s = now_s
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -75,7 +76,6 @@ class Fits:
             return self._with_tail(cell, found)
         if cell.works_unfitted and not self.fit_ids:
             return self._unfitted_state(cell)
-        self.reporter.update(f"{cell.label}: fitting")
         return self._with_tail(cell, self._fit(cell))
 
     def _with_tail(self, cell: PlannedCell, state: FittedState) -> FittedState:
@@ -91,6 +91,20 @@ class Fits:
         """Have the model of the fits built while others work, if one of these cells has to be fitted."""
         if any(self.lacks_fit(cell) for cell in cells):
             self.fitter.warm()
+
+    def expect(self, cells: Sequence[PlannedCell]) -> None:
+        """Tell the reporter which of these cells have to be fitted; if there are some, have the fits' model built."""
+        if self._expect([cell for cell in cells if self.lacks_fit(cell)]):
+            self.fitter.warm()
+
+    def _expect(self, cells: Sequence[PlannedCell]) -> int:
+        """Tell the reporter that these cells will be fitted, and return how many fits that makes.
+
+        Cells that share a state are fitted once, the first of them.
+        """
+        by_key = {self.fit_key(cell, self.fit_sets(cell.codec, cell.spec)[-1]): cell for cell in reversed(cells)}
+        self.reporter.expect_fits(list(by_key.values()), self.config.max_fit_s)
+        return len(by_key)
 
     def without_long_fits(self, cells: Sequence[PlannedCell], *, requested: bool) -> list[PlannedCell]:
         """Return the cells; those that need a long fit and have no state are skipped, with the command that fits them.
@@ -120,10 +134,10 @@ class Fits:
         summary = FitSummary()
         fitted = [cell for cell in cells if _takes_fit(cell)]
         self.reporter.plan(len(fitted))
+        self._expect([cell for cell in fitted if self._is_due(cell, into, further=further)])
         if fitted and into is None:
             self.cache.require_writable()
         for cell in fitted:
-            self.reporter.update(f"{cell.label}: fitting")
             try:
                 self._fit_into(cell, into, summary, further=further)
             except (DataError, PluginError):  # the workload's, not the codec's
@@ -201,9 +215,18 @@ class Fits:
         with CodecClient(self.processes.start()) as client:
             return FittedState(*client.export(codec, cell.spec, point, timeout_s=self.config.timeout_s))
 
+    def _present(self, cell: PlannedCell, into: Path | None) -> FittedState | None:
+        """Return the cell's state where `fit_all` would write it, or None."""
+        return self.read(cell, into / cell.codec.name) if into is not None else self.find(cell)
+
+    def _is_due(self, cell: PlannedCell, into: Path | None, *, further: bool) -> bool:
+        """True if `fit_all` will fit the cell."""
+        goes_further = further and cell.codec.overrides_starts_from
+        return self.config.fresh or goes_further or self._present(cell, into) is None
+
     def _fit_into(self, cell: PlannedCell, into: Path | None, summary: FitSummary, *, further: bool) -> None:
         folder = into / cell.codec.name if into is not None else None
-        present = self.read(cell, folder) if folder is not None else self.find(cell)
+        present = self._present(cell, into)
         before = (present or self.find(cell)) if further and cell.codec.overrides_starts_from else None
         if present is not None and before is None and not self.config.fresh:
             summary.present += 1
@@ -243,14 +266,18 @@ class Fits:
         start = before
         if before is None and neighbour_cell is not None:
             start = (self.read(neighbour_cell, folder) if folder is not None else None) or self.find(neighbour_cell)
-        fitted = self.fitter.fit(
-            cell.codec, cell.spec, key.split, key.point, key.seed, count=self._sample_count(cell),
-            groups=self.workload.fit_groups, max_s=self.config.max_fit_s,
-            timeout_s=1.5 * self.config.max_fit_s + self.config.timeout_s, start=start,
-            partial=self.cache.read_partial(partial_key),
-            on_progress=lambda share, text: self.reporter.update(f"{cell.label}: fitting, {share:.0%} {text}"),
-            on_saved=lambda partial: self.cache.keep_partial(partial_key, partial),
-        )  # fmt: skip
+        self.reporter.fitting(cell, 0.0, "")
+        try:
+            fitted = self.fitter.fit(
+                cell.codec, cell.spec, key.split, key.point, key.seed, count=self._sample_count(cell),
+                groups=self.workload.fit_groups, max_s=self.config.max_fit_s,
+                timeout_s=1.5 * self.config.max_fit_s + self.config.timeout_s, start=start,
+                partial=self.cache.read_partial(partial_key),
+                on_progress=functools.partial(self.reporter.fitting, cell),
+                on_saved=lambda partial: self.cache.keep_partial(partial_key, partial),
+            )  # fmt: skip
+        finally:
+            self.reporter.fitted()
         if before is not None:
             started_from = before.about.get("starts_from")
             fitted = replace(fitted, fit_s=(fitted.fit_s or 0.0) + (before.fit_s or 0.0))

@@ -190,7 +190,7 @@ class Run:
         if any(cell.is_runnable for cell in todo):
             if self.config.executor == "local":
                 self.pair.warm()
-            self.fits.warm(todo)
+            self.fits.expect(todo)
             writer.compare_looks(self.full_model_runs["test"])
         with temporary_folder("tensors") as tensors:
             splits: Iterable[SplitRun] = self._split_runs(todo, writer)

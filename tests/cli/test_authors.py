@@ -152,6 +152,45 @@ def test_a_narrow_terminal_has_descriptions_beneath_in_whole_words() -> None:
     assert lines[-2:] == ["longer-name", "  few"]
 
 
+def test_longest_values_go_beneath_where_the_table_is_still_too_wide() -> None:
+    rows = [
+        {
+            "name": "alpha",
+            "metric": "AP",
+            "splits": ["input", "a-long-name-of-a-split", "block"],
+            "description": "One.",
+        },
+        {"name": "beta", "metric": "top-1", "splits": ["input"], "description": "Another."},
+    ]
+    assert catalogue.text(rows, 34).splitlines() == [
+        "name    metric", "------  --------",
+        "alpha   AP", "  One.", "  splits: input", "  a-long-name-of-a-split block",
+        "beta    top-1", "  Another.", "  splits: input",
+    ]  # fmt: skip
+    assert "splits" in catalogue.text(rows, 60).splitlines()[0]
+
+
+def test_names_stay_whole_where_they_are_too_long() -> None:
+    rows = [{"name": "a-name-that-is-long", "default": True}, {"name": "b", "default": False}]
+    assert catalogue.text(rows, 18).splitlines()[2:4] == ["a-name-that-is-long", "  default: yes"]
+
+
+def test_every_list_fits_80_columns(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("codecbench.cli.authors.columns_of_a_terminal", lambda: 80)
+    for kind in ("codecs", "workloads", "links", "devices"):
+        assert max(map(len, cli("list", kind).out.splitlines())) <= 80
+
+
+def test_the_codec_of_a_new_file_is_named_with_its_file(cli: Cli, no_processes: None) -> None:
+    assert cli("new-codec", "my-codec").err.endswith("next: codecbench check my_codec.py\n")
+    assert cli("check", "my-codec").error == (
+        "codecbench: no codec 'my-codec' is installed; a plugin file is named with its ending: my_codec.py"
+    )
+    assert cli("run", "--codec", "my-codec", "--dry-run").error == (
+        "codecbench: no codec 'my-codec' is installed; --plugin my_codec.py adds those of the file that is here"
+    )
+
+
 def test_a_wide_terminal_and_a_pipe_have_one_line_a_row() -> None:
     whole = catalogue.text(ROWS)
     assert len(whole.splitlines()) == 4

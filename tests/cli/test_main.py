@@ -27,7 +27,9 @@ def test_version(cli: Cli) -> None:
     assert cli("--version") == Ended(0, f"codecbench {codecbench.__version__}\n", "")
 
 
-@pytest.mark.parametrize("words", [["--help"], [], ["run", "--help"], ["data", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["-h"], [], ["run", "--help"], ["run", "-h"], ["data", "--help"], ["link", "show", "-h"]]
+)
 def test_help_goes_to_standard_output(cli: Cli, words: list[str]) -> None:
     ended = cli(*words)
     assert (ended.status, ended.err) == (0, "")
@@ -61,6 +63,8 @@ def test_starting_imports_no_torch() -> None:
         (["run", "--codec", "rwa"], "codecbench: no codec 'rwa'; did you mean 'raw'?"),
         (["run", "--codec", "raw:values"], "codecbench: codec 'raw:values': 'values' is not key=value; write"),
         (["run", "--workload", "cifar10"], "codecbench: no workload 'cifar10'; did you mean 'cifar10-resnet20'?"),
+        (["run", "--workload", "cifar"], "codecbench: no workload 'cifar'; did you mean 'cifar10-resnet20'?"),
+        (["run", "--workload", "imagenet"], "codecbench: no workload 'imagenet'; did you mean 'imagenet-resnet50'?"),
         (["run", "--samples", "99999"], "codecbench: --samples 99999: workload 'cifar10-resnet20' has 2000 test samp"),
         (["run", "none.toml"], "codecbench: cannot read none.toml: No such file or directory"),
         (["run", "--plugin", "none.py"], "codecbench: no plugin file "),

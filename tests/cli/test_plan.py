@@ -73,6 +73,19 @@ def test_a_plan_refuses_in_one_line(cli: Cli, tmp_path: Path, words: list[str], 
     assert ended.error.startswith(error)
 
 
+def test_the_workload_of_a_plan_is_asked_for_only_where_it_is_not_clear(cli: Cli, tmp_path: Path) -> None:
+    plan = ["plan", "--out", "out", "--budget", "1"]
+    put(tmp_path / "out", workload="toy")
+    assert cli(*plan).status == 0
+    put(tmp_path / "out", workload="other")
+    assert cli(*plan).error == (
+        "codecbench: these records are of several workloads, other, toy; choose one with --workload"
+    )
+    assert cli(*plan, "--workload", "toy").status == 0
+    put(tmp_path / "out", workload=DEFAULT_WORKLOAD)
+    assert cli(*plan).status == 0
+
+
 @pytest.mark.parametrize("name", ["validate-plan", "rehearse"])
 def test_a_plan_is_validated_under_both_names(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

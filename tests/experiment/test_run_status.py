@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from support.factories import cell_of
 from support.runs import RecordingReporter
 
 from codecbench.errors import UsageError
 from codecbench.experiment import run_status
-from codecbench.experiment.run_status import RunStatus, StatusFile, status_of
+from codecbench.experiment.run_status import StatusFile, status_of
 from codecbench.results.store import Store
 
 
@@ -48,14 +49,26 @@ def test_a_running_run_says_how_far_it_is(told: tuple[StatusFile, RecordingRepor
     assert lines[-1] == "now: input webp quality=5"
 
 
-def test_the_time_left_follows_from_the_rate_so_far() -> None:
-    status = RunStatus(7, "then", "now", elapsed_s=60.0, cells=4, ok=1, samples=100, all_samples=400, doing="x")
-    assert status.left_s == 180.0
-    assert "about 3 min left at this rate" in status.text(running=True)
-    assert "1 h 30 min left" in RunStatus(
-        7, "then", "now", elapsed_s=1800.0, cells=4, samples=100, all_samples=400
-    ).text(running=True)
-    assert RunStatus(7, "then", "now", elapsed_s=60.0).left_s is None
+def test_a_running_run_says_what_time_is_left(tmp_path: Path, told: tuple[StatusFile, RecordingReporter]) -> None:
+    outer, inner = told
+    seconds = [0.0]
+    outer.time.elapsed_s = lambda: seconds[0]
+    cell = cell_of("deepcod", tags=("learned",))
+    with Store(tmp_path).locked():
+        outer.plan(2)
+        outer.expect_fits([cell], 900)
+        outer.fitting(cell, 0.0, "")
+        seconds[0] = 300
+        outer.update("stem deepcod")
+        assert status_of(tmp_path).splitlines()[-2:] == ["about 10 min left", "now: stem deepcod"]
+        outer.fitting(cell, 0.25, "loss 0.3")
+        assert status_of(tmp_path).splitlines()[-1] == "now: stem deepcod: fitting, 25%, loss 0.3"
+        outer.fitted()
+        outer.update("stem deepcod")
+        assert not any("left" in line for line in status_of(tmp_path).splitlines())
+    assert (inner.expected_fits, inner.fits[-1], inner.fits_ended) == (
+        ["stem deepcod"], ("stem deepcod", 0.25, "loss 0.3"), 1,
+    )  # fmt: skip
 
 
 def test_a_run_that_was_killed_is_told_from_one_that_has_finished(

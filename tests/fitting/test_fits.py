@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.paths import LEARNING, TINY
+from support.paths import LEARNING, MISBEHAVING, TINY
 from support.runs import KeptProcesses, RecordingReporter
 
 from codecbench.cli.main import main
@@ -74,6 +74,29 @@ def test_neighbours_are_fitted_first_and_handed_over(tmp_path: Path, into: str |
     for point, start in zip(({"width": 2}, {"width": 4}), starts, strict=False):
         assert json.loads(start[0]) == point
         assert json.loads(start[1])["count"] == 40
+
+
+def test_the_reporter_is_told_of_fits_to_come_and_of_the_running_one(tmp_path: Path) -> None:
+    chained = [f"stem chained width={n}" for n in (4, 2, 1)]
+    with job("chained", "raw") as (run, reporter):
+        run.fit()
+        assert reporter.expected_fits == chained
+        assert [(label, share) for label, share, _ in reporter.fits] == [(label, 0.0) for label in chained]
+        assert reporter.fits_ended == 3
+        run.fit()
+        assert reporter.expected_fits == chained, "the states are there"
+        run.fits.expect(run.plan())
+        assert reporter.expected_fits == chained
+    with job("chained", "raw", cache_dir=tmp_path / "other") as (run, reporter):
+        run.fits.expect(run.plan())
+        assert reporter.expected_fits == chained
+        run.fit(tmp_path / "shipped")
+        assert reporter.expected_fits == [*chained, *chained]
+
+
+def test_a_failed_fit_has_ended() -> None:
+    _, reporter = fit("fails-to-learn", plugin=[TINY, MISBEHAVING])
+    assert (len(reporter.fits), reporter.fits_ended) == (1, 1)
 
 
 def test_a_fit_that_refuses_the_model_is_no_failure() -> None:

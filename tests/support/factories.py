@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from codecbench.codec import TensorSpec
 from codecbench.descriptions.codec_info import CodecInfo
 from codecbench.devices.layers import Layer, ModelLayers
 from codecbench.devices.profile import DeviceProfile, Leaf
+from codecbench.experiment.cells import PlannedCell
 from codecbench.links.model import TcpRampLink
 from codecbench.results.cell import CellKey
 from codecbench.results.digests import PayloadChain, sample_digest
@@ -65,6 +67,11 @@ def make_info(name: str = "alpha", **fields: Any) -> CodecInfo:
         "source_hash": "0" * 64, "fit_samples": 4000,
     }  # fmt: skip
     return CodecInfo(**{"name": name, **described, **fields})
+
+
+def cell_of(codec: str, *, tags: tuple[str, ...] = (), split: str = "stem") -> PlannedCell:
+    """A planned cell of a codec at a split."""
+    return PlannedCell(make_key(split, codec), make_info(codec, tags=tags), TensorSpec((2, 2)))
 
 
 def make_record(

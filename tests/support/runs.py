@@ -48,6 +48,9 @@ class RecordingReporter:
     samples: int = 0
     finished: list[tuple[str, str]] = field(default_factory=list)
     logged: list[str] = field(default_factory=list)
+    expected_fits: list[str] = field(default_factory=list)
+    fits: list[tuple[str, float, str]] = field(default_factory=list)
+    fits_ended: int = 0
 
     def plan(self, cells: int) -> None:
         self.cells = cells
@@ -57,6 +60,15 @@ class RecordingReporter:
 
     def scored(self, samples: int) -> None:
         self.samples += samples
+
+    def expect_fits(self, cells: Sequence[PlannedCell], limit_s: float) -> None:
+        self.expected_fits += [cell.label for cell in cells]
+
+    def fitting(self, cell: PlannedCell, share: float, text: str) -> None:
+        self.fits.append((cell.label, share, text))
+
+    def fitted(self) -> None:
+        self.fits_ended += 1
 
     def stage(self, text: str) -> None:
         pass

@@ -1,0 +1,1 @@
+"""Completion of commands in the user's shell."""

@@ -102,7 +102,9 @@ class Fits:
 
         Cells that share a state are fitted once, the first of them.
         """
-        by_key = {self.fit_key(cell, self.fit_sets(cell.codec, cell.spec)[-1]): cell for cell in reversed(cells)}
+        by_key: dict[str, PlannedCell] = {}
+        for cell in cells:
+            by_key.setdefault(self.fit_key(cell, self.fit_sets(cell.codec, cell.spec)[-1]), cell)
         self.reporter.expect_fits(list(by_key.values()), self.config.max_fit_s)
         return len(by_key)
 

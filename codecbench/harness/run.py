@@ -109,6 +109,7 @@ class Run:
     @cached_property
     def full_model_runs(self) -> dict[Subset, FullModelRun]:
         """The runs of the full model on the scored samples, by subset; on test images with two looks as well."""
+        self.reporter.update(f"the full model on {counted(sum(self.grid.counts[s] for s in SCORED), 'sample')}")
         return score_full_model(self.pair, self.grid.counts, two_looks=self.workload.input_spec.image)
 
     @cached_property

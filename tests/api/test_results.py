@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from support.cli import Cli, put
+from support.paths import TINY
+from support.runs import KeptProcesses
 
 import codecbench
 from codecbench import Results, UsageError
@@ -94,6 +96,19 @@ def test_a_wrong_option_of_a_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"^--samples: "):
         codecbench.run(samples=-1, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_run_shows_its_progress_or_is_silent(
+    shared: KeptProcesses, tmp_path: Path, capsys: pytest.CaptureFixture[str], progress: bool
+) -> None:
+    codecbench.run(
+        workload="tiny", plugin=TINY, codec="raw", split="stem", samples=8, out=tmp_path / "out", progress=progress
+    )
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("[1/1] ok stem raw") == progress
+    assert bool(err) == progress
 
 
 def test_the_names_are_known_and_load_nothing_before_they_are_used() -> None:

@@ -157,14 +157,14 @@ def test_longest_values_go_beneath_where_the_table_is_still_too_wide() -> None:
         {
             "name": "alpha",
             "metric": "AP",
-            "splits": ["input", "a-long-name-of-a-split", "block"],
+            "splits": ["input", "a-long-name-of-a-split-point", "block"],
             "description": "One.",
         },
         {"name": "beta", "metric": "top-1", "splits": ["input"], "description": "Another."},
     ]
-    assert catalogue.text(rows, 34).splitlines() == [
+    assert catalogue.text(rows, 38).splitlines() == [
         "name    metric", "------  --------",
-        "alpha   AP", "  One.", "  splits: input", "  a-long-name-of-a-split block",
+        "alpha   AP", "  One.", "  splits: input", "  a-long-name-of-a-split-point block",
         "beta    top-1", "  Another.", "  splits: input",
     ]  # fmt: skip
     assert "splits" in catalogue.text(rows, 60).splitlines()[0]

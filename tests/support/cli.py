@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +40,15 @@ class Ended:
 
 
 Cli = Callable[..., Ended]
+
+
+def search_path(folder: Path) -> str:
+    """A search path for shells, with a program `codecbench` that is written to the folder."""
+    program = folder / "bin" / "codecbench"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m codecbench "$@"\n')
+    program.chmod(0o755)
+    return f"{program.parent}:/usr/bin:/bin"
 
 
 class FakePair:

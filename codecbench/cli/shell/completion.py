@@ -66,8 +66,8 @@ def completion(
 ) -> None:
     """Print the script with which a shell completes commands, options and names.
 
-    In ~/.bashrc: eval "$(codecbench completion bash)". In ~/.zshrc, behind compinit: eval "$(codecbench completion
-    zsh)". For fish: codecbench completion fish > ~/.config/fish/completions/codecbench.fish.
+    It goes into the shell's start file: eval "$(codecbench completion bash)", or with zsh for zsh, behind compinit; for
+    fish: codecbench completion fish | source.
     """
     show(_SCRIPTS[shell].lstrip())
 

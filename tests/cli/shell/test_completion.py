@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from support.cli import Cli
+from support.cli import Cli, search_path
 
 
 def words_after(cli: Cli, *words: str, shell: str = "bash") -> list[str]:
@@ -63,12 +62,7 @@ def test_zsh_and_fish_show_what_words_mean(cli: Cli) -> None:
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
-    """A search path with a program `codecbench`."""
-    program = tmp_path / "bin" / "codecbench"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m codecbench "$@"\n')
-    program.chmod(0o755)
-    return f"{program.parent}:/usr/bin:/bin"
+    return search_path(tmp_path)
 
 
 def in_shell(shell: str, script: str, path: str, environment: dict[str, str]) -> str:

@@ -19,6 +19,7 @@ from codecbench.errors import DataError, UsageError
 from codecbench.experiment.cells import FitSummary
 from codecbench.experiment.config import RunConfig
 from codecbench.fitting import states
+from codecbench.fitting.fits import Fits
 from codecbench.fitting.fitter import Fitter
 from codecbench.fitting.states import FittedState, PartialFit
 from codecbench.harness.run import Run
@@ -92,6 +93,13 @@ def test_the_reporter_is_told_of_fits_to_come_and_of_the_running_one(tmp_path: P
         assert reporter.expected_fits == chained
         run.fit(tmp_path / "shipped")
         assert reporter.expected_fits == [*chained, *chained]
+
+
+def test_cells_that_share_a_state_are_one_fit_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Fits, "fit_key", lambda _self, cell, _fit_set: cell.key.codec)
+    with job("chained", "greedy") as (run, reporter):
+        run.fits.expect(run.plan())
+    assert reporter.expected_fits == ["stem chained width=4", "stem greedy"]
 
 
 def test_a_failed_fit_has_ended() -> None:

@@ -13,7 +13,9 @@ from codecbench.devices.profile import DeviceProfile
 from codecbench.links.model import Link
 from codecbench.workload import Workload
 
-_INDENTED: Mapping[str, Any] = {"initial_indent": "  ", "subsequent_indent": "  ", "break_long_words": False}
+_INDENTED: Mapping[str, Any] = {
+    "initial_indent": "  ", "subsequent_indent": "  ", "break_long_words": False, "break_on_hyphens": False,
+}  # fmt: skip
 
 
 def codec_rows(found: Sequence[CodecSummary]) -> list[dict[str, Any]]:

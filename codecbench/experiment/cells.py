@@ -28,7 +28,7 @@ class Reporter(Protocol):
         """So many more samples of a cell were scored."""
 
     def expect_fits(self, cells: Sequence[PlannedCell], limit_s: float) -> None:
-        """These cells will be fitted, each for at most so many seconds."""
+        """From now on, these cells will be fitted, each for at most so many seconds."""
 
     def fitting(self, cell: PlannedCell, share: float, text: str) -> None:
         """The fit of a cell has done this share, 0 at its start; `text` is the codec's own, such as its loss."""

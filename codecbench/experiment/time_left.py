@@ -40,7 +40,7 @@ class FitProgress:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class TimeEstimate:
     """Seconds that are left; more than these where `complete` is False, as the time of some fits is not known."""
 
     seconds: float
@@ -84,9 +84,9 @@ class TimeLeft:
             self._first = self.samples, self.elapsed_s() - self._fits_s()
 
     def expect_fits(self, cells: Sequence[PlannedCell], limit_s: float) -> None:
-        """Note the cells that will be fitted, and the time limit of each fit."""
+        """Note the cells that will be fitted from now on, and the time limit of each fit."""
         self._limit_s = limit_s
-        self._expected.update(cell.codec.name for cell in cells)
+        self._expected = Counter(cell.codec.name for cell in cells)
         self._learned.update(cell.codec.name for cell in cells if "learned" in cell.codec.tags)
 
     def fitting(self, cell: PlannedCell, share: float, text: str) -> None:
@@ -107,11 +107,11 @@ class TimeLeft:
             self._taken_s.setdefault(self.fit.cell.codec.name, []).append(taken_s)
         self.fit = None
 
-    def left(self) -> Estimate | None:
+    def left(self) -> TimeEstimate | None:
         """Return the time left, or None where nothing is known of it."""
         parts = [*self._fits_left_s(), *self._samples_left_s()]
         known = [seconds for seconds in parts if seconds is not None]
-        return Estimate(sum(known), len(known) == len(parts)) if known else None
+        return TimeEstimate(sum(known), len(known) == len(parts)) if known else None
 
     def __str__(self) -> str:
         """Return the time left in words, or nothing where nothing is known of it."""

@@ -70,12 +70,12 @@ class Fits:
         if cell.needs_fit_fault is not None:
             raise CodecFailure(cell.needs_fit_fault)
         if not cell.needs_fit:
-            return self._unfitted_state(cell)
+            return _unfitted_state(cell, self.processes, self.config.timeout_s)
         found = self.find(cell)
         if found is not None:
             return self._with_tail(cell, found)
         if cell.works_unfitted and not self.fit_ids:
-            return self._unfitted_state(cell)
+            return _unfitted_state(cell, self.processes, self.config.timeout_s)
         return self._with_tail(cell, self._fit(cell))
 
     def _with_tail(self, cell: PlannedCell, state: FittedState) -> FittedState:
@@ -87,26 +87,12 @@ class Fits:
         )
         return replace(state, edge=edge)
 
-    def warm(self, cells: Sequence[PlannedCell]) -> None:
-        """Have the model of the fits built while others work, if one of these cells has to be fitted."""
-        if any(self.lacks_fit(cell) for cell in cells):
-            self.fitter.warm()
-
     def expect(self, cells: Sequence[PlannedCell]) -> None:
         """Tell the reporter which of these cells have to be fitted; if there are some, have the fits' model built."""
-        if self._expect([cell for cell in cells if self.lacks_fit(cell)]):
+        lacking = [cell for cell in cells if self.lacks_fit(cell)]
+        self.reporter.expect_fits(_one_a_state(self, lacking), self.config.max_fit_s)
+        if lacking:
             self.fitter.warm()
-
-    def _expect(self, cells: Sequence[PlannedCell]) -> int:
-        """Tell the reporter that these cells will be fitted, and return how many fits that makes.
-
-        Cells that share a state are fitted once, the first of them.
-        """
-        by_key: dict[str, PlannedCell] = {}
-        for cell in cells:
-            by_key.setdefault(self.fit_key(cell, self.fit_sets(cell.codec, cell.spec)[-1]), cell)
-        self.reporter.expect_fits(list(by_key.values()), self.config.max_fit_s)
-        return len(by_key)
 
     def without_long_fits(self, cells: Sequence[PlannedCell], *, requested: bool) -> list[PlannedCell]:
         """Return the cells; those that need a long fit and have no state are skipped, with the command that fits them.
@@ -136,7 +122,8 @@ class Fits:
         summary = FitSummary()
         fitted = [cell for cell in cells if _takes_fit(cell)]
         self.reporter.plan(len(fitted))
-        self._expect([cell for cell in fitted if self._is_due(cell, into, further=further)])
+        due = [cell for cell in fitted if self._is_due(cell, into, further=further)]
+        self.reporter.expect_fits(_one_a_state(self, due), self.config.max_fit_s)
         if fitted and into is None:
             self.cache.require_writable()
         for cell in fitted:
@@ -209,13 +196,6 @@ class Fits:
         if not _takes_fit(cell) or cell.needs_fit_fault is not None or (cell.works_unfitted and not self.fit_ids):
             return False
         return self.find(cell) is None
-
-    def _unfitted_state(self, cell: PlannedCell) -> FittedState:
-        if not cell.codec.exports_state:
-            return FittedState()
-        codec, point = cell.codec.reference, cell.key.point
-        with CodecClient(self.processes.start()) as client:
-            return FittedState(*client.export(codec, cell.spec, point, timeout_s=self.config.timeout_s))
 
     def _present(self, cell: PlannedCell, into: Path | None) -> FittedState | None:
         """Return the cell's state where `fit_all` would write it, or None."""
@@ -308,3 +288,19 @@ class Fits:
 def _takes_fit(cell: PlannedCell) -> bool:
     """True if the codec takes the tensor and needs a fit."""
     return cell.is_runnable and cell.needs_fit
+
+
+def _one_a_state(fits: Fits, cells: Sequence[PlannedCell]) -> list[PlannedCell]:
+    """Return the cells without those that share the state of an earlier one, which is fitted for all of them."""
+    found: dict[str, PlannedCell] = {}
+    for cell in cells:
+        found.setdefault(fits.fit_key(cell, fits.fit_sets(cell.codec, cell.spec)[-1]), cell)
+    return list(found.values())
+
+
+def _unfitted_state(cell: PlannedCell, processes: CodecProcesses, timeout_s: float) -> FittedState:
+    """Return the state of a codec that was not fitted."""
+    if not cell.codec.exports_state:
+        return FittedState()
+    with CodecClient(processes.start()) as client:
+        return FittedState(*client.export(cell.codec.reference, cell.spec, cell.key.point, timeout_s=timeout_s))

@@ -154,7 +154,7 @@ class Run:
         if not searched:
             return [cell for cells, _ in rows for cell in cells]
         self.pair.warm()
-        self.fits.warm([row.cells[0] for row in searched])
+        self.fits.expect([row.cells[row.start] for row in searched])
         search = PointSearch(
             self.config, self.grid, self.pair, self.processes, self.fits, self.store, self.provenance, self.reporter,
             self.full_model,

@@ -22,6 +22,7 @@ from support.prepared import PreparedServer
 from codecbench.codec import TensorSpec
 from codecbench.errors import CodecFailure, WorkerDied, WorkerError
 from codecbench.experiment.config import RunConfig
+from codecbench.experiment.progress import Silence
 from codecbench.harness.run import Run
 from codecbench.results.record import Record
 from codecbench.results.store import Store
@@ -99,20 +100,6 @@ HINTS = ("lock", "priority", "memory-of-another-process")
 """Native calls that it does not see."""
 
 
-class Silent:
-    """A reporter that tells nobody."""
-
-    def plan(self, cells: int) -> None: ...
-    def expect(self, samples: int) -> None: ...
-
-    def scored(self, samples: int) -> None: ...
-
-    def stage(self, text: str) -> None: ...
-    def update(self, text: str) -> None: ...
-    def finish(self, status: str, text: str) -> None: ...
-    def log(self, line: str) -> None: ...
-
-
 Found = Mapping[tuple[str, int | None], Record]
 
 
@@ -135,7 +122,7 @@ def results_of(out: Path, codecs: list[str], plugins: tuple[Path, ...]) -> Found
     config = RunConfig(
         workload="tiny", samples=32, split=["stem"], codec=codecs, plugin=copied(out.parent, plugins), out=out
     )
-    with Store(out).locked(), Run(config, Silent()) as run:
+    with Store(out).locked(), Run(config, Silence()) as run:
         run.execute()
     return {(r.key.codec, _careful(r.key.point)): r for r in Store(out).records()}
 

@@ -50,7 +50,7 @@ class Recorder:
     """Stands for a reporter, the fitter and a codec's process: notes what it is told, and makes states of nothing."""
 
     def __init__(self) -> None:
-        self.fitted: list[str] = []
+        self.fits: list[str] = []
         self.exported: list[str] = []
         self.logged: list[str] = []
 
@@ -70,6 +70,12 @@ class Recorder:
 
     def scored(self, samples: int) -> None: ...
 
+    def expect_fits(self, *_expected: object) -> None: ...
+
+    def fitting(self, *_progress: object) -> None: ...
+
+    def fitted(self) -> None: ...
+
     def stage(self, text: str) -> None:
         pass
 
@@ -86,7 +92,7 @@ class Recorder:
         return "d" * 64
 
     def fit(self, codec: CodecInfo, *arguments: Any, start: FittedState | None, **options: Any) -> FittedState:
-        self.fitted.append(f"{codec.name} {dict(arguments[2])} from {start.device.decode() if start else None}")
+        self.fits.append(f"{codec.name} {dict(arguments[2])} from {start.device.decode() if start else None}")
         return FittedState(json.dumps(arguments[2]).encode(), b"", 1.0)
 
     def export(self, codec: str, *arguments: Any, **options: Any) -> tuple[bytes, bytes]:
@@ -126,7 +132,7 @@ def run(values: Mapping[str, Any], out: Path) -> dict[str, Any]:
     edited = [replace(cell, codec=replace(cell.codec, source_hash="f" * 64)) for cell in cells[:1]]
     present, stale = earlier.missing(cells), earlier.missing(edited)
     return {
-        "cells": [cell.label for cell in cells], "states": states, "fitted": recorder.fitted,
+        "cells": [cell.label for cell in cells], "states": states, "fitted": recorder.fits,
         "exported": recorder.exported, "logged": recorder.logged, "written": asdict(summary),
         "rows": sorted({record.row for record in store.records()} | {cell.key.codec for cell in edited}),
         "present": [len(present[0]), present[1].present], "stale": [len(stale[0]), stale[1].stale],

@@ -24,7 +24,7 @@ from codecbench.cli.options import (
 from codecbench.descriptions.catalogue import LocalCatalogue
 from codecbench.errors import DataError
 from codecbench.names import counted, pick
-from codecbench.registry import manager
+from codecbench.registry import devices, links, manager
 from codecbench.system.files import require_writable, write_file
 
 DEFAULT_FILE = Path("report.html")
@@ -52,6 +52,7 @@ def report(
 ) -> None:
     """Write all results of a folder to one HTML page, which needs no network."""
     from codecbench.report.build import Request, build
+    from codecbench.report.choices import Choosable
     from codecbench.results.store import Store
 
     require_writable(file, advice="choose another --file", raises=DataError)
@@ -86,6 +87,7 @@ def report(
                 *(["--mix-machines"] if mix_machines else []),
             ],
         ),
+        choosable=Choosable(tuple(devices(pm).values()), tuple(links(pm).values()), store.all_layers()),
     )  # fmt: skip
     page = build(request)
     write_file(file, page, advice="choose another --file", raises=DataError)

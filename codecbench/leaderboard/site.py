@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from codecbench.analysis.latency import Scenario
 from codecbench.errors import DataError, UsageError
 from codecbench.leaderboard.ranking import Entrant, Ranked, Ranking, rankings
 from codecbench.names import counted
-from codecbench.report import page
+from codecbench.report import page, views
 from codecbench.report.build import Request, build
-from codecbench.report.page import trusted
+from codecbench.report.page import Ids
+from codecbench.report.views import TableView
 from codecbench.results.cell import slug
 from codecbench.system.files import write_file
-from codecbench.tables.document import Cell, Group, TableBlock, html_table, with_interval
+from codecbench.tables.document import Cell, Group, TableBlock, with_interval
 from codecbench.tables.formats import short
 
 INDEX = "index.html"
@@ -54,9 +56,13 @@ def write_site(
             )
         )  # fmt: skip
         write_file(into / _report_of(entrant.name), report, advice="choose another --into", raises=DataError)
+    ids = Ids()
+    ranked = [_ranking(ids, each) for each in rankings(entrants, budgets, scenarios[0])]
+    place = ids.of("results folders")
+    links = [(table.place, table.title) for each in ranked for table in each.tables]
     index = page.render(
-        "leaderboard.html", with_script=False, title=title, entrants=[_entrant(each) for each in entrants],
-        rankings=[_ranking(each) for each in rankings(entrants, budgets, scenarios[0])],
+        "leaderboard.html", title=title, entrants=[_entrant(each) for each in entrants], rankings=ranked,
+        contents=[*links, (place, "Results folders")], folders=place, how_to_read=ids.of("how to read"),
     )  # fmt: skip
     write_file(into / INDEX, index, advice="choose another --into", raises=DataError)
     return entrants
@@ -78,24 +84,47 @@ def _entrant(entrant: Entrant) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _ranking(ranking: Ranking) -> dict[str, object]:
-    tables = [
-        {"split": split, "html": trusted(_table(ranking, split, rows)), "id": f"{slug(ranking.workload)}-{slug(split)}"}
-        for split, rows in ranking.splits.items()
-    ]
-    return {
-        "workload": ranking.workload, "samples": f"{ranking.test_samples:,} test samples ({ranking.sample_set})",
-        "budget": f"{ranking.budget:g} of {ranking.metric}", "tables": tables,
-    }  # fmt: skip
+@dataclass(frozen=True)
+class _SplitView:
+    """The table of a split point: its id in the page, its title, and the split alone."""
+
+    place: str
+    title: str
+    split: str
+    table: TableView
 
 
-def _table(ranking: Ranking, split: str, rows: Sequence[Ranked]) -> str:
-    headings = ("", "bytes", "% of raw", f"change of {ranking.metric}", "point", "results", "isolation")
+@dataclass(frozen=True)
+class _RankingView:
+    """A ranking as texts and tables."""
+
+    place: str
+    workload: str
+    samples: str
+    budget: str
+    tables: tuple[_SplitView, ...]
+
+
+def _ranking(ids: Ids, ranking: Ranking) -> _RankingView:
+    name = f"{ranking.workload} {ranking.sample_set}"
+    return _RankingView(
+        place=ids.fresh(name),
+        workload=ranking.workload,
+        samples=f"{ranking.test_samples:,} test samples ({ranking.sample_set})",
+        budget=f"{ranking.budget:g} of {ranking.metric}",
+        tables=tuple(
+            _SplitView(ids.fresh(name, split), f"{ranking.workload}, {split}", split, _table(ids, ranking, split, rows))
+            for split, rows in ranking.splits.items()
+        ),
+    )
+
+
+def _table(ids: Ids, ranking: Ranking, split: str, rows: Sequence[Ranked]) -> TableView:
+    headings = ("place", "bytes", "% of raw", f"change of {ranking.metric}", "point", "results", "isolation")
     alignments = ("right", "right", "right", "left", "left", "left", "left")
     lines = tuple((each.entry.row, _cells(each, ranking.decimals)) for each in rows)
     block = TableBlock("codec", (Group("", headings, alignments),), lines)
-    caption = f"{ranking.workload}, {split}"
-    return html_table(block, caption=caption, right='class="r"', caption_id=f"{slug(caption)}-caption")
+    return views.table(ids, block, f"{ranking.workload}, {split}: the fewest bytes within the accepted loss")
 
 
 def _cells(ranked: Ranked, decimals: int) -> tuple[Cell, ...]:
@@ -103,8 +132,8 @@ def _cells(ranked: Ranked, decimals: int) -> tuple[Cell, ...]:
     assert entry.payload_bytes is not None
     marks = _OVER if ranked.place is None else ""
     return (
-        Cell("" if ranked.place is None else str(ranked.place)),
-        Cell(f"{entry.payload_bytes:,.0f}"),
+        Cell("" if ranked.place is None else str(ranked.place), strong=ranked.place == 1),
+        Cell(f"{entry.payload_bytes:,.0f}", strong=ranked.place == 1),
         Cell(short(entry.payload_percent)),
         Cell(with_interval(entry.change, entry.change_low, entry.change_high, f"+.{decimals}f"), marks),
         Cell(entry.point),

@@ -13,10 +13,12 @@ from codecbench.analysis.latency import Scenario
 from codecbench.analysis.selection import one_set
 from codecbench.errors import UsageError
 from codecbench.report import page
+from codecbench.report.choices import MAX_CHOICES, Choices, Choosable
 from codecbench.report.page import Ids, Section
 from codecbench.report.sections.bd_rate import bd_rates
 from codecbench.report.sections.codecs import codecs
 from codecbench.report.sections.figures import figures
+from codecbench.report.sections.headline import headline
 from codecbench.report.sections.overview import overview
 from codecbench.report.sections.paper import paper_comparison
 from codecbench.report.sections.plan import plans
@@ -33,7 +35,7 @@ class Request:
     `scenarios` differ in their links only. `budgets` is the accepted loss in the metric's own unit, see
     `analysis.budget.budget_of`. `docstrings` are those of the installed codecs by name, for records that do not
     describe their codec. `anchor` is the anchor row of BD-rates; None chooses one. `command` is the command line shown
-    on the page.
+    on the page. `choosable` are the machines and links that readers can choose beside those of the scenarios.
     """
 
     records: Sequence[Record]
@@ -46,6 +48,7 @@ class Request:
     figures: bool = True
     mix_machines: bool = False
     command: str = "codecbench report"
+    choosable: Choosable = field(default_factory=Choosable)
 
 
 def build(request: Request) -> str:
@@ -66,7 +69,12 @@ def build(request: Request) -> str:
     parts = []
     for subject in subjects:
         sections = _sections(subject, request)
-        part = {"workload": subject.workload, "overview": overview(subject), "sections": sections}
+        part = {
+            "workload": subject.workload,
+            "headline": _headline(subject, request.choosable, MAX_CHOICES // len(workloads)),
+            "overview": overview(subject),
+            "sections": sections,
+        }
         if several:
             part["place"] = subject.place()
             contents.append((subject.place(), subject.workload))
@@ -75,14 +83,21 @@ def build(request: Request) -> str:
         parts.append(part)
     shown = [record for subject in subjects for record in subject.records]
     last = provenance(ids, shown, request.scenarios, request.command)
+    how_to_read = ids.of("how to read")
+    contents += [(how_to_read, "How to read this page"), (last.place, last.title)]
     return page.render(
         title=f"codecbench: {listed(workloads)}",
-        how_to_read=ids.of("how to read"),
+        how_to_read=how_to_read,
         codecs=subjects[0].place("codecs"),
-        contents=[*contents, (last.place, last.title)],
+        contents=contents,
         parts=parts,
         provenance=last,
     )
+
+
+def _headline(subject: Subject, choosable: Choosable, at_most: int) -> Mapping[str, object] | None:
+    """Returns the values of the headlines of at most this many choices; None where nothing can be chosen."""
+    return headline(Choices.of(subject, choosable, at_most)) if subject.has_metric else None
 
 
 def _subject(request: Request, workload: str, ids: Ids, level: int) -> Subject:

@@ -18,6 +18,9 @@ from markupsafe import Markup, escape
 
 from codecbench.results.cell import slug
 
+SCRIPTS = ("chooser.js", "report.js")
+"""The files of the page's script: first the headline, then what is to be added to all tables."""
+
 
 @dataclass
 class Ids:
@@ -73,19 +76,19 @@ def trusted(html: str) -> Markup:
     return Markup(html)  # noqa: S704 - the docstring says why each caller's text is safe
 
 
-def render(template: str = "page.html", *, with_script: bool = True, **values: object) -> str:
+def render(template: str = "page.html", **values: object) -> str:
     """Returns a whole page from the values of its template, which extends `shell.html`, ending in a newline."""
-    css = _asset("report.css")
-    assets: dict[str, object] = {"css": trusted(css), "css_hash": _hash(css)}
-    if with_script:
-        script = _asset("report.js")
-        assets |= {"script": trusted(script), "script_hash": _hash(script)}
-    return _environment().get_template(template).render(**assets, **values)
+    css, script = _asset("report.css"), "\n".join(map(_asset, SCRIPTS))
+    return (
+        _environment()
+        .get_template(template)
+        .render(css=trusted(css), css_hash=_hash(css), script=trusted(script), script_hash=_hash(script), **values)
+    )
 
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("codecbench.report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -93,6 +96,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    return environment
 
 
 def _asset(name: str) -> str:

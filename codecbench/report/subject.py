@@ -8,7 +8,7 @@ from functools import cached_property
 
 from codecbench.analysis.budget import budget_of
 from codecbench.analysis.latency import Latency, Scenario
-from codecbench.analysis.selection import Chosen
+from codecbench.analysis.selection import Chosen, is_defined
 from codecbench.analysis.study import Study
 from codecbench.report import page as report_page
 from codecbench.report.page import Ids
@@ -56,6 +56,11 @@ class Subject:
     def measured(self) -> tuple[Record, ...]:
         """The records that hold measurements."""
         return self.study.measured
+
+    @property
+    def has_metric(self) -> bool:
+        """True if a cell was measured and its metric is defined."""
+        return any(is_defined(record) for record in self.measured)
 
     @property
     def task(self) -> Task | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
@@ -11,13 +12,22 @@ from codecbench.report import page
 from codecbench.report.page import Ids
 from codecbench.tables.document import Cell, Document, Group, TableBlock, html_caption, html_table
 
+_INTERVAL = re.compile(r"\[([^][, ]+), ([^][, ]+)\]")
+
+MAX_NARROW_COLUMNS = 4
+"""The number of columns beside the labels that fit into the width of a telephone."""
+
 
 @dataclass(frozen=True)
 class TableView:
-    """One table as HTML, and the id of its caption."""
+    """One table as HTML, and the id of its caption.
+
+    A narrow window shows the rows of a table `with_cards` as cards, because it has no space for its columns.
+    """
 
     caption_id: str
     html: Markup
+    with_cards: bool
 
 
 @dataclass(frozen=True)
@@ -37,8 +47,23 @@ class DocumentView:
 def table(ids: Ids, block: TableBlock, caption: str, label: Callable[[str], str] = page.text) -> TableView:
     """Returns one table. `label` returns the HTML of a row's label, which may be a link; all other text is escaped."""
     caption_id = ids.fresh("table", caption)
-    html = html_table(block, caption=caption, label=label, right='class="r"', caption_id=caption_id)
-    return TableView(caption_id, page.trusted(html))
+    with_cards = len(block.alignments) - 1 > MAX_NARROW_COLUMNS
+    html = html_table(
+        _with_unbroken_intervals(block), caption=caption, label=label, right='class="r"', caption_id=caption_id,
+        with_names=with_cards,
+    )  # fmt: skip
+    return TableView(caption_id, page.trusted(html), with_cards)
+
+
+def _with_unbroken_intervals(block: TableBlock) -> TableBlock:
+    """Returns the table with no line break inside `[low, high]`."""
+    rows = tuple((name, tuple(unbroken(cell) for cell in cells)) for name, cells in block.rows)
+    return replace(block, rows=rows)
+
+
+def unbroken(cell: Cell) -> Cell:
+    """Returns the cell with no line break inside `[low, high]`."""
+    return replace(cell, text=_INTERVAL.sub("[\\1,\N{NO-BREAK SPACE}\\2]", cell.text))
 
 
 def document(

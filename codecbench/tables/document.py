@@ -204,13 +204,19 @@ def html_table(
     label: Callable[[str], str] = html.escape,
     right: str = 'style="text-align: right"',
     caption_id: str = "",
+    with_names: bool = False,
 ) -> str:
     """Returns a `<table>` whose headers have a scope: groups of columns, columns, and row labels.
 
     `label` returns the HTML of a row's label, which may be a link; all other text is escaped. `right` is the attribute
-    of cells that are aligned to the right. `caption_id` is the id of the caption.
+    of cells that are aligned to the right. `caption_id` is the id of the caption. With `with_names`, the attribute
+    `data-label` of every cell is the name of its column, for style sheets that show rows without their header.
     """
     attributes = [f" {right}" if alignment == "right" else "" for alignment in block.alignments]
+    of_cells = attributes[1:]
+    if with_names:
+        named_cells = zip(of_cells, _column_names(block), strict=True)
+        of_cells = [f'{attribute} data-label="{html.escape(name)}"' for attribute, name in named_cells]
     named = f' id="{html.escape(caption_id)}"' if caption_id else ""
     lines = ["<table>", f"<caption{named}><span>{html.escape(caption)}</span></caption>", "<thead>"]
     if any(group.title for group in block.groups):
@@ -225,7 +231,7 @@ def html_table(
     for name, row in block.rows:
         cells = (
             f"<td{attribute}>{_markup_cell(cell, html.escape, _HTML_STRONG)}</td>"
-            for attribute, cell in zip(attributes[1:], row, strict=True)
+            for attribute, cell in zip(of_cells, row, strict=True)
         )
         lines.append(f'<tr><th scope="row">{label(name)}</th>{"".join(cells)}</tr>')
     return "\n".join([*lines, "</tbody>", "</table>"])
@@ -297,6 +303,11 @@ def _latex_marks(marks: str) -> str:
 
 def _headings(block: TableBlock) -> list[str]:
     return [heading for group in block.groups for heading in group.headings]
+
+
+def _column_names(block: TableBlock) -> list[str]:
+    """Returns the heading of every column but that of labels, after the title of its group."""
+    return [": ".join(filter(None, (group.title, heading))) for group in block.groups for heading in group.headings]
 
 
 def _tabulate(

@@ -73,7 +73,8 @@ def check(text: str) -> Page:
     assert all(target in ids for target in re.findall(r"url\(#([^)]*)\)", text))
     assert "url(" not in re.sub(r"url\(#", "", text)
     assert page.all("html") == [{"lang": "en"}]
-    assert len(page.all("script")) == len(page.all("style")) == len(page.all("main")) == len(page.all("h1")) == 1
+    assert len(page.all("style")) == len(page.all("main")) == len(page.all("h1")) == 1
+    assert [attributes for attributes in page.all("script") if attributes != {"type": "application/json"}] == [{}]
     policy = next(a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
     for tag in ("script", "style"):
         (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)

@@ -8,6 +8,10 @@
     return element;
   };
 
+  // A narrow window has space for this many columns beside the labels, so it begins with one split point.
+  const NARROW_COLUMNS = 4;
+  const narrow = matchMedia("(max-width: 40rem)");
+
   // What a cell sorts by: its first number, or its text. Empty cells and hyphens come last in either direction.
   const keyOf = (cell) => {
     const text = cell ? cell.textContent.trim() : "";
@@ -64,6 +68,7 @@
     const parts = regions.map((region) => {
       const table = region.querySelector("table");
       const groups = tables.classList.contains("splits") ? columnsOf(table) : [];
+      if (region.classList.contains("cards")) region.dataset.cards = "";
       return { region, table, rows: [...table.tBodies[0].rows], groups, column: groups.length ? -1 : splitColumnOf(table) };
     });
     const names = new Set(parts.flatMap(({ rows, groups, column }) => (
@@ -90,17 +95,25 @@
           });
         });
         region.hidden = groups.length > 0 && groups.every((group) => group.group.hidden);
+        if (groups.length) {
+          const columns = groups.reduce((sum, { group, from, to }) => sum + (group.hidden ? 0 : to - from), 0);
+          region.classList.toggle("cards", columns > NARROW_COLUMNS && region.dataset.cards === "");
+        }
       });
       const all = parts[0].rows.length;
       const shown = parts[0].rows.filter((row) => !row.hidden).length;
       count.textContent = shown < all ? `${shown} of ${all} rows` : "";
     };
     wanted.addEventListener("input", apply);
-    chosen.addEventListener("change", apply);
+    chosen.addEventListener("change", () => { apply(); settle(); });
     const tools = make("div", { className: "tools" }, make("label", {}, "Rows with", wanted));
     if (names.size > 1) tools.append(make("label", {}, "Split point", chosen));
     tools.append(count);
     tables.prepend(tools);
+    if (narrow.matches && tables.classList.contains("splits") && names.size > 1) {
+      [chosen.value] = names;
+      apply();
+    }
   };
 
   // The values of a figure: under the pointer, or with the arrow keys where the figure has the focus.
@@ -130,15 +143,32 @@
     });
   };
 
-  // Without sideways overflow there is nothing to scroll, so the region need not be a stop of the Tab key.
+  // A table that fits needs no region to scroll in: its header can stay in the window, and the Tab key need not stop.
   const regions = [...document.querySelectorAll(".scroll, .card")];
   const settle = () => regions.forEach((region) => {
-    if (region.scrollWidth > region.clientWidth || "points" in region.dataset) region.tabIndex = 0;
+    region.classList.remove("fits");
+    const fits = region.scrollWidth <= region.clientWidth;
+    region.classList.toggle("fits", fits);
+    if (!fits || "points" in region.dataset) region.tabIndex = 0;
     else region.removeAttribute("tabindex");
   });
 
+  // Cards are no table to assistive technology, unless its parts say what they are.
+  const roles = { table: "table", tr: "row", td: "cell", "th[scope=row]": "rowheader", "th[scope=col]": "columnheader" };
+  const described = (table) => Object.entries(roles).forEach(([part, role]) => {
+    (part === "table" ? [table] : table.querySelectorAll(part)).forEach((element) => element.setAttribute("role", role));
+  });
+
+  // The contents close when one of them is chosen, and with the Escape key.
+  const menu = document.querySelector(".menu");
+  const close = (event) => {
+    if (event.type === "keydown" ? event.key === "Escape" : !event.target.closest("summary")) menu.open = false;
+  };
+  document.addEventListener("click", close);
+  document.addEventListener("keydown", close);
+
   const reveal = () => {
-    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const target = document.getElementById(location.hash.slice(1));
     for (let at = target; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
     if (target) target.scrollIntoView();
   };
@@ -147,13 +177,18 @@
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const toggle = make("button", { type: "button", className: "theme" });
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
-  const name = () => { toggle.textContent = isDark() ? "Light colours" : "Dark colours"; };
+  const name = () => {
+    toggle.textContent = isDark() ? "\u263C" : "\u263E";
+    toggle.title = isDark() ? "Light colours" : "Dark colours";
+    toggle.setAttribute("aria-label", toggle.title);
+  };
   toggle.addEventListener("click", () => { root.dataset.theme = isDark() ? "light" : "dark"; name(); });
   dark.addEventListener("change", name);
   name();
-  document.querySelector("header").prepend(toggle);
+  document.querySelector(".bar").append(toggle);
 
   document.querySelectorAll(".scroll > table").forEach((table) => sortable(table));
+  document.querySelectorAll(".cards > table").forEach((table) => described(table));
   document.querySelectorAll(".tables").forEach((tables) => filterable(tables));
   document.querySelectorAll(".card").forEach((card) => telling(card));
   document.querySelectorAll("details").forEach((one) => one.addEventListener("toggle", settle));

@@ -1,17 +1,13 @@
-"""The overview of a workload in the report: what was measured, where, and the best choice for each link."""
+"""The overview of a workload in the report: what was measured, and where."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-from codecbench.analysis import planner
-from codecbench.analysis.latency import Scenario
 from codecbench.analysis.selection import undefined_reason
 from codecbench.names import counted
-from codecbench.report.sections.plan import best
 from codecbench.report.subject import Subject, listed
 from codecbench.tables import reservations
-from codecbench.tables.plan import recommendation
 
 
 def overview(subject: Subject) -> dict[str, object]:
@@ -38,23 +34,7 @@ def overview(subject: Subject) -> dict[str, object]:
     ]  # fmt: skip
     if subject.task:
         pairs.insert(3, ("uncompressed model", _uncompressed(subject)))
-    choices = [(_fastest(each), best(subject, each)) for each in subject.scenarios] if subject.task else []
-    recommended = [_recommended(subject, each) for each in subject.scenarios] if subject.task else []
-    return {"recommended": recommended, "facts": pairs, "choices": choices, "left_out": subject.left_out}
-
-
-def _recommended(subject: Subject, scenario: Scenario) -> str:
-    """Returns where to cut, with which codec, and what that gains, as one sentence."""
-    study = subject.study
-    found = planner.recommend(study.plan(scenario), study.candidates(scenario), study.limits)
-    return recommendation(found, study.limits, scenario, subject.metric)
-
-
-def _fastest(scenario: Scenario) -> str:
-    """Returns the title of a choice: its link, and the machines that device profiles stand for."""
-    sides = (("device", scenario.device), ("edge", scenario.edge))
-    machines = "".join(f", {side} {profile.name}" for side, profile in sides if profile)
-    return f"fastest over {scenario.link.name}{machines}"
+    return {"facts": pairs, "left_out": subject.left_out}
 
 
 def _samples(subject: Subject) -> str:

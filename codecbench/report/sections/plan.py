@@ -41,16 +41,6 @@ def plans(subject: Subject) -> Section | None:
     return Section("plan.html", subject.level, subject.place("plan"), "Which codec, and where to cut", values)
 
 
-def best(subject: Subject, scenario: Scenario) -> list[CandidateView]:
-    """Returns the best choice over a link; where it is `local`, the best codec follows.
-
-    The list is empty where nothing is feasible.
-    """
-    found = subject.study.plan(scenario)
-    shown = dict.fromkeys(each for each in (found.best, found.best_cut) if each is not None)
-    return [_candidate(subject, each) for each in shown]
-
-
 def _over_link(subject: Subject, scenario: Scenario) -> Section:
     found = subject.study.plan(scenario)
     name = scenario.link.name
@@ -66,8 +56,8 @@ def _over_link(subject: Subject, scenario: Scenario) -> Section:
     return Section("plan_link.html", subject.level + 1, subject.place("plan", name), f"Over {name}", values)
 
 
-def _candidate(subject: Subject, found: Candidate, reserved: Reservations | None = None) -> CandidateView:
-    """Returns a candidate as texts, with the marks of `reserved` where their meanings are shown below it."""
+def _candidate(subject: Subject, found: Candidate, reserved: Reservations) -> CandidateView:
+    """Returns a candidate as texts, with the marks whose meanings are shown below it."""
     latency = found.latency
     p95 = f", 95th percentile {short(1000 * latency.p95_s)}" if latency.p95_s is not None else ""
     steps = ", ".join(
@@ -79,7 +69,7 @@ def _candidate(subject: Subject, found: Candidate, reserved: Reservations | None
         parts.append(f"{found.payload_bytes:,.0f} bytes; change of {subject.metric} {_change(subject, found)}")
     if latency.predicted:
         parts.append(f"{PREDICTED} predicted")
-    marks = marks_of(found, subject.budget, reserved) if reserved else ""
+    marks = marks_of(found, subject.budget, reserved)
     return CandidateView(found.label, "; ".join(parts) + (f" {marks}" if marks else ""))
 
 

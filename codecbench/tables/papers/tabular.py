@@ -28,11 +28,13 @@ _POINT_PT = 2.6
 _MARGIN_PT, _SPACE_PT = 3.0, 1.5
 _BOLD = 1.18
 _INDENT_PT = 9.0
+_EM_PT = 9.25
+"""An em of Computer Modern at 9 pt; widths in it are right in larger type, too."""
 _MARK_PT, _NOTE_DIGIT_PT = 7.0, 4.6
 _RULES_PT = 16.0
 _LABEL_SHARE, _TEXT_SHARE = 0.3, 0.3
 _NUMBER = re.compile(r"([+-]?)(\d+)(?:\.(\d+))?")
-_WRAPPED = r">{{\raggedright\arraybackslash\hangindent=1em}}p{{{:.1f}pt}}"
+_WRAPPED = r">{{\raggedright\arraybackslash\hangindent=1em}}p{{{:.2f}em}}"
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class _Numbers:
     def spec(self) -> str:
         """The column's part of the tabular's argument."""
         if self.column.is_text:
-            return _WRAPPED.format(self.width_pt)
+            return _WRAPPED.format(self.width_pt / _EM_PT)
         return f"S[table-format={self.table_format}]" + (r"@{\;}r" if self.has_ends else "")
 
     @property
@@ -198,7 +200,7 @@ class Tabular:
 
     @property
     def _label_spec(self) -> str:
-        return "l" if self._label_pt >= self._natural_label_pt else _WRAPPED.format(self._label_pt)
+        return "l" if self._label_pt >= self._natural_label_pt else _WRAPPED.format(self._label_pt / _EM_PT)
 
     @property
     def _head_pt(self) -> float:

@@ -16,7 +16,7 @@ import posixpath
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from enum import Enum
 from functools import lru_cache
@@ -64,6 +64,9 @@ from codecbench.tables import curves as curves_table
 from codecbench.tables import equal_accuracy as equal_accuracy_table
 from codecbench.tables.budget import CHOICE_MARKS, Table, choice_marks
 from codecbench.tables.document import markdown
+from codecbench.tables.papers import kinds, rendering
+from codecbench.tables.papers.columns import MEANINGS, NAMES
+from codecbench.tables.papers.sheet import PaperOptions, Sheet
 from codecbench.tables.reservations import Reservations
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -161,9 +164,17 @@ def seed_spread(root: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def training_times(root: Path, format_: str = "md") -> str:
+def training_times(root: Path) -> str:
     """Returns the table of fit times, with their share of the model's own training."""
-    return training.render(training.build(_records(root), model_trainings(manager())), format_)
+    return training.render(_trainings(root), "md")
+
+
+def _trainings(root: Path) -> list[training.TrainingTable]:
+    return training.build(_records(root), model_trainings(manager()))
+
+
+def _latex(sheets: Iterable[Sheet]) -> str:
+    return rendering.render(sheets, PaperOptions(), "latex")
 
 
 def published_table(root: Path) -> str:
@@ -299,6 +310,23 @@ def command_line(root: Path) -> str:
     return "\n".join(_command(words, callback) for words, callback in _commands(app, "codecbench"))
 
 
+def table_columns(root: Path) -> str:
+    """Returns the names that --columns and --sort take, by kind of table."""
+    del root
+    lines = ["| kind | columns |", "|---|---|"]
+    for kind, names in NAMES.items():
+        kinds_of = "`budget`, `latency`" if kind == "budget" else f"`{kind}`"
+        lines.append(f"| {kinds_of} | {', '.join(f'`{name}`' for name in names)} |")
+    return "\n".join(lines) + "\n"
+
+
+def table_fields(root: Path) -> str:
+    """Returns the meaning of every column of tables and of every field of their CSV."""
+    del root
+    lines = ["| name | what it is |", "|---|---|"]
+    return "\n".join([*lines, *(f"| `{name}` | {meaning} |" for name, meaning in MEANINGS.items())]) + "\n"
+
+
 def hooks(root: Path) -> str:
     """Returns a heading, the specification and an example for every hook."""
     del root
@@ -371,14 +399,16 @@ GENERATORS: dict[str, Generator] = {
     "curves": rate_accuracy,
     "codecs": codec_list,
     "cli": command_line,
+    "table-columns": table_columns,
+    "table-fields": table_fields,
     "hooks": hooks,
     "toolbox": toolbox,
 }
 
 
 LATEX_TABLES: dict[str, Generator] = {
-    "main": lambda root: _default_table(root).render("latex"),
-    "training-times": lambda root: training_times(root, "latex"),
+    "main": lambda root: _latex([kinds.of_budget(_default_table(root))]),
+    "training-times": lambda root: _latex(map(kinds.of_trainings, _trainings(root))),
 }
 """Generators of the files NAME.tex in TABLES; a file is written where a page links to it."""
 

@@ -19,7 +19,7 @@ from codecbench.api.choices import (
     scenario,
     some_records,
 )
-from codecbench.api.tables import ResultTable, TableKind, table_of
+from codecbench.api.tables import ResultTable, TableKind, paper_options, table_of
 from codecbench.errors import UsageError
 from codecbench.names import counted, pick
 from codecbench.registry import manager
@@ -84,16 +84,24 @@ class Results:
         anchors: Sequence[str] = (),
         sample_set: str | None = None,
         mix_machines: bool = False,
+        columns: Sequence[str] = (),
+        rows: Sequence[str] = (),
+        intervals: bool = True,
+        best: bool = False,
+        sort: str = "",
+        width: str = "page",
     ) -> ResultTable:
         """Return a table of a kind of `codecbench table`; arguments are the options of that command.
 
-        Raises UsageError for an unknown kind, or where the records do not allow the table.
+        With `best`, the best of each column is bold. Raises UsageError for an unknown kind, or where the records do not
+        allow the table; rendering it raises UsageError for an unknown column or row.
         """
+        options = paper_options(columns, rows, intervals=intervals, best=best, sort=sort, width=width)
         known = pick({each.value: each for each in TableKind}, kind, "kind of table")
         chosen = scenario(self._manager, self._store, link, device, edge)
         return table_of(
             self._store, self.records, self._manager, chosen, kind=known, anchors=anchors, budget=budget, paper=paper,
-            sample_set=sample_set, mix_machines=mix_machines,
+            sample_set=sample_set, mix_machines=mix_machines, options=options,
         )  # fmt: skip
 
     def plan(

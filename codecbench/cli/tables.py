@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from codecbench.api.choices import DEFAULT_LINK, DEFAULT_OUT, only, scenario, some_records
-from codecbench.api.tables import TableFormat, TableKind, table_of
+from codecbench.api.tables import TableFormat, TableKind, paper_options, table_of
 from codecbench.cli.options import (
     Budget,
     CacheDir,
@@ -33,6 +33,13 @@ from codecbench.cli.options import (
 from codecbench.errors import UsageError
 from codecbench.names import counted
 from codecbench.registry import manager
+
+
+class BestStyle(StrEnum):
+    """How `codecbench table --best` shows the best of each column."""
+
+    NONE = "none"
+    BOLD = "bold"
 
 
 class ComparisonFormat(StrEnum):
@@ -61,6 +68,37 @@ Anchor = Annotated[
         "the most curves].",
     ),
 ]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--columns",
+        metavar="NAMES",
+        help="These columns, in this order, parted by commas; repeatable [default: those of the kind].",
+    ),
+]
+Rows = Annotated[
+    list[str] | None, typer.Option("--rows", metavar="ROW", help="Only this row, in the order given; repeatable.")
+]
+Intervals = Annotated[bool, typer.Option("--intervals/--no-intervals", help="Show the 95 % intervals.")]
+Best = Annotated[
+    BestStyle,
+    typer.Option(
+        "--best",
+        help="Put the best of each column and split, among the codecs within the budget, into bold, and mark "
+        "those that are Pareto-optimal.",
+    ),
+]
+Sort = Annotated[
+    str,
+    typer.Option(
+        "--sort",
+        metavar="[-]COLUMN",
+        help="Sort each split by this column or by row, with a hyphen from the highest down [default: by row].",
+    ),
+]
+LatexWidth = Annotated[
+    str, typer.Option("--width", metavar="page|column|PT", help="The width of a table in LaTeX; a number is in points.")
+]
 # Before --kind, each table except the first had its own option. Version 0.2 removes them.
 OldLatency = Annotated[bool, typer.Option("--latency", hidden=True)]
 OldPoints = Annotated[bool, typer.Option("--points", hidden=True)]
@@ -83,6 +121,12 @@ def table(
     codec: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this codec; repeatable.")] = None,
     split: Annotated[list[str] | None, typer.Option(metavar="S", help="Only this split point; repeatable.")] = None,
     sample_set: SampleSet = None,
+    columns: Columns = None,
+    rows: Rows = None,
+    intervals: Intervals = True,
+    best: Best = BestStyle.NONE,
+    sort: Sort = "",
+    width: LatexWidth = "page",
     plugin: Plugins = None,
     latency: OldLatency = False,
     points: OldPoints = False,
@@ -94,21 +138,18 @@ def table(
 
     old = {TableKind.LATENCY: latency, TableKind.POINTS: points, TableKind.TRAINING: training}
     kind, anchors = _with_old_options(kind, anchor or [], [known for known, is_set in old.items() if is_set], bd_rate)
-    if anchors and kind not in (TableKind.BD_RATE, TableKind.EQUAL_ACCURACY):
-        raise UsageError(
-            f"--anchor {shlex.quote(anchors[0])} is for --kind bd-rate and --kind equal-accuracy, not for --kind {kind}"
-        )
-    if kind is TableKind.BD_RATE and len(anchors) > 1:
-        raise UsageError("--kind bd-rate takes one --anchor; give one, or --kind equal-accuracy")
-    if kind not in (TableKind.BUDGET, TableKind.LATENCY):
-        used = {
+    _check_anchors(kind, anchors)
+    _check_scenario(
+        kind,
+        {
             "--budget": budget is not None and kind is not TableKind.EQUAL_ACCURACY, "--link": link != DEFAULT_LINK,
             "--device": device is not None, "--edge": edge is not None, "--paper": paper,
             "--mix-machines": mix_machines,
-        }  # fmt: skip
-        unused = [option for option, is_used in used.items() if is_used]
-        if unused:
-            raise UsageError(f"{unused[0]} is for --kind budget and --kind latency, not for --kind {kind}")
+        },
+    )  # fmt: skip
+    options = paper_options(
+        columns or (), rows or (), intervals=intervals, best=best is BestStyle.BOLD, sort=sort, width=width
+    )
     pm = manager(plugin or ())
     store = Store(out)
     chosen = scenario(pm, store, link, device, edge)
@@ -116,18 +157,26 @@ def table(
     for field, values in (("workload", [workload] if workload else None), ("codec", codec), ("split", split)):
         records = only(records, field, values)
     found = table_of(
-        store,
-        records,
-        pm,
-        chosen,
-        kind=kind,
-        anchors=anchors,
-        budget=budget,
-        paper=paper,
-        sample_set=sample_set,
-        mix_machines=mix_machines,
-    )
+        store, records, pm, chosen, kind=kind, anchors=anchors, budget=budget, paper=paper, sample_set=sample_set,
+        mix_machines=mix_machines, options=options,
+    )  # fmt: skip
     show(found.render(format_, terminal_columns()))
+
+
+def _check_anchors(kind: TableKind, anchors: Sequence[str]) -> None:
+    if anchors and kind not in (TableKind.BD_RATE, TableKind.EQUAL_ACCURACY):
+        raise UsageError(
+            f"--anchor {shlex.quote(anchors[0])} is for --kind bd-rate and --kind equal-accuracy, not for --kind {kind}"
+        )
+    if kind is TableKind.BD_RATE and len(anchors) > 1:
+        raise UsageError("--kind bd-rate takes one --anchor; give one, or --kind equal-accuracy")
+
+
+def _check_scenario(kind: TableKind, used: Mapping[str, bool]) -> None:
+    """Raises UsageError for an option of the scenario that a kind does not take; `used` says which are there."""
+    unused = [option for option, is_used in used.items() if is_used]
+    if unused and kind not in (TableKind.BUDGET, TableKind.LATENCY):
+        raise UsageError(f"{unused[0]} is for --kind budget and --kind latency, not for --kind {kind}")
 
 
 def _with_old_options(

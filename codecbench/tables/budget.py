@@ -84,6 +84,7 @@ class Table:
     remarks: tuple[str, ...]
     context: Mapping[str, Any]
     payload_unit: Literal["bytes", "KiB"] = "bytes"
+    higher_is_better: bool = True
     left_out: tuple[str, ...] = ()
     others: tuple[Task, ...] = ()
     """The metrics beside the deciding one."""
@@ -269,6 +270,7 @@ def _workload_table(
         ),
         left_out=tuple(left_out),
         others=others_of(shown),
+        higher_is_better=task is None or task.higher_is_better,
         context={
             "n": task.n if task else None,
             "sample_set": key.sample_set,
@@ -376,4 +378,5 @@ def of_published(published: PublishedTable) -> Table:
             "edge": None,
         },
         payload_unit="KiB",
+        higher_is_better=published.higher_is_better,
     )

@@ -14,8 +14,9 @@ from codecbench.tables import formats, reservations
 from codecbench.tables.document import Cell, Document, Group, TableBlock, with_interval
 from codecbench.tables.reservations import Reservations
 
-_FALLS = "↓"
-_MARKS = ((_FALLS, "a smaller payload of the same row does better, the two intervals of the change apart"),)
+FALLS = "↓"
+"""The mark of points of which a smaller payload of the same row does better."""
+MARKS = ((FALLS, "a smaller payload of the same row does better, the two intervals of the change apart"),)
 CSV_FIELDS = (
     "workload", "metric", "unit", "n", "sample_set", "seed", "split", "row", "codec", "point", "payload_bytes",
     "payload_percent", "bound_bytes", "value", "low", "high", "change", "change_low", "change_high", "choice_change",
@@ -68,7 +69,7 @@ def _document(curves: Curves, split: str, reserved: Reservations) -> Document:
             *curves.left_out,
             *reserved.remarks,
         ),
-        marks=(*(_MARKS if falls else ()), *reserved.marks),
+        marks=(*(MARKS if falls else ()), *reserved.marks),
     )
 
 
@@ -107,7 +108,7 @@ def _cells(point: CurvePoint, others: Sequence[Task], reserved: Reservations) ->
         Cell(f"{mean:,.1f}" if percent is None else f"{mean:,.1f} ({percent:.3g})"),
         Cell("-" if bound is None else f"{bound:,.1f}"),
         Cell(with_interval(task.value, task.low, task.high, f".{task.decimals}f")),
-        Cell(change, (_FALLS if point.falls else "") + reserved.marks_of(origin_of(point.record))),
+        Cell(change, (FALLS if point.falls else "") + reserved.marks_of(origin_of(point.record))),
         *formats.other_cells(others, other_values(point.record)),
         Cell(f"{1000 * time.encode_s.median:.3g}"),
         Cell(f"{1000 * time.decode_s.median:.3g}"),

@@ -1,4 +1,4 @@
-"""Writes blocks of cells as text, Markdown, LaTeX and HTML, with headers that span groups of columns.
+"""Writes blocks of cells as text, Markdown and HTML, with headers that span groups of columns.
 
 A block is a table whose columns are grouped under titles; `tabulate` makes its rows. Cells are plain text. Each format
 escapes them, and writes marks and footnotes in its own way. This module does not depend on the meaning of the cells.
@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tabulate import DataRow, TableFormat, tabulate
+from tabulate import tabulate
 
 
 @dataclass(frozen=True)
@@ -63,27 +63,7 @@ class Document:
 
 
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_|~]|(?<=\])\()")
-_LATEX_SPECIAL = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': "''", "[": "{[}", "]": "{]}",
-}  # fmt: skip
-_LATEX_MARKS = {
-    "†": r"\dagger", "‡": r"\ddagger", "~": r"\sim", "*": r"\ast", "↓": r"\downarrow", "°": r"\circ",
-    "§": r"\S", "¶": r"\P", "≤": r"\le", "◇": r"\diamond",
-}  # fmt: skip
 _MARKDOWN_STRONG, _HTML_STRONG = "**{}**", "<strong>{}</strong>"
-_MINUS = re.compile(r"(?<![\w.)\]])-(?=\d)")
-_LATEX_ROW = TableFormat(
-    lineabove=None,
-    linebelowheader=None,
-    linebetweenrows=None,
-    linebelow=None,
-    headerrow=None,
-    datarow=DataRow("", " & ", r" \\"),
-    padding=0,
-    with_header_hide=None,
-)
 
 
 def with_interval(value: float | None, low: float | None, high: float | None, spec: str) -> str:
@@ -100,7 +80,7 @@ def with_interval(value: float | None, low: float | None, high: float | None, sp
 
 def _signed(value: float, spec: str) -> str:
     rounded = format(value, spec)
-    return rounded.lstrip("+-") if float(rounded) == 0 else rounded
+    return rounded.lstrip("+-") if float(rounded.replace(",", "")) == 0 else rounded
 
 
 def text_width(block: TableBlock) -> int:
@@ -237,70 +217,6 @@ def html_table(
     return "\n".join([*lines, "</tbody>", "</table>"])
 
 
-def latex(document: Document) -> str:
-    """Returns a `table*` float in booktabs style, for a document that loads booktabs and graphicx."""
-    lines = [
-        r"% \usepackage{booktabs,graphicx}",
-        r"\begin{table*}",
-        r"\centering",
-        rf"\caption{{{_latex_text(document.title)}}}",
-        r"\resizebox{\textwidth}{!}{%",  # all blocks at once, so that they have the same scale
-        r"\begin{tabular}{@{}l@{}}",
-    ]
-    for number, block in enumerate(document.blocks):
-        lines += [r"\\[1ex]"] if number else []
-        lines += _latex_tabular(block)
-    lines += [r"\end{tabular}}"]
-    foot = [_latex_text(remark) for remark in document.remarks]
-    foot += [f"{_latex_marks(mark)} {_latex_text(meaning)}" for mark, meaning in document.marks]
-    foot += [rf"\textsuperscript{{{number}}} {_latex_text(note)}" for number, note in enumerate(document.notes, 1)]
-    if foot:
-        lines += [r"\par\medskip", r"\begin{minipage}{\textwidth}\footnotesize\raggedright"]
-        lines += [rf"{remark}\par" for remark in foot]
-        lines += [r"\end{minipage}"]
-    return "\n".join([*lines, r"\end{table*}"]) + "\n"
-
-
-def _latex_tabular(block: TableBlock) -> list[str]:
-    columns = "".join(alignment[0] for alignment in block.alignments)
-    spans, rules, first = [], [], 2
-    for group in block.groups:
-        last = first + len(group.headings) - 1
-        spans.append(rf"\multicolumn{{{len(group.headings)}}}{{c}}{{{_latex_text(group.title)}}}")
-        rules.append(rf"\cmidrule(lr){{{first}-{last}}}")
-        first = last + 1
-    headings = " & ".join(map(_latex_text, (block.stub, *_headings(block))))
-    rows = [[_latex_text(label), *map(_latex_cell, cells)] for label, cells in block.rows]
-    return [
-        rf"\begin{{tabular}}{{{columns}}}",
-        r"\toprule",
-        rf" & {' & '.join(spans)} \\",
-        "".join(rules),
-        rf"{headings} \\",
-        r"\midrule",
-        _tabulate(block, rows, (), _LATEX_ROW),
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-
-
-def _latex_cell(cell: Cell) -> str:
-    notes = rf"\textsuperscript{{{','.join(map(str, cell.notes))}}}" if cell.notes else ""
-    marks = f" {_latex_marks(cell.marks)}" if cell.marks else ""
-    text = _latex_text(cell.text)
-    shown = rf"\textbf{{{text}}}" if cell.strong else text
-    return f"{shown}{marks}{notes}"
-
-
-def _latex_text(plain: str) -> str:
-    pieces = _MINUS.split(plain)
-    return "$-$".join("".join(_LATEX_SPECIAL.get(character, character) for character in piece) for piece in pieces)
-
-
-def _latex_marks(marks: str) -> str:
-    return f"${''.join(_LATEX_MARKS[mark] for mark in marks)}$"
-
-
 def _headings(block: TableBlock) -> list[str]:
     return [heading for group in block.groups for heading in group.headings]
 
@@ -310,9 +226,7 @@ def _column_names(block: TableBlock) -> list[str]:
     return [": ".join(filter(None, (group.title, heading))) for group in block.groups for heading in group.headings]
 
 
-def _tabulate(
-    block: TableBlock, rows: Sequence[Sequence[str]], headings: Sequence[str], tablefmt: str | TableFormat
-) -> str:
+def _tabulate(block: TableBlock, rows: Sequence[Sequence[str]], headings: Sequence[str], tablefmt: str) -> str:
     """Returns rows and rules by tabulate, without parsing numbers: texts such as "1e3" and " 7" stay unchanged."""
     return tabulate(
         rows,

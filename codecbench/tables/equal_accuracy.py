@@ -17,6 +17,7 @@ from codecbench.tables.reservations import Reservations
 
 UPPER_BOUND = "≤"
 """The mark of rows whose coarsest point is within the budget."""
+UPPER_BOUND_MEANS = "its coarsest point is within the budget: these are its bytes, and fewer might do"
 CSV_FIELDS = (
     "workload", "metric", "budget", "row", "split", "payload_bytes", "low", "high", "upper_bound", "anchor", "ratio",
     "ratio_low", "ratio_high", "finer_point", "encode_ms", "decode_ms", "edge_state_bytes", "reason", "isolation",
@@ -78,7 +79,7 @@ def _numbers(found: Estimate | None) -> tuple[float | None, float | None, float 
 def _upper_bound_mark(found: EqualAccuracy) -> Iterator[tuple[str, str]]:
     """Yields the mark of rows whose coarsest point is within the budget, and its meaning, if there are any."""
     if any(rate.is_upper_bound for rates in found.rates.values() for rate in rates.values()):
-        yield UPPER_BOUND, "its coarsest point is within the budget: these are its bytes, and fewer might do"
+        yield UPPER_BOUND, UPPER_BOUND_MEANS
 
 
 def _block(found: EqualAccuracy, splits: Sequence[str], notes: dict[str, int], reserved: Reservations) -> TableBlock:

@@ -1,4 +1,4 @@
-"""Writes tables as text, Markdown, CSV, LaTeX and HTML, and formats the numbers in them."""
+"""Writes tables as text, Markdown, CSV and HTML, and formats the numbers in them; LaTeX is that of `papers`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from codecbench.names import pick
 from codecbench.results.record import Task
-from codecbench.tables.document import Cell, Document, html_section, latex, markdown, text, text_width
+from codecbench.tables.document import Cell, Document, html_section, markdown, text, text_width
 
-FORMATS = ("text", "md", "csv", "latex", "html")
+FORMATS = ("text", "md", "csv", "html")
 PROSE_WIDTH = 100
 """The maximum width of titles and remarks in text, in columns, also on wider terminals."""
 
@@ -44,7 +44,7 @@ def render(
     if name == "text":
         prose_width = min(width or PROSE_WIDTH, PROSE_WIDTH)
         return "\n".join(text(first_that_fits(documents, width), prose_width) for documents in layouts)
-    write = {"md": markdown, "latex": latex, "html": html_section}[name]
+    write = {"md": markdown, "html": html_section}[name]
     return "\n".join(write(next(iter(documents))) for documents in layouts)
 
 

@@ -82,12 +82,13 @@ class TrainingTable:
         return Document(
             f"{self.workload}: time to fit a codec, by split point",
             blocks,
-            (*self.remarks, *self._reservations.remarks),
-            self._reservations.marks,
+            (*self.remarks, *self.reservations.remarks),
+            self.reservations.marks,
         )
 
     @cached_property
-    def _reservations(self) -> Reservations:
+    def reservations(self) -> Reservations:
+        """The reservations of the fits' cells."""
         return reservations.of_origins(chain.from_iterable(found.origins for found in self.fits.values()))
 
     def csv_rows(self) -> list[dict[str, Any]]:
@@ -119,9 +120,7 @@ class TrainingTable:
         text = short(found.mean_s)
         if len(found.seconds) > 1:
             text += f" [{short(min(found.seconds))}, {short(max(found.seconds))}]"
-        return Cell(text, self._reservations.marks_of(*found.origins)), Cell(
-            short(found.percent_of(self.model.seconds))
-        )
+        return Cell(text, self.reservations.marks_of(*found.origins)), Cell(short(found.percent_of(self.model.seconds)))
 
 
 def build(

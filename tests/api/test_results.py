@@ -36,6 +36,18 @@ def test_tables_are_those_of_the_command(results: Results, cli: Cli, monkeypatch
     assert results._repr_html_() == results.table()._repr_html_()
 
 
+def test_a_table_takes_the_options_for_papers(results: Results) -> None:
+    table = results.table(
+        columns=["payload_bytes,change", "point"], rows=["beta"], intervals=False, best=True, sort="-row"
+    )
+    assert table.render("csv").splitlines()[0] == "workload,split,row,status,payload_bytes,change,point,best,pareto"
+    assert r"\begin{table}" in results.table(width="column").render("latex")
+    with pytest.raises(UsageError, match="no format 'latx'; did you mean 'latex'"):
+        table.render("latx")
+    with pytest.raises(UsageError, match="no column 'payload'"):
+        results.table(columns=["payload"]).render("md")
+
+
 def test_a_plan_is_that_of_the_command(results: Results, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     plan = results.plan(max_device_ms=2)

@@ -21,6 +21,54 @@ def test_tables_of_records(cli: Cli, tmp_path: Path) -> None:
     assert "alpha" in ended.out
 
 
+def test_options_for_papers_choose_columns_rows_and_order(cli: Cli, tmp_path: Path) -> None:
+    for codec, size in (("alpha", 100), ("beta", 50), ("gamma", 75)):
+        put(tmp_path / "out", codec=codec, payload_bytes=size)
+    words = (
+        "table",
+        "--out",
+        "out",
+        "--budget",
+        "1",
+        "--columns",
+        "payload_bytes,change",
+        "--rows",
+        "alpha",
+        "--rows",
+        "beta",
+    )
+    ended = cli(*words, "--no-intervals", "--best", "bold", "--sort", "-payload_bytes", "--format", "csv")
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.splitlines() == [
+        "workload,split,row,status,payload_bytes,change,best,pareto",
+        "toy,input,alpha,ok,100.0,-0.5,,False",
+        "toy,input,beta,ok,50.0,-0.5,payload_bytes,True",
+    ]
+    latex = cli(*words, "--format", "latex", "--width", "column").out
+    assert r"\begin{table}" in latex
+    assert "gamma" not in latex
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (
+            "--columns payload_byte",
+            "no column 'payload_byte'; did you mean 'payload_bytes'?; there are: payload_bytes, ",
+        ),
+        ("--rows alpa", "no row 'alpa'; did you mean 'alpha'?; there are: alpha, local"),
+        (
+            "--sort bytes",
+            "no column to sort by 'bytes'; did you mean 'payload_bytes'?; there are: row, payload_bytes, ",
+        ),
+        ("--format latex --width 9cm", "no width '9cm'; it is page (320 pt), column (220 pt), or points from 100 on"),
+    ],
+)
+def test_a_wrong_option_for_papers_is_one_line(cli: Cli, tmp_path: Path, words: str, error: str) -> None:
+    put(tmp_path / "out", codec="alpha")
+    assert cli("table", "--out", "out", "--budget", "1", *words.split()).error.startswith(f"codecbench: {error}")
+
+
 def test_a_table_of_latencies(cli: Cli, tmp_path: Path) -> None:
     put(tmp_path / "out", codec="alpha")
     ended = cli("table", "--out", "out", "--budget", "1", "--kind", "latency", "--link", "lte")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from codecbench.analysis.latency import Scenario
 from codecbench.results.record import Record
 from codecbench.tables import budget as budget_table
 from codecbench.tables.budget import Table
+from codecbench.tables.papers import kinds, rendering
+from codecbench.tables.papers.sheet import PaperOptions, Sheet
 from support.factories import LINK, make_record
 
 RAW_BYTES = {"input": 12_288, "stem": 65_536, "stage1": 65_536, "stage2": 32_768, "stage3": 16_384}
@@ -60,13 +63,26 @@ def full_grid() -> list[Record]:
     return records
 
 
+def as_latex(*sheets: Sheet, **options: Any) -> str:
+    """The sheets in LaTeX."""
+    return rendering.render(sheets, PaperOptions(**options), "latex")
+
+
+def rendered(table: Table, format_: str) -> str:
+    """A budget table in any format, LaTeX included."""
+    return as_latex(kinds.of_budget(table)) if format_ == "latex" else table.render(format_)
+
+
+_WRAPPED = r">{\raggedright\arraybackslash\hangindent=1em}"
+
+
 def latex_rows(text: str) -> list[list[str]]:
-    """The rows of every inner tabular, checked: braces and environments match, specials are escaped."""
+    """The rows of every tabular, checked: braces and environments match, specials are escaped, rows are complete."""
     lines = text.split("\n")
-    assert lines[0] == r"% \usepackage{booktabs,graphicx}"
-    body = "\n".join(line.removesuffix("{%") + "{" if line.endswith("{%") else line for line in lines[1:])
+    assert lines[0] == r"% \usepackage{booktabs,siunitx}"
+    body = "\n".join(line for line in lines[1:] if not line.startswith("%")).replace(_WRAPPED, "")
     plain = re.sub(r"\\[\\{}%&$#_]", lambda m: "\\\\" if m[0] == "\\\\" else " ", body)
-    assert not re.findall(r"[%#_^~<>|\"]", plain)
+    assert not re.findall(r"[%#_~<>|\"]", plain)
     assert plain.count("{") == plain.count("}")
     assert plain.count("$") % 2 == 0
     assert all(ord(character) < 128 for character in plain)
@@ -78,10 +94,12 @@ def latex_rows(text: str) -> list[list[str]]:
             assert environments.pop() == name
     assert environments == []
     rows = []
-    for columns, inner in re.findall(r"\\begin\{tabular\}\{([lrc]+)\}(.*?)\\end\{tabular\}", plain, re.DOTALL):
+    for spec, inner in re.findall(r"\\begin\{tabular\}\{(.*?)\}\n(.*?)\\end\{tabular\}", plain, re.DOTALL):
+        columns = re.sub(r"@\{[^{}]*(\{[^{}]*\})?\}|\[[^]]*\]|(?<=p)\{[^}]*\}", "", spec)
+        assert re.fullmatch("[lrpS]+", columns), columns
         for row in re.split(r"\\\\", inner)[:-1]:
             cells = row.split("&")
             spanned = sum(int(n) - 1 for n in re.findall(r"\\multicolumn\{(\d+)\}", row))
             assert len(cells) + spanned == len(columns)
-            rows.append([cell.strip() for cell in cells])
+            rows.append([cell.strip().split("\n")[-1] for cell in cells])
     return rows

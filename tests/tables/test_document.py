@@ -4,12 +4,10 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support.factories import make_record
-from support.tables import RAW_BYTES, build_one, full_grid, jpeg, latex_rows
+from support.tables import RAW_BYTES, build_one, full_grid, jpeg
 
-from codecbench.tables.document import Cell, Document, Group, TableBlock, latex, with_interval
+from codecbench.tables.document import Cell, Document, Group, TableBlock, html_section, markdown, with_interval
 
 
 def test_text_puts_each_split_above_its_columns() -> None:
@@ -66,28 +64,6 @@ def test_html_is_well_formed_with_spanning_headers() -> None:
     assert "a_tensor &amp; more" in text
 
 
-def test_latex_is_balanced_and_escaped() -> None:
-    text = build_one(full_grid()).render("latex")
-    rows = latex_rows(text)
-    assert len(rows) == 2 * (2 + 6)
-    assert r"needs 100 \% of a\_tensor \& more, \#1 \{x\}" in text
-    assert r"skipped\textsuperscript{1}" in text
-    assert r"$-$3.0 {[}$-$3.2, $-$2.8{]} $\dagger$" in text
-    for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\cmidrule(lr){2-5}"):
-        assert rule in text
-
-
-@given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40))
-def test_latex_escapes_any_reason(reason: str) -> None:
-    latex_rows(build_one([make_record(status="failed", reason=reason)]).render("latex"))
-
-
-def test_latex_leaves_hyphens_in_words() -> None:
-    cell = Cell("jpeg-2000 lost -1.5 (-2)")
-    block = TableBlock("codec", (Group("input", ("x",), ("left",)),), (("a", (cell,)),))
-    assert "jpeg-2000 lost $-$1.5 ($-$2)" in latex(Document("t", (block,)))
-
-
 @pytest.mark.parametrize(
     ("number", "text"),
     [(159.2, "159"), (60.5, "60.5"), (3.14, "3.1"), (0.974, "0.97"), (0.0123, "0.012"), (0, "0"), (99.97, "100")],
@@ -97,7 +73,15 @@ def test_short_numbers(number: float, text: str) -> None:
     assert f"({text})" in build_one([record]).render("text")
 
 
+def test_a_strong_text_is_bold() -> None:
+    block = TableBlock("codec", (Group("", ("x",), ("left",)),), (("a", (Cell("1", "†", strong=True),)),))
+    document = Document("t", (block,))
+    assert "**1** †" in markdown(document)
+    assert "<td><strong>1</strong> †</td>" in html_section(document)
+
+
 def test_a_number_that_rounds_to_zero_has_no_sign() -> None:
     assert with_interval(-0.01, -1.0, 0.04, "+.1f") == "0.0 [-1.0, 0.0]"
     assert with_interval(0.06, None, None, "+.1f") == "+0.1"
     assert with_interval(None, None, None, ".1f") == "-"
+    assert with_interval(12_345.6, None, None, ",.0f") == "12,346"

@@ -59,7 +59,7 @@ def test_what_a_profile_gives_is_marked() -> None:
 
 def test_every_format_and_a_narrow_terminal() -> None:
     built = build(Scenario(LINK))
-    for name in ("md", "latex", "html"):
+    for name in ("md", "html"):
         assert "device" in latency.render([built], name)
     (line, *_) = csv.DictReader(io.StringIO(latency.render([built], "csv")))
     assert (line["device"], line["edge"], line["link"]) == ("host", "host", "test-link")

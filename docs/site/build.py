@@ -2,9 +2,9 @@
 
     python docs/site/build.py [FOLDER]
 
-FOLDER is build/site by default. Needs the extra `docs`. Fails on any warning of Sphinx, such as a link to a page or a
-heading that is not there; on any link in the built pages that leads nowhere; and on anything that a page would load from
-another site. Addresses of other sites are not visited.
+FOLDER is build/site by default. Needs the extra `docs`. Fails on any warning of Sphinx, such as a link to a page or to
+a heading that is not there; on any link in the built pages that leads nowhere; and on anything that a page would load
+from another site. Addresses of other sites are not visited.
 """
 
 from __future__ import annotations
@@ -59,7 +59,11 @@ class Site:
             name = path.relative_to(self.folder)
             for address in page.links + page.loaded:
                 parts = urlsplit(address)
-                if not parts.scheme and not parts.netloc and not self._leads_somewhere(path, parts.path, parts.fragment):
+                if (
+                    not parts.scheme
+                    and not parts.netloc
+                    and not self._leads_somewhere(path, parts.path, parts.fragment)
+                ):
                     yield f"{name}: {address} leads nowhere"
             for address in page.loaded:
                 if urlsplit(address).netloc:

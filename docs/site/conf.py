@@ -17,13 +17,30 @@ version = release = version_of("codecbench")
 html_title = f"codecbench {version}"
 
 root_doc = "README"
-include_patterns = ["*.md", "docs/**.md", "docs/**.ipynb", "datasets/codecbench_datasets/*/README.md", "tests/**/README.md"]
-exclude_patterns = [".*", "**/.*", "build", "codecbench", "dist", "plugins", "results", "datasets/codecbench_datasets/*/data"]
+include_patterns = [
+    "*.md",
+    "docs/**.md",
+    "docs/**.ipynb",
+    "datasets/codecbench_datasets/*/README.md",
+    "tests/**/README.md",
+]
+exclude_patterns = [
+    ".*",
+    "**/.*",
+    "build",
+    "codecbench",
+    "dist",
+    "plugins",
+    "results",
+    "datasets/codecbench_datasets/*/data",
+]
 source_suffix = {".md": "markdown", ".ipynb": "markdown"}
 
 extensions = ["myst_parser", "pages"]
 myst_heading_anchors = 4  # anchors as a code host makes them
 highlight_language = "sh"
+
+smartquotes = False
 
 html_theme = "furo"
 html_use_index = False

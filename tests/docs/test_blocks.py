@@ -1,8 +1,9 @@
 """Every code block of the pages: it is run here or by the test of its page, comes from the source, or says why not.
 
-Two commands stop short here. `codecbench run` is planned and not measured (`--dry-run`, with a stand-in for the model):
-the tutorial and the guides in CARRIED_OUT measure. `codecbench check` finds its codecs and calls no check:
-test_pages.py checks the codecs that pages end with.
+Some commands stop short here. `codecbench run` is planned and not measured (`--dry-run`, with a stand-in for the
+model): the tutorial and the guides in CARRIED_OUT measure. `codecbench check` finds its codecs and calls no check:
+test_pages.py checks the codecs that pages end with. `codecbench report` and `leaderboard` draw no figures, which
+the page on figures does.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ NOT_RUN = {
     "codecbench run --model": "needs a model that does not ship; docs/guides/your-model.md has one that is run",
     "codecbench run --torch-device cuda": "needs a GPU",
     "codecbench fit": "trains for minutes; tests/fitting and tests/cli/test_run.py fit small codecs",
+    "codecbench verify before --encode": "runs codecs and the model again; tests/verification does so",
     "codecbench check my-codec": "needs an installed codec of this name; files are checked here",
     "codecbench check my_workload.py": "docs/guides/your-model.md does so",
     "codecbench check --workload": "docs/guides/your-model.md checks another",
@@ -79,6 +81,10 @@ def is_run_elsewhere(page: str, block: Block) -> bool:
     return page in CARRIED_OUT and block.language != "sh"
 
 
+SHORTER = {"run": "--dry-run", "report": "--no-figures", "leaderboard": "--no-figures"}
+"""The option with which a command takes less time."""
+
+
 class PlannedPair(FakePair):
     """Stands in for the default workload's processes where only a plan is made."""
 
@@ -94,7 +100,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a page, which is the current one; runs are planned without processes, checks are not called."""
     monkeypatch.setattr("codecbench.harness.run.Pair", PlannedPair)
     monkeypatch.setattr("codecbench.harness.run.PluginCatalogue", LocalPluginCatalogue)
-    monkeypatch.setattr("codecbench.testing.run_checks", lambda codecs, **_: [Outcome(c.name, "", "passed") for c in codecs])
+    monkeypatch.setattr(
+        "codecbench.testing.run_checks", lambda codecs, **_: [Outcome(c.name, "", "passed") for c in codecs]
+    )
     monkeypatch.syspath_prepend(tmp_path)
     fill(tmp_path)
     return tmp_path
@@ -116,7 +124,7 @@ def run_command(command: str, cli: Cli) -> None:
         subprocess.run(command, shell=True, check=True, timeout=60)
         return
     _, *words = shlex.split(command, comments=True)
-    ended = cli(*words, *(["--dry-run"] if words[0] == "run" and "--dry-run" not in words else []))
+    ended = cli(*words, *filter(None, [SHORTER.get(words[0])]))
     assert ended.status == 0, f"{command}\n{ended.err}"
 
 
@@ -177,5 +185,5 @@ def test_a_wrong_block_would_be_noticed(folder: Path, cli: Cli) -> None:
     wrong = ["    codecbench table --kind latncy\n", "```python\n1 / 0\n```\n", "```toml\nsample = 3\n```\n"]
     for text in wrong:
         (block,) = blocks(text)
-        with pytest.raises(Exception, match="latncy|division|sample"):
+        with pytest.raises(Exception, match=r"latncy|division|sample"):
             run_block(block, {}, cli)

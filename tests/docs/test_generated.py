@@ -16,7 +16,6 @@ from codecbench.results.cell import CellKey
 from codecbench.results.record import Record
 from codecbench.results.store import Store
 
-
 generate = script(DOCS / "generate.py")
 
 

@@ -81,7 +81,9 @@ def site(tmp_path: Path) -> Path:
     (tmp_path / "index.html").write_text(
         '<link rel="stylesheet" href="x.css"><a href="sub/page.html#part">on</a><a href="https://example.org">out</a>'
     )
-    (tmp_path / "sub" / "page.html").write_text('<h1 id="part">Page</h1><a href="../index.html">back</a><a href="#">up</a>')
+    (tmp_path / "sub" / "page.html").write_text(
+        '<h1 id="part">Page</h1><a href="../index.html">back</a><a href="#">up</a>'
+    )
     (tmp_path / "x.css").write_text("b { background: url(x.png); }")
     return tmp_path
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from markdown_it import MarkdownIt
 
@@ -27,9 +26,7 @@ class Block:
 
 def blocks(page: str) -> list[Block]:
     """Every code block of a page, in the order of the text."""
-    parts = [
-        (page.count("\n", 0, part.start()), page.count("\n", 0, part.end())) for part in _GENERATED.finditer(page)
-    ]
+    parts = [(page.count("\n", 0, part.start()), page.count("\n", 0, part.end())) for part in _GENERATED.finditer(page)]
     found = []
     for token in MarkdownIt("commonmark").parse(page):
         if token.type in ("fence", "code_block") and token.map:

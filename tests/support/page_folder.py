@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
-
+from codecbench.experiment.run_status import FILE as STATUS_FILE
+from codecbench.experiment.run_status import RunStatus
 from support.blocks import blocks
 from support.paths import DOCS, RESULTS, ROOT
 
@@ -61,9 +63,15 @@ def fill(folder: Path) -> None:
     (folder / "study.toml").write_text(study.text)
     profile = json.loads((ROOT / "plugins" / "codecbench_plugins" / "devices" / "epyc-core.json").read_text())
     (folder / "my-pi.json").write_text(json.dumps({**profile, "name": "my-pi"}))
-    (folder / "pairs.csv").write_text("bytes,ms\n" + "".join(f"{size},{3 + size / 2500}\n" for size in range(1000, 9000, 1000)))
+    (folder / "pairs.csv").write_text(
+        "bytes,ms\n" + "".join(f"{size},{3 + size / 2500}\n" for size in range(1000, 9000, 1000))
+    )
     (folder / "mine.json").write_text('{"kind": "fixed-rate", "name": "mine", "bandwidth_bit_per_s": 8e6}')
     (folder / "verizon.trace").write_text("1\n3\n4\n")
     (folder / "net.py").write_text("def build():\n    raise NotImplementedError\n")
     (folder / "photos").mkdir()
-    (folder / "codecbench").symlink_to(ROOT / "codecbench")
+    status = RunStatus(0, "2026-01-01T00:00:00+00:00", "2026-01-01T00:01:00+00:00")
+    (folder / "results" / STATUS_FILE).write_text(json.dumps(asdict(status)))
+    published = Path("codecbench", "analysis", "data", "paper_tables.csv")
+    (folder / published).parent.mkdir(parents=True)
+    shutil.copy(ROOT / published, folder / published)

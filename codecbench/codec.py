@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Side: TypeAlias = Literal["device", "edge"]
+"""Where half of a codec runs: `encode` on the device, `decode` on the edge."""
 
 DTYPE_BYTES: Mapping[str, int] = {
     "float16": 2, "float32": 4, "float64": 8, "int16": 2, "int32": 4, "int64": 8, "int8": 1, "uint8": 1,

@@ -13,6 +13,7 @@ from codecbench.workload import Workload
 
 hookspec = HookspecMarker("codecbench")
 hookimpl = HookimplMarker("codecbench")
+"""Marks a function of a plugin as the implementation of the hook of its name."""
 
 
 @hookspec

@@ -15,14 +15,16 @@ import inspect
 import posixpath
 import re
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from enum import Enum
 from functools import lru_cache
 from importlib import import_module
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
+from types import FunctionType
 from typing import Any, TypeAlias, get_args, get_type_hints
 
 import typer
@@ -90,6 +92,9 @@ IDEA_ANCHORS = ("avif (steered)", "restored (avif)")
 FIGURES = "docs/results/figures"
 TABLES = "docs/results/tables"
 """The folders of figures as SVG and of tables as LaTeX."""
+
+API = ("codecbench", "codecbench.api", "codecbench.testing")
+"""The modules whose public names docs/reference/api.md lists; a name that two of them have stands in the first."""
 
 STATES = "states"
 """The folder of fitted states that no package ships."""
@@ -271,7 +276,7 @@ def _study(root: Path, records: Sequence[Record], device: str = HOST, edge: str 
 def figures(root: Path) -> str:
     """Returns a heading, the picture and the caption of every figure."""
     return "\n".join(
-        f"### {drawing.title}\n\n![{drawing.alt}](/{FIGURES}/{drawing.name}.svg)\n\n{drawing.caption}\n"
+        f"## {drawing.title}\n\n![{drawing.alt}](/{FIGURES}/{drawing.name}.svg)\n\n{drawing.caption}\n"
         for drawing in drawings(root)
     )
 
@@ -345,6 +350,51 @@ def toolbox(root: Path) -> str:
     return "\n".join(parts)
 
 
+def api(root: Path) -> str:
+    """Returns a heading for every module of API, then its public names with signatures, docstrings and members."""
+    parts = []
+    shown: set[str] = set()
+    for module in map(import_module, API):
+        path = Path(str(module.__file__))
+        sources = {name: source or module.__name__ for name, source in _imports(path).items()}
+        own = [name for name in sorted(module.__all__, key=str.lower) if name not in shown]
+        shown |= set(own)
+        names = [_api_name(name, getattr(module, name), root, sources.get(name, module.__name__)) for name in own]
+        summary = (inspect.getdoc(module) or "").split("\n\n")[0]
+        parts.append("\n".join([f"## `{module.__name__}`\n\n{summary}\n", *names]))
+    return "\n".join(parts)
+
+
+def _api_name(name: str, item: Any, root: Path, module: str) -> str:
+    if not inspect.isclass(item):
+        return _public_name(name, item, root, module)
+    usage = f"class {name}({', '.join(base.__name__ for base in item.__bases__)})"
+    if isinstance(item.__init__, FunctionType) and not issubclass(item, BaseException):
+        usage = f"{name}{_signature(item.__init__).replace('(self, ', '(').removesuffix(' -> None')}"
+    lines = [f"### `{name}`", "", "```python", usage, "```", "", inspect.getdoc(item) or "", ""]
+    members = list(_members(item))
+    for usage, doc in members:
+        first, *rest = doc.split("\n")
+        lines += [f"- `{usage}`: {first}", *(f"  {line}".rstrip() for line in rest)]
+    return "\n".join([*lines, ""] if members else lines)
+
+
+def _members(item: type) -> Iterator[tuple[str, str]]:
+    """Yields (usage, docstring) of a class's public attributes that have a docstring, methods and properties."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(item))).body
+    assert isinstance(tree, ast.ClassDef)
+    for node, below in zip_longest(tree.body, tree.body[1:]):
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            kinds = {ast.unparse(decorator) for decorator in node.decorator_list}
+            returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+            arguments = re.sub(r"^(self|cls)(, |$)", "", ast.unparse(node.args)).removeprefix("/, ")
+            usage = node.name if "property" in kinds else f"{node.name}({arguments}){returns}"
+            yield f"{'classmethod ' if 'classmethod' in kinds else ''}{usage}", ast.get_docstring(node) or ""
+        elif isinstance(node, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            value = f" = {ast.unparse(node.value)}" if node.value else ""
+            yield f"{ast.unparse(node.target)}{value}", inspect.cleandoc(str(below.value.value))
+
+
 def _imports(path: Path) -> dict[str, str]:
     """Returns the module of each name that a file imports."""
     nodes = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom))
@@ -367,8 +417,9 @@ def _public_name(name: str, item: Any, root: Path, module: str) -> str:
 
 
 def _signature(item: Any) -> str:
-    """Returns the signature without quotes around annotations."""
-    return re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(item)))
+    """Returns the signature without quotes around annotations, and without addresses and kinds of default values."""
+    text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(item)))
+    return re.sub(r"PosixPath\(([^)]*)\)", r"\1", re.sub(r"<function .*? at \w+>", "...", text))
 
 
 def _constant_doc(path: Path, name: str) -> str:
@@ -403,6 +454,7 @@ GENERATORS: dict[str, Generator] = {
     "table-fields": table_fields,
     "hooks": hooks,
     "toolbox": toolbox,
+    "api": api,
 }
 
 
@@ -565,7 +617,7 @@ def _command(words: str, callback: Callable[..., Any]) -> str:
     arguments = "".join(f" {usage}" for usage, _, is_option in parameters if not is_option)
     options = " [OPTIONS]" if any(is_option for _, _, is_option in parameters) else ""
     lines = [f"## `{words}`", "", inspect.getdoc(callback) or "", ""]
-    lines += ["```", f"{words}{arguments}{options}", "```", ""]
+    lines += ["```text", f"{words}{arguments}{options}", "```", ""]
     if parameters:
         lines += ["| | |", "|---|---|"]
         lines += [f"| `{_piped(usage)}` | {_piped(text)} |" for usage, text, _ in parameters]

@@ -23,7 +23,7 @@ for library in ("OMP", "MKL", "OPENBLAS"):
 
 
 LONGEST = (
-    "docs/test_your_model", "workers/process/graphs/test_architectures", "plugins/test_conformance",
+    "docs/test_your_model", "docs/test_blocks", "workers/process/graphs/test_architectures", "plugins/test_conformance",
     "isolation/test_seal", "docs/test_tutorial", "workers/test_forks", "cli/test_main", "harness/test_resume",
     "cli/test_scaffold", "kit/test_mutated_payloads", "kit/test_checks", "fitting/test_torch_optim",
     "fitting/test_checkpoints", "harness/test_plugin_helpers", "docs/test_more_machines",

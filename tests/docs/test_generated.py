@@ -1,14 +1,13 @@
 """Pages are what their sources say, and the generator can be trusted."""
 
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from support.factories import CPU, make_record
-from support.paths import ROOT
+from support.paths import DOCS, ROOT
+from support.scripts import script
 
 from codecbench.errors import DataError, UsageError
 from codecbench.fitting import states
@@ -17,17 +16,7 @@ from codecbench.results.cell import CellKey
 from codecbench.results.record import Record
 from codecbench.results.store import Store
 
-
-def load_generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-generate = load_generator()
+generate = script(DOCS / "generate.py")
 
 
 @pytest.fixture
@@ -60,13 +49,13 @@ def test_every_generated_part_of_this_project_is_current() -> None:
 
 
 def test_every_hook_has_a_heading() -> None:
-    headings = re.findall(r"^## `(\w+)`$", (ROOT / "docs" / "reference" / "hooks.md").read_text(), re.MULTILINE)
+    headings = re.findall(r"^## `(\w+)`$", (DOCS / "reference" / "hooks.md").read_text(), re.MULTILINE)
     assert headings == list(generate.hook_functions())
     assert "codecbench_register_codecs" in headings
 
 
 def test_every_command_has_a_heading_and_its_options() -> None:
-    text = (ROOT / "docs" / "reference" / "cli.md").read_text()
+    text = (DOCS / "reference" / "cli.md").read_text()
     headings = re.findall(r"^## `codecbench ([\w -]+)`$", text, re.MULTILINE)
     assert {"run", "table", "compare", "export", "list", "check", "new-codec", "data get"} <= set(headings)
     assert "| `--format text\\|md\\|csv\\|latex\\|html` | How to print it. [default: text] |" in text

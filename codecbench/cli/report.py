@@ -66,6 +66,7 @@ def report(
     if not file.parent.is_dir() or file.is_dir():  # a page takes minutes where it has figures
         raise DataError(f"cannot write {file}: it is no file in a folder that is there; choose another --file")
     names = link or DEFAULT_LINKS
+    flags = {"--no-figures": not figures, "--no-paper": not paper, "--mix-machines": mix_machines}
     request = Request(
         records=records,
         scenarios=[scenario(pm, store, name, device, edge) for name in names],
@@ -82,10 +83,7 @@ def report(
                 ("--edge", edge), ("--budget", budget), ("--bd-rate", bd_rate), ("--workload", workload),
                 ("--sample-set", sample_set), *(("--plugin", _shown(path)) for path in plugin or ()),
             ],
-            [
-                *([] if figures else ["--no-figures"]), *([] if paper else ["--no-paper"]),
-                *(["--mix-machines"] if mix_machines else []),
-            ],
+            [flag for flag, is_set in flags.items() if is_set],
         ),
         choosable=Choosable(tuple(devices(pm).values()), tuple(links(pm).values()), store.all_layers()),
     )  # fmt: skip

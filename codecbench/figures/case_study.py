@@ -10,7 +10,7 @@ from codecbench.analysis.selection import LOSS_TOLERANCE, value_of
 from codecbench.analysis.study import Study
 from codecbench.figures.drawing import Drawing, Tips, numbers
 from codecbench.figures.latency import OVER_MEANS, LatencyBar, bar_limit, bars_at, stacked, total_handle
-from codecbench.figures.sizes import PAPER, Size
+from codecbench.figures.sizes import PAPER, PageSize
 from codecbench.figures.style import (
     BUDGET_LINE,
     INK,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 CLOUD = "#BBBBBB"
 
 
-def case_study(study: Study, size: Size = PAPER) -> Drawing:
+def case_study(study: Study, size: PageSize = PAPER) -> Drawing:
     """Draws the case study over the first link.
 
     Panels: (a) stacked latency and (b) metric at the shallowest split, (c) all candidates with their Pareto front.

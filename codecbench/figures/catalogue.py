@@ -14,7 +14,7 @@ from codecbench.errors import DataError
 from codecbench.figures import latency, network, rate
 from codecbench.figures.case_study import case_study
 from codecbench.figures.drawing import Drawing
-from codecbench.figures.sizes import PAPER, Size
+from codecbench.figures.sizes import PAPER, PageSize
 from codecbench.figures.style import freeze_layout, style
 from codecbench.names import pick
 from codecbench.system.files import reason_of
@@ -34,7 +34,7 @@ class FigureKind:
     title: str
     paper: str
     per_link: bool
-    function: Callable[[Study, Size], Drawing]
+    function: Callable[[Study, PageSize], Drawing]
 
     def row(self) -> dict[str, str]:
         """Returns the figure's line in `codecbench figure --list`."""
@@ -57,7 +57,7 @@ KINDS = {
 """All figures, in the order of the paper."""
 
 
-def draw(name: str, study: Study, size: Size = PAPER) -> Drawing:
+def draw(name: str, study: Study, size: PageSize = PAPER) -> Drawing:
     """Returns one figure; a figure `per_link` shows the first link.
 
     Raises UsageError for an unknown name, or where matplotlib is not installed, and DataError where the metric is
@@ -71,7 +71,7 @@ def draw(name: str, study: Study, size: Size = PAPER) -> Drawing:
         return replace(drawing, dpi=size.dpi)
 
 
-def draw_all(study: Study, names: Sequence[str] = (), size: Size = PAPER) -> Iterator[Drawing]:
+def draw_all(study: Study, names: Sequence[str] = (), size: PageSize = PAPER) -> Iterator[Drawing]:
     """Yields the named figures, or all; those `per_link` once for each link. Raises UsageError like `draw`."""
     kinds = [pick(KINDS, name, "figure") for name in names] or list(KINDS.values())
     for kind in kinds:
@@ -85,7 +85,7 @@ def svg(name: str, study: Study) -> str:
 
 
 def save_all(
-    study: Study, folder: Path, formats: Sequence[str] = ("svg",), names: Sequence[str] = (), size: Size = PAPER
+    study: Study, folder: Path, formats: Sequence[str] = ("svg",), names: Sequence[str] = (), size: PageSize = PAPER
 ) -> list[Path]:
     """Writes figures as `<folder>/<name>.<format>` and returns the paths.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from codecbench.analysis.latency import LOCAL, Latency, Scenario
 from codecbench.analysis.study import Study
 from codecbench.figures.drawing import Drawing, Tips, numbers
-from codecbench.figures.sizes import PAPER, Size
+from codecbench.figures.sizes import PAPER, PageSize
 from codecbench.figures.style import (
     INK,
     PARTS,
@@ -69,7 +69,7 @@ def bars_at(study: Study, split: str, scenario: Scenario) -> list[LatencyBar]:
     return found
 
 
-def by_split(study: Study, size: Size = PAPER) -> Drawing:
+def by_split(study: Study, size: PageSize = PAPER) -> Drawing:
     """Draws latency by codec and split over the first link: one panel for each split, one bar for each row."""
     scenario = study.scenario
     bars = {split: {bar.label: bar for bar in bars_at(study, split, scenario)} for split in study.splits}

@@ -14,7 +14,7 @@ from codecbench.analysis.selection import LOSS_TOLERANCE, groups, payload_bytes
 from codecbench.analysis.study import Study
 from codecbench.errors import UsageError
 from codecbench.figures.drawing import Drawing, Tips, numbers
-from codecbench.figures.sizes import PAPER, Size
+from codecbench.figures.sizes import PAPER, PageSize
 from codecbench.figures.style import (
     FAINT,
     GREY,
@@ -59,7 +59,7 @@ class _Sizes:
     coded: dict[str, _Sent]
 
 
-def crossing(study: Study, size: Size = PAPER) -> Drawing:
+def crossing(study: Study, size: PageSize = PAPER) -> Drawing:
     """Draws the bytes that cross at each split, raw and as the smallest payload within the budget, and their times."""
     links = [scenario.link for scenario in study.scenarios]
     figure, grid = canvas(
@@ -211,17 +211,17 @@ _BACKGROUND = _Sweep(
 OWN_LINE: Mapping[str, Any] = {"color": INK, "lw": 0.7, "ls": ":"}
 
 
-def against_bandwidth(study: Study, size: Size = PAPER) -> Drawing:
+def against_bandwidth(study: Study, size: PageSize = PAPER) -> Drawing:
     """Draws the latency of each row at its fastest split and point against bandwidth: one panel for each link."""
     return _against(study, _BANDWIDTH, size)
 
 
-def against_background(study: Study, size: Size = PAPER) -> Drawing:
+def against_background(study: Study, size: PageSize = PAPER) -> Drawing:
     """Draws the latency of each row at its fastest split and point against background traffic, a panel a link."""
     return _against(study, _BACKGROUND, size)
 
 
-def _against(study: Study, sweep: _Sweep, size: Size) -> Drawing:
+def _against(study: Study, sweep: _Sweep, size: PageSize) -> Drawing:
     width_mm = size.page_mm if len(study.scenarios) > 1 else 110
     styles = row_styles(study.shown, study.raw_rows)
     own = [_own_handle()] if sweep is _BANDWIDTH else []

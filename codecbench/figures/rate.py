@@ -13,7 +13,7 @@ from codecbench.analysis.study import Study
 from codecbench.descriptions.splits import INPUT
 from codecbench.figures.curve_labels import Curve, label_curves
 from codecbench.figures.drawing import Drawing, Tips, numbers
-from codecbench.figures.sizes import PAPER, Size
+from codecbench.figures.sizes import PAPER, PageSize
 from codecbench.figures.style import (
     BUDGET_LINE,
     GREY,
@@ -48,7 +48,7 @@ PUBLISHED_POINT: Mapping[str, Any] = {
 HEAD_LINE: Mapping[str, Any] = {"color": INK, "lw": 0.8, "ls": (0, (4, 2))}
 
 
-def rate_accuracy(study: Study, size: Size = PAPER) -> Drawing:
+def rate_accuracy(study: Study, size: PageSize = PAPER) -> Drawing:
     """Draws the metric with intervals against mean payload bytes: one panel for each split, one line for each row."""
     styles = row_styles(study.shown, study.raw_rows)
     published = _published(study) if study.splits[0] == INPUT else []
@@ -65,30 +65,11 @@ def rate_accuracy(study: Study, size: Size = PAPER) -> Drawing:
         drawn = []
         for row, measured in _rows_at(study, split).items():
             records = list(filter(is_defined, measured))
+            inside = [record for record in records if low <= value_of(record).value <= high]
             undefined += len(measured) - len(records)
-            style = styles[row]
-            xs = [payload_bytes(record) for record in records]
-            values = [value_of(record) for record in records]
-            axes.plot(xs, [v.value for v in values], color=style.colour, ls=style.line, lw=0.8, zorder=2)
-            axes.vlines(
-                xs,
-                [v.low for v in values],
-                [v.high for v in values],
-                color=style.colour,
-                lw=0.5,
-                alpha=0.45,
-                zorder=1,
-            )
-            inside = [(x, record) for x, record in zip(xs, records, strict=True)
-                      if low <= value_of(record).value <= high]  # fmt: skip
             beyond += len(records) - len(inside)
-            if inside:
-                (dots,) = axes.plot(
-                    [x for x, _ in inside], [value_of(record).value for _, record in inside], ls="",
-                    color=style.colour, marker=style.marker, markeredgecolor="white", markeredgewidth=0.3, zorder=3,
-                )  # fmt: skip
-                tips.add(dots, *(_tip(record) for _, record in inside))
-                drawn.append(Curve(row, style.colour, [(x, v.value) for x, v in zip(xs, values, strict=True)]))
+            curve = _draw_curve(axes, row, records, inside, styles[row], tips)
+            drawn += [curve] if inside else []
             lines += [_line(split, record) for record in measured]
         axes.set_ylim(low, high)
         _finish(axes, split)
@@ -114,6 +95,24 @@ def rate_accuracy(study: Study, size: Size = PAPER) -> Drawing:
         numbers=numbers("Rate and metric", "split, codec and point", ["bytes", metric_label(study)], lines),
         tips=tips.texts,
     )
+
+
+def _draw_curve(
+    axes: Any, row: str, records: Sequence[Record], inside: Sequence[Record], style: RowStyle, tips: Tips
+) -> Curve:
+    """Draws the line and the intervals of a row, and a marker for each record inside the axis; returns the curve."""
+    points = [(payload_bytes(record), value_of(record)) for record in records]
+    sizes = [size for size, _ in points]
+    axes.plot(sizes, [v.value for _, v in points], color=style.colour, ls=style.line, lw=0.8, zorder=2)
+    lows, highs = [v.low for _, v in points], [v.high for _, v in points]
+    axes.vlines(sizes, lows, highs, color=style.colour, lw=0.5, alpha=0.45, zorder=1)
+    if inside:
+        (dots,) = axes.plot(
+            [payload_bytes(record) for record in inside], [value_of(record).value for record in inside], ls="",
+            color=style.colour, marker=style.marker, markeredgecolor="white", markeredgewidth=0.3, zorder=3,
+        )  # fmt: skip
+        tips.add(dots, *map(_tip, inside))
+    return Curve(row, style.colour, [(size, v.value) for size, v in points])
 
 
 def _published(study: Study) -> list[tuple[PublishedPoint, float]]:
@@ -181,7 +180,7 @@ def _smallest(study: Study) -> str:
     )
 
 
-def device_cost(study: Study, size: Size = PAPER) -> Drawing:
+def device_cost(study: Study, size: PageSize = PAPER) -> Drawing:
     """Draws encoding time on the device against mean payload bytes, log-log, with the head's time, a panel a split."""
     styles = row_styles(study.shown, study.raw_rows)
     panels = _panels(study, styles, size, [_head_handle()])
@@ -236,7 +235,7 @@ def _head_handle() -> Any:
     return Line2D([], [], label="head before the split", **HEAD_LINE)
 
 
-def _panels(study: Study, styles: Mapping[str, RowStyle], size: Size, others: Sequence[Any]) -> list[Any]:
+def _panels(study: Study, styles: Mapping[str, RowStyle], size: PageSize, others: Sequence[Any]) -> list[Any]:
     """Returns one panel for each split, and draws the legend: in the place of an unused panel, else above all.
 
     `others` are legend entries besides those of rows.

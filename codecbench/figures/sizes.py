@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 
 @dataclass(frozen=True)
-class Size:
+class PageSize:
     """The widths of a page and of a column in millimetres, panels side by side, and dots an inch of a PNG.
 
     All text has the same size, so a narrower page has larger text once a figure fills a slide.
@@ -20,10 +20,10 @@ class Size:
     dpi: float
 
 
-PAPER = Size(page_mm=180.0, column_mm=88.0, curve_panels=3, bar_panels=5, dpi=200.0)
+PAPER = PageSize(page_mm=180.0, column_mm=88.0, curve_panels=3, bar_panels=5, dpi=200.0)
 """The widths of common two-column papers."""
 
-TALK = Size(page_mm=150.0, column_mm=88.0, curve_panels=3, bar_panels=3, dpi=320.0)
+TALK = PageSize(page_mm=150.0, column_mm=88.0, curve_panels=3, bar_panels=3, dpi=320.0)
 """A slide: on one of 254 mm, text has 12 points."""
 
 SIZES = MappingProxyType({"paper": PAPER, "talk": TALK})

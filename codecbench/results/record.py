@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -350,9 +351,9 @@ def _own_digest(values: dict[str, Any]) -> str:
     return canonical_digest({name: value for name, value in values.items() if name != "digest"})
 
 
-def _from_1(values: dict[str, Any]) -> dict[str, Any]:
-    """Upgrade from schema 1, which had medians and 95th percentiles of the times, but not those of each sample."""
-    return {**values, "schema": 2, "timed": None}
+def _with(schema: int, field: str, value: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return the upgrade to a schema that has one field more, from one that did not know it."""
+    return lambda values: {**values, "schema": schema, field: value}
 
 
 def _from_2(values: dict[str, Any]) -> dict[str, Any]:
@@ -385,20 +386,13 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _from_4(values: dict[str, Any]) -> dict[str, Any]:
-    """Upgrade from schema 4, whose workloads had one metric."""
-    return {**values, "schema": 5, "others": []}
-
-
-def _from_5(values: dict[str, Any]) -> dict[str, Any]:
-    """Upgrade from schema 5, which did not know the full model with two looks."""
-    return {**values, "schema": 6, "two_looks": None}
-
-
 def _from_6(values: dict[str, Any]) -> dict[str, Any]:
     """Upgrade from schema 6, which did not count the FLOPs of decoders."""
     cost = values.get("cost")
     return {**values, "schema": 7, "cost": {**cost, "decoder_flop": None} if isinstance(cost, dict) else cost}
 
 
-_UPGRADES = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4, 5: _from_5, 6: _from_6}
+_UPGRADES = {
+    1: _with(2, "timed", None), 2: _from_2, 3: _from_3, 4: _with(5, "others", []), 5: _with(6, "two_looks", None),
+    6: _from_6,
+}  # fmt: skip

@@ -1,6 +1,7 @@
 """Pages are what their sources say, and the generator can be trusted."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,15 @@ def test_every_command_has_a_heading_and_its_options() -> None:
     assert "| `--format text\\|md\\|csv\\|latex\\|html` | How to print it. [default: text] |" in text
     assert "codecbench compare OUT_A OUT_B [OPTIONS]" in text
     assert "| `--dir DIR` |" in text, "the declared name, not the parameter's"
+
+
+def test_the_reference_of_python_has_every_public_name_once() -> None:
+    text = (DOCS / "reference" / "api.md").read_text()
+    headings = re.findall(r"^### `(\w+)`$", text, re.MULTILINE)
+    assert set(headings) == {name for module in generate.API for name in import_module(module).__all__}
+    assert len(headings) == len(set(headings))
+    assert " at 0x" not in text, "addresses differ from run to run"
+    assert "- `classmethod points_for(spec: TensorSpec) -> tuple[Mapping[str, Any], ...]`: Return the" in text
 
 
 def test_parts_are_rewritten_and_the_rest_is_left(project: Path) -> None:

@@ -44,6 +44,9 @@ NOT_RUN = {
     "python3 -m venv": "installs; .ci/run does it",
     ". .venv/bin/activate": "writes a hook of git",
     "pip install": "installs",
+    "apt-get": "installs",
+    "npm": "fetches",
+    "AXE_CORE=": "is what runs this test, with a file that is fetched",
     "pytest": "is what runs this test",
     "python -m codecbench_datasets.": "packs or trains on a data set that does not ship",
     "(cd tests && python -m support.device_bar)": "measures for minutes",
@@ -58,6 +61,7 @@ NOT_RUN = {
     "codecbench run --model": "needs a model that does not ship; docs/guides/your-model.md has one that is run",
     "codecbench run --torch-device cuda": "needs a GPU",
     "codecbench fit": "trains for minutes; tests/fitting and tests/cli/test_run.py fit small codecs",
+    "codecbench verify alice-my-codec --encode": "runs codecs and the model again; tests/verification does so",
     "codecbench verify before --encode": "runs codecs and the model again; tests/verification does so",
     "codecbench check my-codec": "needs an installed codec of this name; files are checked here",
     "codecbench check my_workload.py": "docs/guides/your-model.md does so",
@@ -160,7 +164,7 @@ def test_blocks_run(page: str, folder: Path, cli: Cli) -> None:
 
 @pytest.mark.parametrize("page", BY_NAME)
 def test_every_block_says_what_it_is(page: str) -> None:
-    known = {"python", "toml", "sh", "text"} | ({"console"} if page in CARRIED_OUT else set())
+    known = {"python", "toml", "sh", "text", "yaml"} | ({"console"} if page in CARRIED_OUT else set())
     assert [block for block in blocks(BY_NAME[page].read_text()) if block.language not in known] == []
 
 

@@ -13,9 +13,18 @@ from codecbench.experiment.run_status import RunStatus
 from support.blocks import blocks
 from support.paths import DOCS, RESULTS, ROOT
 
-FOLDERS = ("results", "codecbench-results", "before", "after", "here", "there", "ours", "theirs", "another")
+FOLDERS = (
+    "results", "codecbench-results", "before", "after", "here", "there", "ours", "theirs", "another", "again",
+    "alice-my-codec", "folders/alice-my-codec", "folders/bob-other",
+)  # fmt: skip
 RECORDS = {
-    "input": ("raw-", "jpeg-huffman-quality=[389]0-tables=(own|shared)-[^e]", "klt-step=0.[35]-[^e]"),
+    "input": (
+        "raw-",
+        "jpeg-huffman-quality=[389]0-tables=(own|shared)-[^e]",
+        "klt-step=0.[35]-[^e]",
+        "deepcod-rd-step=0.65-[^e]",
+        "webp-quality=85-[^e]",
+    ),
     "stage3": ("raw-", "jpeg-huffman-quality=[359]0-tables=shared-[^e]"),
 }
 """The reference records that each of these folders has: some of two split points."""
@@ -56,7 +65,8 @@ def fill(folder: Path) -> None:
                 if any(re.match(pattern, path.name) for pattern in patterns):
                     shutil.copy(path, folder / name / "cifar10-resnet20" / split)
         shutil.copy(RESULTS / "cifar10-resnet20" / "layers.json", folder / name / "cifar10-resnet20")
-    (folder / "mycodec.py").write_text(CODEC.format(name="MyCodec", label="my-codec", point="{}"))
+    for name in ("mycodec.py", "my_codec.py"):
+        (folder / name).write_text(CODEC.format(name="MyCodec", label="my-codec", point="{}"))
     point = '{"mode": "1", "window": "a,b"}'
     (folder / "words.py").write_text(CODEC.format(name="Words", label="words", point=point))
     (study,) = (block for block in blocks((DOCS / "guides" / "how-to.md").read_text()) if block.name == "study.toml")

@@ -13,7 +13,7 @@ from codecbench.analysis import planner
 from codecbench.analysis.latency import Scenario
 from codecbench.analysis.planner import Candidate, Limits
 from codecbench.headlines.headline import MAX_ROWS, PARETO, Headline
-from codecbench.tables.document import html_section, latex, markdown
+from codecbench.tables.document import html_section, markdown
 
 ROWS = ("webp", "klt", "deepcod (fixed)", "jpeg-huffman (own)", "jpeg-huffman (shared)")
 
@@ -80,7 +80,6 @@ def test_the_best_numbers_are_strong_in_markup_only_and_the_front_is_marked() ->
     shown = headline(found).document()
     assert "| **2.0** |" in " ".join(markdown(shown).split())
     assert "<strong>2,000</strong>" in html_section(shown)
-    assert r"\textbf{2.0}" in latex(shown)
     (block,) = shown.blocks
     assert [PARETO in cells[-1].marks for _, cells in block.rows] == [True, True, False]
     assert "**" not in headline(found).text(100)

@@ -98,14 +98,17 @@ class Scenario:
         Its FLOPs count as those of the model's layers: they take the model's time a FLOP, as measured here and as
         predicted there. The rest of the measured time is plain code.
         """
-        model_flop = sum(layer.flop for layer in self._layers_of(record).layers)
-        predicted_s = self._model_s(profile, "full model", record)
+        general = profile.general_s(1.0)
+        model_flop = sum(layer.flop for layer in self._layers_of(record).layers) if flop else 0
+        predicted_s = self._model_s(profile, "full model", record) if model_flop else None
+        if predicted_s is None:
+            return measured_s * general
         timed = _timed(record)
         model_s = percentile(np.add(timed.head_s, timed.tail_s).tolist(), 0.5)
-        if not flop or not model_flop or not model_s or predicted_s is None:
-            return measured_s * profile.general_s(1.0)
+        if model_s == 0:
+            return measured_s * general
         in_layers_s = np.minimum(measured_s, flop / model_flop * model_s)
-        return (measured_s - in_layers_s) * profile.general_s(1.0) + in_layers_s * (predicted_s / model_s)
+        return (measured_s - in_layers_s) * general + in_layers_s * (predicted_s / model_s)
 
     def _model_s(self, profile: DeviceProfile | None, part: str, record: Record) -> float | None:
         if profile is None:

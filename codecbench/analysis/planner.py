@@ -75,7 +75,12 @@ class Candidate:
     @property
     def label(self) -> str:
         """A readable label, `split row point`, or `local`."""
-        return LOCAL if self.row == LOCAL else " ".join(filter(None, (self.split, self.row, self.point)))
+        return LOCAL if self.row == LOCAL else " ".join(filter(None, (self.place, self.point)))
+
+    @property
+    def place(self) -> str:
+        """The label without the operating point: `split row`, or `local`."""
+        return LOCAL if self.row == LOCAL else " ".join(filter(None, (self.split, self.row)))
 
 
 @dataclass(frozen=True)

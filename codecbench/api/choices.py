@@ -77,11 +77,12 @@ def scenario(
     """
     from codecbench.analysis.latency import Scenario
     from codecbench.results.payload_sizes import PayloadSizes
+    from codecbench.results.store import record_paths
 
     chosen, profiles = pick_link(link, links(pm)), devices(pm)
     layers = {} if device == edge == HOST else store.all_layers()
     if device is None or edge is None:
-        predictable = {record.key.workload for record in store.records()} <= layers.keys()
+        predictable = {path.parts[-3] for path in record_paths(store.out)} <= layers.keys()
         device = device or (DEFAULT_DEVICE if predictable else HOST)
         edge = edge or (DEFAULT_EDGE if predictable else HOST)
     device_profile, edge_profile = (None if name == HOST else pick_device(name, profiles) for name in (device, edge))

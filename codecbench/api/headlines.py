@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from codecbench.analysis.budget import budget_of
 from codecbench.analysis.latency import Scenario
-from codecbench.analysis.planner import Limits, candidates, plan
+from codecbench.analysis.planner import Limits, candidates
 from codecbench.analysis.selection import by_workload, is_defined, one_set
 from codecbench.headlines.headline import Headline
 from codecbench.tables.formats import metric_label
@@ -31,5 +31,4 @@ def headlines_of(
         if task is None:
             continue
         limits = Limits(budget_of(name, budgets, shown))
-        found = candidates(shown, chosen)
-        yield Headline(found, plan(found, limits), limits, chosen, metric_label(task))
+        yield Headline(candidates(shown, chosen), limits, chosen, metric_label(task))

@@ -82,14 +82,13 @@ def plan_of(
     shown, left_out = one_set(records, name, sample_set, mix_machines=mix_machines)
     limits = Limits.from_milliseconds(budget_of(name, budgets, shown), max_latency_ms, max_device_ms)
     candidates = planner.candidates(shown, chosen)
-    found = planner.plan(candidates, limits)
     remarks, metric = [*left_out, *planner.left_out(shown)], metric_of(shown)
     try:
         ranges = planner.sweep(candidates, limits, chosen.link)
     except UsageError as error:  # a link of a plugin may have no bandwidth
         ranges = []
         remarks.append(f"the choice at other bandwidths is left out: {error}")
-    return ResultPlan(Headline(candidates, found, limits, chosen, metric), ranges, remarks)
+    return ResultPlan(Headline(candidates, limits, chosen, metric), ranges, remarks)
 
 
 def metric_of(records: Sequence[Record]) -> str:

@@ -36,7 +36,7 @@ from codecbench.registry import manager
 
 
 class BestStyle(StrEnum):
-    """How `codecbench table --best` shows the best of each column."""
+    """The ways of `codecbench table --best` to show the best of each column."""
 
     NONE = "none"
     BOLD = "bold"

@@ -1,4 +1,4 @@
-"""How far a run is, and how long the rest will take: from samples so far, and from fits and their time limit."""
+"""Estimates the time that a run will still take, from its samples so far and from fits and their time limit."""
 
 from __future__ import annotations
 

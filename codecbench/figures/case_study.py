@@ -19,6 +19,7 @@ from codecbench.figures.style import (
     UNCOMPRESSED_LINE,
     RowStyle,
     legend_above,
+    line_handle,
     log_axis,
     metric_limits,
     note_below,
@@ -188,13 +189,11 @@ def _pareto(
 
 
 def _handles(study: Study, styles: dict[str, RowStyle]) -> list[Any]:
-    from matplotlib.lines import Line2D
-
     return [
-        Line2D([], [], marker="*", ms=8, ls="", color=styles[LOCAL].colour, markeredgecolor="white", label=LOCAL),
+        line_handle(marker="*", ms=8, ls="", color=styles[LOCAL].colour, markeredgecolor="white", label=LOCAL),
         *(row_handle(row, styles[row], with_line=False) for row in study.shown),
-        Line2D([], [], marker=".", ms=2.5, ls="", color=CLOUD, label="any other candidate"),
-        Line2D([], [], marker="o", ms=8, mfc="none", mec=INK, mew=0.7, ls="", label="Pareto front"),
+        line_handle(marker=".", ms=2.5, ls="", color=CLOUD, label="any other candidate"),
+        line_handle(marker="o", ms=8, mfc="none", mec=INK, mew=0.7, ls="", label="Pareto front"),
         *reference_handles(),
     ]
 

@@ -18,6 +18,7 @@ from codecbench.figures.style import (
     canvas,
     legend_above,
     legend_mm,
+    line_handle,
     note_below,
     part_handles,
     short_name,
@@ -188,9 +189,7 @@ def stacked(
 
 def total_handle() -> Any:
     """Returns the legend entry of the dot and line on a stacked bar."""
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], color=INK, marker="o", ms=2.2, lw=0.7, label="whole: median to 95th percentile")
+    return line_handle(color=INK, marker="o", ms=2.2, lw=0.7, label="whole: median to 95th percentile")
 
 
 def _bar_numbers(bars: Mapping[str, Mapping[str, LatencyBar]]) -> Document:

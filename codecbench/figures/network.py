@@ -25,6 +25,7 @@ from codecbench.figures.style import (
     canvas,
     legend_above,
     legend_mm,
+    line_handle,
     log_axis,
     note_below,
     row_handle,
@@ -169,11 +170,9 @@ def _dtypes(study: Study) -> str:
 
 
 def _crossing_handles() -> list[Any]:
-    from matplotlib.lines import Line2D
-
     return [
-        Line2D([], [], marker="s", ms=5, ls="", color=GREY, label="raw tensor"),
-        Line2D([], [], marker="o", ms=5, ls="", color=OKABE_ITO["vermilion"], label="smallest within the budget"),
+        line_handle(marker="s", ms=5, ls="", color=GREY, label="raw tensor"),
+        line_handle(marker="o", ms=5, ls="", color=OKABE_ITO["vermilion"], label="smallest within the budget"),
     ]
 
 
@@ -224,8 +223,12 @@ def against_background(study: Study, size: PageSize = PAPER) -> Drawing:
 def _against(study: Study, sweep: _Sweep, size: PageSize) -> Drawing:
     width_mm = size.page_mm if len(study.scenarios) > 1 else 110
     styles = row_styles(study.shown, study.raw_rows)
-    own = [_own_handle()] if sweep is _BANDWIDTH else []
-    handles = [*(row_handle(row, styles[row]) for row in (LOCAL, *study.shown)), _best_handle(), *own]
+    own = [line_handle(label="the link's own bandwidth", **OWN_LINE)] if sweep is _BANDWIDTH else []
+    handles = [
+        *(row_handle(row, styles[row]) for row in (LOCAL, *study.shown)),
+        line_handle(color=FAINT, lw=4.5, label=FASTEST),
+        *own,
+    ]
     names = [handle.get_label() for handle in handles]
     figure, grid = canvas(width_mm, 66 + legend_mm(width_mm, names), 1, len(study.scenarios), sharey=True)
     tips = Tips()
@@ -329,15 +332,3 @@ def _ranges_text(values: Sequence[float], best: Sequence[Candidate], shown: Call
     starts = [i for i, name in enumerate(names) if i == 0 or name != names[i - 1]]
     ranges = [names[0], *(f"from {shown(values[i])} {names[i]}" for i in starts[1:])]
     return f"the fastest is {', '.join(ranges)}{' throughout' if len(starts) == 1 else ''}"
-
-
-def _own_handle() -> Any:
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], label="the link's own bandwidth", **OWN_LINE)
-
-
-def _best_handle() -> Any:
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], color=FAINT, lw=4.5, label=FASTEST)

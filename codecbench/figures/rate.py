@@ -25,6 +25,7 @@ from codecbench.figures.style import (
     legend_above,
     legend_in,
     legend_mm,
+    line_handle,
     log_axis,
     metric_limits,
     reference_handles,
@@ -150,10 +151,8 @@ def _draw_published(
 
 def _point_handles(*, with_published: bool) -> list[Any]:
     """Returns the legend entries of an interval, and of points that others published."""
-    from matplotlib.lines import Line2D
-
-    interval = Line2D([], [], color=GREY, lw=0.5, marker="|", ms=8, ls="", label="95 % interval")
-    theirs = [Line2D([], [], label="published by others", **PUBLISHED_POINT)] if with_published else []
+    interval = line_handle(color=GREY, lw=0.5, marker="|", ms=8, ls="", label="95 % interval")
+    theirs = [line_handle(label="published by others", **PUBLISHED_POINT)] if with_published else []
     return [interval, *theirs]
 
 
@@ -183,7 +182,7 @@ def _smallest(study: Study) -> str:
 def device_cost(study: Study, size: PageSize = PAPER) -> Drawing:
     """Draws encoding time on the device against mean payload bytes, log-log, with the head's time, a panel a split."""
     styles = row_styles(study.shown, study.raw_rows)
-    panels = _panels(study, styles, size, [_head_handle()])
+    panels = _panels(study, styles, size, [line_handle(label="head before the split", **HEAD_LINE)])
     scenario = study.scenario
     tips = Tips()
     lines: list[tuple[str, list[str]]] = []
@@ -227,12 +226,6 @@ def device_cost(study: Study, size: PageSize = PAPER) -> Drawing:
         numbers=numbers("Device time", "split, codec and point", ["bytes", "encode ms", "head ms"], lines),
         tips=tips.texts,
     )
-
-
-def _head_handle() -> Any:
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], label="head before the split", **HEAD_LINE)
 
 
 def _panels(study: Study, styles: Mapping[str, RowStyle], size: PageSize, others: Sequence[Any]) -> list[Any]:

@@ -297,23 +297,26 @@ def _kind(part: str, steps: Sequence[str], predicted: frozenset[str]) -> str:
     return " (predicted)" if predicted & set(steps) else " (measured)"
 
 
-def row_handle(row: str, row_style: RowStyle, *, with_line: bool = True) -> Any:
-    """Returns the legend entry of a row."""
+def line_handle(**properties: Any) -> Any:
+    """Returns a legend entry of a line or a marker, with these properties of a matplotlib line."""
     from matplotlib.lines import Line2D
 
-    return Line2D(
-        [], [], color=row_style.colour, marker=row_style.marker, linestyle=row_style.line if with_line else "",
+    return Line2D([], [], **properties)
+
+
+def row_handle(row: str, row_style: RowStyle, *, with_line: bool = True) -> Any:
+    """Returns the legend entry of a row."""
+    return line_handle(
+        color=row_style.colour, marker=row_style.marker, linestyle=row_style.line if with_line else "",
         label=short_name(row), markeredgecolor="white", markeredgewidth=0.3,
     )  # fmt: skip
 
 
 def reference_handles() -> list[Any]:
     """Returns the legend entries of the lines of the uncompressed model and of the budget."""
-    from matplotlib.lines import Line2D
-
     return [
-        Line2D([], [], label="uncompressed model", **UNCOMPRESSED_LINE),
-        Line2D([], [], label="budget", **BUDGET_LINE),
+        line_handle(label="uncompressed model", **UNCOMPRESSED_LINE),
+        line_handle(label="budget", **BUDGET_LINE),
     ]
 
 

@@ -32,10 +32,14 @@ class Headline:
     """The headline for the candidates of one scenario within limits; `metric` is the metric's name with its unit."""
 
     candidates: Sequence[Candidate]
-    plan: Plan
     limits: Limits
     scenario: Scenario
     metric: str
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The choice, the runner-up and the Pareto front."""
+        return planner.plan(self.candidates, self.limits)
 
     @cached_property
     def recommended(self) -> Recommendation:
@@ -74,7 +78,7 @@ class Headline:
         Without `points`, rows do not name their operating points.
         """
         reserved = plan_text.reservations_of(self.plan, self.rows)
-        rows = tuple((self._label(found, points=points), self._cells(found, reserved)) for found in self.rows)
+        rows = tuple((found.label if points else found.place, self._cells(found, reserved)) for found in self.rows)
         headings = ("ms", "speed-up", "bytes", f"change of {self.metric}")
         machines = f"Device {self.scenario.device_name}, edge {self.scenario.edge_name}"
         return Document(
@@ -93,10 +97,6 @@ class Headline:
                 *reserved.marks,
             ),
         )
-
-    @staticmethod
-    def _label(found: Candidate, *, points: bool) -> str:
-        return found.label if points or found.row == LOCAL else f"{found.split} {found.row}"
 
     def _cells(self, found: Candidate, reserved: Reservations) -> tuple[Cell, ...]:
         latency_s, local_s = _median_s(found), _median_s(self.recommended.local)

@@ -81,10 +81,7 @@ class Choices:
             for link in self.links:
                 there = undominated(planner.over_link(found, link))
                 for budget in self.budgets:
-                    limits = Limits(budget)
-                    yield Headline(
-                        there, planner.plan(there, limits), limits, replace(scenario, link=link), self.subject.metric
-                    )
+                    yield Headline(there, Limits(budget), replace(scenario, link=link), self.subject.metric)
 
     @property
     def default(self) -> tuple[int, int, int, int]:

@@ -63,6 +63,15 @@ def is_record_name(path: Path) -> bool:
     return _CELL_STEM.fullmatch(path.stem) is not None and path.suffix == ".json"
 
 
+def record_paths(out: Path) -> list[Path]:
+    """Return the paths in a results folder that are named as records, sorted, without hidden ones."""
+    return sorted(path for path in out.glob("*/*/*.json") if is_record_name(path) and not _is_hidden(path, out))
+
+
+def _is_hidden(path: Path, out: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(out).parts)
+
+
 def _unchanged_layers(values: Any) -> ModelLayers:
     """Return the layers of these values. Raises DataError unless their digest is right; earlier files have none."""
     found = ModelLayers.from_json(values)
@@ -126,8 +135,7 @@ class Store:
 
     def scan(self) -> Iterator[Record | DataError]:
         """Yield each record by path, or the error of one that cannot be read; nothing without a folder."""
-        paths = (p for p in self.out.glob("*/*/*.json") if is_record_name(p) and not self._is_hidden(p))
-        for path in filter(Path.is_file, sorted(paths)):
+        for path in filter(Path.is_file, record_paths(self.out)):
             record = _read_or_error(path)
             if isinstance(record, DataError) or path == self.path_of(record):
                 yield record
@@ -278,7 +286,7 @@ class Store:
 
     def all_layers(self) -> dict[str, ModelLayers]:
         """Return the layers of all workloads that have them, by name. Raises DataError as `layers` does."""
-        names = sorted(path.parent.name for path in self.out.glob(f"*/{LAYERS}") if not self._is_hidden(path))
+        names = sorted(path.parent.name for path in self.out.glob(f"*/{LAYERS}") if not _is_hidden(path, self.out))
         return {name: found for name in names if (found := self.layers(name)) is not None}
 
     def write_layers(self, workload: str, layers: ModelLayers) -> None:
@@ -310,9 +318,6 @@ class Store:
     def _pass_path(self, key: CellKey) -> Path:
         """Return where an accuracy pass keeps its samples: beside those of the cell's record if it has one."""
         return self._path(key, NEW_SAMPLES if self._path(key, ".json").exists() else SAMPLES)
-
-    def _is_hidden(self, path: Path) -> bool:
-        return any(part.startswith(".") for part in path.relative_to(self.out).parts)
 
     def _write(self, path: Path, content: bytes) -> None:
         try:

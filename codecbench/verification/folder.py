@@ -12,7 +12,7 @@ from pathlib import Path
 
 from codecbench.errors import CodecbenchError, DataError, UsageError
 from codecbench.results.record import SCHEMA, Record, parse
-from codecbench.results.store import LAYERS, NEW_SAMPLES, SAMPLES, Store, is_record_name
+from codecbench.results.store import LAYERS, NEW_SAMPLES, SAMPLES, Store, record_paths
 from codecbench.system.textfiles import decoded
 from codecbench.verification.summaries import faults_of
 
@@ -34,7 +34,7 @@ class Verification:
 def verify(out: Path) -> Verification:
     """Check all records of a results folder, and the samples beside them. Raises UsageError where there are none."""
     store = Store(out)
-    paths = sorted(path for path in out.glob("*/*/*.json") if is_record_name(path) and not _is_hidden(path, out))
+    paths = record_paths(out)
     if not paths:
         raise UsageError(f"no results in {out}; name a folder that 'codecbench run' has written")
     faults, remarks, intact, samples = list[str](), list[str](), list[Record](), 0
@@ -100,7 +100,3 @@ def _left_over(out: Path, intact: list[Record], store: Store) -> list[str]:
     return [
         f"{path.relative_to(out)} belongs to no intact record: a cell that is not finished" for path in sorted(found)
     ]
-
-
-def _is_hidden(path: Path, out: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(out).parts)

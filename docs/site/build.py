@@ -86,11 +86,12 @@ def main(arguments: Sequence[str]) -> int:
     folder = Path(arguments[0] if arguments else ROOT / "build" / "site").resolve()
     configuration = str(Path(__file__).parent)
     status = build_main(["-q", "-W", "--keep-going", "-j", "auto", "-c", configuration, str(ROOT), str(folder)])
-    faults = list(Site(folder).faults()) if status == 0 else []
+    site = Site(folder)
+    faults = list(site.faults()) if status == 0 else []
     for fault in faults:
         sys.stderr.write(f"{fault}\n")
     if not status and not faults:
-        sys.stdout.write(f"{folder}: {len(Site(folder).pages)} pages\n")
+        sys.stdout.write(f"{folder}: {len(site.pages)} pages\n")
     return status or bool(faults)
 
 

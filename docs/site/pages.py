@@ -72,7 +72,7 @@ def _outputs(source: str, names: dict[str, Any]) -> Iterator[str]:
     """Run a cell, whose last line is an expression, and yield what a notebook would show of its value."""
     *before, last = source.split("\n")
     exec("\n".join(before), names)  # noqa: S102 - the project's own notebook
-    value = eval(last, names)  # noqa: S307
+    value = eval(last, names)  # noqa: S307 - the same
     for shown in (getattr(value, name, None) for name in ("_repr_html_", "_repr_svg_")):
         if shown is not None:
             yield f'```{{raw}} html\n<div class="cell-output">\n{shown()}</div>\n```'

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from support.factories import LINK
 from support.plans import make_candidates
 
-from codecbench.analysis import planner
 from codecbench.analysis.latency import Scenario
 from codecbench.analysis.planner import Candidate, Limits
 from codecbench.headlines.headline import MAX_ROWS, PARETO, Headline
@@ -20,7 +19,7 @@ ROWS = ("webp", "klt", "deepcod (fixed)", "jpeg-huffman (own)", "jpeg-huffman (s
 
 def headline(found: list[Candidate], budget: float = 1.0) -> Headline:
     limits = Limits(budget)
-    return Headline(found, planner.plan(found, limits), limits, Scenario(LINK), "top-1 %")
+    return Headline(found, limits, Scenario(LINK), "top-1 %")
 
 
 @st.composite

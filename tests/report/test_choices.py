@@ -95,8 +95,8 @@ def test_no_headline_needs_the_dominated_candidates() -> None:
     assert len(kept) < len(found) / 2
     for budget in (0.0, 0.01, 0.3, 1.0, 3.0, 50.0):
         limits = Limits(budget)
-        of_all = Headline(found, planner.plan(found, limits), limits, scenario, "top-1 %")
-        of_kept = Headline(kept, planner.plan(kept, limits), limits, scenario, "top-1 %")
+        of_all = Headline(found, limits, scenario, "top-1 %")
+        of_kept = Headline(kept, limits, scenario, "top-1 %")
         assert of_kept.plan.best is of_all.plan.best
         assert of_kept.plan.front == of_all.plan.front
         assert of_kept.rows == of_all.rows
@@ -114,7 +114,7 @@ def test_the_page_holds_the_planner_s_headline_for_every_choice() -> None:
     for device, edge, link, budget in product(*values):
         scenario = Scenario(links[link], machines.get(device), machines.get(edge), CHOOSABLE.layers)
         found, limits = planner.candidates(some_records(), scenario), Limits(float(budget))
-        expected = Headline(found, planner.plan(found, limits), limits, scenario, "top-1 %")
+        expected = Headline(found, limits, scenario, "top-1 %")
         sentence, rows, _ = next(headlines)
         assert sentence == expected.sentence
         assert [data["texts"][point] for _, point, _, _ in rows] == [row.point for row in expected.rows]

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from codecbench.analysis.latency import LOCAL
-from codecbench.analysis.planner import Candidate
 from codecbench.devices.profile import HOST, DeviceProfile
 from codecbench.figures.style import PARTS
 from codecbench.headlines.headline import Headline
@@ -63,7 +61,7 @@ def _rows(shown: Headline, table: Document) -> list[RowView]:
     longest_s = max(map(sum, parts_s)) or 1.0
     (block,) = table.blocks
     return [
-        RowView(_name(found), found.point, _shown(cells), tuple(round(100 * part_s / longest_s, 1) for part_s in parts))
+        RowView(found.place, found.point, _shown(cells), tuple(round(100 * part_s / longest_s, 1) for part_s in parts))
         for found, (_, cells), parts in zip(shown.rows, block.rows, parts_s, strict=True)
     ]
 
@@ -72,10 +70,6 @@ def _shown(cells: Sequence[Cell]) -> tuple[Cell, ...]:
     """Returns the cells for narrow columns: no line break in intervals, and marks close to single numbers."""
     spaced = (replace(cell, marks=f" {cell.marks}") if cell.marks and " " in cell.text else cell for cell in cells)
     return tuple(map(unbroken, spaced))
-
-
-def _name(found: Candidate) -> str:
-    return LOCAL if found.row == LOCAL else f"{found.split} {found.row}"
 
 
 def _remarks(table: Document) -> list[str]:

@@ -149,4 +149,4 @@ MEANINGS = {
     "best": "with --best: the columns in which the row is best, separated by spaces",
     "pareto": "with --best: True where the row is Pareto-optimal",
 }  # fmt: skip
-"""What each column and each other field of CSV is."""
+"""The meanings of columns and of the other fields of CSV, by name."""

@@ -15,11 +15,11 @@ PAGE_PT, COLUMN_PT = 320.0, 220.0
 _NARROWEST_PT = 100.0
 
 BY_NAME = "row"
-"""What --sort takes beside the names of columns: the rows by name."""
+"""The value of --sort for rows by name."""
 
 
 INTERVALS = "intervals"
-"""What a remark on intervals has in place of a column."""
+"""The column of remarks on intervals, which belong to no single one."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Sheet:
 
 @dataclass(frozen=True)
 class PaperOptions:
-    """What a table shows: columns and rows in this order (none means the usual ones), intervals, the best in bold.
+    """The columns and rows of a table in this order (none means the usual ones), its intervals, the best in bold.
 
     `sort` is a column, with a leading hyphen for the highest first, or "row". `width_pt` is that of a table in LaTeX.
     """

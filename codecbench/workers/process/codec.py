@@ -169,7 +169,7 @@ class CodecProcess:
         """Return the FLOPs of decoding the payload that is held; None if not countable."""
         codec, held = self.codec, self._held
         with decode_call():
-            flop = measure.count_flop(lambda: codec.decode(held))  # type: ignore[arg-type]
+            flop = measure.count_flop(lambda: codec.decode(held))  # type: ignore[arg-type]  # the edge holds bytes
         return {"decoder_flop": flop or None}, ()
 
     def op_trim(self, _request: Reply) -> OperationResult:

@@ -16,7 +16,7 @@ from support.tables import as_latex, build_one, full_grid, jpeg, latex_rows, raw
 from codecbench.analysis import curves
 from codecbench.analysis.published import published_points
 from codecbench.tables.papers import kinds, rendering
-from codecbench.tables.papers.blocks import MARKDOWN_WIDTH, parts_that_fit
+from codecbench.tables.papers.blocks import MARKDOWN_WIDTH, Part, parts_that_fit
 from codecbench.tables.papers.sheet import COLUMN_PT, PAGE_PT, PaperOptions, Sheet
 from codecbench.tables.papers.tabular import Tabular, plain_number
 from codecbench.tables.papers.typesetting import latex_text, lines_of, longest_piece_pt, width_pt
@@ -79,14 +79,14 @@ def test_parts_fit_the_width_by_count(width: float, intervals: bool) -> None:
     for found in (grid(), points()):
         options = PaperOptions(intervals=intervals, columns=("payload_bytes", "change"))
         (found,) = rendering.chosen([found], options)
-        parts = parts_that_fit(found, lambda part: tabular(found, part, width).width_pt <= width)  # noqa: B023
+        parts = parts_that_fit(found, lambda part: tabular(found, part, width).width_pt <= width)  # noqa: B023 - called at once
         assert all(tabular(found, part, width).width_pt <= width for part in parts)
         shown = {(line.label, line.split) for part in parts for line in part.lines if not line.status}
         assert shown == {(line.label, line.split) for line in found.lines if not line.status}
 
 
-def tabular(found: Sheet, part: object, width: float) -> Tabular:
-    return Tabular(part, found.stub, found.notes, width)  # type: ignore[arg-type]
+def tabular(found: Sheet, part: Part, width: float) -> Tabular:
+    return Tabular(part, found.stub, found.notes, width)
 
 
 def test_splits_stand_side_by_side_where_they_fit() -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.codec_files import plain_codec
 from support.paths import ROOT, TINY
 from support.runs import KeptProcesses, execute, isolation_here, record_of, run
 
@@ -55,31 +56,9 @@ def test_a_run_records_the_isolation_of_each_cell(measured: Path) -> None:
         assert (where.isolation, where.isolation_detail, where.mixed_plugin) == (here.label, here.detail, False)
 
 
-OWN_CODEC = """
-
-from codecbench import Codec
-
-
-class Own(Codec):
-    name = "own"
-    points = ({},)
-
-    def encode(self, x):
-        return x.numpy().tobytes()
-
-    def decode(self, payload):
-        return self.spec.from_buffer(payload)
-
-
-@hookimpl
-def codecbench_register_codecs():
-    return [Own]
-"""
-
-
 def test_a_codec_from_the_file_of_the_workload_is_recorded_as_such(tmp_path: Path, shared: KeptProcesses) -> None:
     both = tmp_path / "both.py"
-    both.write_text(TINY.read_text() + OWN_CODEC)
+    both.write_text(TINY.read_text() + plain_codec("Own", "own"))
     options = {
         "workload": "tiny", "plugin": [both], "codec": ["own", "raw:values=float32"], "split": ["input"], "samples": 4,
         "out": tmp_path / "out",

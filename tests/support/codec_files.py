@@ -1,4 +1,4 @@
-"""Plugin files that tests write: a codec of `misbehaving.py` under another name and with changes."""
+"""Plugin files that tests write: a plain codec, or one of `misbehaving.py` under another name and with changes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,37 @@ MINE = """
 def codecbench_register_codecs():
     return [Steady]
 """
+
+PLAIN = '''
+"""A codec and its file."""
+
+import torch
+
+from codecbench import Codec, hookimpl
+
+
+class {name}(Codec):
+    """The values as they are."""
+
+    name = "{label}"
+    points = ({point},)
+
+    def encode(self, x):
+        return x.numpy().tobytes()
+
+    def decode(self, payload):
+        return self.spec.from_buffer(payload)
+
+
+@hookimpl
+def codecbench_register_codecs():
+    return [{name}]
+'''
+
+
+def plain_codec(name: str, label: str, point: str = "{}") -> str:
+    """The text of a plugin file with a codec of this class name, label and point."""
+    return PLAIN.format(name=name, label=label, point=point)
 
 
 def plugin_with(folder: Path, *changes: tuple[str, str]) -> Path:

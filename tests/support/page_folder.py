@@ -11,6 +11,7 @@ from pathlib import Path
 from codecbench.experiment.run_status import FILE as STATUS_FILE
 from codecbench.experiment.run_status import RunStatus
 from support.blocks import blocks
+from support.codec_files import plain_codec
 from support.paths import DOCS, RESULTS, ROOT
 
 FOLDERS = (
@@ -29,32 +30,6 @@ RECORDS = {
 }
 """The reference records that each of these folders has: some of two split points."""
 
-CODEC = '''
-"""A codec and its file."""
-
-import torch
-
-from codecbench import Codec, hookimpl
-
-
-class {name}(Codec):
-    """The values as they are."""
-
-    name = "{label}"
-    points = ({point},)
-
-    def encode(self, x):
-        return x.numpy().tobytes()
-
-    def decode(self, payload):
-        return self.spec.from_buffer(payload)
-
-
-@hookimpl
-def codecbench_register_codecs():
-    return [{name}]
-'''
-
 
 def fill(folder: Path) -> None:
     """Write everything that pages name: records, codecs, a study, a device, links and pairs."""
@@ -66,9 +41,9 @@ def fill(folder: Path) -> None:
                     shutil.copy(path, folder / name / "cifar10-resnet20" / split)
         shutil.copy(RESULTS / "cifar10-resnet20" / "layers.json", folder / name / "cifar10-resnet20")
     for name in ("mycodec.py", "my_codec.py"):
-        (folder / name).write_text(CODEC.format(name="MyCodec", label="my-codec", point="{}"))
+        (folder / name).write_text(plain_codec("MyCodec", "my-codec"))
     point = '{"mode": "1", "window": "a,b"}'
-    (folder / "words.py").write_text(CODEC.format(name="Words", label="words", point=point))
+    (folder / "words.py").write_text(plain_codec("Words", "words", point))
     (study,) = (block for block in blocks((DOCS / "guides" / "how-to.md").read_text()) if block.name == "study.toml")
     (folder / "study.toml").write_text(study.text)
     profile = json.loads((ROOT / "plugins" / "codecbench_plugins" / "devices" / "epyc-core.json").read_text())
